@@ -1,0 +1,321 @@
+"""Every write to approvals: request, decide, expire, cancel, extend, consume."""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from approvals.digest import input_digest
+from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidAnswer, SelfApproval
+from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, Door, Rule
+from approvals.policy import Call, session_pattern
+from approvals.queries import find_approval
+from approvals.signals import approval_changed
+from orchestra import doorbell
+
+logger = logging.getLogger(__name__)
+
+S = Approval.Status
+NOBODY = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What to ask a person; ``tool_input`` and ``options`` are exact JSON text."""
+
+    title: str
+    kind: str = Approval.Kind.TOOL
+    summary: str = ""
+    body: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    options: str = ""
+    tool_name: str = ""
+    tool_input: str = ""
+    input_digest: str = ""
+    risk: str = Approval.Risk.MEDIUM
+    risk_reason: str = ""
+    working_directory: str = ""
+    subject: str = ""
+    session: UUID | None = None
+    requested_by: str = ""
+
+
+def request_approval(question: Question, *, timeout: timedelta | None = None, via: str = Door.SYSTEM) -> UUID:
+    """Ask; the deadline is the database's now + ``timeout`` (default and ceiling from the settings).
+
+    Runs inside the caller's transaction if there is one, so that the asker's own rows commit with it.
+
+    Raises:
+        IntegrityError: the same subject is already pending.
+    """
+    allowed = min(timeout or settings.APPROVALS.timeout, settings.APPROVALS.max_timeout)
+    with transaction.atomic():
+        approval = Approval(pk=uuid4(), expires_at=Now() + allowed, **_fields(question))
+        approval.save(force_insert=True)
+        _audit(approval, action="requested", won=True, by=question.requested_by, via=via)
+        _announce(approval.pk)
+    return approval.pk
+
+
+def record_policy_answer(question: Question, *, verdict: str, reason: str, consumed: bool) -> UUID:
+    """Record what a rule answered by itself, as an approval that was never open.
+
+    It is marked counted: policy answers never enter the figures about people.
+    """
+    with transaction.atomic():
+        approval = Approval(
+            pk=uuid4(),
+            status=verdict,
+            expires_at=Now(),
+            decided_at=Now(),
+            decided_via=Door.POLICY,
+            reason=reason,
+            consumed_at=Now() if consumed else None,
+            run_digest=question.input_digest if consumed else "",
+            counted=True,
+            **_fields(question),
+        )
+        approval.save(force_insert=True)
+        _audit(approval, action=verdict, won=True, by=NOBODY, via=Door.POLICY, reason=reason)
+    return approval.pk
+
+
+def decide_approval(
+    *,
+    approval_id: UUID,
+    verdict: str,
+    by: str,
+    via: str,
+    reason: str = "",
+    updated_input: str = "",
+    answers: str = "",
+    scope: str = Approval.Scope.ONCE,
+    seen_digest: str = "",
+    address: str = "",
+) -> Approval:
+    """Record a person's answer; the first one wins, whichever door it came through.
+
+    Needs the database alone: with Redis and Telegram down, the admin page still decides. The caller has
+    checked that ``by`` may decide now. ``updated_input`` and ``answers`` are JSON text; ``seen_digest`` is the digest of
+    what the person looked at, if the door knows it. The same verdict by the same person again returns the
+    approval unchanged.
+
+    Raises:
+        ApprovalNotFound: no such approval.
+        ApprovalClosed: answered before; names the winner, the door and the time.
+        ApprovalExpired: its deadline has passed, whether or not a sweep ran.
+        DigestMismatch: ``seen_digest`` is not the approval's.
+        SelfApproval: ``by`` requested it, and the settings forbid that.
+        InvalidAnswer: edited input or answers that do not fit the question.
+    """
+    with transaction.atomic():
+        approval = find_approval(approval_id)
+        _refuse_unfit(approval, verdict=verdict, by=by, updated_input=updated_input, answers=answers, seen_digest=seen_digest)
+        will_run = _digest_of(approval, updated_input)
+        changes = dict(
+            decided_by=by, decided_via=via, reason=reason, scope=scope, updated_input=updated_input, answers=answers,
+            run_digest=will_run if verdict == S.APPROVED else "",
+        )
+        alive = Approval.objects.filter(pk=approval_id, expires_at__gt=Now() - settings.APPROVALS.grace)
+        won = bool(APPROVAL_FLOW.move(alive, to=verdict, decided_at=Now(), **changes))
+        _audit(
+            approval, action=verdict, won=won, by=by, via=via, reason=reason, address=address,
+            digest=will_run,
+        )
+        if won:
+            if verdict == S.APPROVED and scope == Approval.Scope.SESSION:
+                _open_session_rule(approval, by=by)
+            _announce(approval_id)
+    approval.refresh_from_db()
+    return approval if won else _repeated_or_refuse(approval, verdict, by)
+
+
+def expire_due_approvals(*, batch: int) -> int:
+    """Close everything overdue, oldest first, a batch a transaction, until nothing is due; return how many.
+
+    Safe to run twice at once: the conditional UPDATE decides, and only rows it moved are audited.
+    """
+    total = 0
+    while True:
+        due = Approval.objects.filter(status=S.PENDING, expires_at__lte=Now() - settings.APPROVALS.grace)
+        ids = list(due.order_by("expires_at").values_list("pk", flat=True)[:batch])
+        if not ids:
+            return total
+        for approval_id in ids:
+            total += expire_approval(approval_id)
+
+
+def expire_approval(approval_id: UUID) -> bool:
+    """Close one overdue approval; False if it is not due yet, or somebody else closed it first."""
+    with transaction.atomic():
+        due = Approval.objects.filter(pk=approval_id, expires_at__lte=Now() - settings.APPROVALS.grace)
+        won = APPROVAL_FLOW.move(due, to=S.EXPIRED, decided_at=Now(), reason="Timeout waiting for approval")
+        if won:
+            AuditEntry.objects.create(approval_id=approval_id, action=S.EXPIRED, won=True, via=Door.SYSTEM)
+            _announce(approval_id)
+    if won:
+        logger.warning("approval %s timeout", approval_id)
+        logger.info("approval cancelled: %s expired", approval_id)
+    return bool(won)
+
+
+def cancel_approval(*, approval_id: UUID, by: str, via: str, reason: str = "") -> Approval:
+    """Withdraw a question; cancelling a cancelled one again is a harmless repeat.
+
+    Raises:
+        ApprovalNotFound: no such approval.
+        ApprovalClosed: somebody answered first.
+    """
+    with transaction.atomic():
+        approval = find_approval(approval_id)
+        won = _cancel(approval_id, by=by, via=via, reason=reason)
+    approval.refresh_from_db()
+    if not won and approval.status != S.CANCELLED:
+        raise _closed(approval)
+    return approval
+
+
+def cancel_open_approvals(*, session: UUID, by: str, via: str, reason: str) -> int:
+    """Withdraw every open question of a session; return how many."""
+    open_ids = list(Approval.objects.filter(status=S.PENDING, session=session).values_list("pk", flat=True))
+    return sum(_cancel(approval_id, by=by, via=via, reason=reason) for approval_id in open_ids)
+
+
+def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> Approval:
+    """Give people ``minutes`` more, up to the maximum counted from the creation.
+
+    Raises:
+        ApprovalNotFound, ApprovalClosed, ApprovalExpired: as for deciding.
+        InvalidAnswer: more than the maximum, or not a positive number.
+    """
+    if not 0 < minutes <= settings.APPROVALS.max_timeout / timedelta(minutes=1):
+        raise InvalidAnswer("An extension is a positive number of minutes within the maximum.", {"minutes": ["out of range"]})
+    more = timedelta(minutes=minutes)
+    with transaction.atomic():
+        approval = find_approval(approval_id)
+        if approval.expires_at + more > approval.created_at + settings.APPROVALS.max_timeout:
+            longest = settings.APPROVALS.max_timeout / timedelta(minutes=1)
+            raise InvalidAnswer(f"An approval may wait {longest:g} minutes in all.", {"minutes": ["too many"]})
+        latest = approval.created_at + settings.APPROVALS.max_timeout - more
+        alive = Approval.objects.filter(pk=approval_id, status=S.PENDING, expires_at__gt=Now(), expires_at__lte=latest)
+        won = bool(alive.update(expires_at=F("expires_at") + more))
+        _audit(approval, action="extended", won=won, by=by, via=via, reason=f"{minutes:g} minutes")
+        if won:
+            _announce(approval_id)
+    approval.refresh_from_db()
+    if not won:
+        raise _closed(approval)
+    return approval
+
+
+def consume_approval(*, approval_id: UUID, digest: str) -> bool:
+    """Spend an approved, unspent grant for exactly the input with ``digest``; False if it is not there.
+
+    Call it in the transaction that lets the tool go, under the supervisor's fence, before the answer is written.
+    """
+    grant = Approval.objects.filter(pk=approval_id, status=S.APPROVED, consumed_at__isnull=True, input_digest=digest)
+    return bool(grant.update(consumed_at=Now()))
+
+
+def _fields(question: Question) -> dict[str, Any]:
+    return {name: getattr(question, name) for name in Question.__dataclass_fields__}
+
+
+def _audit(approval: Approval, *, action: str, won: bool, by: str, via: str, reason: str = "", address: str = "", digest: str = "") -> None:
+    AuditEntry.objects.create(
+        approval=approval, action=action, won=won, by=by, via=via, reason=reason, address=address,
+        digest=digest or approval.input_digest,
+    )
+
+
+def _announce(approval_id: UUID) -> None:
+    """Ring other processes with the commit, this process right after it."""
+    doorbell.ring("approval", str(approval_id))
+    after = partial(approval_changed.send_robust, sender=Approval, approval_id=approval_id)
+    transaction.on_commit(after, robust=True)
+
+
+def _cancel(approval_id: UUID, *, by: str, via: str, reason: str) -> int:
+    with transaction.atomic():
+        rows = Approval.objects.filter(pk=approval_id)
+        won = APPROVAL_FLOW.move(rows, to=S.CANCELLED, decided_at=Now(), decided_by=by, decided_via=via, reason=reason)
+        if won:
+            AuditEntry.objects.create(approval_id=approval_id, action=S.CANCELLED, won=True, by=by, via=via, reason=reason)
+            _announce(approval_id)
+    if won:
+        logger.info("approval cancelled: %s", approval_id)
+    return won
+
+
+def _digest_of(approval: Approval, updated_input: str) -> str:
+    if not updated_input:
+        return approval.input_digest
+    return input_digest(
+        tool_name=approval.tool_name, tool_input=updated_input,
+        working_directory=approval.working_directory, session=approval.session,
+    )
+
+
+def _refuse_unfit(approval: Approval, *, verdict: str, by: str, updated_input: str, answers: str, seen_digest: str) -> None:
+    if verdict not in (S.APPROVED, S.REJECTED):
+        raise InvalidAnswer("An answer is approved or rejected.")
+    if by and by == approval.requested_by and not settings.APPROVALS.self_approval:
+        raise SelfApproval("Nobody decides what they requested themselves.")
+    if seen_digest and seen_digest != approval.input_digest:
+        raise DigestMismatch("The input is not the one you looked at; load the approval again.", input_digest=approval.input_digest)
+    if updated_input:
+        if approval.kind != Approval.Kind.TOOL or verdict != S.APPROVED:
+            raise InvalidAnswer("Only an approved tool call can be edited.", {"updated_input": ["not possible here"]})
+        if not isinstance(_parsed(updated_input, "updated_input"), dict):
+            raise InvalidAnswer("An edited input is a JSON object.", {"updated_input": ["not an object"]})
+    if answers and not isinstance(_parsed(answers, "answers"), dict):
+        raise InvalidAnswer("Answers are a JSON object: question to answer.", {"answers": ["not an object"]})
+
+
+def _parsed(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidAnswer("That is not JSON.", {name: [str(error)]}) from error
+
+
+def _open_session_rule(approval: Approval, *, by: str) -> None:
+    """"Approve for session": the same tool with the very same telling argument passes from now on."""
+    call = Call(tool_name=approval.tool_name, tool_input=approval.tool_input, directory=approval.working_directory)
+    Rule.objects.create(
+        effect=Rule.Effect.ALLOW,
+        tool=approval.tool_name,
+        pattern=session_pattern(call),
+        scope=Rule.ScopeKind.SESSION,
+        scope_value=str(approval.session or ""),
+        created_by=by,
+        note=f"approved for the session with approval {approval.pk}",
+    )
+
+
+def _repeated_or_refuse(approval: Approval, verdict: str, by: str) -> Approval:
+    if approval.status == verdict and approval.decided_by == by:
+        return approval
+    raise _closed(approval)
+
+
+def _closed(approval: Approval) -> ApprovalClosed | ApprovalExpired:
+    if approval.status in (S.PENDING, S.EXPIRED):
+        return ApprovalExpired("Timeout waiting for approval", status=approval.status, expires_at=approval.expires_at.isoformat())
+    who = approval.decided_by or "the system"
+    return ApprovalClosed(
+        f"This approval was already {approval.status} by {who} via {approval.decided_via}.",
+        status=approval.status,
+        decided_by=approval.decided_by,
+        decided_via=approval.decided_via,
+        decided_at=approval.decided_at.isoformat() if approval.decided_at else None,
+    )
+

@@ -1,0 +1,23 @@
+"""What exactly was approved, as 64 hexadecimal digits."""
+
+import hashlib
+import json
+from uuid import UUID
+
+
+def input_digest(*, tool_name: str, tool_input: str, working_directory: str, session: UUID | None) -> str:
+    """SHA-256 over the canonical JSON of tool, complete input, real path of the directory, and session.
+
+    Canonical: sorted keys, no spaces, ASCII escapes, as the standard library writes it.
+
+    Raises:
+        ValueError: ``tool_input`` is not JSON.
+    """
+    whole = {
+        "tool": tool_name,
+        "input": json.loads(tool_input or "null"),
+        "directory": working_directory,
+        "session": str(session or ""),
+    }
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

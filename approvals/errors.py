@@ -1,0 +1,37 @@
+"""What the approvals app refuses."""
+
+from orchestra.errors import Conflict, Forbidden, Invalid, NotFound
+
+
+class ApprovalNotFound(NotFound):
+    """No such approval."""
+
+    code = "approval_not_found"
+
+
+class ApprovalClosed(Conflict):
+    """Answered before; the facts name the winner, the door and the time."""
+
+    code = "approval_closed"
+
+
+class ApprovalExpired(Conflict):
+    """Its deadline has passed, whether or not a sweep ran."""
+
+    code = "approval_expired"
+
+
+class DigestMismatch(Conflict):
+    """The caller looked at another input than the one that would run."""
+
+    code = "digest_mismatch"
+
+
+class SelfApproval(Forbidden):
+    """Nobody decides what they requested themselves."""
+
+    code = "self_approval"
+
+
+class InvalidAnswer(Invalid):
+    """The answer does not fit the question."""

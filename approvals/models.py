@@ -1,0 +1,177 @@
+"""A question to a person, its one answer, and the record of every attempt."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from orchestra.flow import Flow
+from orchestra.models import Base
+
+
+class Door(models.TextChoices):
+    """Where an answer came in."""
+
+    TELEGRAM = "telegram"
+    ADMIN = "admin"
+    API = "api"
+    DASHBOARD = "dashboard"
+    WEBSOCKET = "websocket"
+    CLI = "cli"
+    POLICY = "policy"
+    SYSTEM = "system"
+
+
+class Approval(Base):
+    """One question, one answer, one deadline.
+
+    ``tool_input``, ``updated_input``, ``options`` and ``answers`` hold exact JSON text (ASCII, escapes kept):
+    a JSON column would reorder, round or refuse some of what an agent may send. ``subject`` says what the
+    question is about without this app knowing what that is (``session:<uuid>:<tool use id>``).
+    """
+
+    class Kind(models.TextChoices):
+        TOOL = "tool"
+        QUESTION = "question"
+        PLAN = "plan"
+        EXTERNAL = "external"
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        APPROVED = "approved"
+        REJECTED = "rejected"
+        EXPIRED = "expired"
+        CANCELLED = "cancelled"
+
+    class Risk(models.TextChoices):
+        LOW = "low"
+        MEDIUM = "medium"
+        HIGH = "high"
+
+    class Scope(models.TextChoices):
+        ONCE = "once"
+        SESSION = "session"
+
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.TOOL)
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+    title = models.CharField(max_length=300)
+    summary = models.CharField(max_length=500, blank=True)
+    body = models.TextField(blank=True)
+    facts = models.JSONField(default=dict, blank=True)
+    options = models.TextField(blank=True)
+    tool_name = models.CharField(max_length=200, blank=True)
+    tool_input = models.TextField(blank=True)
+    input_digest = models.CharField(max_length=64, blank=True)
+    risk = models.CharField(max_length=6, choices=Risk, default=Risk.MEDIUM)
+    risk_reason = models.CharField(max_length=300, blank=True)
+    working_directory = models.TextField(blank=True)
+    subject = models.CharField(max_length=300, blank=True)
+    session = models.UUIDField(null=True, blank=True, db_index=True)
+    requested_by = models.CharField(max_length=150, blank=True)
+    expires_at = models.DateTimeField()
+
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.CharField(max_length=150, blank=True)
+    decided_via = models.CharField(max_length=10, choices=Door, blank=True)
+    reason = models.TextField(blank=True)
+    updated_input = models.TextField(blank=True)
+    run_digest = models.CharField(max_length=64, blank=True)
+    answers = models.TextField(blank=True)
+    scope = models.CharField(max_length=7, choices=Scope, default=Scope.ONCE)
+    consumed_at = models.DateTimeField(null=True, blank=True)
+    counted = models.BooleanField(default=False)
+
+    class Meta:
+        db_table = "approvals"
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                name="pending_exactly_while_undecided",
+                condition=Q(status="pending", decided_at__isnull=True) | (~Q(status="pending") & Q(decided_at__isnull=False)),
+            ),
+            models.CheckConstraint(
+                name="only_approved_is_consumed", condition=Q(consumed_at__isnull=True) | Q(status="approved")
+            ),
+            models.UniqueConstraint(
+                name="one_pending_per_subject", fields=["subject"], condition=Q(status="pending") & ~Q(subject="")
+            ),
+        ]
+        indexes = [
+            models.Index(name="approvals_due", fields=["expires_at"], condition=Q(status="pending")),
+            models.Index(name="approvals_open_by_session", fields=["session"], condition=Q(status="pending")),
+            models.Index(name="approvals_uncounted", fields=["decided_at"], condition=Q(counted=False) & ~Q(status="pending")),
+            models.Index(name="approvals_by_time", fields=["-created_at", "id"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.status})"
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == self.Status.PENDING
+
+
+S = Approval.Status
+APPROVAL_FLOW = Flow({S.PENDING: frozenset({S.APPROVED, S.REJECTED, S.EXPIRED, S.CANCELLED})})
+
+
+class AuditEntry(models.Model):
+    """One attempt to change an approval, won or lost; written in the same transaction, never changed.
+
+    ``digest`` is that of the input which would have run; ``address`` says where the person was
+    (network address, or Telegram user, chat and update).
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    approval = models.ForeignKey(Approval, on_delete=models.PROTECT, related_name="audit", null=True, db_constraint=True)
+    at = models.DateTimeField(db_default=Now(), editable=False)
+    action = models.CharField(max_length=20)
+    won = models.BooleanField()
+    by = models.CharField(max_length=150, blank=True)
+    via = models.CharField(max_length=10, choices=Door)
+    address = models.CharField(max_length=200, blank=True)
+    reason = models.TextField(blank=True)
+    digest = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        db_table = "audit_entries"
+        ordering = ["id"]
+        verbose_name_plural = "audit entries"
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.by or 'nobody'} via {self.via} ({'won' if self.won else 'lost'})"
+
+
+class Rule(Base):
+    """A standing answer: allow, deny or ask for a tool and a pattern, within a scope.
+
+    ``scope_value`` is the session's UUID or the directory's real path; empty for everywhere.
+    ``pattern`` is a glob over the tool's telling argument (command, path or URL); empty matches all.
+    """
+
+    class Effect(models.TextChoices):
+        ALLOW = "allow"
+        DENY = "deny"
+        ASK = "ask"
+
+    class ScopeKind(models.TextChoices):
+        SESSION = "session"
+        DIRECTORY = "directory"
+        EVERYWHERE = "everywhere"
+
+    effect = models.CharField(max_length=5, choices=Effect)
+    tool = models.CharField(max_length=200, help_text="A tool's name, or a glob such as mcp__github__*.")
+    pattern = models.TextField(blank=True)
+    scope = models.CharField(max_length=10, choices=ScopeKind, default=ScopeKind.SESSION)
+    scope_value = models.CharField(max_length=500, blank=True)
+    ends_at = models.DateTimeField(null=True, blank=True)
+    uses = models.PositiveIntegerField(default=0)
+    max_uses = models.PositiveIntegerField(null=True, blank=True)
+    note = models.CharField(max_length=300, blank=True)
+    created_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        db_table = "rules"
+        indexes = [models.Index(name="rules_by_scope", fields=["scope", "scope_value"])]
+
+    def __str__(self) -> str:
+        return f"{self.effect} {self.tool}({self.pattern or '*'})"

@@ -1,0 +1,31 @@
+"""Every read of approvals that others need."""
+
+from uuid import UUID
+
+from approvals.errors import ApprovalNotFound
+from approvals.models import Approval
+
+
+def find_approval(approval_id: UUID) -> Approval:
+    """The approval with that id.
+
+    Raises:
+        ApprovalNotFound: there is none.
+    """
+    try:
+        return Approval.objects.get(pk=approval_id)
+    except Approval.DoesNotExist:
+        raise ApprovalNotFound("Approval not found") from None
+
+
+def open_approvals(session: UUID | None = None) -> list[Approval]:
+    """Pending approvals, the most urgent first; of one session if given."""
+    rows = Approval.objects.filter(status=Approval.Status.PENDING)
+    if session is not None:
+        rows = rows.filter(session=session)
+    return list(rows.order_by("expires_at"))
+
+
+def approvals_with_ids(ids: list[UUID]) -> list[Approval]:
+    """The approvals with these ids, in no order; unknown ids are left out."""
+    return list(Approval.objects.filter(pk__in=ids))

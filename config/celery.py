@@ -1,0 +1,61 @@
+"""The Celery application, its queues, and the whole schedule in one table."""
+
+import os
+from datetime import timedelta
+
+from celery import Celery
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+app = Celery("orchestra")
+
+# name: (task, every how many seconds). An entry expires before its successor is due.
+SCHEDULE: dict[str, tuple[str, float]] = {
+    "expire overdue approvals": ("approvals.expire_due", 30),
+    "dispatch queued turns": ("sessions_app.dispatch_queued_turns", 10),
+    "reclaim lost runs": ("sessions_app.reclaim_lost_runs", 10),
+    "discover agents": ("sessions_app.discover_agents", 300),
+}
+
+
+def beat_schedule(check_interval_s: float) -> dict[str, dict[str, object]]:
+    """The table in Celery's form; the expiry sweep follows its own setting."""
+    seconds = {name: check_interval_s if name == "expire overdue approvals" else every for name, (_, every) in SCHEDULE.items()}
+    return {
+        name: {"task": task, "schedule": timedelta(seconds=seconds[name]), "options": {"expires": max(1.0, seconds[name] * 0.9)}}
+        for name, (task, _) in SCHEDULE.items()
+    }
+
+
+def configuration() -> dict[str, object]:
+    """Celery's own settings, from Django's."""
+    return {
+        "broker_url": settings.CELERY_BROKER_URL,
+        "task_default_queue": "default",
+        "task_ignore_result": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],  # never pickle: the broker is not a trusted place
+        "task_acks_late": False,  # the row, the lease and the fence are the truth; a message is a hint
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "worker_hijack_root_logger": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # workers reconnect for ever
+        "broker_transport_options": {
+            # publishers give up at once on a dead Redis, the sweeps dispatch later
+            "max_retries": 0,
+            "socket_connect_timeout": 0.5,
+            "visibility_timeout": 6 * 3600,
+            "global_keyprefix": f"orchestra-{settings.ORCHESTRA.instance}:",
+        },
+        "task_routes": {"sessions_app.run_turn": {"queue": "sessions"}},
+        "beat_scheduler": "django_celery_beat.schedulers:DatabaseScheduler",
+        "beat_schedule": beat_schedule(settings.APPROVALS.check_interval.total_seconds()),
+        "timezone": "UTC",
+    }
+
+
+app.config_from_object(configuration)
+app.autodiscover_tasks()

@@ -1,0 +1,173 @@
+"""Environment -> Django settings + one typed object per app. Nothing else reads the environment."""
+
+import os
+import secrets
+from pathlib import Path
+
+import environ
+
+from approvals.conf import ApprovalSettings
+from orchestra.conf import OrchestraSettings
+from sessions_app.conf import AgentSettings
+
+os.umask(0o077)  # database, keys, sockets and logs are nobody else's business
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+environ.Env.read_env(BASE_DIR / ".env")
+
+EMBEDDED = not (env("DATABASE_URL", default="") or env("REDIS_URL", default=""))
+DATA_DIR = Path(env("ORCHESTRA_DATA_DIR", default=str(BASE_DIR / "var"))).expanduser().resolve()
+DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _kept_secret(path: Path) -> str:
+    """The embedded mode's own secret key, made on the first start; two first starts agree on one."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    return path.read_text()
+
+
+SECRET_KEY = env("ORCHESTRA_SECRET_KEY", default="") or (_kept_secret(DATA_DIR / "secret_key") if EMBEDDED else "")
+DEBUG = False
+
+# --- one typed object per app
+from orchestra.embedded import socket_path  # noqa: E402 - needs nothing above, reads better here
+
+REDIS_URL = env("REDIS_URL", default="") or f"unix://{socket_path(DATA_DIR)}?db=0"
+ORCHESTRA = OrchestraSettings.from_env(
+    env, data_dir=DATA_DIR, embedded=EMBEDDED, redis_url=REDIS_URL, secret_key=SECRET_KEY
+)
+APPROVALS = ApprovalSettings.from_env(env, embedded=EMBEDDED)
+AGENTS = AgentSettings.from_env(env, data_dir=DATA_DIR)
+
+ALLOWED_HOSTS = env.list(
+    "ORCHESTRA_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", ORCHESTRA.host] if EMBEDDED else []
+)
+CSRF_TRUSTED_ORIGINS = env.list("ORCHESTRA_TRUSTED_ORIGINS", default=[])
+
+# --- applications
+INSTALLED_APPS = [
+    "daphne",
+    "orchestra.admin_site.OrchestraAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "knox",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "orchestra",
+    "approvals",
+    "sessions_app",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+APPEND_SLASH = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- database
+DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'orchestra.db'}")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+_database = DATABASES["default"]
+if _database["ENGINE"].endswith("sqlite3"):
+    _database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        # FULL: a decision somebody was told is recorded survives a power cut
+        "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;",
+    }
+else:
+    IS_WEB = env("ORCHESTRA_PROCESS", default="") == "web"
+    _database.setdefault("OPTIONS", {})["pool"] = {
+        "min_size": env.int("DB_POOL_MIN_SIZE", default=5 if IS_WEB else 1),
+        "max_size": env.int("DB_POOL_MAX_SIZE", default=100 if IS_WEB else 10),
+        "timeout": 10,
+    }
+    _database["CONN_MAX_AGE"] = 0
+
+# --- people
+AUTHENTICATION_BACKENDS = ["orchestra.accounts.RightsBackend"]
+LOGIN_URL = "/admin/login/"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# --- REST
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "orchestra.api.Pages",
+    "EXCEPTION_HANDLER": "orchestra.api.answer_for_error",
+}
+REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Orchestra API",
+    "DESCRIPTION": "Run coding agents on real machines and stay in charge.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- Channels and Celery (queues and the schedule are in config/celery.py)
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        # redis-py 8 sets a socket timeout of 5 s, at which an idle socket would die
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 30}], "prefix": f"orchestra-{ORCHESTRA.instance}"},
+    }
+}
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
+
+# --- the rest
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True

@@ -1,0 +1,6 @@
+"""HTTP routes, app by app."""
+
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [path("admin/", admin.site.urls)]

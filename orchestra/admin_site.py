@@ -1,0 +1,21 @@
+"""The admin site: for staff and administrators."""
+
+from django.contrib.admin import AdminSite
+from django.contrib.admin.apps import AdminConfig
+from django.http import HttpRequest
+
+from orchestra.rights import Right, may
+
+
+class OrchestraAdminSite(AdminSite):
+    site_header = "Orchestra"
+    site_title = "Orchestra"
+    index_title = "What needs a person"
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        user = request.user
+        return user.is_active and (user.is_staff or may(user, Right.ADMINISTER))
+
+
+class OrchestraAdminConfig(AdminConfig):
+    default_site = "orchestra.admin_site.OrchestraAdminSite"

@@ -1,0 +1,42 @@
+"""Settings every app shares, read once from the environment."""
+
+import hashlib
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from environ import Env
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestraSettings:
+    """Where this installation lives and what it is called."""
+
+    environment: str
+    embedded: bool
+    host: str
+    port: int
+    data_dir: Path
+    log_dir: Path
+    public_url: str
+    redis_url: str = field(repr=False)
+    instance: str
+    hostname: str
+
+    @classmethod
+    def from_env(cls, env: Env, *, data_dir: Path, embedded: bool, redis_url: str, secret_key: str) -> Self:
+        """``instance`` tells processes and messages of this installation from a neighbour's;
+        it is derived from the secret key and gives nothing of it away."""
+        return cls(
+            environment=env("ORCHESTRA_ENVIRONMENT", default="development" if embedded else "production"),
+            embedded=embedded,
+            host=env("ORCHESTRA_HOST", default="127.0.0.1"),
+            port=env.int("ORCHESTRA_PORT", default=5284),
+            data_dir=data_dir,
+            log_dir=Path(env("ORCHESTRA_LOG_DIR", default=str(data_dir / "logs"))),
+            public_url=env("ORCHESTRA_PUBLIC_URL", default=""),
+            redis_url=redis_url,
+            instance=hashlib.sha256(b"orchestra instance:" + secret_key.encode()).hexdigest()[:16],
+            hostname=env("ORCHESTRA_HOSTNAME", default=socket.gethostname()),
+        )

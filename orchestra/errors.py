@@ -1,0 +1,44 @@
+"""What Orchestra refuses, as exceptions. ``orchestra.api`` alone turns them into HTTP answers."""
+
+from typing import ClassVar
+
+
+class OrchestraError(Exception):
+    """Something was refused; ``code`` is stable, ``detail`` is one sentence a person understands.
+
+    ``facts`` are further JSON-ready fields of the answer, such as who won a race.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, detail: str, **facts: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+
+class NotFound(OrchestraError):
+    """There is no such thing, or the caller may not know of it (HTTP 404)."""
+
+    code = "not_found"
+
+
+class Conflict(OrchestraError):
+    """The thing exists, but its state does not allow this now (HTTP 409)."""
+
+    code = "conflict"
+
+
+class Invalid(OrchestraError):
+    """The request itself is wrong (HTTP 400). ``fields`` maps field names to their complaints."""
+
+    code = "invalid"
+
+    def __init__(self, detail: str, fields: dict[str, list[str]] | None = None, **facts: object) -> None:
+        super().__init__(detail, **({"fields": fields} if fields else {}), **facts)
+
+
+class Forbidden(OrchestraError):
+    """The caller is known, but lacks the right (HTTP 403)."""
+
+    code = "forbidden"

@@ -1,0 +1,93 @@
+"""Shared kernel tables and the abstract base of all others."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Base(models.Model):
+    """UUID key and the database's time of creation."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class Lease(models.Model):
+    """A named thing one process may own at a time, or the last sign of life of one.
+
+    Used for what has exactly one doer or one truth: beat's age, canaries, the Telegram process.
+    ``fence`` grows with each new owner, so that a stale owner's writes can be told apart.
+    """
+
+    name = models.CharField(max_length=100, primary_key=True)
+    owner = models.CharField(max_length=200, blank=True)
+    fence = models.BigIntegerField(default=0)
+    expires_at = models.DateTimeField(null=True)
+    state = models.JSONField(default=dict, blank=True)
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "leases"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Tally(models.Model):
+    """A counter, histogram bucket or sum that must never shrink, whatever retention deletes.
+
+    ``labels`` is a sorted ``key=value`` list joined by commas, part of the identity.
+    """
+
+    name = models.CharField(max_length=100)
+    labels = models.CharField(max_length=200, blank=True)
+    value = models.FloatField(default=0)
+
+    class Meta:
+        db_table = "tallies"
+        constraints = [models.UniqueConstraint(fields=["name", "labels"], name="one_tally_per_series")]
+
+    def __str__(self) -> str:
+        return f"{self.name}{{{self.labels}}}"
+
+
+class IdempotentRequest(Base):
+    """The first answer to a POST that carried an ``Idempotency-Key``, kept 24 hours.
+
+    ``status_code`` is null while the first request still runs.
+    """
+
+    username = models.CharField(max_length=150)
+    path = models.CharField(max_length=300)
+    key = models.CharField(max_length=200)
+    body_sha256 = models.CharField(max_length=64)
+    status_code = models.PositiveSmallIntegerField(null=True)
+    answer = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "idempotent_requests"
+        constraints = [models.UniqueConstraint(fields=["username", "path", "key"], name="one_answer_per_key")]
+        indexes = [models.Index(fields=["created_at"], name="idempotent_by_age")]
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.key}"
+
+
+class SignInLink(Base):
+    """A one-time link that signs a person in; only its SHA-256 is kept."""
+
+    token_sha256 = models.CharField(max_length=64, unique=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "sign_in_links"
+
+    def __str__(self) -> str:
+        return f"link for {self.user}"

@@ -1,0 +1,46 @@
+"""Who may do what: five groups, five rights. Groups are made by a migration."""
+
+from typing import Any
+
+from django.db.models import TextChoices
+
+
+class Right(TextChoices):
+    """What a person or program may be allowed to do."""
+
+    READ = "read", "see sessions, approvals and agents"
+    OPERATE = "operate", "start sessions, send messages, cancel"
+    DECIDE = "decide", "answer approvals"
+    ASK = "ask", "create external and hook asks, and read its own"
+    ADMINISTER = "administer", "everything, and the admin site"
+
+
+GROUP_RIGHTS: dict[str, frozenset[Right]] = {
+    "Viewer": frozenset({Right.READ}),
+    "Operator": frozenset({Right.READ, Right.OPERATE}),
+    "Approver": frozenset({Right.READ, Right.DECIDE}),
+    "Asker": frozenset({Right.ASK}),
+    "Administrator": frozenset(Right),
+}
+
+
+def rights_of(user: Any) -> frozenset[Right]:
+    """The rights ``user`` holds now; none for anonymous and inactive ones.
+
+    One query per user object, which lives as long as a request: authority is judged afresh each time.
+    """
+    if not getattr(user, "is_active", False):
+        return frozenset()
+    if user.is_superuser:
+        return frozenset(Right)
+    cached: frozenset[Right] | None = getattr(user, "_orchestra_rights", None)
+    if cached is None:
+        names = user.groups.values_list("name", flat=True)
+        cached = frozenset(right for name in names for right in GROUP_RIGHTS.get(name, ()))
+        user._orchestra_rights = cached
+    return cached
+
+
+def may(user: Any, right: Right) -> bool:
+    """Whether ``user`` holds ``right`` now."""
+    return right in rights_of(user)

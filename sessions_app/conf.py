@@ -1,0 +1,43 @@
+"""How agents are run; units are in the variables' names."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from environ import Env
+
+ENV_ALLOW = (
+    "PATH,HOME,LANG,LC_*,TERM,USER,SHELL,TZ,TMPDIR,*_PROXY,*_proxy,SSL_CERT_*,NODE_EXTRA_CA_CERTS,"
+    "ANTHROPIC_*,CLAUDE_CODE_OAUTH_TOKEN"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """Which CLI runs, where it may work, what it inherits, how long it may take."""
+
+    cli_path: str
+    working_roots: tuple[Path, ...]
+    env_allow: tuple[str, ...]
+    run_as: str
+    config_dir: str
+    idle_timeout: timedelta
+    turn_timeout: timedelta
+    max_concurrent: int
+    line_cap_bytes: int
+
+    @classmethod
+    def from_env(cls, env: Env, *, data_dir: Path) -> Self:
+        roots = env.list("AGENT_WORKING_ROOTS", default=[str(data_dir.parent / "workspaces")])
+        return cls(
+            cli_path=env("AGENT_CLI_PATH", default="claude"),
+            working_roots=tuple(Path(root).expanduser().resolve() for root in roots),
+            env_allow=tuple(env.list("AGENT_ENV_ALLOW", default=ENV_ALLOW.split(","))),
+            run_as=env("AGENT_RUN_AS", default=""),
+            config_dir=env("AGENT_CONFIG_DIR", default=""),
+            idle_timeout=timedelta(seconds=env.float("AGENT_IDLE_TIMEOUT_SECONDS", default=600)),
+            turn_timeout=timedelta(seconds=env.float("AGENT_TURN_TIMEOUT_SECONDS", default=14400)),
+            max_concurrent=env.int("AGENT_MAX_CONCURRENT_SESSIONS", default=50),
+            line_cap_bytes=64 * 1024 * 1024,
+        )

@@ -1,0 +1,37 @@
+"""What the sessions app refuses."""
+
+from orchestra.errors import Conflict, Forbidden, Invalid, NotFound, OrchestraError
+
+
+class SessionNotFound(NotFound):
+    """No such session."""
+
+    code = "session_not_found"
+
+
+class SessionBusy(Conflict):
+    """A turn of the dialog is still open."""
+
+    code = "session_busy"
+
+
+class SessionCancelled(Conflict):
+    """The dialog was ended for good."""
+
+    code = "session_cancelled"
+
+
+class InvalidSession(Invalid):
+    """What was asked for cannot be a session; ``fields`` says why."""
+
+
+class NotYours(Forbidden):
+    """Allowing tools in advance needs the right to decide one's own asks."""
+
+    code = "self_approval"
+
+
+class StaleFence(OrchestraError):
+    """This supervisor no longer owns its session; whatever it was about to write is void."""
+
+    code = "stale_fence"

@@ -1,0 +1,244 @@
+"""Agent sessions, their turns, the processes behind them, and what those said."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from approvals.models import Approval
+from orchestra.flow import Flow
+from orchestra.models import Base
+
+
+class AgentSession(Base):
+    """A dialog with an agent. Its UUID is the CLI's own ``--session-id``.
+
+    ``fence`` grows with every run that takes the session; a supervisor's writes filter on its own.
+    ``last_seq`` numbers the transcript. Money is US dollars as the CLI reports it.
+    """
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        WAITING = "waiting"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    title = models.CharField(max_length=200)
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    agent = models.CharField(max_length=50, default="claude")
+    model = models.CharField(max_length=100, blank=True)
+    working_directory = models.TextField()
+    options = models.JSONField(default=dict, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    requested_by = models.CharField(max_length=150, blank=True)
+    host = models.CharField(max_length=200, blank=True)
+    fence = models.BigIntegerField(default=0)
+    last_seq = models.BigIntegerField(default=0)
+    resumable = models.BooleanField(default=False, help_text="The CLI has a conversation under this id.")
+    cost_usd = models.FloatField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    failure_code = models.CharField(max_length=50, blank=True)
+    failure_detail = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "agent_sessions"
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(name="sessions_queued", fields=["created_at"], condition=Q(status="queued")),
+            models.Index(name="sessions_running", fields=["created_at"], condition=Q(status="running")),
+            models.Index(name="sessions_waiting", fields=["created_at"], condition=Q(status="waiting")),
+            models.Index(name="sessions_by_time", fields=["-created_at", "id"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.status})"
+
+
+S = AgentSession.Status
+SESSION_FLOW = Flow(
+    {
+        S.QUEUED: frozenset({S.RUNNING, S.COMPLETED, S.FAILED, S.CANCELLED}),
+        S.RUNNING: frozenset({S.WAITING, S.QUEUED, S.COMPLETED, S.FAILED, S.CANCELLED}),
+        # waiting -> waiting: a second call of the same message asks while the first still waits
+        S.WAITING: frozenset({S.WAITING, S.RUNNING, S.QUEUED, S.COMPLETED, S.FAILED, S.CANCELLED}),
+        S.COMPLETED: frozenset({S.QUEUED, S.CANCELLED}),
+        S.FAILED: frozenset({S.QUEUED, S.CANCELLED}),
+    }
+)
+OPEN_SESSION = (S.QUEUED, S.RUNNING, S.WAITING)
+
+
+class Turn(Base):
+    """One prompt and what came of it. ``dispatched_at`` is the last time a worker was told of it."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        INTERRUPTED = "interrupted"
+        CANCELLED = "cancelled"
+
+    session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="turns")
+    number = models.PositiveIntegerField()
+    prompt = models.TextField()
+    status = models.CharField(max_length=11, choices=Status, default=Status.QUEUED)
+    result = models.TextField(blank=True)
+    cost_usd = models.FloatField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    dispatched_at = models.DateTimeField(null=True, blank=True)
+    interrupt_requested_at = models.DateTimeField(null=True, blank=True)
+    lost_runs = models.PositiveSmallIntegerField(default=0)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    failure_code = models.CharField(max_length=50, blank=True)
+    failure_detail = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "turns"
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(name="one_turn_per_number", fields=["session", "number"]),
+            models.UniqueConstraint(
+                name="one_open_turn", fields=["session"], condition=Q(status__in=["queued", "running"])
+            ),
+        ]
+        indexes = [
+            models.Index(name="turns_queued", fields=["dispatched_at"], condition=Q(status="queued")),
+            models.Index(name="turns_running", fields=["session"], condition=Q(status="running")),
+        ]
+
+    def __str__(self) -> str:
+        return f"turn {self.number} ({self.status})"
+
+
+T = Turn.Status
+TURN_FLOW = Flow(
+    {
+        T.QUEUED: frozenset({T.RUNNING, T.FAILED, T.INTERRUPTED, T.CANCELLED}),
+        T.RUNNING: frozenset({T.QUEUED, T.COMPLETED, T.FAILED, T.INTERRUPTED, T.CANCELLED}),
+    }
+)
+
+
+class Run(Base):
+    """One CLI process under one supervisor. Live while ``ended_at`` is null and the heartbeat is fresh.
+
+    ``pid`` and ``pid_started`` (seconds since the epoch) name the process on ``host`` even after pids repeat;
+    ``worker_pid`` and ``worker_started`` name the worker it descends from.
+    """
+
+    session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="runs")
+    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="runs")
+    fence = models.BigIntegerField()
+    host = models.CharField(max_length=200)
+    worker_pid = models.IntegerField()
+    worker_started = models.FloatField()
+    pid = models.IntegerField(null=True, blank=True)
+    pid_started = models.FloatField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True, blank=True)
+    exit_code = models.IntegerField(null=True, blank=True)
+    ended_why = models.CharField(max_length=50, blank=True)
+    stderr_tail = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "runs"
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(name="one_live_run", fields=["session"], condition=Q(ended_at__isnull=True)),
+            models.UniqueConstraint(name="one_run_per_fence", fields=["session", "fence"]),
+        ]
+        indexes = [models.Index(name="runs_live", fields=["heartbeat_at"], condition=Q(ended_at__isnull=True))]
+
+    def __str__(self) -> str:
+        return f"run {self.fence} on {self.host}"
+
+
+class PermissionRequest(Base):
+    """Links a tool call of a session to the approval that answers it.
+
+    ``request_id`` is the CLI's, valid in one process only; ``tool_use_id`` is the conversation's own.
+    """
+
+    session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="permission_requests")
+    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="permission_requests")
+    approval = models.OneToOneField(Approval, on_delete=models.PROTECT, related_name="+")
+    request_id = models.CharField(max_length=200)
+    tool_use_id = models.CharField(max_length=200)
+    agent_id = models.CharField(max_length=200, blank=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "permission_requests"
+        indexes = [
+            models.Index(name="requests_by_tool_use", fields=["session", "tool_use_id"]),
+            models.Index(name="requests_unanswered", fields=["session"], condition=Q(answered_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return self.tool_use_id
+
+
+class Event(models.Model):
+    """One line of a transcript. ``payload`` is JSON text (ASCII), kept as it was said."""
+
+    class Kind(models.TextChoices):
+        PROMPT = "prompt"
+        TEXT = "text"
+        THINKING = "thinking"
+        TOOL_USE = "tool_use"
+        TOOL_RESULT = "tool_result"
+        APPROVAL = "approval"
+        STATUS = "status"
+        API_RETRY = "api_retry"
+        SYSTEM = "system"
+        RAW = "raw"
+        RESULT = "result"
+
+    id = models.BigAutoField(primary_key=True)
+    session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="events")
+    seq = models.BigIntegerField()
+    kind = models.CharField(max_length=11, choices=Kind)
+    at = models.DateTimeField(db_default=Now())
+    payload = models.TextField()
+
+    class Meta:
+        db_table = "events"
+        ordering = ["seq"]
+        constraints = [models.UniqueConstraint(name="one_event_per_seq", fields=["session", "seq"])]
+
+    def __str__(self) -> str:
+        return f"{self.seq} {self.kind}"
+
+
+class Agent(Base):
+    """A CLI found on a host by discovery."""
+
+    class Status(models.TextChoices):
+        READY = "ready"
+        NOT_LOGGED_IN = "not_logged_in"
+        MISSING = "missing"
+        UNFIT = "unfit"
+
+    name = models.CharField(max_length=50)
+    host = models.CharField(max_length=200)
+    path = models.TextField(blank=True)
+    version = models.CharField(max_length=50, blank=True)
+    status = models.CharField(max_length=13, choices=Status)
+    logged_in = models.BooleanField(null=True, blank=True)
+    detail = models.CharField(max_length=500, blank=True)
+    last_seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "agents"
+        ordering = ["host", "name"]
+        constraints = [models.UniqueConstraint(name="one_agent_per_host", fields=["host", "name"])]
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.host}"

@@ -1,0 +1,5 @@
+"""What this app does when a doorbell rings."""
+
+
+def connect() -> None:
+    """Nothing yet."""
