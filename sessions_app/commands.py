@@ -1,0 +1,236 @@
+"""What doors ask of sessions: start, send a message, interrupt, cancel."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from approvals.commands import cancel_open_approvals
+from approvals.models import Rule
+from approvals.policy import EDITING_TOOLS, fnmatch_escape, rule_from_request
+from orchestra import doorbell
+from sessions_app import transcript
+from sessions_app.dispatch import dispatch_on_commit
+from sessions_app.errors import InvalidSession, NotYours, SessionBusy, SessionCancelled
+from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, Turn
+from sessions_app.queries import find_session
+from sessions_app.workspace import working_directory_for
+
+logger = logging.getLogger(__name__)
+
+S, T = AgentSession.Status, Turn.Status
+
+AGENTS = ("claude", "demo")
+PERMISSION_MODES = ("default", "acceptEdits", "plan")
+SETTING_SOURCES = frozenset({"user", "project", "local"})
+LONGEST_PROMPT = 1024 * 1024  # characters
+LONGEST_TITLE = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRequest:
+    """What somebody wants done, as every door hands it over; see ``POST /api/sessions``.
+
+    Empty text, None and empty lists mean "not given". Money is US dollars.
+    """
+
+    prompt: str
+    working_directory: str = ""
+    title: str = ""
+    agent: str = "claude"
+    model: str = ""
+    permission_mode: str = "default"
+    allowed_tools: list[str] = field(default_factory=list)
+    disallowed_tools: list[str] = field(default_factory=list)
+    append_system_prompt: str = ""
+    max_turns: int | None = None
+    max_budget_usd: float | None = None
+    approval_timeout_minutes: float | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    setting_sources: list[str] = field(default_factory=list)
+
+
+def start_session(wanted: SessionRequest, *, by: str, may_allow: bool) -> AgentSession:
+    """Create a session with its first turn; a worker takes it after the commit.
+
+    ``may_allow`` says whether ``by`` may decide their own asks, which is what allowing tools in advance amounts to.
+
+    Raises:
+        InvalidSession: ``fields`` names what is wrong with the request.
+        NotYours: tools are allowed in advance without that right.
+    """
+    _refuse_unfit(wanted)
+    if (wanted.allowed_tools or wanted.permission_mode == "acceptEdits") and not may_allow:
+        raise NotYours("Allowing tools in advance needs the right to decide one's own asks.")
+    session_id = uuid4()
+    directory = working_directory_for(session_id, wanted.working_directory)
+    with transaction.atomic():
+        session = AgentSession.objects.create(
+            id=session_id,
+            title=wanted.title or title_from(wanted.prompt),
+            agent=wanted.agent,
+            model=wanted.model,
+            working_directory=directory,
+            options=_options(wanted),
+            metadata=wanted.metadata,
+            requested_by=by,
+        )
+        Rule.objects.bulk_create(_advance_rules(wanted, session_id, directory, by))
+        _add_turn(session, wanted.prompt, number=1)
+    logger.info("session %s queued by %s", session_id, by)
+    session.refresh_from_db()
+    return session
+
+
+def send_message(*, session_id: UUID, prompt: str, by: str) -> Turn:
+    """Queue the next turn of a dialog; the CLI resumes with everything said before.
+
+    Raises:
+        SessionNotFound, InvalidSession: unknown id, unusable prompt.
+        SessionBusy: a turn is still open.
+        SessionCancelled: the dialog was ended for good.
+    """
+    problem = text_problem(prompt, LONGEST_PROMPT, required=True)
+    if problem:
+        raise InvalidSession(problem, {"prompt": [problem]})
+    try:
+        with transaction.atomic():
+            session = find_session(session_id)
+            if not SESSION_FLOW.move(
+                AgentSession.objects.filter(pk=session_id, status__in=(S.COMPLETED, S.FAILED)),
+                to=S.QUEUED, failure_code="", failure_detail="", finished_at=None,
+            ):
+                raise _refusal(find_session(session_id))
+            turn = _add_turn(session, prompt, number=session.turns.count() + 1)
+    except IntegrityError:  # two messages at the same instant: the open-turn constraint lets one in
+        raise SessionBusy("A turn of this session is still open.") from None
+    logger.info("session %s: turn %s queued by %s", session_id, turn.number, by)
+    return turn
+
+
+def interrupt_session(*, session_id: UUID, by: str) -> AgentSession:
+    """Stop the current turn and keep the dialog; nothing to stop is fine.
+
+    A turn that no worker has taken yet ends here; a running one is ended by its supervisor, which hears the ring.
+    """
+    with transaction.atomic():
+        session = find_session(session_id)
+        cancel_open_approvals(session=session_id, by=by, via="system", reason="the turn was interrupted")
+        queued = Turn.objects.filter(session=session_id, status=T.QUEUED)
+        if TURN_FLOW.move(queued, to=T.INTERRUPTED, finished_at=Now()):
+            SESSION_FLOW.move(AgentSession.objects.filter(pk=session_id), to=S.COMPLETED, finished_at=Now())
+            transcript.append(session_id, [transcript.line("status", status=S.COMPLETED, turn=T.INTERRUPTED, by=by)])
+        else:
+            running = Turn.objects.filter(session=session_id, status=T.RUNNING, interrupt_requested_at=None)
+            running.update(interrupt_requested_at=Now())
+        doorbell.ring("session", str(session_id))
+    session.refresh_from_db()
+    return session
+
+
+def cancel_session(*, session_id: UUID, by: str) -> AgentSession:
+    """End a dialog for good; cancelling it again changes nothing. A live process is ended by its supervisor."""
+    with transaction.atomic():
+        session = find_session(session_id)
+        if SESSION_FLOW.move(AgentSession.objects.filter(pk=session_id), to=S.CANCELLED, finished_at=Now()):
+            TURN_FLOW.move(Turn.objects.filter(session=session_id), to=T.CANCELLED, finished_at=Now())
+            cancel_open_approvals(session=session_id, by=by, via="system", reason="the session was cancelled")
+            transcript.append(session_id, [transcript.line("status", status=S.CANCELLED, by=by)])
+            doorbell.ring("session", str(session_id))
+            logger.info("session %s cancelled by %s", session_id, by)
+    session.refresh_from_db()
+    return session
+
+
+def title_from(prompt: str) -> str:
+    """The first line of a prompt, cut to a title's length."""
+    first = next((row.strip() for row in prompt.splitlines() if row.strip()), "session")
+    return first if len(first) <= 80 else first[:79] + "…"
+
+
+def text_problem(text: str, longest: int, *, required: bool = False) -> str:
+    """Why ``text`` cannot be kept or handed to an agent; empty if it can."""
+    if required and not text.strip():
+        return "This may not be empty."
+    if len(text) > longest:
+        return f"This may have at most {longest} characters."
+    if "\0" in text:
+        return "This may not contain the character NUL."
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "This is not valid Unicode text."
+    return ""
+
+
+def _add_turn(session: AgentSession, prompt: str, *, number: int) -> Turn:
+    turn = Turn.objects.create(session=session, number=number, prompt=prompt, dispatched_at=Now())
+    transcript.append(session.pk, [transcript.line("prompt", turn=number, text=prompt)])
+    doorbell.ring("session", str(session.pk))
+    dispatch_on_commit(turn.pk, session.host)
+    return turn
+
+
+def _refusal(session: AgentSession) -> SessionBusy | SessionCancelled:
+    if session.status == S.CANCELLED:
+        return SessionCancelled("This session was cancelled; start a new one.")
+    return SessionBusy("A turn of this session is still open.", status=session.status)
+
+
+def _refuse_unfit(wanted: SessionRequest) -> None:
+    fields: dict[str, list[str]] = {}
+
+    def check(name: str, problem: str) -> None:
+        if problem:
+            fields.setdefault(name, []).append(problem)
+
+    check("prompt", text_problem(wanted.prompt, LONGEST_PROMPT, required=True))
+    check("title", text_problem(wanted.title, LONGEST_TITLE))
+    check("model", text_problem(wanted.model, 100))
+    check("append_system_prompt", text_problem(wanted.append_system_prompt, 100_000))
+    check("agent", "" if wanted.agent in AGENTS else f"Unknown agent; known are {', '.join(AGENTS)}.")
+    known = wanted.permission_mode in PERMISSION_MODES
+    check("permission_mode", "" if known else f"One of {', '.join(PERMISSION_MODES)}.")
+    for name in ("allowed_tools", "disallowed_tools"):
+        for spec in getattr(wanted, name):
+            check(name, _spec_problem(spec))
+    check("max_turns", "" if wanted.max_turns is None or 0 < wanted.max_turns <= 10_000 else "A number from 1 to 10000.")
+    money = wanted.max_budget_usd
+    check("max_budget_usd", "" if money is None or 0 < money < 1e6 else "A positive amount of US dollars.")
+    minutes = wanted.approval_timeout_minutes
+    check("approval_timeout_minutes", "" if minutes is None or 0 < minutes <= 1e6 else "A positive number of minutes.")
+    check("setting_sources", "" if set(wanted.setting_sources) <= SETTING_SOURCES else "Any of user, project, local.")
+    if fields:
+        raise InvalidSession("The session cannot be started like this.", fields)
+
+
+def _spec_problem(spec: str) -> str:
+    try:
+        rule_from_request(spec)
+    except ValueError as error:
+        return str(error)
+    return text_problem(spec, 500)
+
+
+def _options(wanted: SessionRequest) -> dict[str, Any]:
+    names = (
+        "permission_mode", "allowed_tools", "disallowed_tools", "append_system_prompt", "max_turns", "max_budget_usd",
+        "approval_timeout_minutes", "setting_sources",
+    )  # fmt: skip
+    return {name: getattr(wanted, name) for name in names if getattr(wanted, name)}
+
+
+def _advance_rules(wanted: SessionRequest, session_id: UUID, directory: str, by: str) -> list[Rule]:
+    pairs = [rule_from_request(spec) for spec in wanted.allowed_tools]
+    if wanted.permission_mode == "acceptEdits":
+        pairs += [(tool, f"{fnmatch_escape(directory)}/*") for tool in EDITING_TOOLS]
+    return [
+        Rule(
+            effect=Rule.Effect.ALLOW, tool=tool, pattern=pattern, created_by=by, note="allowed when the session was started",
+            scope=Rule.ScopeKind.SESSION, scope_value=str(session_id),
+        )
+        for tool, pattern in pairs
+    ]

@@ -1,0 +1,56 @@
+"""Writing a transcript: numbered in commit order, batched, guarded by the fence."""
+
+import json
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from orchestra import doorbell
+from sessions_app.errors import StaleFence
+from sessions_app.models import AgentSession, Event
+
+Line = tuple[str, str]
+"""Kind and payload (ASCII JSON text) of an event to come."""
+
+
+def line(kind: str, **payload: object) -> Line:
+    """An event of ours, as opposed to one the CLI said."""
+    return kind, json.dumps(payload, ensure_ascii=True)
+
+
+def append(session_id: UUID, lines: Sequence[Line], *, fence: int | None = None) -> int:
+    """Add ``lines`` in order in one transaction and return the last number.
+
+    Numbers are taken by the UPDATE that locks the session, so commit order is number order for every
+    writer. A supervisor gives its ``fence``; other writers (a door, a sweep) need none.
+
+    Raises:
+        StaleFence: the session has another supervisor by now, or is gone; nothing was written.
+    """
+    if not lines:
+        return 0
+    with transaction.atomic():
+        last = _take_numbers(session_id, len(lines), fence)
+        first = last - len(lines) + 1
+        Event.objects.bulk_create(
+            Event(session_id=session_id, seq=seq, kind=kind, payload=payload)
+            for seq, (kind, payload) in enumerate(lines, start=first)
+        )
+        doorbell.ring("events", str(session_id))
+    return last
+
+
+def _take_numbers(session_id: UUID, count: int, fence: int | None) -> int:
+    """Django's update() cannot return what it wrote, hence SQL; both databases know RETURNING."""
+    key = AgentSession._meta.pk.get_db_prep_value(session_id, connection)
+    guard, values = ("", []) if fence is None else (" AND fence = %s", [fence])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE agent_sessions SET last_seq = last_seq + %s WHERE id = %s{guard} RETURNING last_seq",  # noqa: S608
+            [count, key, *values],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise StaleFence("The session belongs to another supervisor.")
+    return int(row[0])

@@ -1,0 +1,38 @@
+"""Where agents may work."""
+
+from pathlib import Path
+from uuid import UUID
+
+from django.conf import settings
+
+from sessions_app.errors import InvalidSession
+
+FOLDER_MODE = 0o700
+
+
+def working_directory_for(session_id: UUID, requested: str) -> str:
+    """The real path a session works in: the requested one, or a fresh folder in the first root.
+
+    Raises:
+        InvalidSession: it is missing, no folder, or outside every root, also by way of a symbolic link.
+    """
+    if not requested:
+        fresh = settings.AGENTS.working_roots[0] / f"session-{str(session_id)[:8]}"
+        fresh.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        return str(fresh)
+    problem = directory_problem(requested)
+    if problem:
+        raise InvalidSession(problem, {"working_directory": [problem]})
+    return str(Path(requested).resolve())
+
+
+def directory_problem(path: str) -> str:
+    """Why nobody may work there, in one sentence; empty if all is well. Checked again before each spawn."""
+    if not path.startswith("/") or "\0" in path:
+        return "The working directory must be an absolute path."
+    real = Path(path).resolve()
+    if not any(real.is_relative_to(root) for root in settings.AGENTS.working_roots):
+        return "The working directory is outside the folders agents may work in (AGENT_WORKING_ROOTS)."
+    if not real.is_dir():
+        return "The working directory does not exist or is not a folder."
+    return ""
