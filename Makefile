@@ -1,0 +1,46 @@
+# Two commands are enough: `make run` and `make test`. Both build what they need.
+# Another interpreter: make run PY=/path/to/python3.12      Fewer tests: make test ARGS="-k policy" JOBS=0
+
+PY ?= python3
+JOBS ?= 2
+ARGS ?=
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+TYPED := config orchestra approvals sessions_app
+COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
+
+.PHONY: help run test check lock fmt
+.DEFAULT_GOAL := help
+
+help: ## what there is to type
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1	/' | expand -t 14
+
+run: ## start everything in the foreground; Ctrl-C stops it
+	@$(PY) tools/environment.py runtime
+	@exec $(PYTHON) manage.py up
+
+test: ## run all tests, with a real PostgreSQL and a real Valkey
+	@$(PY) tools/environment.py dev
+	@exec $(PYTHON) -m pytest -q -n $(JOBS) $(ARGS)
+
+check: ## lint, format, types, migrations, templates
+	@$(PY) tools/environment.py dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && set -ex \
+		&& export ORCHESTRA_DATA_DIR="$$scratch" DATABASE_URL= REDIS_URL= \
+		&& $(PYTHON) -m mypy $(TYPED) \
+		&& $(PYTHON) manage.py makemigrations --check --dry-run \
+		&& $(PYTHON) manage.py check
+	$(PYTHON) -m djlint --lint --quiet templates
+
+lock: ## compile requirements*.in into hashed requirements*.txt
+	@$(PY) tools/environment.py dev
+	$(COMPILE) -o requirements-uv.txt requirements-uv.in
+	$(COMPILE) -o requirements.txt requirements.in
+	$(COMPILE) -o requirements-dev.txt requirements-dev.in
+
+fmt: ## format the code and fix what can be fixed
+	@$(PY) tools/environment.py dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
