@@ -1,0 +1,74 @@
+"""Rows and people for tests; a test overrides only what it is about."""
+
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from django.contrib.auth.models import Group, User
+from django.utils import timezone
+from knox.models import AuthToken
+
+from approvals.digest import input_digest
+from approvals.models import Approval
+from sessions_app.models import AgentSession, Turn
+
+
+def make_user(username: str = "", *, group: str = "", **overrides: Any) -> User:
+    """An active account without a usable password, in ``group`` if one is named."""
+    user = User.objects.create(username=username or f"user-{uuid4().hex[:8]}", **overrides)
+    user.set_unusable_password()
+    user.save()
+    if group:
+        user.groups.add(Group.objects.get_or_create(name=group)[0])
+    return user
+
+
+def token_for(user: User) -> str:
+    """An API token of ``user``, for the header ``Authorization: Token …``."""
+    token: str = AuthToken.objects.create(user)[1]
+    return token
+
+
+def make_session(**overrides: Any) -> AgentSession:
+    """A queued session without turns."""
+    fields: dict[str, Any] = {"title": "Tidy up", "working_directory": "/tmp", "requested_by": "olga"}
+    session = AgentSession.objects.create(**fields | overrides)
+    session.refresh_from_db()
+    return session
+
+
+def make_turn(session: AgentSession | None = None, **overrides: Any) -> Turn:
+    """The next turn of ``session``, or the first of a fresh one."""
+    session = session or make_session()
+    fields: dict[str, Any] = {"number": session.turns.count() + 1, "prompt": "Tidy up the build folder"}
+    turn = Turn.objects.create(session=session, **fields | overrides)
+    turn.refresh_from_db()
+    return turn
+
+
+def make_approval(**overrides: Any) -> Approval:
+    """A pending approval of a Bash call with an hour left; a closed one gets its time of decision."""
+    fields: dict[str, Any] = {
+        "title": "Bash: rm -r build",
+        "tool_name": "Bash",
+        "tool_input": json.dumps({"command": "rm -r build"}),
+        "working_directory": "/tmp",
+        "requested_by": "olga",
+        "expires_at": timezone.now() + timedelta(hours=1),
+    }
+    fields |= overrides
+    if fields.get("status", Approval.Status.PENDING) != Approval.Status.PENDING:
+        fields.setdefault("decided_at", timezone.now())
+    fields.setdefault(
+        "input_digest",
+        input_digest(
+            tool_name=fields["tool_name"],
+            tool_input=fields["tool_input"],
+            working_directory=fields["working_directory"],
+            session=fields.get("session"),
+        ),
+    )
+    approval = Approval.objects.create(**fields)
+    approval.refresh_from_db()
+    return approval
