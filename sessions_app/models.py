@@ -36,6 +36,9 @@ class AgentSession(Base):
     fence = models.BigIntegerField(default=0)
     last_seq = models.BigIntegerField(default=0)
     resumable = models.BooleanField(default=False, help_text="The CLI has a conversation under this id.")
+    deferred_tool_use_id = models.CharField(
+        max_length=200, blank=True, help_text="The call the CLI will repeat first when this dialog is resumed."
+    )
     cost_usd = models.FloatField(default=0)
     input_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)

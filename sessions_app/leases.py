@@ -1,0 +1,246 @@
+"""Who supervises a session: claiming a turn, staying alive, finishing, and taking over from the dead.
+
+Every write of a supervisor filters on its fence, so that one that was given up for lost changes nothing.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models.functions import Coalesce, Now
+
+from approvals.commands import cancel_open_approvals
+from approvals.models import Approval, Door
+from orchestra import doorbell
+from sessions_app import transcript
+from sessions_app.dispatch import dispatch_on_commit
+from sessions_app.errors import StaleFence
+from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, Run, Turn
+from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
+
+logger = logging.getLogger(__name__)
+
+A, S, T = Approval.Status, AgentSession.Status, Turn.Status
+HEARTBEAT = timedelta(seconds=10)
+LOST_AFTER = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """The process a supervisor lives in; ``started`` in seconds since the epoch tells reused pids apart."""
+
+    host: str
+    pid: int
+    started: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A session that is ours until the fence moves on.
+
+    ``prompt`` is empty when the turn goes on where it was parked; ``replay`` says that the CLI will first repeat
+    the call it was parked with.
+    """
+
+    session_id: UUID
+    turn_id: UUID
+    run_id: UUID
+    fence: int
+    agent: str
+    model: str
+    directory: str
+    prompt: str
+    resume: bool
+    replay: bool
+    requested_by: str
+    approval_timeout: timedelta
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def session(self) -> QuerySet[AgentSession]:
+        """The session's row while it is ours."""
+        return AgentSession.objects.filter(pk=self.session_id, fence=self.fence)
+
+    def run(self) -> QuerySet[Run]:
+        return Run.objects.filter(pk=self.run_id, ended_at__isnull=True)
+
+
+def claim_turn(turn_id: UUID, worker: Worker) -> Claim | None:
+    """Take a queued session for its open turn; None if somebody else has it, or there is nothing to do."""
+    try:
+        with transaction.atomic():
+            turn = Turn.objects.filter(pk=turn_id, status__in=(T.QUEUED, T.RUNNING)).first()
+            if turn is None:
+                return None
+            queued = AgentSession.objects.filter(pk=turn.session_id, status=S.QUEUED)
+            if not SESSION_FLOW.move(
+                queued, to=S.RUNNING, fence=F("fence") + 1, host=worker.host, started_at=Coalesce("started_at", Now())
+            ):
+                return None
+            fresh = TURN_FLOW.move(Turn.objects.filter(pk=turn_id, status=T.QUEUED), to=T.RUNNING, started_at=Now())
+            session = AgentSession.objects.get(pk=turn.session_id)
+            run = Run.objects.create(
+                session=session, turn=turn, fence=session.fence, host=worker.host,
+                worker_pid=worker.pid, worker_started=worker.started,
+            )
+            transcript.append(session.pk, [transcript.line("status", status=S.RUNNING, turn=turn.number)])
+            doorbell.ring("session", str(session.pk))
+    except IntegrityError:  # an older run of the session has not been closed yet; the sweep closes it
+        return None
+    logger.info("session %s running, fence %d", session.pk, session.fence)
+    return _claim_of(session, turn, run, prompt=turn.prompt if fresh else "")
+
+
+def _claim_of(session: AgentSession, turn: Turn, run: Run, *, prompt: str) -> Claim:
+    minutes = session.options.get("approval_timeout_minutes")
+    return Claim(
+        session_id=session.pk,
+        turn_id=turn.pk,
+        run_id=run.pk,
+        fence=session.fence,
+        agent=session.agent,
+        model=session.model,
+        directory=session.working_directory,
+        prompt=prompt,
+        resume=session.resumable,
+        replay=bool(session.deferred_tool_use_id),
+        requested_by=session.requested_by,
+        approval_timeout=timedelta(minutes=minutes) if minutes else settings.APPROVALS.timeout,
+        options=session.options,
+    )
+
+
+def record_process(claim: Claim, pid: int, started: float) -> None:
+    """Note the process, so that others can tell whether it lives."""
+    claim.run().update(pid=pid, pid_started=started, heartbeat_at=Now())
+
+
+def heartbeat_all(run_ids: list[UUID]) -> int:
+    """Say that these runs live, in one statement; fewer than given means that some were given up for lost or ended."""
+    return Run.objects.filter(pk__in=run_ids, ended_at__isnull=True).update(heartbeat_at=Now())
+
+
+def mark_resumable(claim: Claim) -> None:
+    """The CLI has this conversation now."""
+    claim.session().filter(resumable=False).update(resumable=True)
+
+
+def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr: str = "", deferred: str = "") -> bool:
+    """Close the run and, unless it was parked, its turn; False if the fence has moved on.
+
+    A cancelled session stays cancelled; only its run is closed then. ``deferred`` is the tool use id of the call that the CLI
+    keeps for its next start.
+    """
+    with transaction.atomic():
+        ended = claim.run().update(
+            ended_at=Now(), exit_code=exit_code, ended_why=outcome.code or outcome.status, stderr_tail=stderr[-2000:]
+        )
+        ours = claim.session().update(
+            cost_usd=F("cost_usd") + outcome.cost_usd,
+            input_tokens=F("input_tokens") + outcome.input_tokens,
+            output_tokens=F("output_tokens") + outcome.output_tokens,
+            deferred_tool_use_id=deferred,
+        )
+        if not ours:
+            return False
+        turn = Turn.objects.filter(pk=claim.turn_id)
+        turn.update(
+            cost_usd=F("cost_usd") + outcome.cost_usd,
+            input_tokens=F("input_tokens") + outcome.input_tokens,
+            output_tokens=F("output_tokens") + outcome.output_tokens,
+        )
+        if outcome.status != PARKED:
+            _close_turn(claim.session(), turn, outcome, claim.session_id)
+        doorbell.ring("session", str(claim.session_id))
+    logger.info("session %s run ended: %s", claim.session_id, outcome.code or outcome.status)
+    return bool(ended)
+
+
+def _close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome, session_id: UUID) -> None:
+    failure = {"failure_code": outcome.code, "failure_detail": outcome.detail}
+    if not TURN_FLOW.move(turn, to=outcome.status, result=outcome.text, finished_at=Now(), **failure):
+        return  # cancelled meanwhile
+    to = S.FAILED if outcome.status == T.FAILED else S.COMPLETED
+    SESSION_FLOW.move(session, to=to, finished_at=Now(), **(failure if to == S.FAILED else {}))
+    cancel_open_approvals(session=session_id, by="", via=Door.SYSTEM, reason=outcome.detail or "the turn ended")
+    transcript.append(session_id, [transcript.line("status", status=to, turn=outcome.status, **failure)])
+
+
+def resume_answered(session_id: UUID) -> bool:
+    """Queue a parked session again once nothing it asked is open; False if there is nothing to resume.
+
+    An expired or withdrawn question starts no process: the turn ends with that as its reason.
+    """
+    with transaction.atomic():
+        turn = Turn.objects.filter(session=session_id, status=T.RUNNING).first()
+        session = AgentSession.objects.filter(pk=session_id, status=S.WAITING)
+        live = Run.objects.filter(session=session_id, ended_at__isnull=True)
+        if turn is None or live.exists() or Approval.objects.filter(session=session_id, status=A.PENDING).exists():
+            return False
+        last = Approval.objects.filter(session=session_id).exclude(decided_via=Door.POLICY).order_by("decided_at").last()
+        ending = _ending_without_process(last)
+        if ending is None:
+            if not SESSION_FLOW.move(session, to=S.QUEUED):
+                return False
+            Turn.objects.filter(pk=turn.pk).update(dispatched_at=Now())
+            dispatch_on_commit(turn.pk, turn.session.host)
+        else:
+            _close_turn(session, Turn.objects.filter(pk=turn.pk), ending, session_id)
+        doorbell.ring("session", str(session_id))
+    return True
+
+
+def _ending_without_process(approval: Approval | None) -> Outcome | None:
+    if approval is None or approval.status in (A.APPROVED, A.REJECTED):
+        return None
+    if approval.status == A.EXPIRED:
+        return failed("approval_expired", "Nobody answered in time, so the agent did not go on. Send a message to continue.")
+    return Outcome(status=T.INTERRUPTED, code="approval_cancelled", detail="The question was withdrawn.")
+
+
+def answered_parked_sessions() -> list[UUID]:
+    """Waiting sessions without a live run and without an open question."""
+    waiting = AgentSession.objects.filter(status=S.WAITING)
+    live = Run.objects.filter(session=OuterRef("pk"), ended_at__isnull=True)
+    asked = Approval.objects.filter(session=OuterRef("pk"), status=A.PENDING)
+    return list(waiting.filter(~Exists(live), ~Exists(asked)).values_list("pk", flat=True))
+
+
+def lost_runs() -> list[Run]:
+    """Runs that have not beaten for 30 s by the database's clock, oldest first."""
+    return list(Run.objects.filter(ended_at__isnull=True, heartbeat_at__lt=Now() - LOST_AFTER).order_by("heartbeat_at"))
+
+
+def reclaim(run: Run, *, why: str) -> bool:
+    """Give a run up for lost and end its turn with the reason; False if it beat again or was closed meanwhile.
+
+    The fence moves on with it, so a supervisor that wakes up late finds that nothing it writes counts.
+    """
+    with transaction.atomic():
+        lost = Run.objects.filter(pk=run.pk, ended_at__isnull=True, heartbeat_at=run.heartbeat_at)
+        if not lost.update(ended_at=Now(), ended_why="lost"):
+            return False
+        session = AgentSession.objects.filter(pk=run.session_id, fence=run.fence)
+        session.update(fence=F("fence") + 1)
+        moved_on = AgentSession.objects.filter(pk=run.session_id, fence=run.fence + 1)
+        turn = Turn.objects.filter(pk=run.turn_id)
+        turn.update(lost_runs=F("lost_runs") + 1)
+        _close_turn(moved_on, turn, failed("run_lost", why), run.session_id)
+        doorbell.ring("session", str(run.session_id))
+    logger.error("session %s lost its run on %s: %s", run.session_id, run.host, why)
+    return True
+
+
+def require_fence(changed: int) -> None:
+    """Raise if a write under the fence changed nothing.
+
+    Raises:
+        StaleFence: the session has another supervisor by now.
+    """
+    if not changed:
+        raise StaleFence("The session belongs to another supervisor.")

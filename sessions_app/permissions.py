@@ -1,0 +1,223 @@
+"""Between a tool call and its answer: policy, question, grant. Every write is under the supervisor's fence."""
+
+import json
+import logging
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from approvals import commands as approval_commands
+from approvals.commands import Question
+from approvals.digest import input_digest
+from approvals.models import Approval, Door, Rule
+from approvals.policy import ALLOW, DENY, Answer, Call, Surroundings, decide, telling_argument
+from approvals.render import summary_for, title_for
+from approvals.risk import assess_risk
+from sessions_app.leases import Claim, require_fence
+from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest
+from sessions_app.supervisor.protocol import ToolRequest
+
+logger = logging.getLogger(__name__)
+
+A, S = Approval.Status, AgentSession.Status
+KINDS = {"AskUserQuestion": Approval.Kind.QUESTION, "ExitPlanMode": Approval.Kind.PLAN}
+EXPIRED_MESSAGE = "Nobody answered in time; do not retry, stop and report."
+CANCELLED_MESSAGE = "The question was withdrawn; do not retry, stop and report."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """``effect`` is allow, deny or wait; see ``machine.Ruling``. ``waits_s`` is how long people have."""
+
+    effect: str
+    approval_id: UUID | None = None
+    tool_input: str = ""
+    message: str = ""
+    waits_s: float = 0.0
+    status: str = ""
+    by: str = ""
+
+
+def ask_permission(claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surroundings) -> Decision:
+    """What the policy says, or a question to a person, committed before this returns.
+
+    A call that the CLI repeats after it was parked is found by its tool use id and digest, and answered from its row.
+
+    Raises:
+        StaleFence: the session has another supervisor by now.
+    """
+    digest = _digest(claim, request)
+    earlier = _earlier_question(claim, request, digest) if claim.replay else None
+    if earlier is not None:
+        return _take_up(claim, request, earlier)
+    call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=claim.directory)
+    answer = decide(call, _rules(claim), surroundings)
+    question = _question(claim, request, digest, plan)
+    if answer.effect == ALLOW and _rule_still_counts(answer.rule):
+        if answer.source == "rule":
+            with transaction.atomic():
+                require_fence(claim.session().update(fence=claim.fence))
+                approval_commands.record_policy_answer(question, verdict=A.APPROVED, reason=answer.reason, consumed=True)
+        return Decision(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
+    if answer.effect == DENY:
+        approval_commands.record_policy_answer(question, verdict=A.REJECTED, reason=answer.reason, consumed=False)
+        return Decision(effect="deny", message=_policy_message(answer), status=A.REJECTED, by=answer.reason)
+    return _ask_person(claim, request, question)
+
+
+def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> Decision | None:
+    """The answer people gave, ready to be written to the CLI; None while there is none.
+
+    An approval is spent here, in one transaction with the fence: what returns ``allow`` may run exactly once.
+
+    Raises:
+        StaleFence: the session has another supervisor by now.
+    """
+    digest = _digest(claim, request)
+    with transaction.atomic():
+        grant = approval_commands.consume_approval(approval_id=approval_id, digest=digest)
+        if grant is not None:
+            require_fence(_back_to_running(claim))
+    if grant is not None:
+        text = _input_to_run(request.tool_input, grant)
+        return Decision(effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED)
+    approval = Approval.objects.get(pk=approval_id)
+    if approval.status == A.PENDING:
+        return None
+    with transaction.atomic():
+        require_fence(_back_to_running(claim))
+    return Decision(
+        effect="deny", approval_id=approval_id, message=denial_message(approval), status=approval.status, by=approval.decided_by
+    )
+
+
+def mark_answered(approval_id: UUID) -> None:
+    """The CLI has been told."""
+    PermissionRequest.objects.filter(approval=approval_id, answered_at__isnull=True).update(answered_at=Now())
+
+
+def withdraw(approval_id: UUID, reason: str) -> None:
+    """The question no longer stands; an answer that came first stays as it is."""
+    try:
+        approval_commands.cancel_approval(approval_id=approval_id, by="", via=Door.SYSTEM, reason=reason)
+    except approval_commands.ApprovalClosed:
+        logger.info("approval %s was answered before it could be withdrawn", approval_id)
+
+
+def denial_message(approval: Approval) -> str:
+    """What the model reads when a person, the clock or nobody said no."""
+    if approval.status == A.EXPIRED:
+        return EXPIRED_MESSAGE
+    if approval.status == A.CANCELLED:
+        return CANCELLED_MESSAGE
+    if approval.status == A.APPROVED:  # spent before, or for another input: never twice
+        return "An earlier approval of this call was already used; ask again if it is still needed."
+    who = approval.decided_by or "a person"
+    return f"{who} rejected this: {approval.reason}" if approval.reason else f"{who} rejected this."
+
+
+def _digest(claim: Claim, request: ToolRequest) -> str:
+    return input_digest(
+        tool_name=request.tool_name, tool_input=request.tool_input,
+        working_directory=claim.directory, session=claim.session_id,
+    )
+
+
+def _rules(claim: Claim) -> list[Rule]:
+    here = (
+        Q(scope=Rule.ScopeKind.SESSION, scope_value=str(claim.session_id))
+        | Q(scope=Rule.ScopeKind.DIRECTORY, scope_value=claim.directory)
+        | Q(scope=Rule.ScopeKind.EVERYWHERE)
+    )
+    alive = Q(ends_at__isnull=True) | Q(ends_at__gt=Now())
+    unspent = Q(max_uses__isnull=True) | Q(uses__lt=F("max_uses"))
+    return list(Rule.objects.filter(here, alive, unspent).order_by("created_at"))
+
+
+def _rule_still_counts(rule: Rule | None) -> bool:
+    """Count a use; of two calls that race for the last one, one is asked."""
+    if rule is None:
+        return True
+    left = Rule.objects.filter(Q(max_uses__isnull=True) | Q(uses__lt=F("max_uses")), pk=rule.pk)
+    return bool(left.update(uses=F("uses") + 1))
+
+
+def _question(claim: Claim, request: ToolRequest, digest: str, plan: str) -> Question:
+    risk, why = assess_risk(request.tool_name, telling_argument(request.tool_name, request.tool_input))
+    facts = {"agent": claim.agent, "host": settings.ORCHESTRA.hostname}
+    if request.agent_id:
+        facts["sub_agent"] = request.agent_id
+    return Question(
+        kind=KINDS.get(request.tool_name, Approval.Kind.TOOL),
+        title=title_for(request.tool_name, request.tool_input),
+        summary=summary_for(request.tool_name, request.tool_input),
+        body=plan,
+        facts=facts,
+        tool_name=request.tool_name,
+        tool_input=request.tool_input,
+        input_digest=digest,
+        risk=risk,
+        risk_reason=why,
+        working_directory=claim.directory,
+        subject=f"session:{claim.session_id}:{request.tool_use_id}",
+        session=claim.session_id,
+        requested_by=claim.requested_by,
+    )
+
+
+def _ask_person(claim: Claim, request: ToolRequest, question: Question) -> Decision:
+    with transaction.atomic():
+        require_fence(SESSION_FLOW.move(claim.session(), to=S.WAITING))
+        approval_id = approval_commands.request_approval(question, timeout=claim.approval_timeout)
+        PermissionRequest.objects.create(
+            session_id=claim.session_id,
+            turn_id=claim.turn_id,
+            approval_id=approval_id,
+            request_id=request.request_id,
+            tool_use_id=request.tool_use_id,
+            agent_id=request.agent_id,
+        )
+    allowed = min(claim.approval_timeout, settings.APPROVALS.max_timeout) + settings.APPROVALS.grace
+    logger.info("approval %s requested: %s", approval_id, question.title)
+    return Decision(effect="wait", approval_id=approval_id, waits_s=allowed.total_seconds(), status=A.PENDING)
+
+
+def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approval | None:
+    same = Approval.objects.filter(subject=f"session:{claim.session_id}:{request.tool_use_id}", input_digest=digest)
+    return same.filter(decided_via__in=[door for door in Door.values if door != Door.POLICY] + [""]).order_by("created_at").last()
+
+
+def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision:
+    PermissionRequest.objects.filter(approval=approval).update(request_id=request.request_id)
+    decision = None if approval.status == A.PENDING else answer_from_row(claim, request, approval.pk)
+    if decision is not None:
+        return decision
+    with transaction.atomic():
+        require_fence(SESSION_FLOW.move(claim.session(), to=S.WAITING))
+    left = Approval.objects.filter(pk=approval.pk).values_list(F("expires_at") - Now(), flat=True).get()
+    waits = left.total_seconds() + settings.APPROVALS.grace.total_seconds()
+    return Decision(effect="wait", approval_id=approval.pk, waits_s=max(0.0, waits), status=A.PENDING)
+
+
+def _back_to_running(claim: Claim) -> int:
+    """Waiting becomes running with the last open question; under the fence either way."""
+    others = Approval.objects.filter(session=claim.session_id, status=A.PENDING)
+    to = S.WAITING if others.exists() else S.RUNNING
+    return SESSION_FLOW.move(claim.session(), to=to) or claim.session().filter(status=to).update(fence=claim.fence)
+
+
+def _input_to_run(asked: str, grant: approval_commands.Grant) -> str:
+    text = grant.updated_input or asked
+    if not grant.answers:
+        return text
+    body = text.strip()
+    answers = f'"answers":{grant.answers}'
+    return f"{body[:-1]},{answers}}}" if json.loads(body) else f"{{{answers}}}"
+
+
+def _policy_message(answer: Answer) -> str:
+    return f"Orchestra's policy does not allow this: {answer.reason}."

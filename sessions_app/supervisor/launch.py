@@ -1,0 +1,109 @@
+"""The command line and the environment of an agent's process."""
+
+import fnmatch
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from approvals.policy import NEVER
+from sessions_app.demo_agent import command as demo_command
+
+MARKER = "ORCHESTRA_RUN"
+INSTANCE_MARKER = "ORCHESTRA_INSTANCE"
+KEEP_CONVERSATIONS_DAYS = 3650  # the CLI's own clean-up would remove a dialog after 30
+
+ALWAYS_SET = {
+    "TERM": "dumb",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_ERROR_REPORTING": "1",
+    "CLAUDE_CODE_MAX_RETRIES": "2",
+}
+CLOUD_SWITCHES = {"CLAUDE_CODE_USE_BEDROCK": ("AWS_*",), "CLAUDE_CODE_USE_VERTEX": ("GOOGLE_*", "CLOUD_ML_REGION")}
+
+
+class CliMissing(Exception):
+    """There is no such CLI on this host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What to start for a turn; ``options`` are the session's own."""
+
+    session_id: UUID
+    run_id: UUID
+    agent: str
+    model: str
+    resume: bool
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def command_line(launch: Launch) -> list[str]:
+    """The argument list; values travel as ``--flag=value``, so that a leading dash cannot become a flag.
+
+    Raises:
+        CliMissing: the configured CLI is not there.
+    """
+    options = launch.options
+    disallowed = [*NEVER, *options.get("disallowed_tools", [])]
+    command = [
+        *_program(launch.agent),
+        "-p",
+        "--input-format=stream-json",
+        "--output-format=stream-json",
+        "--verbose",
+        "--include-partial-messages",
+        "--permission-prompt-tool=stdio",
+        f"--setting-sources={','.join(options.get('setting_sources', []))}",
+        f"--settings={json.dumps({'cleanupPeriodDays': KEEP_CONVERSATIONS_DAYS})}",
+        f"--disallowedTools={','.join(disallowed)}",
+        f"--{'resume' if launch.resume else 'session-id'}={launch.session_id}",
+    ]
+    if launch.model:
+        command.append(f"--model={launch.model}")
+    if options.get("permission_mode") == "plan":
+        command.append("--permission-mode=plan")
+    flags = {"append_system_prompt": "append-system-prompt", "max_turns": "max-turns", "max_budget_usd": "max-budget-usd"}
+    command += [f"--{flag}={options[name]}" for name, flag in flags.items() if options.get(name)]
+    return [*_wrapper(), *command]
+
+
+def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
+    """An empty environment, plus what the allow-list lets through, plus what Orchestra sets."""
+    passed = list(settings.AGENTS.env_allow)
+    for switch, more in CLOUD_SWITCHES.items():
+        if inherited.get(switch):
+            passed += [switch, *more]
+    env = {k: v for k, v in inherited.items() if any(fnmatch.fnmatchcase(k, name) for name in passed)}
+    env |= ALWAYS_SET | {MARKER: str(launch.run_id), INSTANCE_MARKER: settings.ORCHESTRA.instance}
+    if settings.AGENTS.config_dir:
+        env["CLAUDE_CONFIG_DIR"] = settings.AGENTS.config_dir
+    if launch.agent == "demo":
+        env["ORCHESTRA_DEMO_STATE"] = str(settings.ORCHESTRA.data_dir / "demo")
+    return env
+
+
+def _program(agent: str) -> list[str]:
+    if agent == "demo":
+        return demo_command()
+    found = shutil.which(os.path.expanduser(settings.AGENTS.cli_path))
+    if found is None:
+        raise CliMissing(settings.AGENTS.cli_path)
+    return [found]
+
+
+def _wrapper() -> list[str]:
+    """On Linux the process dies with the thread that spawned it, and so with its worker."""
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        return []
+    user = settings.AGENTS.run_as
+    account = [f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
+    return [setpriv, "--pdeathsig=KILL", *account, "--"]

@@ -1,0 +1,388 @@
+"""Drives one turn: reads the process, asks the machine, does what it says.
+
+Runs on one thread per turn. Rows are the truth: whatever happens to this thread, a sweep finds the run by its heartbeat.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+
+from approvals.commands import expire_approval
+from approvals.models import Approval
+from approvals.policy import Surroundings
+from orchestra.realtime import hub
+from sessions_app import leases, permissions, transcript
+from sessions_app.errors import StaleFence
+from sessions_app.leases import Claim
+from sessions_app.models import Event
+from sessions_app.permissions import Decision
+from sessions_app.supervisor import janitor
+from sessions_app.supervisor.launch import CliMissing, Launch, command_line, environment
+from sessions_app.supervisor.machine import (
+    Answered,
+    Ask,
+    CloseInput,
+    Command,
+    Limits,
+    Record,
+    Ruling,
+    Signal,
+    Stream,
+    TurnMachine,
+    Withdraw,
+    Write,
+)
+from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
+from sessions_app.supervisor.process import Bell, CliProcess
+from sessions_app.supervisor.protocol import LineFramer, Message, Spoken, ToolRequest, parse
+from sessions_app.supervisor.switchboard import Extension, orders_for, switchboard
+from sessions_app.transcript import Line, line
+from sessions_app.workspace import directory_problem
+
+logger = logging.getLogger(__name__)
+
+FLUSH_ROWS = 200
+FLUSH_S = 0.2
+DELTA_S = 0.1
+HELD_BACK_ROWS = 2000  # more unwritten lines than this, and the pipe is not read any more
+RETRY_S = 1.0
+ROUND_S = 5.0  # the loop comes round at least this often
+CANCELLED = Outcome(status="cancelled", code="cancelled", detail="The session was cancelled.")
+DRAIN_S = 1.0  # how long a dead child's stdout is still read while a grandchild holds it open
+
+T = TypeVar("T")
+
+
+class Away(Enum):
+    """The answer of a database that gave none."""
+
+    AWAY = 0
+
+
+AWAY: Final = Away.AWAY
+
+worker_stopping = threading.Event()
+"""Set when this worker was told to go."""
+
+
+def supervise(claim: Claim) -> Outcome:
+    """Run the claimed turn to its end and close its run. Never raises for what an agent may do."""
+    started = _start(claim)
+    if isinstance(started, Outcome):
+        leases.finish_run(claim, started, exit_code=None)
+        return started
+    supervisor = Supervisor(claim, started)
+    try:
+        return supervisor.run()
+    finally:
+        janitor.kill_run(claim.run_id)
+        leases.resume_answered(claim.session_id)  # answered in the instant it was parked
+        connection.close()
+
+
+def _start(claim: Claim) -> CliProcess | Outcome:
+    problem = directory_problem(claim.directory)  # it may have changed since the request
+    if problem:
+        return failed("directory_unusable", problem)
+    launch = Launch(
+        session_id=claim.session_id, run_id=claim.run_id, agent=claim.agent, model=claim.model,
+        resume=claim.resume, options=claim.options,
+    )  # fmt: skip
+    bell = Bell.make()
+    try:
+        process = CliProcess.spawn(command_line(launch), environment(launch, os.environ), claim.directory, bell)
+    except CliMissing as error:
+        bell.close()
+        detail = f"No Claude Code CLI was found on {settings.ORCHESTRA.hostname} ({error}); install it, then send the message again."
+        return failed("cli_missing", detail)
+    except OSError as error:
+        bell.close()
+        return failed("cli_unusable", f"The agent's program could not be started: {error.strerror}.")
+    leases.record_process(claim, process.pid, process.started)
+    return process
+
+
+def surroundings() -> Surroundings:
+    """What the policy's hard floor protects, from the settings."""
+    return Surroundings(
+        data_dir=str(settings.ORCHESTRA.data_dir),
+        code_dir=str(Path(settings.BASE_DIR)),
+        working_roots=tuple(str(root) for root in settings.AGENTS.working_roots),
+        port=settings.ORCHESTRA.port,
+    )
+
+
+class Supervisor:
+    """One process and everything that is known about its turn."""
+
+    def __init__(self, claim: Claim, process: CliProcess) -> None:
+        self.claim = claim
+        self.process = process
+        self.surroundings = surroundings()
+        agents = settings.AGENTS
+        limits = Limits(
+            hold=settings.APPROVALS.hold.total_seconds(),
+            idle=agents.idle_timeout.total_seconds(),
+            turn=agents.turn_timeout.total_seconds(),
+        )
+        self.machine = TurnMachine(prompt=claim.prompt, limits=limits, replay=claim.replay)
+        self.extension = Extension(claim.session_id, claim.run_id, process.bell)
+        self.framer = LineFramer(agents.line_cap_bytes)
+        self.lines: list[Line] = []
+        self.flush_at = float("inf")
+        self.delta = ""
+        self.delta_at = float("inf")
+        self.ours = True
+        self._unasked: dict[str, Ask] = {}
+        self._unanswered: set[UUID] = set()
+        self._retry_at = float("inf")
+        self._exited_at: float | None = None
+
+    def run(self) -> Outcome:
+        """Until the process has ended and all it said is written."""
+        switchboard.plug_in(self.extension)
+        try:
+            self._do(self.machine.start(time.monotonic()))
+            self._obey()  # whoever cancelled between the claim and here rang nobody
+            while self._round():
+                pass
+        except StaleFence:  # lost, or cancelled between a question and its answer
+            self.ours = self._database(partial(orders_for, self.claim)) == "cancel"
+            self.machine.abandon(CANCELLED, time.monotonic())
+            logger.warning("session %s: this run may not go on; ending its process", self.claim.session_id)
+        finally:
+            exit_code = self.process.end()
+            switchboard.unplug(self.extension)
+            self.process.bell.close()
+        return self._close(exit_code)
+
+    def _round(self) -> bool:
+        now = time.monotonic()
+        self.extension.came_round_at = now
+        wake_at = min(
+            self.machine.deadline(), self.machine.next_expiry(), self.flush_at, self.delta_at, self._retry_at, now + ROUND_S
+        )
+        if self._exited_at is not None:
+            wake_at = min(wake_at, self._exited_at + DRAIN_S)
+        heard = self.process.wait(wake_at - now)
+        if heard.out:
+            for piece in self.framer.feed(heard.out):
+                self._hear(parse(piece))
+        if heard.rang:
+            self._news()
+        self._on_time(time.monotonic())
+        if not heard.exited:
+            return True
+        now = time.monotonic()
+        self._exited_at = self._exited_at or now
+        return not heard.closed and (bool(heard.out) or now < self._exited_at + DRAIN_S)
+
+    def _hear(self, message: Message) -> None:
+        if isinstance(message, Spoken) and message.subtype == "init" and not self.claim.resume:
+            self._database(partial(leases.mark_resumable, self.claim))
+        self._do(self.machine.hear(message, time.monotonic()))
+
+    def _news(self) -> None:
+        while self.extension.news:
+            topic, key = self.extension.news.popleft()
+            if topic == "approval":
+                self._answer(key)
+            else:
+                self._obey()
+        if worker_stopping.is_set():
+            self._do(self.machine.stop(time.monotonic()))
+
+    def _obey(self) -> None:
+        now = time.monotonic()
+        match self._database(partial(orders_for, self.claim)):
+            case "leave":
+                raise StaleFence("another supervisor has this session")
+            case "cancel":
+                self._do(self.machine.abandon(CANCELLED, now))
+            case "interrupt":
+                self._do(self.machine.interrupt(now))
+
+    def _on_time(self, now: float) -> None:
+        self._do(self.machine.tick(now))
+        for approval_id in self.machine.overdue(now):
+            self._database(partial(expire_approval, approval_id))
+            self.machine.postpone(approval_id, now + RETRY_S)  # the database's clock may be a little behind
+            self._answer(approval_id)
+        if now >= self._retry_at:
+            self._retry_at = float("inf")
+            for ask in list(self._unasked.values()):
+                self._ask(ask)
+            for approval_id in list(self._unanswered):
+                self._answer(approval_id)
+        if now >= self.flush_at or len(self.lines) >= FLUSH_ROWS:
+            self._flush()
+        if now >= self.delta_at:
+            hub.publish(f"session:{self.claim.session_id}", {"type": "delta", "text": self.delta})
+            self.delta, self.delta_at = "", float("inf")
+
+    # --- doing what the machine says
+
+    def _do(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Write(data):
+                    self.process.write(data)
+                case Record(lines):
+                    self._record(*lines)
+                case Stream(text):
+                    self.delta += text
+                    self.delta_at = min(self.delta_at, time.monotonic() + DELTA_S)
+                case Ask():
+                    self._ask(command)
+                case Answered(_, approval_id):
+                    if approval_id:
+                        self._told(approval_id)
+                case Withdraw(approval_id, reason):
+                    self._database(partial(permissions.withdraw, approval_id, reason))
+                    self.extension.waiting.discard(approval_id)
+                case CloseInput():
+                    self.process.close_input()
+                case Signal(hard):
+                    self.process.signal(hard=hard)
+
+    def _ask(self, ask: Ask) -> None:
+        request = ask.request
+        if request.request_id not in self.machine.calls:
+            self._unasked.pop(request.request_id, None)
+            return
+        decision = self._database(
+            partial(permissions.ask_permission, self.claim, request, plan=ask.plan, surroundings=self.surroundings)
+        )
+        if decision is AWAY:  # the agent waits, nothing runs
+            self._unasked[request.request_id] = ask
+            return
+        self._unasked.pop(request.request_id, None)
+        if decision.effect == "wait" and decision.approval_id:
+            self.extension.waiting.add(decision.approval_id)
+            self._record(_asked_line(request, decision))
+        elif decision.by:
+            self._record(_policy_line(request, decision))
+        self._rule(request.request_id, decision)
+        if decision.effect == "wait" and decision.approval_id:
+            self._answer(decision.approval_id)  # it may have been answered before anybody listened
+
+    def _answer(self, approval_id: UUID) -> None:
+        """Give the CLI the answer people gave, if there is one by now."""
+        request_id = self.machine.waiting_approvals().get(approval_id)
+        self._unanswered.discard(approval_id)
+        if request_id is None:
+            return
+        request = self.machine.calls[request_id].request
+        decision = self._database(partial(permissions.answer_from_row, self.claim, request, approval_id))
+        if decision is AWAY:
+            self._unanswered.add(approval_id)
+        elif decision is not None:
+            if decision.status == Approval.Status.CANCELLED:  # cancelling a question stops the turn
+                self._do(self.machine.interrupt(time.monotonic()))
+            self._rule(request_id, decision)
+            self._record(_answered_line(request, decision))
+
+    def _rule(self, request_id: str, decision: Decision) -> None:
+        now = time.monotonic()
+        ruling = Ruling(
+            effect=decision.effect,
+            tool_input=decision.tool_input,
+            message=decision.message,
+            approval_id=decision.approval_id,
+            wait_until=now + decision.waits_s,
+        )
+        self._do(self.machine.rule(request_id, ruling, now))
+
+    def _told(self, approval_id: UUID) -> None:
+        self.extension.waiting.discard(approval_id)
+        self._database(partial(permissions.mark_answered, approval_id))
+
+    # --- the transcript
+
+    def _record(self, *lines: Line) -> None:
+        if not self.lines:
+            self.flush_at = time.monotonic() + FLUSH_S
+        self.lines.extend(lines)
+
+    def _flush(self) -> None:
+        """Write what was said, at most ``FLUSH_ROWS`` a transaction; what cannot be written is kept and tried again."""
+        while self.lines:
+            batch = self.lines[:FLUSH_ROWS]
+            write = partial(transcript.append, self.claim.session_id, batch, fence=self.claim.fence)
+            if self._database(write) is AWAY:
+                self.flush_at = time.monotonic() + RETRY_S
+                break
+            del self.lines[: len(batch)]
+        else:
+            self.flush_at = float("inf")
+        self.process.pause_reading(len(self.lines) > HELD_BACK_ROWS)
+
+    def _close(self, exit_code: int) -> Outcome:
+        for piece in self.framer.rest():
+            if self.ours:
+                self._do([command for command in self.machine.hear(parse(piece), time.monotonic()) if isinstance(command, Record)])
+        commands = self.machine.ended(exit_code, self.process.stderr())
+        outcome = self.machine.outcome or failed("agent_died", "The agent's process ended.")
+        try:
+            if self.ours:
+                self._do(commands)
+                self._flush_for_good()
+            leases.finish_run(
+                self.claim, outcome, exit_code=exit_code, stderr=self.process.stderr(),
+                deferred=self.machine.deferred_tool_use_id if outcome.status == PARKED else "",
+            )
+        except StaleFence:
+            logger.warning("session %s: another supervisor has it; nothing more is written", self.claim.session_id)
+        return outcome
+
+    def _flush_for_good(self) -> None:
+        patience = time.monotonic() + leases.LOST_AFTER.total_seconds()
+        self._flush()
+        while self.lines and time.monotonic() < patience:
+            time.sleep(RETRY_S)
+            self._flush()
+
+    def _database(self, work: Callable[[], T]) -> T | Away:
+        """Do one short unit of work and give the connection back; AWAY if the database did not answer.
+
+        Whatever was meant to happen is tried again later; until then nothing runs.
+        """
+        try:
+            return work()
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("session %s: the database did not answer (%s)", self.claim.session_id, type(error).__name__)
+            self._retry_at = min(self._retry_at, time.monotonic() + RETRY_S)
+            return AWAY
+        finally:
+            connection.close()
+
+
+def _asked_line(request: ToolRequest, decision: Decision) -> Line:
+    return line(
+        Event.Kind.APPROVAL, approval=str(decision.approval_id), status=decision.status,
+        tool=request.tool_name, tool_use_id=request.tool_use_id,
+    )  # fmt: skip
+
+
+def _policy_line(request: ToolRequest, decision: Decision) -> Line:
+    return line(
+        Event.Kind.APPROVAL, approval=None, status=decision.status, tool=request.tool_name,
+        tool_use_id=request.tool_use_id, by="policy", reason=decision.by,
+    )  # fmt: skip
+
+
+def _answered_line(request: ToolRequest, decision: Decision) -> Line:
+    return line(
+        Event.Kind.APPROVAL, approval=str(decision.approval_id), status=decision.status, tool=request.tool_name,
+        tool_use_id=request.tool_use_id, by=decision.by, message=decision.message,
+    )  # fmt: skip

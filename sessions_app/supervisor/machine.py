@@ -1,0 +1,427 @@
+"""One turn as a small state machine: what happened goes in, what to do comes out. No clock, no process, no database.
+
+All times are seconds of one monotonic clock, handed in by the caller.
+"""
+
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from sessions_app.models import Event
+from sessions_app.supervisor import protocol
+from sessions_app.supervisor.outcomes import PARKED, Outcome, api_failure, failed, from_exit, from_result
+from sessions_app.supervisor.protocol import (
+    ApiRetry,
+    Delta,
+    Garbage,
+    Message,
+    OtherRequest,
+    Reply,
+    Result,
+    Spoken,
+    ToolRequest,
+    Withdrawn,
+)
+from sessions_app.supervisor.speech import transcript_lines
+from sessions_app.transcript import Line, line
+
+START_TIMEOUT_S = 60.0
+AFTER_RESULT_S = 10.0  # a process may linger this long after its last word
+AFTER_TERM_S = 5.0
+NOT_NOW = "Another call of this turn waits for a person; do not retry this one now."
+
+
+# --- what to do
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Send these bytes to the CLI."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Add these lines to the transcript."""
+
+    lines: list[Line]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Show this piece of text to whoever watches; it is not kept."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Put this call to the policy, and to a person if need be; the answer comes back as a ruling."""
+
+    request: ToolRequest
+    plan: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The CLI has its answer to this request."""
+
+    request_id: str
+    approval_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The question behind this approval no longer stands."""
+
+    approval_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseInput:
+    """Close the CLI's stdin: it ends when idle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Send TERM, or KILL if ``hard``, to the process and its group."""
+
+    hard: bool
+
+
+Command = Write | Record | Stream | Ask | Answered | Withdraw | CloseInput | Signal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """What becomes of a call: ``effect`` is allow, deny or wait.
+
+    ``tool_input`` is the JSON text to run when allowed, ``message`` what the model reads when denied, ``wait_until`` when
+    the question must be judged expired.
+    """
+
+    effect: str
+    tool_input: str = ""
+    message: str = ""
+    approval_id: UUID | None = None
+    wait_until: float = 0.0
+
+
+@dataclass(slots=True)
+class OpenCall:
+    """A call whose answer the CLI waits for."""
+
+    request: ToolRequest
+    asked_at: float
+    approval_id: UUID | None = None
+    expires_at: float = float("inf")
+
+
+@dataclass(slots=True, kw_only=True)
+class Limits:
+    """In seconds."""
+
+    hold: float
+    idle: float
+    turn: float
+
+
+@dataclass(slots=True)
+class TurnMachine:
+    """``prompt`` is empty when the CLI only has to take up a parked call. ``replay`` says that it will repeat such a call
+    before anything else, in which case a prompt follows after that call's own result."""
+
+    prompt: str
+    limits: Limits
+    replay: bool = False
+    now: float = 0.0
+    outcome: Outcome | None = None
+    spoke: bool = False
+    calls: dict[str, OpenCall] = field(default_factory=dict)
+    stopping: bool = False
+    deferred_tool_use_id: str = ""
+    _initialized: bool = False
+    _prompt_sent: bool = False
+    _started_at: float = 0.0
+    _heard_at: float = 0.0
+    _waited_s: float = 0.0
+    _interrupted: bool = False
+    _closing_at: float | None = None
+    _signalled: int = 0
+    _granted: dict[tuple[str, str], str] = field(default_factory=dict)
+    _plans: dict[str, str] = field(default_factory=dict)
+
+    # --- what happened
+
+    def start(self, now: float) -> list[Command]:
+        """The process is there."""
+        self.now = self._started_at = self._heard_at = now
+        return [Write(protocol.initialize())]
+
+    def hear(self, message: Message, now: float) -> list[Command]:
+        """The CLI said something."""
+        self._pass_time(now)
+        self._heard_at = now
+        match message:
+            case ToolRequest():
+                return self._tool_request(message)
+            case Result():
+                return self._result(message)
+            case Delta(text):
+                return [Stream(text)] if text else []
+            case Spoken():
+                self.spoke = True
+                self._remember_plans(message)
+                return [Record(lines)] if (lines := transcript_lines(message)) else []
+            case Withdrawn(request_id):
+                return self._withdrawn(request_id)
+            case Reply(request_id, error):
+                return self._reply(request_id, error)
+            case ApiRetry():
+                return self._api_retry(message)
+            case OtherRequest(request_id, subtype):
+                note = line(Event.Kind.RAW, note="refused a request of the CLI", subtype=subtype)
+                return [Record([note]), Write(protocol.refuse(request_id, "Orchestra does not serve this request"))]
+            case Garbage(text, size):
+                return [Record([line(Event.Kind.RAW, note="not a message", text=text, size_bytes=size)])]
+
+    def rule(self, request_id: str, ruling: Ruling, now: float) -> list[Command]:
+        """The policy, a person or the clock has spoken about an open call."""
+        self._pass_time(now)
+        call = self.calls.get(request_id)
+        if call is None:
+            return []
+        if ruling.effect == "wait":
+            call.approval_id, call.expires_at = ruling.approval_id, ruling.wait_until
+            return self._park_if_stopping()
+        del self.calls[request_id]
+        self._heard_at = now
+        if ruling.effect == "allow":
+            self._granted[call.request.tool_use_id, call.request.tool_input] = ruling.tool_input
+            data = protocol.allow(call.request, ruling.tool_input)
+        else:
+            data = protocol.deny(call.request, ruling.message)
+        return [Write(data), Answered(request_id, ruling.approval_id)]
+
+    def interrupt(self, now: float) -> list[Command]:
+        """Somebody wants the turn stopped."""
+        self._pass_time(now)
+        if self._interrupted or self.outcome is not None:
+            return []
+        self._interrupted = True
+        if not self._prompt_sent and not self.replay:
+            return self._finish(Outcome(status="interrupted", code="interrupted", detail="The turn was interrupted."))
+        self._closing_at = now  # an interrupt that is not obeyed ends in a signal
+        return [*self._withdraw_all("the turn was interrupted"), Write(protocol.interrupt(f"orch_stop_{uuid4().hex[:8]}"))]
+
+    def abandon(self, outcome: Outcome, now: float) -> list[Command]:
+        """End the process without waiting for a last word."""
+        self._pass_time(now)
+        if self.outcome is not None:
+            return []
+        return [*self._withdraw_all(outcome.detail), *self._finish(outcome), *self._escalate(1)]
+
+    def stop(self, now: float) -> list[Command]:
+        """The worker must go: park what can be parked, interrupt the rest."""
+        self._pass_time(now)
+        if self.stopping or self.outcome is not None:
+            return []
+        self.stopping = True
+        if self.calls:
+            return self._park_if_stopping()
+        return self._interrupt_for_stop()
+
+    def ended(self, exit_code: int, stderr: str) -> list[Command]:
+        """The process is gone and everything it said was heard."""
+        commands = self._withdraw_all("the agent's process ended")
+        if self.outcome is None:
+            self.outcome = self._adjusted(from_exit(exit_code, stderr, spoke=self.spoke))
+        return commands
+
+    def tick(self, now: float) -> list[Command]:
+        """Time has passed; see ``deadline``."""
+        self._pass_time(now)
+        if self._closing_at is not None and now >= self._closing_at + AFTER_RESULT_S:
+            return self._escalate(1 if now < self._closing_at + AFTER_RESULT_S + AFTER_TERM_S else 2)
+        if self.outcome is not None:
+            return []
+        if not self._initialized and now >= self._started_at + START_TIMEOUT_S:
+            return self.abandon(failed("agent_silent", "The agent did not answer at its start."), now)
+        if self.calls:
+            return self._park_if_overdue()
+        if now >= self._heard_at + self.limits.idle:
+            minutes = self.limits.idle / 60
+            return self.abandon(failed("agent_idle", f"The agent said nothing for {minutes:g} minutes."), now)
+        if now >= self._started_at + self.limits.turn + self._waited_s:
+            return self.abandon(failed("turn_timeout", "The turn took longer than it may."), now)
+        return []
+
+    def deadline(self) -> float:
+        """When ``tick`` has something to do at the latest."""
+        if self._closing_at is not None:
+            steps = (AFTER_RESULT_S, AFTER_RESULT_S + AFTER_TERM_S, float("inf"))
+            return self._closing_at + steps[self._signalled]
+        if self.outcome is not None:
+            return self.now + AFTER_RESULT_S
+        if not self._initialized:
+            return self._started_at + START_TIMEOUT_S
+        if self.calls:
+            return float("inf") if self._deferrable() is None else self._hold_end()
+        return min(self._heard_at + self.limits.idle, self._started_at + self.limits.turn + self._waited_s)
+
+    def overdue(self, now: float) -> list[UUID]:
+        """Approvals whose own deadline has come."""
+        return [call.approval_id for call in self.calls.values() if call.approval_id and now >= call.expires_at]
+
+    def postpone(self, approval_id: UUID, until: float) -> None:
+        """Look at this deadline again later."""
+        for call in self.calls.values():
+            if call.approval_id == approval_id:
+                call.expires_at = until
+
+    def next_expiry(self) -> float:
+        """When ``overdue`` will have something."""
+        return min((call.expires_at for call in self.calls.values()), default=float("inf"))
+
+    def waiting_approvals(self) -> dict[UUID, str]:
+        """Approval to request id of every call a person is asked about."""
+        return {call.approval_id: request_id for request_id, call in self.calls.items() if call.approval_id}
+
+    # --- how it is decided
+
+    def _pass_time(self, now: float) -> None:
+        if self.calls:
+            self._waited_s += max(0.0, now - self.now)
+        self.now = now
+
+    def _tool_request(self, request: ToolRequest) -> list[Command]:
+        granted = self._granted.get((request.tool_use_id, request.tool_input))
+        if granted is not None and not request.held:
+            return [Write(protocol.allow(request, granted))]  # the permission prompt behind a callback we answered
+        if self._interrupted or self.outcome is not None:
+            return [Write(protocol.deny(request, "The turn was stopped."))]
+        if self.deferred_tool_use_id:
+            return [Write(protocol.deny(request, NOT_NOW))]
+        self.calls[request.request_id] = OpenCall(request, self.now)
+        return [Ask(request, self._plans.get(request.tool_use_id, ""))]
+
+    def _result(self, result: Result) -> list[Command]:
+        commands = self._withdraw_all("the turn ended")
+        outcome = from_result(result)
+        body = {k: v for k, v in result.body.items() if k not in ("type", "uuid", "session_id")}
+        commands.append(Record([line(Event.Kind.RESULT, **body)]))
+        if self.prompt and not self._prompt_sent and self.replay and not self._interrupted:
+            return [*commands, *self._send_prompt()]  # that was the left-over call's own turn
+        return [*commands, *self._finish(self._adjusted(outcome))]
+
+    def _adjusted(self, outcome: Outcome) -> Outcome:
+        """An end that Orchestra brought about is not the agent's failure."""
+        if outcome.status == PARKED or (outcome.status == "completed" and not self._interrupted):
+            return outcome
+        figures = {"cost_usd": outcome.cost_usd, "input_tokens": outcome.input_tokens, "output_tokens": outcome.output_tokens}
+        if self.stopping:
+            detail = "Orchestra was stopped while the agent was working; send a message to go on."
+            return Outcome(status="failed", code="worker_stopped", detail=detail, **figures)  # type: ignore[arg-type]
+        if self._interrupted:
+            return Outcome(status="interrupted", code="interrupted", detail="The turn was interrupted.", **figures)  # type: ignore[arg-type]
+        return outcome
+
+    def _finish(self, outcome: Outcome) -> list[Command]:
+        if self.outcome is None:
+            self.outcome = outcome
+        if self._closing_at is None or self._signalled == 0:
+            self._closing_at = self.now
+        return [CloseInput()]
+
+    def _withdrawn(self, request_id: str) -> list[Command]:
+        call = self.calls.pop(request_id, None)
+        if call is None or call.approval_id is None:
+            return []
+        return [Withdraw(call.approval_id, "the agent withdrew the question"), Answered(request_id, call.approval_id)]
+
+    def _withdraw_all(self, reason: str) -> list[Command]:
+        open_ids = [call.approval_id for call in self.calls.values() if call.approval_id]
+        self.calls.clear()
+        return [Withdraw(approval_id, reason) for approval_id in open_ids]
+
+    def _reply(self, request_id: str, error: str) -> list[Command]:
+        if request_id != protocol.INITIALIZE_ID:
+            return []
+        self._initialized = True
+        if error:
+            return self.abandon(failed("agent_unfit", f"The agent refused to be supervised: {error[:200]}"), self.now)
+        if self.replay or not self.prompt:
+            return []
+        return self._send_prompt()
+
+    def _send_prompt(self) -> list[Command]:
+        self._prompt_sent = True
+        return [Write(protocol.user(self.prompt, str(uuid4())))]
+
+    def _api_retry(self, retry: ApiRetry) -> list[Command]:
+        names = ("attempt", "max_retries", "retry_delay_ms", "error_status", "error")
+        note = Record([line(Event.Kind.API_RETRY, **{name: retry.body.get(name) for name in names})])
+        if retry.status not in (401, 403):
+            return [note]
+        # the CLI would go on trying for minutes, and nothing will change
+        return [note, *self.abandon(failed(*api_failure(retry.status)), self.now)]
+
+    def _remember_plans(self, spoken: Spoken) -> None:
+        """The question whether to leave plan mode comes without the plan; it stands in the call before."""
+        message = spoken.body.get("message") if spoken.type == "assistant" else None
+        for block in message.get("content") or [] if isinstance(message, dict) else []:
+            if isinstance(block, dict) and block.get("name") == "ExitPlanMode" and isinstance(block.get("input"), dict):
+                self._plans[str(block.get("id"))] = str(block["input"].get("plan") or "")
+
+    # --- parking
+
+    def _deferrable(self) -> OpenCall | None:
+        """The one call that may be deferred: the only open one, held, of the main agent, none deferred before."""
+        if len(self.calls) != 1 or self.deferred_tool_use_id:
+            return None
+        call = next(iter(self.calls.values()))
+        fit = call.approval_id is not None and call.request.held and not call.request.agent_id
+        return call if fit else None
+
+    def _hold_end(self) -> float:
+        return min(call.asked_at for call in self.calls.values()) + self.limits.hold
+
+    def _park_if_overdue(self) -> list[Command]:
+        call = self._deferrable()
+        return self._park(call) if call and self.now >= self._hold_end() else []
+
+    def _park_if_stopping(self) -> list[Command]:
+        if not self.stopping:
+            return []
+        call = self._deferrable()
+        if call:
+            return self._park(call)
+        if any(call.approval_id is None for call in self.calls.values()):
+            return []  # still with the policy; its ruling comes back here
+        return self._interrupt_for_stop()
+
+    def _interrupt_for_stop(self) -> list[Command]:
+        if not self._prompt_sent and not self.replay:
+            detail = "Orchestra was stopped before the agent began; send the message again."
+            return self.abandon(failed("worker_stopped", detail), self.now)
+        self._closing_at = self.now
+        withdrawn = self._withdraw_all("Orchestra was stopped while the agent waited")
+        return [*withdrawn, Write(protocol.interrupt(f"orch_stop_{uuid4().hex[:8]}"))]
+
+    def _park(self, call: OpenCall) -> list[Command]:
+        self.deferred_tool_use_id = call.request.tool_use_id
+        del self.calls[call.request.request_id]
+        return [Write(protocol.defer(call.request))]
+
+    # --- ending
+
+    def _escalate(self, step: int) -> list[Command]:
+        if self._signalled >= step:
+            return []
+        self._signalled = step
+        if self.outcome is None:
+            self.outcome = self._adjusted(failed("agent_stuck", "The agent did not end when it was told to."))
+        if self._closing_at is None:
+            self._closing_at = self.now - AFTER_RESULT_S
+        return [Signal(hard=step == 2)]

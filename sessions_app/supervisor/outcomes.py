@@ -1,0 +1,124 @@
+"""How a turn ended, in a code for programs and a sentence for people. Pure."""
+
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+from sessions_app.models import Turn
+from sessions_app.supervisor.protocol import Result
+
+T = Turn.Status
+PARKED = "parked"
+STDERR_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """``status`` is a turn's, or ``parked`` when the turn goes on after an answer. Money is US dollars."""
+
+    status: str
+    text: str = ""
+    code: str = ""
+    detail: str = ""
+    cost_usd: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+def from_result(result: Result) -> Outcome:
+    """What the CLI's own last word means. ``subtype: success`` alone means nothing."""
+    body, figures = result.body, spent(result.body)
+    text = str(body.get("result") or "")
+    if result.reason == "tool_deferred":
+        return Outcome(status=PARKED, **figures)
+    if not result.is_error:
+        return Outcome(status=T.COMPLETED, text=text, **figures)
+    if result.reason.startswith("aborted"):
+        return Outcome(status=T.INTERRUPTED, code="interrupted", detail="The turn was interrupted.", **figures)
+    code, detail = _failure(body, result.reason, text)
+    return Outcome(status=T.FAILED, text=text, code=code, detail=detail, **figures)
+
+
+def _failure(body: dict[str, Any], reason: str, text: str) -> tuple[str, str]:
+    errors = "; ".join(str(error) for error in body.get("errors") or [])[:STDERR_SHOWN]
+    if reason == "max_turns":
+        return "max_turns", "The agent reached the number of steps it was given (max_turns)."
+    if reason == "budget_exhausted":
+        return "budget_exhausted", "The agent spent the money it was given (max_budget_usd)."
+    if reason == "prompt_too_long":
+        return "prompt_too_long", "The dialog has become too long for the model; start a new session."
+    if reason == "tool_deferred_unavailable":
+        return "tool_unavailable", "The tool that was waiting for an answer no longer exists."
+    if reason == "api_error":
+        return api_failure(body.get("api_error_status"), text)
+    if "No conversation found" in errors:
+        return "conversation_lost", "The CLI no longer has this conversation; start a new session."
+    return "agent_error", f"The agent ended with an error: {errors or text or reason or 'no reason given'}"
+
+
+def api_failure(status: object, text: str = "") -> tuple[str, str]:
+    """Code and sentence for a failed model API; ``status`` is the HTTP status, None if there was no answer."""
+    if status in (401, 403):
+        return "api_unauthorized", f"The model API refused the login or key ({status}); log the CLI in again."
+    if status == 429:
+        return "api_rate_limited", "The model API limits the rate of this account (429); try again later."
+    if status is None:
+        return "api_unreachable", "The model API could not be reached, also after retries."
+    said = f": {text[:STDERR_SHOWN]}" if text else "."
+    return "api_error", f"The model API failed with status {status}, also after retries{said}"
+
+
+def from_exit(exit_code: int, stderr: str, *, spoke: bool) -> Outcome:
+    """A process that ended without a last word."""
+    said = stderr.strip()[-STDERR_SHOWN:]
+    tail = f" It said: {said}" if said else ""
+    if "No conversation found" in stderr:
+        detail = "The CLI no longer has this conversation; start a new session."
+        return failed("conversation_lost", detail)
+    if "already in use" in stderr:
+        return failed("conversation_in_use", "The CLI says that another process uses this conversation.")
+    if exit_code < 0 or exit_code > 128:
+        number = -exit_code if exit_code < 0 else exit_code - 128
+        return failed("agent_killed", f"The agent's process was ended by {_signal_name(number)}.{tail}")
+    when = "in the middle of its work" if spoke else "before it said anything"
+    return failed("agent_died", f"The agent's process ended {when} with exit code {exit_code}.{tail}")
+
+
+def failed(code: str, detail: str) -> Outcome:
+    """A turn that failed for a reason of ours."""
+    return Outcome(status=T.FAILED, code=code, detail=detail)
+
+
+def spent(body: dict[str, Any]) -> dict[str, Any]:
+    """Cost and tokens of this turn alone.
+
+    ``total_cost_usd`` and ``modelUsage`` grow over resumes, so the figures since the last result are taken; ``usage``
+    is per turn in every release.
+    """
+    since = body.get("model_usage_since_last_result")
+    if isinstance(since, dict):
+        models = [usage for usage in since.values() if isinstance(usage, dict)]
+        inputs = ("inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
+        return {
+            "cost_usd": sum(_number(usage.get("costUSD")) for usage in models),
+            "input_tokens": int(sum(_number(usage.get(name)) for usage in models for name in inputs)),
+            "output_tokens": int(sum(_number(usage.get("outputTokens")) for usage in models)),
+        }
+    usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
+    inputs = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    return {
+        "cost_usd": 0.0,
+        "input_tokens": int(sum(_number(usage.get(name)) for name in inputs)),
+        "output_tokens": int(_number(usage.get("output_tokens"))),
+    }
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

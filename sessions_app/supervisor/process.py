@@ -1,0 +1,230 @@
+"""One child process: spawn, read, write, end."""
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psutil
+
+READ_BYTES = 256 * 1024
+STDERR_KEPT = 8 * 1024
+REAP_S = 2.0
+CHILD_UMASK = 0o022  # files of the agent are the user's own, unlike Orchestra's
+
+
+@dataclass(slots=True)
+class Heard:
+    """What one wait brought: bytes of stdout, whether somebody rang, whether stdout is closed, whether the child ended."""
+
+    out: bytes = b""
+    rang: bool = False
+    closed: bool = False
+    exited: bool = False
+
+
+@dataclass(slots=True)
+class Bell:
+    """A pipe that wakes a waiting supervisor from any thread."""
+
+    read_fd: int
+    write_fd: int
+
+    @classmethod
+    def make(cls) -> "Bell":
+        read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        return cls(read_fd, write_fd)
+
+    def ring(self) -> None:
+        """Never blocks and never raises: a full pipe has rung already, a closed one need not."""
+        with contextlib.suppress(OSError):
+            os.write(self.write_fd, b"!")
+
+    def silence(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.read_fd, 4096):
+                pass
+
+    def close(self) -> None:
+        os.close(self.write_fd)
+        os.close(self.read_fd)
+
+
+@dataclass(slots=True)
+class CliProcess:
+    """A running child with non-blocking pipes. Used by one thread only, but for ``bell``."""
+
+    child: subprocess.Popen[bytes]
+    started: float
+    bell: Bell
+    _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _outbox: deque[memoryview] = field(default_factory=deque)
+    _stderr: bytearray = field(default_factory=bytearray)
+    _close_when_sent: bool = False
+    _stdin_open: bool = True
+    _stdout_open: bool = True
+    _reading: bool = True
+    _pidfd: int = -1
+
+    @classmethod
+    def spawn(cls, command: Sequence[str], env: Mapping[str, str], directory: str, bell: Bell) -> "CliProcess":
+        """Start ``command`` in a session and process group of its own.
+
+        Never with ``preexec_fn``: it is slow from a large worker and unsafe with threads.
+
+        Raises:
+            OSError: the program or the directory cannot be used.
+        """
+        child = subprocess.Popen(  # noqa: S603 - an argument list, never a shell
+            list(command), env=dict(env), cwd=directory, start_new_session=True, umask=CHILD_UMASK, bufsize=0,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            started = psutil.Process(child.pid).create_time()
+        except psutil.NoSuchProcess:
+            started = time.time()
+        process = cls(child, started, bell)
+        assert child.stdin and child.stdout and child.stderr
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            os.set_blocking(pipe.fileno(), False)
+        process._selector.register(child.stdout, selectors.EVENT_READ)
+        process._selector.register(child.stderr, selectors.EVENT_READ)
+        process._selector.register(bell.read_fd, selectors.EVENT_READ)
+        if hasattr(os, "pidfd_open"):  # Linux; elsewhere the end shows at the next timeout
+            with contextlib.suppress(OSError):
+                process._pidfd = os.pidfd_open(child.pid)
+                process._selector.register(process._pidfd, selectors.EVENT_READ)
+        return process
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for stdin; they go out as the child reads them."""
+        if not self._stdin_open or self._close_when_sent:
+            return
+        if not self._outbox:
+            assert self.child.stdin
+            self._selector.register(self.child.stdin, selectors.EVENT_WRITE)
+        self._outbox.append(memoryview(data))
+        self._flush()
+
+    def close_input(self) -> None:
+        """Close stdin once everything queued is out."""
+        self._close_when_sent = True
+        self._flush()
+
+    def pause_reading(self, paused: bool) -> None:
+        """Back-pressure: while paused the child blocks on its full pipe."""
+        if self._stdout_open and paused == self._reading:
+            self._reading = not paused
+            assert self.child.stdout
+            if paused:
+                self._selector.unregister(self.child.stdout)
+            else:
+                self._selector.register(self.child.stdout, selectors.EVENT_READ)
+
+    def wait(self, timeout_s: float) -> Heard:
+        """Sleep until something happens or ``timeout_s`` is over."""
+        heard = Heard()
+        for key, _ in self._selector.select(max(0.0, timeout_s)):
+            if key.fileobj is self.child.stdout:
+                heard.out = self._read_stdout()
+            elif key.fileobj is self.child.stderr:
+                self._read_stderr()
+            elif key.fileobj is self.child.stdin:
+                self._flush()
+            elif key.fd == self._pidfd:
+                self._selector.unregister(self._pidfd)
+            else:
+                heard.rang = True
+                self.bell.silence()
+        heard.closed, heard.exited = not self._stdout_open, self.child.poll() is not None
+        return heard
+
+    def signal(self, *, hard: bool) -> None:
+        """TERM or KILL to the whole process group; a child that is gone is fine."""
+        if self.child.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.child.pid, signal.SIGKILL if hard else signal.SIGTERM)
+
+    def end(self) -> int:
+        """Kill the group if its leader still lives, close the pipes, reap; returns the exit code (negative: signal).
+
+        Who outlived a leader that ended by itself is left to the janitor: its group's number may be somebody else's by now.
+        """
+        if self.child.poll() is None:
+            self.signal(hard=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.child.wait(REAP_S)
+        self._read_stderr()
+        self._selector.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+        for pipe in (self.child.stdin, self.child.stdout, self.child.stderr):
+            with contextlib.suppress(OSError):
+                if pipe:
+                    pipe.close()
+        return self.child.returncode if self.child.returncode is not None else -signal.SIGKILL
+
+    def stderr(self) -> str:
+        """The end of what the child wrote to stderr."""
+        return self._stderr.decode(errors="replace")
+
+    def _read_stdout(self) -> bytes:
+        assert self.child.stdout
+        try:
+            data = os.read(self.child.stdout.fileno(), READ_BYTES)
+        except BlockingIOError:
+            return b""
+        if not data:
+            self._stdout_open = False
+            self._selector.unregister(self.child.stdout)
+        return data
+
+    def _read_stderr(self) -> None:
+        assert self.child.stderr
+        try:
+            while data := os.read(self.child.stderr.fileno(), READ_BYTES):
+                self._stderr = (self._stderr + data)[-STDERR_KEPT:]
+        except (BlockingIOError, ValueError, OSError):
+            return
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(self.child.stderr)
+
+    def _flush(self) -> None:
+        stdin = self.child.stdin
+        assert stdin
+        try:
+            while self._stdin_open and self._outbox:
+                sent = os.write(stdin.fileno(), self._outbox[0][:READ_BYTES])
+                rest = self._outbox[0][sent:]
+                if rest:
+                    self._outbox[0] = rest
+                else:
+                    self._outbox.popleft()
+        except BlockingIOError:
+            return
+        except (BrokenPipeError, OSError):
+            self._outbox.clear()
+            self._close_stdin()
+            return
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(stdin)
+        if self._close_when_sent:
+            self._close_stdin()
+
+    def _close_stdin(self) -> None:
+        stdin = self.child.stdin
+        if self._stdin_open and stdin:
+            self._stdin_open = False
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(stdin)
+            with contextlib.suppress(OSError):
+                stdin.close()

@@ -1,0 +1,380 @@
+"""Bytes to lines to typed messages, and back: the CLI's stream-json protocol. Pure.
+
+Facts about the protocol were measured on CLI 2.1.330. What the CLI sends that is not known here passes through as
+``Spoken`` or ``Garbage``; new message types appear with every release.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from json.decoder import JSONDecoder
+from typing import Any
+
+import orjson
+
+HOOK_TIMEOUT_S = 2_000_000  # the CLI's own limit on a held callback; its default would be 600
+CALLBACK_ID = "orch_0"
+INITIALIZE_ID = "orch_init"
+HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """A line longer than the cap: its first bytes and its whole size."""
+
+    head: bytes
+    size: int
+
+
+class LineFramer:
+    """Cuts a stream into lines; a line over ``cap`` bytes is dropped up to its newline and reported.
+
+    Memory is bounded by the cap and one chunk.
+    """
+
+    def __init__(self, cap: int) -> None:
+        self._cap = cap
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._head: bytes | None = None  # set while a too long line is being skipped
+
+    def feed(self, chunk: bytes) -> Iterator[bytes | Oversized]:
+        """Yield every line that ``chunk`` completes, without its newline; blank lines are left out."""
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            yield from self._complete(chunk[start:end])
+            start = end + 1
+        self._keep(chunk[start:])
+
+    def rest(self) -> Iterator[bytes | Oversized]:
+        """What stood behind the last newline when the stream ended."""
+        yield from self._complete(b"")
+
+    def _keep(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._head is None and part:
+            self._parts.append(part)
+            if self._size > self._cap:
+                self._head = b"".join(self._parts)[:HEAD_BYTES]
+                self._parts.clear()
+
+    def _complete(self, part: bytes) -> Iterator[bytes | Oversized]:
+        self._keep(part)
+        line: bytes | Oversized = b"".join(self._parts) if self._head is None else Oversized(self._head, self._size)
+        self._parts.clear()
+        self._size, self._head = 0, None
+        if isinstance(line, Oversized) or line.strip():
+            yield line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRequest:
+    """The CLI wants to use a tool. ``tool_input`` is the JSON text as it was sent, in ASCII.
+
+    ``held`` tells the two ways to ask apart: a PreToolUse callback (which can also be deferred), or the
+    permission prompt that stands behind it as a net.
+    """
+
+    request_id: str
+    tool_use_id: str
+    tool_name: str
+    tool_input: str
+    agent_id: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRequest:
+    """A request that Orchestra does not serve, or could not read; it is answered with an error."""
+
+    request_id: str
+    subtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The CLI takes a request of its own back."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a request of ours."""
+
+    request_id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of text as the model says it; the complete text follows as ``Spoken``."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """Any other line: text, tool calls, results of tools, system notes."""
+
+    type: str
+    subtype: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRetry:
+    """A request to the model failed and is tried again; ``status`` is the HTTP status, or None."""
+
+    status: int | None
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The end of a turn."""
+
+    body: dict[str, Any]
+
+    @property
+    def is_error(self) -> bool:
+        return bool(self.body.get("is_error"))
+
+    @property
+    def reason(self) -> str:
+        """``completed``, ``tool_deferred``, ``api_error``, ``max_turns`` …; empty if the CLI gave none."""
+        return str(self.body.get("terminal_reason") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """Something that is not a JSON object; ``text`` is its beginning."""
+
+    text: str
+    size: int
+
+
+Message = ToolRequest | OtherRequest | Withdrawn | Reply | Delta | Spoken | ApiRetry | Result | Garbage
+
+
+def parse(line: bytes | Oversized) -> Message:
+    """One line as a message. Never raises."""
+    if isinstance(line, Oversized):
+        return _unreadable(line.head, line.size)
+    if b"control_request" in line:
+        request = _parse_request(line)
+        if request is not None:
+            return request
+    body = _loads(line)
+    if body is None:
+        return _unreadable(line, len(line))
+    return _classify(body)
+
+
+def _loads(line: bytes) -> dict[str, Any] | None:
+    """orjson rounds long integers, so lines with tool inputs take the slower way."""
+    try:
+        body = json.loads(line) if b'"tool_use"' in line else orjson.loads(line)
+    except ValueError:
+        try:
+            body = json.loads(line)  # lone surrogates, NaN
+        except (ValueError, RecursionError):
+            return None
+    except RecursionError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _classify(body: dict[str, Any]) -> Message:
+    kind, subtype = str(body.get("type", "")), str(body.get("subtype") or "")
+    if kind == "stream_event":
+        return Delta(_delta_text(body))
+    if kind == "result":
+        return Result(body)
+    if kind == "control_cancel_request":
+        return Withdrawn(str(body.get("request_id", "")))
+    if kind == "control_response":
+        response = body.get("response")
+        response = response if isinstance(response, dict) else {}
+        failed = response.get("subtype") == "error"
+        return Reply(str(response.get("request_id", "")), str(response.get("error") or "refused") if failed else "")
+    if kind == "system" and subtype == "api_retry":
+        status = body.get("error_status")
+        return ApiRetry(status if isinstance(status, int) else None, body)
+    return Spoken(kind, subtype, body)
+
+
+def _delta_text(body: dict[str, Any]) -> str:
+    event = body.get("event")
+    delta = event.get("delta") if isinstance(event, dict) and not body.get("parent_tool_use_id") else None
+    text = delta.get("text") if isinstance(delta, dict) else None
+    return text if isinstance(text, str) else ""
+
+
+def _parse_request(line: bytes) -> Message | None:
+    """A control request, or None if the words only occur inside another line."""
+    try:
+        text = line.decode()
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(body, dict) or body.get("type") != "control_request":
+        return None
+    request_id, request = str(body.get("request_id", "")), body.get("request")
+    if not isinstance(request, dict):
+        return OtherRequest(request_id, "")
+    subtype = str(request.get("subtype", ""))
+    try:
+        if subtype == "hook_callback":
+            return _hook_callback(request_id, request, text)
+        if subtype == "can_use_tool":
+            return ToolRequest(
+                request_id=request_id,
+                tool_use_id=str(request["tool_use_id"]),
+                tool_name=str(request["tool_name"]),
+                tool_input=member_text(text, ("request", "input")),
+                agent_id=str(request.get("agent_id") or ""),
+                held=False,
+            )
+    except (KeyError, TypeError, ValueError):
+        return OtherRequest(request_id, subtype)
+    return OtherRequest(request_id, subtype)
+
+
+def _hook_callback(request_id: str, request: dict[str, Any], text: str) -> Message:
+    hook = request["input"]
+    if hook.get("hook_event_name") != "PreToolUse":
+        return OtherRequest(request_id, "hook_callback")
+    return ToolRequest(
+        request_id=request_id,
+        tool_use_id=str(hook.get("tool_use_id") or request["tool_use_id"]),
+        tool_name=str(hook["tool_name"]),
+        tool_input=member_text(text, ("request", "input", "tool_input")),
+        agent_id=str(hook.get("agent_id") or ""),
+        held=True,
+    )
+
+
+def _unreadable(head: bytes, size: int) -> Message:
+    """Fail closed: if the broken line is a request whose id can be seen, it is refused by that id."""
+    found = re.search(rb'"request_id"\s*:\s*"([^"\\]{1,200})"', head[:HEAD_BYTES])
+    if found and b'"control_request"' in head[:HEAD_BYTES]:
+        return OtherRequest(found[1].decode(errors="replace"), "unreadable")
+    return Garbage(head[:500].decode(errors="replace"), size)
+
+
+_decoder = JSONDecoder()
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def member_text(text: str, path: Sequence[str]) -> str:
+    """The JSON text of a nested member exactly as it was written, other than that it is ASCII now.
+
+    Characters beyond ASCII, which JSON has in strings only, become escapes; numbers, key order, duplicate
+    keys and existing escapes stay. Of duplicate members on the way the last counts, as for every reader.
+
+    Raises:
+        KeyError: there is no such member.
+    """
+    start, end = 0, len(text)
+    for name in path:
+        start, end = _member_span(text, start, name)
+    return text[start:end].translate(_AsciiEscapes())
+
+
+class _AsciiEscapes(dict[int, str]):
+    """str.translate table: a UTF-16 escape (pair) for every character beyond ASCII."""
+
+    def __missing__(self, code: int) -> str:
+        return chr(code) if code < 128 else json.dumps(chr(code))[1:-1]
+
+
+def _member_span(text: str, at: int, name: str) -> tuple[int, int]:
+    found: tuple[int, int] | None = None
+    at = _skip(text, at)
+    if text[at] != "{":
+        raise KeyError(name)
+    at = _skip(text, at + 1)
+    while text[at] != "}":
+        key, at = _decoder.raw_decode(text, at)
+        start = _skip(text, _skip(text, at) + 1)  # behind the colon
+        _, at = _decoder.raw_decode(text, start)
+        if key == name:
+            found = (start, at)
+        at = _skip(text, at)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    if found is None:
+        raise KeyError(name)
+    return found
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+# --- what Orchestra writes
+
+
+def initialize() -> bytes:
+    """The first line: registers the callback for every tool call."""
+    hook = {"matcher": "*", "hookCallbackIds": [CALLBACK_ID], "timeout": HOOK_TIMEOUT_S}
+    request = {"subtype": "initialize", "hooks": {"PreToolUse": [hook]}}
+    return _line({"type": "control_request", "request_id": INITIALIZE_ID, "request": request})
+
+
+def user(prompt: str, uuid: str) -> bytes:
+    """A message of the dialog."""
+    message = {"role": "user", "content": prompt}
+    return _line({"type": "user", "message": message, "parent_tool_use_id": None, "uuid": uuid})
+
+
+def interrupt(request_id: str) -> bytes:
+    """Stop the turn, keep the process."""
+    return _line({"type": "control_request", "request_id": request_id, "request": {"subtype": "interrupt"}})
+
+
+def allow(request: ToolRequest, tool_input: str) -> bytes:
+    """Let the call run with exactly ``tool_input`` (JSON text)."""
+    if request.held:
+        head = '{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"allow","updatedInput":'
+        return _response(request.request_id, head + tool_input + "}}")
+    return _response(request.request_id, '{"behavior":"allow","updatedInput":' + tool_input + "}")
+
+
+def deny(request: ToolRequest, message: str) -> bytes:
+    """Refuse the call; the model reads ``message``."""
+    if request.held:
+        return _hook_decision(request.request_id, "deny", message)
+    return _response(request.request_id, json.dumps({"behavior": "deny", "message": message}))
+
+
+def defer(request: ToolRequest) -> bytes:
+    """End the turn and keep the call in the conversation, to be replayed on resume.
+
+    At most one per turn, never inside a sub-agent: other deferred calls vanish without a trace.
+    """
+    return _hook_decision(request.request_id, "defer", "waiting for a person")
+
+
+def refuse(request_id: str, error: str) -> bytes:
+    """Answer a request that Orchestra does not serve; the CLI counts it as a refusal."""
+    response = {"subtype": "error", "request_id": request_id, "error": error}
+    return _line({"type": "control_response", "response": response})
+
+
+def _hook_decision(request_id: str, decision: str, reason: str) -> bytes:
+    output = {"hookEventName": "PreToolUse", "permissionDecision": decision, "permissionDecisionReason": reason}
+    return _response(request_id, json.dumps({"hookSpecificOutput": output}))
+
+
+def _response(request_id: str, response: str) -> bytes:
+    """``response`` is spliced in as text, so that a tool's input goes back byte for byte."""
+    start = '{"type":"control_response","response":{"subtype":"success","request_id":'
+    return (start + json.dumps(request_id) + ',"response":' + response + "}}\n").encode("ascii")
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=True).encode("ascii") + b"\n"

@@ -1,0 +1,89 @@
+"""What the CLI said, as lines of the transcript. Pure."""
+
+import json
+from typing import Any
+
+from sessions_app.models import Event
+from sessions_app.supervisor.protocol import Spoken
+from sessions_app.transcript import Line
+
+K = Event.Kind
+
+# Bookkeeping of the CLI that tells a reader nothing.
+SILENT_SYSTEM = frozenset({"status", "session_state_changed", "hook_started", "hook_response"})
+SILENT_TYPES = frozenset({"tool_progress", "command_lifecycle", "keep_alive"})
+INIT_FIELDS = ("model", "cwd", "permissionMode", "claude_code_version", "tools", "mcp_servers", "apiKeySource")
+
+
+def transcript_lines(spoken: Spoken) -> list[Line]:
+    """The events of one line; several blocks of a message become several events, in order."""
+    if spoken.type == "assistant":
+        return _assistant(spoken.body)
+    if spoken.type == "user":
+        return _user(spoken.body)
+    if spoken.type == "system":
+        return _system(spoken)
+    if spoken.type in SILENT_TYPES:
+        return []
+    return [(K.RAW, _text(spoken.body))]
+
+
+def _assistant(body: dict[str, Any]) -> list[Line]:
+    common = {k: body[k] for k in ("parent_tool_use_id", "agent_id", "subagent_type", "aborted", "error") if body.get(k)}
+    lines: list[Line] = []
+    for block in _blocks(body):
+        kind = block.get("type")
+        if kind == "text":
+            lines.append((K.TEXT, _text({"text": block.get("text", ""), **common})))
+        elif kind == "thinking":
+            lines.append((K.THINKING, _text({"text": block.get("thinking", ""), **common})))
+        elif kind == "tool_use":
+            call = {"id": block.get("id"), "name": block.get("name"), "input": block.get("input")}
+            lines.append((K.TOOL_USE, _text({**call, **common})))
+        else:
+            lines.append((K.RAW, _text({"role": "assistant", "block": block, **common})))
+    return lines
+
+
+def _user(body: dict[str, Any]) -> list[Line]:
+    if body.get("isReplay"):
+        return []
+    parent = body.get("parent_tool_use_id")
+    common = {"parent_tool_use_id": parent} if parent else {}
+    meta = {entry.get("id"): entry for entry in body.get("tool_result_meta") or [] if isinstance(entry, dict)}
+    lines: list[Line] = []
+    for block in _blocks(body):
+        if block.get("type") == "tool_result":
+            tool_use_id = block.get("tool_use_id")
+            said = {
+                "tool_use_id": tool_use_id,
+                "content": block.get("content"),
+                "is_error": bool(block.get("is_error")),
+                "decision": meta.get(tool_use_id, {}).get("permission_decision"),
+            }
+            lines.append((K.TOOL_RESULT, _text({**said, **common})))
+        else:
+            lines.append((K.SYSTEM, _text({"subtype": "note_to_model", "block": block, **common})))
+    return lines
+
+
+def _system(spoken: Spoken) -> list[Line]:
+    if spoken.subtype in SILENT_SYSTEM:
+        return []
+    if spoken.subtype == "init":
+        short = {name: spoken.body.get(name) for name in INIT_FIELDS}
+        return [(K.SYSTEM, _text({"subtype": "init", **short}))]
+    body = {k: v for k, v in spoken.body.items() if k not in ("type", "uuid", "session_id", "timestamp")}
+    return [(K.SYSTEM, _text(body))]
+
+
+def _blocks(body: dict[str, Any]) -> list[dict[str, Any]]:
+    message = body.get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [block for block in content or [] if isinstance(block, dict)]
+
+
+def _text(payload: dict[str, Any]) -> str:
+    return json.dumps(payload, ensure_ascii=True)

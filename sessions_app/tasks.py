@@ -1,0 +1,43 @@
+"""Thin shells around commands; a message is a hint, the rows decide."""
+
+from uuid import UUID
+
+from celery import shared_task
+
+from sessions_app import discovery, dispatch, leases, worker
+
+
+@shared_task(name="sessions_app.run_turn", ignore_result=True)
+def run_turn(turn_id: str) -> str:
+    """Supervise one turn to its end, on this thread; a duplicate or late message does nothing.
+
+    Acknowledged early: the run's heartbeat, not the broker, says whether a process is alive.
+    """
+    return worker.take_turn(UUID(turn_id))
+
+
+@shared_task(name="sessions_app.dispatch_queued_turns", ignore_result=True)
+def dispatch_queued_turns() -> int:
+    """Tell a worker again of turns that nobody took."""
+    return dispatch.dispatch_queued_turns()
+
+
+@shared_task(name="sessions_app.resume_answered", ignore_result=True)
+def resume_answered() -> int:
+    """Queue parked sessions whose question was answered while nobody heard the ring."""
+    return sum(leases.resume_answered(session_id) for session_id in leases.answered_parked_sessions())
+
+
+@shared_task(name="sessions_app.reclaim_lost_runs", ignore_result=True)
+def reclaim_lost_runs() -> int:
+    """End the turns of runs whose worker is gone."""
+    return sum(
+        leases.reclaim(run, why="The worker that ran the agent was lost; send a message to go on.")
+        for run in leases.lost_runs()
+    )
+
+
+@shared_task(name="sessions_app.discover_agents", ignore_result=True)
+def discover_agents() -> int:
+    """Look for agents on this host."""
+    return len(discovery.discover_agents())

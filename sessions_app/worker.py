@@ -1,0 +1,118 @@
+"""What happens inside a sessions worker: taking turns, stopping in order, cleaning up after a predecessor."""
+
+import logging
+import os
+import threading
+import time
+from uuid import UUID
+
+import psutil
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from sessions_app import leases
+from sessions_app.dispatch import dispatch_queued_turns
+from sessions_app.models import Run
+from sessions_app.supervisor import janitor
+from sessions_app.supervisor.loop import supervise, worker_stopping
+from sessions_app.supervisor.switchboard import switchboard
+
+logger = logging.getLogger(__name__)
+
+JANITOR_S = 5.0
+_slots = threading.Lock()
+_taken = 0
+
+
+def this_worker() -> leases.Worker:
+    """This process, told apart from an earlier one with the same pid."""
+    pid = os.getpid()
+    return leases.Worker(host=settings.ORCHESTRA.hostname, pid=pid, started=psutil.Process(pid).create_time())
+
+
+def take_turn(turn_id: UUID) -> str:
+    """Claim and supervise a turn; on a full or stopping host it stays queued for another worker or a later moment."""
+    if worker_stopping.is_set() or not _take_slot():
+        return "full"
+    try:
+        claim = leases.claim_turn(turn_id, this_worker())
+        if claim is None:
+            return "taken"
+        return supervise(claim).status
+    finally:
+        _give_slot()
+        connection.close()
+        if not worker_stopping.is_set():
+            _next_please()
+
+
+def _take_slot() -> bool:
+    global _taken  # noqa: PLW0603 - one counter per process, guarded by its lock
+    with _slots:
+        if _taken >= settings.AGENTS.max_concurrent:
+            return False
+        _taken += 1
+        return True
+
+
+def _give_slot() -> None:
+    global _taken  # noqa: PLW0603
+    with _slots:
+        _taken -= 1
+
+
+def _next_please() -> None:
+    """A free slot: tell whoever waits in the queue."""
+    try:
+        dispatch_queued_turns()
+    except DatabaseError:
+        logger.warning("the next turn is left to the sweep: the database did not answer")
+    finally:
+        connection.close()
+
+
+def started() -> None:
+    """Called once when a sessions worker is ready: take over from a predecessor and keep the host clean."""
+    threading.Thread(target=_keep_clean, name="janitor", daemon=True).start()
+
+
+def stop() -> None:
+    """Called when the worker is told to go: supervisors park or interrupt, then end their processes."""
+    worker_stopping.set()
+    switchboard.wake_all()
+
+
+def _keep_clean() -> None:
+    while not worker_stopping.is_set():
+        try:
+            reclaim_orphans()
+            janitor.kill_leftovers()
+        except DatabaseError as error:
+            logger.warning("janitor: the database did not answer (%s)", type(error).__name__)
+        except Exception:
+            logger.exception("janitor")
+        finally:
+            connection.close()
+        worker_stopping.wait(JANITOR_S)
+
+
+def reclaim_orphans() -> int:
+    """End the turns of runs on this host whose worker process no longer exists; no need to wait for the heartbeat."""
+    here = Run.objects.filter(ended_at__isnull=True, host=settings.ORCHESTRA.hostname)
+    why = "The worker that ran the agent was killed; send a message to go on."
+    return sum(leases.reclaim(run, why=why) for run in here if not _alive(run.worker_pid, run.worker_started))
+
+
+def _alive(pid: int, started_at: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - started_at) < 1.0
+    except psutil.Error:
+        return False
+
+
+def wait_until_idle(timeout_s: float) -> bool:
+    """Whether every supervisor here has ended within ``timeout_s``."""
+    until = time.monotonic() + timeout_s
+    while switchboard.count() and time.monotonic() < until:
+        time.sleep(0.05)
+    return not switchboard.count()
