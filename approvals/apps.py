@@ -1,6 +1,17 @@
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class ApprovalsConfig(AppConfig):
     name = "approvals"
     verbose_name = "Approvals"
+
+    def ready(self) -> None:
+        from orchestra.diagnostics import Probe, Weight, register
+
+        register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True))
+
+
+def _self_approval() -> str:
+    """Whether people may answer what they asked themselves; said aloud because it is a weaker house."""
+    return "on" if settings.APPROVALS.self_approval else "off"

@@ -4,3 +4,8 @@ from django.apps import AppConfig
 class OrchestraConfig(AppConfig):
     name = "orchestra"
     verbose_name = "Orchestra"
+
+    def ready(self) -> None:
+        from orchestra import diagnostics
+
+        diagnostics.register_own()

@@ -6,6 +6,7 @@ class SessionsAppConfig(AppConfig):
     verbose_name = "Agent sessions"
 
     def ready(self) -> None:
-        from sessions_app import receivers
+        from sessions_app import probes, receivers
 
+        probes.register_probes()
         receivers.connect()

@@ -1,0 +1,9 @@
+from celery import shared_task
+
+from orchestra import diagnostics, leases
+
+
+@shared_task(name="orchestra.beat", ignore_result=True)
+def beat() -> None:
+    """Proof that beat sends and a worker works; the health pages look at its age."""
+    leases.touch(diagnostics.BEAT)

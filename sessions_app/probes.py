@@ -1,0 +1,14 @@
+"""What this app tells the health pages."""
+
+from orchestra.diagnostics import DOWN, OK, Probe, register
+from sessions_app.models import Agent
+
+
+def register_probes() -> None:
+    """Called once, when the apps are ready."""
+    register(Probe("agents", agents))
+
+
+def agents() -> str:
+    """Whether discovery found at least one agent that can work."""
+    return OK if Agent.objects.filter(status=Agent.Status.READY).exists() else DOWN
