@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -216,13 +216,30 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
     return approval
 
 
-def consume_approval(*, approval_id: UUID, digest: str) -> bool:
-    """Spend an approved, unspent grant for exactly the input with ``digest``; False if it is not there.
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a spent approval lets run: the edited input if there is one, and the answers to a question (JSON text)."""
+
+    updated_input: str
+    answers: str
+
+
+def consume_approval(*, approval_id: UUID, digest: str) -> Grant | None:
+    """Spend an approved, unspent grant for exactly the input with ``digest``; None if it is not there.
 
     Call it in the transaction that lets the tool go, under the supervisor's fence, before the answer is written.
+    One statement, since a person's press is waiting; update() cannot return what it found, hence SQL.
     """
-    grant = Approval.objects.filter(pk=approval_id, status=S.APPROVED, consumed_at__isnull=True, input_digest=digest)
-    return bool(grant.update(consumed_at=Now()))
+    key = Approval._meta.pk.get_db_prep_value(approval_id, connection)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE approvals SET consumed_at = CURRENT_TIMESTAMP"
+            " WHERE id = %s AND status = %s AND consumed_at IS NULL AND input_digest = %s"
+            " RETURNING updated_input, answers",
+            [key, S.APPROVED, digest],
+        )
+        row = cursor.fetchone()
+    return Grant(*row) if row else None
 
 
 def _fields(question: Question) -> dict[str, Any]:
