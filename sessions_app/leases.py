@@ -5,7 +5,7 @@ Every write of a supervisor filters on its fence, so that one that was given up 
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -21,14 +21,15 @@ from orchestra import doorbell
 from sessions_app import transcript
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
-from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, Run, Turn
-from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
+from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, Event, PermissionRequest, Run, Turn
+from sessions_app.supervisor.outcomes import GOES_ON, PARKED, STOPPED, UNSENT, Outcome, failed
 
 logger = logging.getLogger(__name__)
 
 A, S, T = Approval.Status, AgentSession.Status, Turn.Status
 HEARTBEAT = timedelta(seconds=10)
 LOST_AFTER = timedelta(seconds=30)
+MOST_LOST_RUNS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +45,8 @@ class Worker:
 class Claim:
     """A session that is ours until the fence moves on.
 
-    ``prompt`` is empty when the turn goes on where it was parked; ``replay`` says that the CLI will first repeat
-    the call it was parked with.
+    ``replay`` says that the CLI will first repeat the call it was parked with, ``interrupted`` that an earlier process was
+    killed in this turn. ``prompt`` is empty when a parked turn goes on.
     """
 
     session_id: UUID
@@ -58,6 +59,7 @@ class Claim:
     prompt: str
     resume: bool
     replay: bool
+    interrupted: bool
     requested_by: str
     approval_timeout: timedelta
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -93,10 +95,11 @@ def claim_turn(turn_id: UUID, worker: Worker) -> Claim | None:
     except IntegrityError:  # an older run of the session has not been closed yet; the sweep closes it
         return None
     logger.info("session %s running, fence %d", session.pk, session.fence)
-    return _claim_of(session, turn, run, prompt=turn.prompt if fresh else "")
+    return _claim_of(session, turn, run, fresh=bool(fresh))
 
 
-def _claim_of(session: AgentSession, turn: Turn, run: Run, *, prompt: str) -> Claim:
+def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Claim:
+    parked = bool(session.deferred_tool_use_id)
     minutes = session.options.get("approval_timeout_minutes")
     return Claim(
         session_id=session.pk,
@@ -106,9 +109,10 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, prompt: str) -> Cl
         agent=session.agent,
         model=session.model,
         directory=session.working_directory,
-        prompt=prompt,
+        prompt="" if parked and not fresh else turn.prompt,
         resume=session.resumable,
-        replay=bool(session.deferred_tool_use_id),
+        replay=parked,
+        interrupted=not fresh and not parked and session.resumable,
         requested_by=session.requested_by,
         approval_timeout=timedelta(minutes=minutes) if minutes else settings.APPROVALS.timeout,
         options=session.options,
@@ -154,11 +158,34 @@ def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr:
             input_tokens=F("input_tokens") + outcome.input_tokens,
             output_tokens=F("output_tokens") + outcome.output_tokens,
         )
-        if outcome.status != PARKED:
+        if outcome.status in GOES_ON:
+            _leave_open(claim.session(), turn, outcome)
+        elif outcome.code == "conversation_lost" and not _tool_ran(claim.turn_id):
+            claim.session().update(resumable=False)  # nothing is lost but time: the prompt runs again
+            _leave_open(claim.session(), turn, replace(outcome, status=UNSENT))
+        elif outcome.code == "conversation_in_use" and not claim.resume:
+            claim.session().update(resumable=True)  # a process that was killed early had begun it after all
+            _leave_open(claim.session(), turn, replace(outcome, status=STOPPED))
+        else:
             _close_turn(claim.session(), turn, outcome, claim.session_id)
         doorbell.ring("session", str(claim.session_id))
     logger.info("session %s run ended: %s", claim.session_id, outcome.code or outcome.status)
     return bool(ended)
+
+
+def _leave_open(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome) -> None:
+    """The turn goes on in another process: after an answer if one is awaited, else as soon as a worker is free."""
+    if outcome.status == UNSENT:
+        TURN_FLOW.move(turn, to=T.QUEUED, dispatched_at=None)
+    if outcome.status != PARKED:
+        SESSION_FLOW.move(session.filter(status=S.RUNNING), to=S.QUEUED)
+
+
+def _tool_ran(turn_id: UUID) -> bool:
+    """Whether the agent used any tool in this turn, with or without asking."""
+    turn = Turn.objects.get(pk=turn_id)
+    used = Event.objects.filter(session=turn.session_id, kind=Event.Kind.TOOL_USE, at__gte=turn.started_at)
+    return turn.number > 1 or used.exists()
 
 
 def _close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome, session_id: UUID) -> None:
@@ -168,6 +195,7 @@ def _close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: 
     to = S.FAILED if outcome.status == T.FAILED else S.COMPLETED
     SESSION_FLOW.move(session, to=to, finished_at=Now(), **(failure if to == S.FAILED else {}))
     cancel_open_approvals(session=session_id, by="", via=Door.SYSTEM, reason=outcome.detail or "the turn ended")
+    PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).update(answered_at=Now())
     transcript.append(session_id, [transcript.line("status", status=to, turn=outcome.status, **failure)])
 
 
@@ -217,23 +245,37 @@ def lost_runs() -> list[Run]:
 
 
 def reclaim(run: Run, *, why: str) -> bool:
-    """Give a run up for lost and end its turn with the reason; False if it beat again or was closed meanwhile.
+    """Give a run up for lost; False if it beat again or was closed meanwhile.
 
-    The fence moves on with it, so a supervisor that wakes up late finds that nothing it writes counts.
+    The fence moves on with it, so a supervisor that wakes up late finds that nothing it writes counts. Open questions
+    stay open; without any, the turn is queued again. A turn that has lost three runs fails with the reason.
     """
     with transaction.atomic():
         lost = Run.objects.filter(pk=run.pk, ended_at__isnull=True, heartbeat_at=run.heartbeat_at)
         if not lost.update(ended_at=Now(), ended_why="lost"):
             return False
-        session = AgentSession.objects.filter(pk=run.session_id, fence=run.fence)
-        session.update(fence=F("fence") + 1)
-        moved_on = AgentSession.objects.filter(pk=run.session_id, fence=run.fence + 1)
+        AgentSession.objects.filter(pk=run.session_id, fence=run.fence).update(fence=F("fence") + 1)
+        session = AgentSession.objects.filter(pk=run.session_id, fence=run.fence + 1)
         turn = Turn.objects.filter(pk=run.turn_id)
         turn.update(lost_runs=F("lost_runs") + 1)
-        _close_turn(moved_on, turn, failed("run_lost", why), run.session_id)
+        _after_loss(session, turn, run, why)
         doorbell.ring("session", str(run.session_id))
     logger.error("session %s lost its run on %s: %s", run.session_id, run.host, why)
+    resume_answered(run.session_id)
     return True
+
+
+def _after_loss(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run, why: str) -> None:
+    row = turn.get()
+    transcript.append(run.session_id, [transcript.line("status", status="lost", detail=why)])
+    if row.interrupt_requested_at:
+        _close_turn(session, turn, Outcome(status=T.INTERRUPTED, code="interrupted", detail=why), run.session_id)
+    elif row.lost_runs >= MOST_LOST_RUNS:
+        detail = f"{row.lost_runs} processes of this turn were lost, so it is not tried again. The last: {why}"
+        _close_turn(session, turn, failed("poison", detail), run.session_id)
+    elif SESSION_FLOW.move(session.filter(status=S.RUNNING), to=S.QUEUED):
+        turn.update(dispatched_at=Now())
+        dispatch_on_commit(run.turn_id, run.host)
 
 
 def require_fence(changed: int) -> None:

@@ -13,8 +13,10 @@ from django.db.models.functions import Now
 from approvals import commands as approval_commands
 from approvals.commands import Question
 from approvals.digest import input_digest
+from approvals.errors import ApprovalClosed
 from approvals.models import Approval, Door, Rule
 from approvals.policy import ALLOW, DENY, Answer, Call, Surroundings, decide, telling_argument
+from approvals.queries import find_approval
 from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
 from sessions_app.leases import Claim, require_fence
@@ -51,12 +53,12 @@ def ask_permission(claim: Claim, request: ToolRequest, *, plan: str, surrounding
         StaleFence: the session has another supervisor by now.
     """
     digest = _digest(claim, request)
-    earlier = _earlier_question(claim, request, digest) if claim.replay else None
-    if earlier is not None:
+    earlier = _earlier_question(claim, request, digest)
+    if earlier is not None and earlier.consumed_at is None:
         return _take_up(claim, request, earlier)
     call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=claim.directory)
     answer = decide(call, _rules(claim), surroundings)
-    question = _question(claim, request, digest, plan)
+    question = _question(claim, request, digest, plan, may_have_run=earlier is not None)
     if answer.effect == ALLOW and _rule_still_counts(answer.rule):
         if answer.source == "rule":
             with transaction.atomic():
@@ -100,12 +102,14 @@ def mark_answered(approval_id: UUID) -> None:
     PermissionRequest.objects.filter(approval=approval_id, answered_at__isnull=True).update(answered_at=Now())
 
 
-def withdraw(approval_id: UUID, reason: str) -> None:
-    """The question no longer stands; an answer that came first stays as it is."""
+def withdraw(approval_id: UUID, reason: str) -> str:
+    """The question no longer stands; an answer that came first stays as it is. Returns the status it has now."""
     try:
-        approval_commands.cancel_approval(approval_id=approval_id, by="", via=Door.SYSTEM, reason=reason)
-    except approval_commands.ApprovalClosed:
-        logger.info("approval %s was answered before it could be withdrawn", approval_id)
+        approval = approval_commands.cancel_approval(approval_id=approval_id, by="", via=Door.SYSTEM, reason=reason)
+    except ApprovalClosed:
+        approval = find_approval(approval_id)
+    mark_answered(approval_id)
+    return approval.status
 
 
 def denial_message(approval: Approval) -> str:
@@ -146,11 +150,13 @@ def _rule_still_counts(rule: Rule | None) -> bool:
     return bool(left.update(uses=F("uses") + 1))
 
 
-def _question(claim: Claim, request: ToolRequest, digest: str, plan: str) -> Question:
+def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may_have_run: bool) -> Question:
     risk, why = assess_risk(request.tool_name, telling_argument(request.tool_name, request.tool_input))
     facts = {"agent": claim.agent, "host": settings.ORCHESTRA.hostname}
     if request.agent_id:
         facts["sub_agent"] = request.agent_id
+    if may_have_run:
+        facts["warning"] = "An earlier approval of this very call may already have run."
     return Question(
         kind=KINDS.get(request.tool_name, Approval.Kind.TOOL),
         title=title_for(request.tool_name, request.tool_input),
@@ -187,12 +193,26 @@ def _ask_person(claim: Claim, request: ToolRequest, question: Question) -> Decis
 
 
 def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approval | None:
-    same = Approval.objects.filter(subject=f"session:{claim.session_id}:{request.tool_use_id}", input_digest=digest)
-    return same.filter(decided_via__in=[door for door in Door.values if door != Door.POLICY] + [""]).order_by("created_at").last()
+    """What people were asked about this very call by an earlier process of the turn, if there was one.
+
+    A parked call comes back under its own id. After a kill the model asks anew, under another id: then the input decides,
+    and only questions of this turn count.
+    """
+    if not (claim.replay or claim.interrupted):
+        return None
+    asked = Approval.objects.filter(session=claim.session_id, input_digest=digest).exclude(decided_via=Door.POLICY)
+    if claim.replay:
+        asked = asked.filter(subject=f"session:{claim.session_id}:{request.tool_use_id}")
+    else:
+        asked = asked.filter(pk__in=PermissionRequest.objects.filter(turn=claim.turn_id).values("approval"))
+    return asked.order_by("created_at").last()
 
 
 def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision:
-    PermissionRequest.objects.filter(approval=approval).update(request_id=request.request_id)
+    """Go on with a question that an earlier process asked."""
+    PermissionRequest.objects.filter(approval=approval).update(
+        request_id=request.request_id, tool_use_id=request.tool_use_id, answered_at=None
+    )
     decision = None if approval.status == A.PENDING else answer_from_row(claim, request, approval.pk)
     if decision is not None:
         return decision

@@ -32,7 +32,7 @@ def resume_answered() -> int:
 def reclaim_lost_runs() -> int:
     """End the turns of runs whose worker is gone."""
     return sum(
-        leases.reclaim(run, why="The worker that ran the agent was lost; send a message to go on.")
+        leases.reclaim(run, why="The worker that ran the agent was lost.")
         for run in leases.lost_runs()
     )
 

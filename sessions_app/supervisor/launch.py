@@ -42,6 +42,7 @@ class Launch:
     agent: str
     model: str
     resume: bool
+    interrupted: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -83,6 +84,8 @@ def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
             passed += [switch, *more]
     env = {k: v for k, v in inherited.items() if any(fnmatch.fnmatchcase(k, name) for name in passed)}
     env |= ALWAYS_SET | {MARKER: str(launch.run_id), INSTANCE_MARKER: settings.ORCHESTRA.instance}
+    if launch.interrupted:
+        env["CLAUDE_CODE_RESUME_INTERRUPTED_TURN"] = "1"
     if settings.AGENTS.config_dir:
         env["CLAUDE_CONFIG_DIR"] = settings.AGENTS.config_dir
     if launch.agent == "demo":

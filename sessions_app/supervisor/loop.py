@@ -96,7 +96,7 @@ def _start(claim: Claim) -> CliProcess | Outcome:
         return failed("directory_unusable", problem)
     launch = Launch(
         session_id=claim.session_id, run_id=claim.run_id, agent=claim.agent, model=claim.model,
-        resume=claim.resume, options=claim.options,
+        resume=claim.resume, interrupted=claim.interrupted, options=claim.options,
     )  # fmt: skip
     bell = Bell.make()
     try:
@@ -135,7 +135,7 @@ class Supervisor:
             idle=agents.idle_timeout.total_seconds(),
             turn=agents.turn_timeout.total_seconds(),
         )
-        self.machine = TurnMachine(prompt=claim.prompt, limits=limits, replay=claim.replay)
+        self.machine = TurnMachine(prompt=claim.prompt, limits=limits, replay=claim.replay, interrupted=claim.interrupted)
         self.extension = Extension(claim.session_id, claim.run_id, process.bell)
         self.framer = LineFramer(agents.line_cap_bytes)
         self.lines: list[Line] = []
@@ -248,8 +248,7 @@ class Supervisor:
                     if approval_id:
                         self._told(approval_id)
                 case Withdraw(approval_id, reason):
-                    self._database(partial(permissions.withdraw, approval_id, reason))
-                    self.extension.waiting.discard(approval_id)
+                    self._withdraw(approval_id, reason)
                 case CloseInput():
                     self.process.close_input()
                 case Signal(hard):
@@ -302,6 +301,12 @@ class Supervisor:
             wait_until=now + decision.waits_s,
         )
         self._do(self.machine.rule(request_id, ruling, now))
+
+    def _withdraw(self, approval_id: UUID, reason: str) -> None:
+        self.extension.waiting.discard(approval_id)
+        status = self._database(partial(permissions.withdraw, approval_id, reason))
+        if status is not AWAY:  # otherwise the end of the turn withdraws it
+            self._record(line(Event.Kind.APPROVAL, approval=str(approval_id), status=status, message=reason))
 
     def _told(self, approval_id: UUID) -> None:
         self.extension.waiting.discard(approval_id)

@@ -3,12 +3,12 @@
 All times are seconds of one monotonic clock, handed in by the caller.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 from sessions_app.models import Event
 from sessions_app.supervisor import protocol
-from sessions_app.supervisor.outcomes import PARKED, Outcome, api_failure, failed, from_exit, from_result
+from sessions_app.supervisor.outcomes import GOES_ON, STOPPED, UNSENT, Outcome, api_failure, failed, from_exit, from_result
 from sessions_app.supervisor.protocol import (
     ApiRetry,
     Delta,
@@ -27,6 +27,7 @@ from sessions_app.transcript import Line, line
 START_TIMEOUT_S = 60.0
 AFTER_RESULT_S = 10.0  # a process may linger this long after its last word
 AFTER_TERM_S = 5.0
+TAKES_UP_S = 10.0  # a CLI that has an interrupted turn to go on with speaks earlier
 NOT_NOW = "Another call of this turn waits for a person; do not retry this one now."
 
 
@@ -130,23 +131,25 @@ class Limits:
 @dataclass(slots=True)
 class TurnMachine:
     """``prompt`` is empty when the CLI only has to take up a parked call. ``replay`` says that it will repeat such a call
-    before anything else, in which case a prompt follows after that call's own result."""
+    before anything else, in which case a prompt follows after that call's own result. ``interrupted`` says that an earlier
+    process was killed in this turn: the CLI goes on by itself, and gets the prompt only if it does not."""
 
     prompt: str
     limits: Limits
     replay: bool = False
+    interrupted: bool = False
     now: float = 0.0
     outcome: Outcome | None = None
     spoke: bool = False
     calls: dict[str, OpenCall] = field(default_factory=dict)
     stopping: bool = False
     deferred_tool_use_id: str = ""
-    _initialized: bool = False
+    _initialized_at: float | None = None
     _prompt_sent: bool = False
     _started_at: float = 0.0
     _heard_at: float = 0.0
     _waited_s: float = 0.0
-    _interrupted: bool = False
+    _told_to_stop: bool = False
     _closing_at: float | None = None
     _signalled: int = 0
     _granted: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -207,10 +210,10 @@ class TurnMachine:
     def interrupt(self, now: float) -> list[Command]:
         """Somebody wants the turn stopped."""
         self._pass_time(now)
-        if self._interrupted or self.outcome is not None:
+        if self._told_to_stop or self.outcome is not None:
             return []
-        self._interrupted = True
-        if not self._prompt_sent and not self.replay:
+        self._told_to_stop = True
+        if not (self._prompt_sent or self.replay or self.interrupted):
             return self._finish(Outcome(status="interrupted", code="interrupted", detail="The turn was interrupted."))
         self._closing_at = now  # an interrupt that is not obeyed ends in a signal
         return [*self._withdraw_all("the turn was interrupted"), Write(protocol.interrupt(f"orch_stop_{uuid4().hex[:8]}"))]
@@ -223,14 +226,14 @@ class TurnMachine:
         return [*self._withdraw_all(outcome.detail), *self._finish(outcome), *self._escalate(1)]
 
     def stop(self, now: float) -> list[Command]:
-        """The worker must go: park what can be parked, interrupt the rest."""
+        """The worker must go: park what can be parked, and leave the rest to another process."""
         self._pass_time(now)
         if self.stopping or self.outcome is not None:
             return []
         self.stopping = True
         if self.calls:
             return self._park_if_stopping()
-        return self._interrupt_for_stop()
+        return self._leave()
 
     def ended(self, exit_code: int, stderr: str) -> list[Command]:
         """The process is gone and everything it said was heard."""
@@ -246,10 +249,12 @@ class TurnMachine:
             return self._escalate(1 if now < self._closing_at + AFTER_RESULT_S + AFTER_TERM_S else 2)
         if self.outcome is not None:
             return []
-        if not self._initialized and now >= self._started_at + START_TIMEOUT_S:
+        if self._initialized_at is None and now >= self._started_at + START_TIMEOUT_S:
             return self.abandon(failed("agent_silent", "The agent did not answer at its start."), now)
         if self.calls:
             return self._park_if_overdue()
+        if self._must_prompt_after_all():
+            return self._send_prompt() if now >= self._initialized_at + TAKES_UP_S else []
         if now >= self._heard_at + self.limits.idle:
             minutes = self.limits.idle / 60
             return self.abandon(failed("agent_idle", f"The agent said nothing for {minutes:g} minutes."), now)
@@ -264,10 +269,12 @@ class TurnMachine:
             return self._closing_at + steps[self._signalled]
         if self.outcome is not None:
             return self.now + AFTER_RESULT_S
-        if not self._initialized:
+        if self._initialized_at is None:
             return self._started_at + START_TIMEOUT_S
         if self.calls:
             return float("inf") if self._deferrable() is None else self._hold_end()
+        if self._must_prompt_after_all():
+            return self._initialized_at + TAKES_UP_S
         return min(self._heard_at + self.limits.idle, self._started_at + self.limits.turn + self._waited_s)
 
     def overdue(self, now: float) -> list[UUID]:
@@ -299,7 +306,7 @@ class TurnMachine:
         granted = self._granted.get((request.tool_use_id, request.tool_input))
         if granted is not None and not request.held:
             return [Write(protocol.allow(request, granted))]  # the permission prompt behind a callback we answered
-        if self._interrupted or self.outcome is not None:
+        if self._told_to_stop or self.outcome is not None:
             return [Write(protocol.deny(request, "The turn was stopped."))]
         if self.deferred_tool_use_id:
             return [Write(protocol.deny(request, NOT_NOW))]
@@ -311,21 +318,15 @@ class TurnMachine:
         outcome = from_result(result)
         body = {k: v for k, v in result.body.items() if k not in ("type", "uuid", "session_id")}
         commands.append(Record([line(Event.Kind.RESULT, **body)]))
-        if self.prompt and not self._prompt_sent and self.replay and not self._interrupted:
+        if self.prompt and not self._prompt_sent and self.replay and not self._told_to_stop:
             return [*commands, *self._send_prompt()]  # that was the left-over call's own turn
         return [*commands, *self._finish(self._adjusted(outcome))]
 
     def _adjusted(self, outcome: Outcome) -> Outcome:
-        """An end that Orchestra brought about is not the agent's failure."""
-        if outcome.status == PARKED or (outcome.status == "completed" and not self._interrupted):
+        """An end that somebody asked for is not the agent's failure."""
+        if not self._told_to_stop or outcome.status in GOES_ON:
             return outcome
-        figures = {"cost_usd": outcome.cost_usd, "input_tokens": outcome.input_tokens, "output_tokens": outcome.output_tokens}
-        if self.stopping:
-            detail = "Orchestra was stopped while the agent was working; send a message to go on."
-            return Outcome(status="failed", code="worker_stopped", detail=detail, **figures)  # type: ignore[arg-type]
-        if self._interrupted:
-            return Outcome(status="interrupted", code="interrupted", detail="The turn was interrupted.", **figures)  # type: ignore[arg-type]
-        return outcome
+        return replace(outcome, status="interrupted", code="interrupted", detail="The turn was interrupted.")
 
     def _finish(self, outcome: Outcome) -> list[Command]:
         if self.outcome is None:
@@ -348,12 +349,16 @@ class TurnMachine:
     def _reply(self, request_id: str, error: str) -> list[Command]:
         if request_id != protocol.INITIALIZE_ID:
             return []
-        self._initialized = True
+        self._initialized_at = self.now
         if error:
             return self.abandon(failed("agent_unfit", f"The agent refused to be supervised: {error[:200]}"), self.now)
-        if self.replay or not self.prompt:
+        if self.replay or self.interrupted or not self.prompt:
             return []
         return self._send_prompt()
+
+    def _must_prompt_after_all(self) -> bool:
+        """The killed process never got the prompt into the conversation."""
+        return self.interrupted and bool(self.prompt) and not self._prompt_sent and not self.spoke
 
     def _send_prompt(self) -> list[Command]:
         self._prompt_sent = True
@@ -399,15 +404,13 @@ class TurnMachine:
             return self._park(call)
         if any(call.approval_id is None for call in self.calls.values()):
             return []  # still with the policy; its ruling comes back here
-        return self._interrupt_for_stop()
+        return self._leave()
 
-    def _interrupt_for_stop(self) -> list[Command]:
-        if not self._prompt_sent and not self.replay:
-            detail = "Orchestra was stopped before the agent began; send the message again."
-            return self.abandon(failed("worker_stopped", detail), self.now)
-        self._closing_at = self.now
-        withdrawn = self._withdraw_all("Orchestra was stopped while the agent waited")
-        return [*withdrawn, Write(protocol.interrupt(f"orch_stop_{uuid4().hex[:8]}"))]
+    def _leave(self) -> list[Command]:
+        """End the process and leave its questions open: another process will ask them again."""
+        self.calls.clear()
+        known = self._prompt_sent or self.replay or self.interrupted
+        return [*self._finish(Outcome(status=STOPPED if known else UNSENT)), *self._escalate(1)]
 
     def _park(self, call: OpenCall) -> list[Command]:
         self.deferred_tool_use_id = call.request.tool_use_id

@@ -8,13 +8,16 @@ from sessions_app.models import Turn
 from sessions_app.supervisor.protocol import Result
 
 T = Turn.Status
-PARKED = "parked"
+PARKED = "parked"  # the CLI keeps the open call and repeats it when it is resumed
+STOPPED = "stopped"  # the process had to go in the middle; another one takes the turn up
+UNSENT = "unsent"  # like stopped, but the agent never got the prompt
+GOES_ON = frozenset({PARKED, STOPPED, UNSENT})
 STDERR_SHOWN = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """``status`` is a turn's, or ``parked`` when the turn goes on after an answer. Money is US dollars."""
+    """``status`` is a turn's final one, or one of ``GOES_ON``. Money is US dollars."""
 
     status: str
     text: str = ""
