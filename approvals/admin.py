@@ -1,0 +1,329 @@
+"""The desk in the admin: every answer goes through ``decide_approval``; this file only parses and shows."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Case, F, IntegerField, QuerySet, Value, When
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed, QueryDict
+from django.http import HttpResponseRedirect as Redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from approvals import commands, render
+from approvals.errors import ApprovalNotFound
+from approvals.models import Approval, AuditEntry, Door, Rule
+from approvals.queries import approvals_with_ids, find_approval
+from approvals.templatetags.shown import ago, left
+from orchestra.admin import ByRights, PlainAdmin, Reading
+from orchestra.errors import OrchestraError
+from orchestra.rights import Right, may
+
+S = Approval.Status
+
+EXTENSION_MINUTES = 15
+MOST_SIMILAR = 5
+WHOLE = 20_000_000  # characters: as much as an input can have
+
+
+@admin.register(Approval)
+class ApprovalAdmin(Reading):
+    """Questions to people. Nothing is edited here: a decision is recorded once, through the same command as at every door."""
+
+    list_display = ("question", "status", "risk_word", "session_link", "requested_by", "asked", "time_left", "answered_by")
+    list_display_links = None
+    list_filter = ("status", "risk", "kind", "decided_via")
+    search_fields = ("title", "tool_name", "requested_by", "decided_by", "session")
+    actions = ("approve_selected", "reject_selected")
+
+    def get_ordering(self, request: HttpRequest) -> list[Any]:
+        """Open ones first, the most urgent on top; then the newest."""
+        waiting = When(status=S.PENDING, then=Value(0))
+        urgent = Case(When(status=S.PENDING, then=F("expires_at")))
+        return [Case(waiting, default=Value(1), output_field=IntegerField()), urgent.asc(nulls_last=True), "-created_at"]
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return may(request.user, Right.DECIDE)
+
+    @admin.display(description="question", ordering="title")
+    def question(self, approval: Approval) -> SafeString:
+        address = reverse("admin:approvals_approval_change", args=[approval.pk])
+        return format_html('<a class="question" href="{}"><bdi>{}</bdi></a>{}', address, render.one_line(approval.title, 120), _demo_mark(approval))
+
+    @admin.display(description="risk", ordering="risk")
+    def risk_word(self, approval: Approval) -> SafeString:
+        return format_html('<span class="risk risk-{}">{}</span>', approval.risk, approval.risk)
+
+    @admin.display(description="session", ordering="session")
+    def session_link(self, approval: Approval) -> SafeString | str:
+        if approval.session is None:
+            return "none"
+        return format_html('<a href="{}"><code>{}</code></a>', session_address(approval.session), str(approval.session)[:8])
+
+    @admin.display(description="asked", ordering="created_at")
+    def asked(self, approval: Approval) -> str:
+        return ago(approval.created_at)
+
+    @admin.display(description="time left", ordering="expires_at")
+    def time_left(self, approval: Approval) -> str:
+        return left(approval) if approval.is_open else ""
+
+    @admin.display(description="answered", ordering="decided_by")
+    def answered_by(self, approval: Approval) -> str:
+        if approval.is_open:
+            return ""
+        return f"{approval.decided_by or 'nobody'} via {approval.decided_via}" if approval.decided_via else "by the clock"
+
+    # --- many at once
+
+    @admin.action(description="Approve selected…", permissions=["decide"])
+    def approve_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> HttpResponse | None:
+        return self._answer_selected(request, chosen, verdict=S.APPROVED)
+
+    @admin.action(description="Reject selected…", permissions=["decide"])
+    def reject_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> HttpResponse | None:
+        return self._answer_selected(request, chosen, verdict=S.REJECTED)
+
+    def _answer_selected(self, request: HttpRequest, chosen: QuerySet[Approval], *, verdict: str) -> HttpResponse | None:
+        """Show exactly what would run, then answer what was shown: the ids and digests of that page, nothing newer."""
+        if request.POST.get("confirmed") == "yes":
+            for approval in approvals_with_ids([UUID(key) for key in request.POST.getlist(admin.helpers.ACTION_CHECKBOX_NAME)]):
+                seen = request.POST.get(f"digest_{approval.pk}", "")
+                if _why_not_with_others(approval, verdict):
+                    continue
+                answer = Answer(verdict=verdict, reason=request.POST.get("reason", ""), seen_digest=seen)
+                self._record(request, approval.pk, answer)
+            return None
+        asked = [Asked.of(approval) for approval in chosen.order_by("expires_at")]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Approve these" if verdict == S.APPROVED else "Reject these",
+            "opts": self.opts,
+            "verdict": verdict,
+            "action": "approve_selected" if verdict == S.APPROVED else "reject_selected",
+            "able": [one for one in asked if not _why_not_with_others(one.approval, verdict)],
+            "unable": [(one, why) for one in asked if (why := _why_not_with_others(one.approval, verdict))],
+            "checkbox": admin.helpers.ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/approvals/approval/decide_selected.html", context)
+
+    # --- one
+
+    def get_urls(self) -> list[URLPattern]:
+        decide = self.admin_site.admin_view(self.decide_view)
+        return [path("<uuid:approval_id>/decide/", decide, name="approvals_approval_decide"), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """The page of one question; it is read and answered, never saved."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        approval = _found(object_id)
+        return TemplateResponse(request, "admin/approvals/approval/change_form.html", self._page(request, approval))
+
+    def _page(self, request: HttpRequest, approval: Approval, *, draft: QueryDict | None = None) -> dict[str, Any]:
+        """What the page of ``approval`` shows; ``draft`` is what somebody typed in an answer that was refused."""
+        asked = Asked.of(approval, longest=WHOLE if "whole" in request.GET else render.LONGEST_BLOCK)
+        similar = Approval.objects.filter(tool_name=approval.tool_name, title=approval.title).exclude(pk=approval.pk)
+        own = approval.requested_by == request.user.get_username() and not settings.APPROVALS.self_approval
+        return {
+            **self.admin_site.each_context(request),
+            "title": render.one_line(approval.title, render.LONGEST_TITLE),
+            "opts": self.opts,
+            "asked": asked,
+            "cut": any(block.cut for block in asked.blocks),
+            "approval": approval,
+            "own": own,
+            "may_decide": may(request.user, Right.DECIDE),
+            "answerable": approval.is_open and may(request.user, Right.DECIDE) and not own,
+            "questions": list(enumerate(render.questions_in(approval.tool_input))) if approval.kind == Approval.Kind.QUESTION else [],
+            "input_to_edit": (draft or {}).get("updated_input") or render.editable(approval.tool_input or "{}"),
+            "draft": draft or {},
+            "extension": EXTENSION_MINUTES,
+            "session_address": session_address(approval.session) if approval.session else "",
+            "demo": is_demo(approval),
+            "history": AuditEntry.objects.filter(approval=approval).order_by("id"),
+            "similar": similar.order_by("-created_at")[:MOST_SIMILAR],
+        }
+
+    def decide_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponseBase:
+        """Take one answer; whatever is wrong with it is said on the page of the question."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_decide_permission(request):
+            raise PermissionDenied
+        approval = _found(str(approval_id))
+        recorded = self._take(request, approval)
+        if not recorded:
+            page = self._page(request, _found(str(approval_id)), draft=request.POST)
+            return TemplateResponse(request, "admin/approvals/approval/change_form.html", page)
+        return Redirect(reverse("admin:approvals_approval_change", args=[approval_id]))
+
+    def _take(self, request: HttpRequest, approval: Approval) -> bool:
+        if request.POST.get("decision") == "extend":
+            extend = lambda: commands.extend_approval(  # noqa: E731
+                approval_id=approval.pk, minutes=EXTENSION_MINUTES, by=request.user.get_username(), via=Door.ADMIN
+            )
+            return self._say(request, extend, f"{EXTENSION_MINUTES} more minutes to answer.")
+        answer = answer_from(request.POST, approval)
+        if isinstance(answer, str):
+            self.message_user(request, answer, messages.ERROR)
+            return False
+        return self._record(request, approval.pk, answer)
+
+    def _record(self, request: HttpRequest, approval_id: UUID, answer: "Answer") -> bool:
+        decide = lambda: commands.decide_approval(  # noqa: E731
+            approval_id=approval_id, verdict=answer.verdict, reason=answer.reason, updated_input=answer.updated_input,
+            answers=answer.answers, scope=answer.scope, seen_digest=answer.seen_digest,
+            by=request.user.get_username(), via=Door.ADMIN, address=request.META.get("REMOTE_ADDR", ""),
+        )  # fmt: skip
+        word = "Approved" if answer.verdict == S.APPROVED else "Rejected"
+        return self._say(request, decide, f"{word}. Recorded; the agent is told.")
+
+    def _say(self, request: HttpRequest, act: Callable[[], Approval], done: str) -> bool:
+        try:
+            approval = act()
+        except OrchestraError as error:
+            self.message_user(request, f"Not recorded. {error.detail}", messages.WARNING)
+            return False
+        self.message_user(request, f"{done} {render.one_line(approval.title, 80)}", messages.SUCCESS)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a form said; JSON texts as ``decide_approval`` takes them."""
+
+    verdict: str
+    reason: str = ""
+    updated_input: str = ""
+    answers: str = ""
+    scope: str = Approval.Scope.ONCE
+    seen_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with what would run, for templates."""
+
+    approval: Approval
+    blocks: list[render.Block]
+
+    @classmethod
+    def of(cls, approval: Approval, *, longest: int = render.LONGEST_BLOCK) -> "Asked":
+        return cls(approval, render.what_would_run(approval, longest=longest))
+
+
+def answer_from(form: QueryDict, approval: Approval) -> Answer | str:
+    """The answer a form means, or one sentence why it means none."""
+    reason, seen, decision = form.get("reason", ""), form.get("seen_digest", ""), form.get("decision", "")
+    if not seen and approval.input_digest:
+        return "The page did not say what you were looking at; load it again."
+    if decision == "reject":
+        return Answer(S.REJECTED, reason=reason, seen_digest=seen)
+    if decision == "approve" and approval.kind == Approval.Kind.QUESTION:
+        answers = answers_from(form, approval)
+        return Answer(S.APPROVED, reason=reason, seen_digest=seen, answers=answers) if answers != "{}" else "Answer at least one question, or reject."
+    if decision == "approve":
+        return Answer(S.APPROVED, reason=reason, seen_digest=seen)
+    if decision == "approve_session":
+        return Answer(S.APPROVED, reason=reason, seen_digest=seen, scope=Approval.Scope.SESSION)
+    if decision == "edit":
+        return Answer(S.APPROVED, reason=reason, seen_digest=seen, updated_input=render.exact_json(form.get("updated_input", "")) or "{}")
+    return "Choose what to answer."
+
+
+def answers_from(form: QueryDict, approval: Approval) -> str:
+    """Question text to answer, as JSON text; several choices joined by commas, as the CLI wants them."""
+    given = {}
+    for number, question in enumerate(render.questions_in(approval.tool_input)):
+        words = [*form.getlist(f"answer_{number}"), form.get(f"other_{number}", "").strip()]
+        said = ", ".join(word for word in words if word)
+        if said:
+            given[question["question"]] = said
+    return json.dumps(given)
+
+
+def _why_not_with_others(approval: Approval, verdict: str) -> str:
+    """Why this one is not answered in a batch; empty if it may be."""
+    if not approval.is_open:
+        return f"already {approval.status}"
+    if verdict == S.REJECTED:
+        return ""
+    if approval.risk == Approval.Risk.HIGH:
+        return "high risk: answer it on its own page"
+    if approval.kind in (Approval.Kind.QUESTION, Approval.Kind.PLAN):
+        return "it needs more than a yes: answer it on its own page"
+    return ""
+
+
+def is_demo(approval: Approval) -> bool:
+    """Whether the scripted demo agent asks."""
+    return approval.facts.get("agent") == "demo"
+
+
+def _demo_mark(approval: Approval) -> SafeString | str:
+    return format_html(' <span class="demo">{}</span>', "demo") if is_demo(approval) else ""
+
+
+def session_address(session: UUID) -> str:
+    """Where the admin shows the asking session; this app knows its id and nothing else of it."""
+    return reverse("admin:sessions_app_agentsession_change", args=[session])
+
+
+def _found(object_id: str) -> Approval:
+    try:
+        return find_approval(UUID(object_id))
+    except (ValueError, ApprovalNotFound):
+        raise Http404("Approval not found") from None
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(Reading):
+    """Every attempt, won or lost; append-only."""
+
+    list_display = ("at", "action", "won", "by", "via", "address", "question")
+    list_filter = ("action", "won", "via")
+    search_fields = ("by", "address", "approval__title")
+    list_select_related = ("approval",)
+    ordering = ("-id",)
+    fields = ("at", "action", "won", "by", "via", "address", "reason", "digest", "question")
+    readonly_fields = ("question",)
+
+    @admin.display(description="question")
+    def question(self, entry: AuditEntry) -> SafeString | str:
+        if entry.approval is None:
+            return "none"
+        address = reverse("admin:approvals_approval_change", args=[entry.approval_id])
+        return format_html('<a href="{}"><bdi>{}</bdi></a>', address, render.one_line(entry.approval.title, 80))
+
+
+@admin.register(Rule)
+class RuleAdmin(ByRights, PlainAdmin):
+    """Standing answers; nobody lifts the hard floor with one."""
+
+    list_display = ("tool", "effect", "shown_pattern", "scope", "scope_value", "uses", "max_uses", "ends_at", "created_by", "created_at")
+    list_filter = ("effect", "scope")
+    search_fields = ("tool", "pattern", "scope_value", "note", "created_by")
+    readonly_fields = ("uses", "created_by", "created_at")
+    ordering = ("-created_at",)
+    show_full_result_count = False
+
+    @admin.display(description="pattern", ordering="pattern")
+    def shown_pattern(self, rule: Rule) -> str:
+        return render.one_line(rule.pattern, 120) or "everything"
+
+    def save_model(self, request: HttpRequest, obj: Rule, form: Any, change: bool) -> None:
+        if not change:
+            obj.created_by = request.user.get_username()
+        super().save_model(request, obj, form, change)

@@ -1,0 +1,70 @@
+"""The renderer's texts on a page: quoted, with what was made visible standing out."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+
+from approvals import render
+from approvals.models import Approval
+from approvals.queries import open_approvals
+
+register = template.Library()
+
+SPELLED_OUT = re.compile(r"\\u[0-9a-f]{4}|\\U[0-9a-f]{8}|\\r|⟨[^⟩\n]*⟩")
+
+
+@register.filter
+def marked(shown: str) -> SafeString:
+    """A text of the renderer as HTML; its escapes and counts get a mark of their own."""
+    quoted = SPELLED_OUT.sub(lambda found: f'<span class="escape">{found[0]}</span>', str(escape(shown)))
+    return mark_safe(quoted)  # noqa: S308 - escaped in the line above
+
+
+@register.filter
+def visible(text: object) -> str:
+    """Any text somebody else wrote, made safe to read; the template quotes it."""
+    return render.visible(str(text))
+
+
+@register.filter
+def left(approval: Approval) -> str:
+    """How long people still have, in words."""
+    seconds = int((approval.expires_at - timezone.now()).total_seconds())
+    return f"{span(seconds)} left" if seconds > 0 else "time is up"
+
+
+@register.filter
+def urgency(approval: Approval) -> str:
+    """last below a minute, soon below five, empty otherwise."""
+    seconds = (approval.expires_at - timezone.now()).total_seconds()
+    return "last" if seconds < 60 else "soon" if seconds < 300 else ""
+
+
+@register.filter
+def ago(moment: datetime | None) -> str:
+    """How long ago that was, to the largest fitting unit."""
+    return "" if moment is None else f"{span(int((timezone.now() - moment).total_seconds()))} ago"
+
+
+def span(seconds: int) -> str:
+    """A duration in the words of a person: 42 s, 3:12 min, 1 h 42 min, 5 days."""
+    seconds = max(0, seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60}:{seconds % 60:02d} min"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    return f"{seconds // 86400} days"
+
+
+@register.inclusion_tag("admin/approvals/waiting.html")
+def waiting_for_a_person(limit: int = 20) -> dict[str, Any]:
+    """The open questions, the most urgent first."""
+    everything = open_approvals()
+    return {"approvals": everything[:limit], "more": max(0, len(everything) - limit), "count": len(everything)}

@@ -1,0 +1,154 @@
+"""The kernel's tables, the accounts and the API tokens in the admin, and the rights every page of it follows."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from knox.admin import AuthTokenAdmin
+from knox.models import AuthToken
+
+from orchestra.models import IdempotentRequest, Lease, SignInLink, Tally
+from orchestra.rights import GROUP_RIGHTS, Right, may
+
+
+if TYPE_CHECKING:
+    PlainAdmin = admin.ModelAdmin[Any]
+else:
+    PlainAdmin = admin.ModelAdmin
+
+
+class ByRights:
+    """Reading needs ``needed``; changing anything needs the right to administer. Django's own permissions say nothing.
+
+    ``editable = False`` makes a page that nobody changes by hand.
+    """
+
+    needed: ClassVar[Right] = Right.READ
+    editable: ClassVar[bool] = True
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return may(request.user, self.needed)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may(request.user, self.needed)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.editable and may(request.user, Right.ADMINISTER)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.editable and may(request.user, Right.ADMINISTER)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.editable and may(request.user, Right.ADMINISTER)
+
+
+class Reading(ByRights, PlainAdmin):
+    """Rows that people read and nobody edits."""
+
+    editable = False
+    show_full_result_count = False
+    list_per_page = 50
+
+
+class Housekeeping(Reading):
+    """Orchestra's own bookkeeping: for administrators' eyes."""
+
+    needed = Right.ADMINISTER
+
+
+@admin.register(Lease)
+class LeaseAdmin(Housekeeping):
+    list_display = ("name", "owner", "fence", "expires_at", "updated_at")
+    search_fields = ("name", "owner")
+
+
+@admin.register(Tally)
+class TallyAdmin(Housekeeping):
+    list_display = ("name", "labels", "value")
+    search_fields = ("name", "labels")
+    ordering = ("name", "labels")
+
+
+@admin.register(IdempotentRequest)
+class IdempotentRequestAdmin(Housekeeping):
+    list_display = ("path", "username", "status_code", "created_at")
+    search_fields = ("path", "username")
+    fields = ("path", "username", "status_code", "created_at")
+    ordering = ("-created_at",)
+
+
+@admin.register(SignInLink)
+class SignInLinkAdmin(Housekeeping):
+    """Who was given a link and whether it was used; the hash of its secret is nobody's business."""
+
+    list_display = ("user", "created_at", "expires_at", "used_at")
+    fields = ("user", "created_at", "expires_at", "used_at")
+    list_select_related = ("user",)
+    ordering = ("-created_at",)
+
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+admin.site.unregister(AuthToken)
+
+
+@admin.register(User)
+class PersonAdmin(ByRights, UserAdmin):
+    """Accounts. What somebody may do follows from the groups alone; "staff" lets them into this site."""
+
+    needed = Right.ADMINISTER
+    list_display = ("username", "first_name", "last_name", "is_active", "is_staff", "is_superuser", "in_groups", "last_login")
+    list_filter = ("groups", "is_active", "is_staff")
+    fieldsets = (
+        (None, {"fields": ("username", "password", "first_name", "last_name", "email")}),
+        ("Rights", {"fields": ("is_active", "is_staff", "groups", "is_superuser"), "description": "Rights come from the groups."}),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return super().get_queryset(request).prefetch_related("groups")
+
+    @admin.display(description="groups")
+    def in_groups(self, user: User) -> str:
+        return ", ".join(group.name for group in user.groups.all()) or "none"
+
+
+@admin.register(Group)
+class RoleAdmin(ByRights, GroupAdmin):
+    """The groups are part of the code; their members are chosen on the account's page."""
+
+    needed = Right.ADMINISTER
+    editable = False
+    list_display = ("name", "may_do")
+    fields = ("name", "may_do")
+    filter_horizontal = ()
+
+    @admin.display(description="may")
+    def may_do(self, group: Group) -> str:
+        return "; ".join(right.label for right in Right if right in GROUP_RIGHTS.get(group.name, ())) or "nothing"
+
+
+@admin.register(AuthToken)
+class TokenAdmin(ByRights, AuthTokenAdmin):
+    """API tokens: made here, shown once, known by their first letters afterwards; deleting one ends it."""
+
+    needed = Right.ADMINISTER
+    list_display = ("token_key", "user", "created", "expiry", "works")
+    search_fields = ("token_key", "user__username")
+    list_select_related = ("user",)
+    raw_id_fields = ()
+    autocomplete_fields = ("user",)
+
+    def get_fields(self, request: HttpRequest, obj: AuthToken | None = None) -> tuple[str, ...]:
+        return ("user", "expiry") if obj is None else ("token_key", "user", "created", "expiry")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(boolean=True)
+    def works(self, token: AuthToken) -> bool:
+        return token.user.is_active and (token.expiry is None or token.expiry > timezone.now())
