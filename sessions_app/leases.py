@@ -231,9 +231,11 @@ def _ending_without_process(approval: Approval | None) -> Outcome | None:
     return Outcome(status=T.INTERRUPTED, code="approval_cancelled", detail="The question was withdrawn.")
 
 
-def answered_parked_sessions() -> list[UUID]:
-    """Waiting sessions without a live run and without an open question."""
+def answered_parked_sessions(*, approval_id: UUID | None = None) -> list[UUID]:
+    """Waiting sessions without a live run and without an open question; only that approval's if one is given."""
     waiting = AgentSession.objects.filter(status=S.WAITING)
+    if approval_id is not None:
+        waiting = waiting.filter(pk__in=Approval.objects.filter(pk=approval_id).values("session"))
     live = Run.objects.filter(session=OuterRef("pk"), ended_at__isnull=True)
     asked = Approval.objects.filter(session=OuterRef("pk"), status=A.PENDING)
     return list(waiting.filter(~Exists(live), ~Exists(asked)).values_list("pk", flat=True))

@@ -8,7 +8,6 @@ from uuid import UUID
 from celery.signals import worker_ready, worker_shutting_down
 from django.db import DatabaseError
 
-from approvals.models import Approval
 from approvals.signals import approval_changed
 
 logger = logging.getLogger(__name__)
@@ -24,16 +23,13 @@ def connect() -> None:
 
 def resume_if_parked(*, approval_id: UUID, **_: Any) -> None:
     """An answer for a session without a process: queue it. A live supervisor hears the doorbell itself."""
-    from sessions_app.leases import resume_answered
+    from sessions_app.leases import answered_parked_sessions, resume_answered
 
-    found = Approval.objects.filter(pk=approval_id, session__isnull=False).exclude(status=Approval.Status.PENDING)
-    session_id = found.values_list("session", flat=True).first()
-    if session_id is None:
-        return
     try:
-        resume_answered(session_id)
+        for session_id in answered_parked_sessions(approval_id=approval_id):
+            resume_answered(session_id)
     except DatabaseError:
-        logger.warning("session %s: resuming is left to the sweep", session_id)
+        logger.warning("approval %s: resuming its session is left to the sweep", approval_id)
 
 
 def _worker_ready(**_: Any) -> None:
