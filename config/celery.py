@@ -1,19 +1,28 @@
 """The Celery application, its queues, and the whole schedule in one table."""
 
 import os
+import warnings
 from datetime import timedelta
 
 from celery import Celery
+from celery.signals import setup_logging, worker_shutting_down
 from django.conf import settings
 
+from orchestra import exit_guard
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+# The warning is about pickled messages; ours are JSON, and a container's root is nobody outside.
+warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
 app = Celery("orchestra")
 
 # name: (task, every how many seconds). An entry expires before its successor is due.
 SCHEDULE: dict[str, tuple[str, float]] = {
+    "beat": ("orchestra.beat", 10),
     "expire overdue approvals": ("approvals.expire_due", 30),
     "dispatch queued turns": ("sessions_app.dispatch_queued_turns", 10),
+    "resume answered sessions": ("sessions_app.resume_answered", 10),
     "reclaim lost runs": ("sessions_app.reclaim_lost_runs", 10),
     "discover agents": ("sessions_app.discover_agents", 300),
 }
@@ -57,5 +66,12 @@ def configuration() -> dict[str, object]:
     }
 
 
-app.config_from_object(configuration)
+@setup_logging.connect
+def leave_logging_to_django(**_signal: object) -> None:
+    """Celery sets up logging of its own unless somebody answers this signal; Django's settings have done it."""
+
+
+worker_shutting_down.connect(exit_guard.begin)
+
+app.add_defaults(configuration)  # called when first needed: settings import this package on their way
 app.autodiscover_tasks()

@@ -1,5 +1,6 @@
 """Environment -> Django settings + one typed object per app. Nothing else reads the environment."""
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import environ
 
 from approvals.conf import ApprovalSettings
+from orchestra import embedded, scrub
 from orchestra.conf import OrchestraSettings
+from orchestra.logs import logging_config
 from sessions_app.conf import AgentSettings
 
 os.umask(0o077)  # database, keys, sockets and logs are nobody else's business
@@ -17,17 +20,18 @@ env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
 
 EMBEDDED = not (env("DATABASE_URL", default="") or env("REDIS_URL", default=""))
-DATA_DIR = Path(env("ORCHESTRA_DATA_DIR", default=str(BASE_DIR / "var"))).expanduser().resolve()
+DATA_DIR = Path(env("ORCHESTRA_DATA_DIR", default="") or BASE_DIR / "var").expanduser().resolve()
 DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _kept_secret(path: Path) -> str:
     """The embedded mode's own secret key, made on the first start; two first starts agree on one."""
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        fresh.write_text(secrets.token_urlsafe(50))
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)  # whole or not at all: nobody reads half a key
+        fresh.unlink()
     return path.read_text()
 
 
@@ -35,9 +39,7 @@ SECRET_KEY = env("ORCHESTRA_SECRET_KEY", default="") or (_kept_secret(DATA_DIR /
 DEBUG = False
 
 # --- one typed object per app
-from orchestra.embedded import socket_path  # noqa: E402 - needs nothing above, reads better here
-
-REDIS_URL = env("REDIS_URL", default="") or f"unix://{socket_path(DATA_DIR)}?db=0"
+REDIS_URL = env("REDIS_URL", default="") or embedded.url(DATA_DIR)
 ORCHESTRA = OrchestraSettings.from_env(
     env, data_dir=DATA_DIR, embedded=EMBEDDED, redis_url=REDIS_URL, secret_key=SECRET_KEY
 )
@@ -51,7 +53,6 @@ CSRF_TRUSTED_ORIGINS = env.list("ORCHESTRA_TRUSTED_ORIGINS", default=[])
 
 # --- applications
 INSTALLED_APPS = [
-    "daphne",
     "orchestra.admin_site.OrchestraAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -99,7 +100,9 @@ TEMPLATES = [
 ]
 
 # --- database
-DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'orchestra.db'}")}
+DATABASES = {
+    "default": env.db_url_config(env("DATABASE_URL", default="") or f"sqlite:///{DATA_DIR / 'orchestra.db'}")
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 _database = DATABASES["default"]
 if _database["ENGINE"].endswith("sqlite3"):
@@ -133,14 +136,15 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- REST
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "orchestra.authority.KnownToken",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PERMISSION_CLASSES": ["orchestra.authority.HasRight"],
+    "DEFAULT_RENDERER_CLASSES": ["orchestra.exact_json.ExactJSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["orchestra.exact_json.ExactJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_PAGINATION_CLASS": "orchestra.api.Pages",
+    "DEFAULT_PAGINATION_CLASS": "orchestra.listing.Pages",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "orchestra.api.answer_for_error",
 }
 REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False}
@@ -163,6 +167,17 @@ CHANNEL_LAYERS = {
     }
 }
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
+
+# --- logs: no line carries a secret, whichever library wrote it
+scrub.learn(SECRET_KEY, str(_database.get("PASSWORD") or ""), *scrub.secrets_in(os.environ))
+LOGGING = logging_config(
+    production=ORCHESTRA.environment == "production", process=env("ORCHESTRA_PROCESS", default="")
+)
+
+# --- `manage.py up`: what runs, and what to tell the person who started it
+UP_PROGRAMS = "config.processes.programs"
+UP_ADVICE = "config.processes.advice"
+UP_FIRST_STEP = './manage.py session start "Write hello.txt" --agent demo --watch'
 
 # --- the rest
 LANGUAGE_CODE = "en"

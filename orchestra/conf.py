@@ -23,6 +23,7 @@ class OrchestraSettings:
     redis_url: str = field(repr=False)
     instance: str
     hostname: str
+    log_retention_days: int
 
     @classmethod
     def from_env(cls, env: Env, *, data_dir: Path, embedded: bool, redis_url: str, secret_key: str) -> Self:
@@ -39,4 +40,5 @@ class OrchestraSettings:
             redis_url=redis_url,
             instance=hashlib.sha256(b"orchestra instance:" + secret_key.encode()).hexdigest()[:16],
             hostname=env("ORCHESTRA_HOSTNAME", default=socket.gethostname()),
+            log_retention_days=env.int("LOG_RETENTION_DAYS", default=7),
         )

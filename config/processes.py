@@ -1,0 +1,74 @@
+"""The processes of an installation, in one table; ``manage.py up`` runs them all on this machine."""
+
+import sys
+
+from django.conf import settings
+
+from orchestra import embedded
+from orchestra.exit_guard import GRACE_S
+from orchestra.runner import Program
+from orchestra.sign_in import local_url
+from sessions_app.discovery import find_cli
+
+INSTALL_CLI = "npm install -g @anthropic-ai/claude-code@2.1.330"
+CELERY = ["-m", "celery", "--quiet", "--skip-checks", "-A", "config"]  # `up` has run the checks
+SPARE_SESSION_SLOTS = 8  # for short tasks beside a full house of sessions
+WORKER_THREADS = 8
+
+
+def programs() -> list[Program]:
+    """What runs, in the order it is started. Doors close first, then work stops, the broker last."""
+    orchestra = settings.ORCHESTRA
+    host = orchestra.hostname
+    daphne = ["-m", "daphne", "-b", orchestra.host, "-p", str(orchestra.port)]
+    quiet = ["-v", "0", "--no-server-name", "--application-close-timeout", "5"]
+    health = f"{local_url(orchestra.host, orchestra.port)}/health"
+    sessions = f"sessions,sessions.{host}"
+    slots = settings.AGENTS.max_concurrent + SPARE_SESSION_SLOTS
+    return [
+        *_broker(),
+        _python("web", [*daphne, *quiet, "config.asgi:application"], stops=1, grace_s=8, url=health),
+        _python("sessions", _worker(sessions, f"sessions@{host}", slots), stops=2, grace_s=GRACE_S + 3),
+        _python("worker", _worker("default", f"default@{host}", WORKER_THREADS), stops=2, grace_s=GRACE_S + 3),
+        _python("beat", [*CELERY, "beat", "--pidfile", ""], stops=1, grace_s=5),
+    ]
+
+
+def advice() -> list[tuple[str, str]]:
+    """What a person should know about the agent on this machine before the first session."""
+    cli = find_cli()
+    if not cli.path:
+        return [("Agent", f"no Claude Code CLI found; install it with: {INSTALL_CLI}")]
+    lines = [("Agent", f"Claude Code {cli.version} at {cli.path}")]
+    if cli.detail:
+        lines.append(("", cli.detail))
+    if not cli.logged_in:
+        lines.append(("", f"it is not logged in: run `{cli.path}` once, or set ANTHROPIC_API_KEY"))
+    return lines
+
+
+def _broker() -> list[Program]:
+    """The embedded server, unless ``REDIS_URL`` names another one."""
+    data_dir = settings.ORCHESTRA.data_dir
+    if embedded.url(data_dir) != settings.ORCHESTRA.redis_url:
+        return []
+    path = embedded.socket_path(data_dir)
+    command = embedded.server_command(path, data_dir / "run")
+    log = str(data_dir / "run" / "valkey.log")
+    return [Program(name="valkey", command=command, stops=3, grace_s=10, socket=str(path), own_log=log)]
+
+
+def _worker(queues: str, name: str, slots: int) -> list[str]:
+    chatter_off = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
+    pool = ["-P", "threads", "-c", str(slots)]
+    return [*CELERY, "worker", "-Q", queues, "-n", name, *pool, *chatter_off]
+
+
+def _python(name: str, arguments: list[str], *, stops: int, grace_s: float, url: str = "") -> Program:
+    environment = {
+        "ORCHESTRA_PROCESS": name,
+        "PYTHONUNBUFFERED": "1",
+        "MALLOC_ARENA_MAX": "2",  # glibc keeps an arena a thread otherwise, and gives little back
+    }
+    command = [sys.executable, *arguments]
+    return Program(name=name, command=command, stops=stops, grace_s=grace_s, environment=environment, url=url)

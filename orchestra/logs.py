@@ -1,0 +1,90 @@
+"""Log lines: readable in development, JSON in production; who wrote them, about which session; no secrets.
+
+Modules log with ``logging.getLogger(__name__)``; structlog only gives the lines their form.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from orchestra.scrub import scrub, visible
+
+IDS = ("session", "approval")
+
+
+def bind(**ids: object) -> AbstractContextManager[None]:
+    """Within the ``with``, every line of this thread or task carries ``ids``: ``bind(session=..., approval=...)``."""
+    return structlog.contextvars.bound_contextvars(**{name: str(value) for name, value in ids.items()})
+
+
+def logging_config(*, production: bool, process: str) -> dict[str, Any]:
+    """Django's ``LOGGING``: one stream, every line in one form, whichever library it comes from."""
+    form: list[Processor] = [_JSON] if production else [readable]
+    first: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(allow=IDS),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        named(process),
+    ]
+    last: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        without_secrets,
+        *form,
+    ]
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "orchestra": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": first,
+                "processors": last,
+            }
+        },
+        "handlers": {"stream": {"class": "logging.StreamHandler", "formatter": "orchestra"}},
+        "root": {"handlers": ["stream"], "level": "INFO"},
+        "loggers": {
+            "django": {"handlers": [], "level": "INFO", "propagate": True},
+            # one line per message and one per beat would drown everything else: sweeps run every few seconds
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
+            "celery.beat": {"level": "WARNING"},
+            "django_celery_beat": {"level": "WARNING"},
+            "daphne": {"level": "WARNING"},
+            "asyncio": {"level": "WARNING"},
+        },
+    }
+
+
+def named(process: str) -> Processor:
+    """A processor that adds which kind of process is speaking, and its id."""
+
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {**event, "process": process or "manage", "pid": os.getpid()}
+
+    return add
+
+
+def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A processor that takes secrets out of every text of a line, tracebacks included."""
+    return {name: scrub(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def readable(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """One line for people; a traceback follows, indented so that none of it passes for a line of its own."""
+    rest = {name: value for name, value in event.items() if name not in ("process", "pid")}
+    time, level, name, text = (str(rest.pop(key, "")) for key in ("timestamp", "level", "logger", "event"))
+    trace = [str(rest.pop(key)) for key in ("exception", "stack") if rest.get(key)]
+    ids = "".join(f" {key}={visible(str(value))}" for key, value in rest.items())
+    indented = "".join(f"\n    {visible(line)}" for block in trace for line in block.splitlines())
+    return f"{time[11:23]} {level.upper():<8} {name}: {visible(text)}{ids}{indented}"
+
+
+_JSON: Callable[..., str | bytes] = structlog.processors.JSONRenderer(sort_keys=False)

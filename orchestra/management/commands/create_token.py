@@ -1,0 +1,51 @@
+"""``manage.py create_token USER [--days 90]``: the key alone as the last line on stdout."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+from knox.models import get_token_model
+
+from orchestra.management.accounts import find_account
+from orchestra.rights import GROUP_RIGHTS, rights_of
+
+DAYS = 90
+LONGEST_DAYS = 3650
+
+
+class Command(BaseCommand):
+    help = "Print an API key for USER, to be sent as `Authorization: Token KEY`. It cannot be shown again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("user", metavar="USER")
+        parser.add_argument("--days", type=int, default=DAYS, help=f"how long the key is good (default {DAYS})")
+        parser.add_argument("--group", choices=GROUP_RIGHTS, help="put the account into this group, too")
+        parser.add_argument("--create", action="store_true", help="make the account if there is none (needs --group)")
+
+    @transaction.atomic
+    def handle(self, *args: Any, **options: Any) -> None:
+        days, group = options["days"], options["group"]
+        if not 1 <= days <= LONGEST_DAYS:
+            raise CommandError(f"--days is a number from 1 to {LONGEST_DAYS}.")
+        if options["create"] and not group:
+            raise CommandError("--create needs --group: an account without a group may do nothing.")
+        user = _made(options["user"]) if options["create"] else find_account(options["user"])
+        if group:
+            user.groups.add(Group.objects.get_or_create(name=group)[0])
+        if not rights_of(user):
+            self.stderr.write(f"{options['user']} is in no group and may do nothing; see --group.")
+        _, key = get_token_model().objects.create(user, expiry=timedelta(days=days))
+        self.stdout.write(key)
+
+
+def _made(name: str) -> Any:
+    """The account of that name, made without a password if there is none."""
+    users = get_user_model()
+    user, new = users._default_manager.get_or_create(**{users.USERNAME_FIELD: name})
+    if new:
+        user.set_unusable_password()
+        user.save(update_fields=["password"])
+    return user

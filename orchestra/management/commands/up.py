@@ -1,0 +1,142 @@
+"""``manage.py up``: all processes of an installation in the foreground, with one log."""
+
+import errno
+import fcntl
+import os
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TextIO
+
+import psutil
+from django.conf import settings
+from django.core.checks import Tags
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from orchestra import embedded, runner, scrub, sign_in
+
+LEFT_OVER_BROKER_S = 20.0
+
+
+class Command(BaseCommand):
+    help = "Start web, workers, beat and, unless REDIS_URL names one, the embedded Valkey server. Ctrl-C stops them."
+
+    # Not all of them: loading every route doubles the wait, and the web process loads them anyway.
+    requires_system_checks = (Tags.security, "orchestra")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        orchestra = settings.ORCHESTRA
+        lock = hold(orchestra.data_dir)
+        refuse_busy_port(orchestra.host, orchestra.port)
+        self.stdout.write("Orchestra is starting ...")
+        with ThreadPoolExecutor(1) as beside:
+            advice = beside.submit(import_string(settings.UP_ADVICE))
+            call_command("migrate", interactive=False, verbosity=0)
+            banner = self.banner(advice.result())
+        programs = import_string(settings.UP_PROGRAMS)()
+        for program in programs:
+            if program.socket:
+                make_way_for(Path(program.socket))
+        plan = runner.Plan(
+            programs=programs,
+            directory=str(settings.BASE_DIR),
+            log_file=str(orchestra.log_dir / "api.log"),
+            log_days=orchestra.log_retention_days,
+            log_as_json=orchestra.environment == "production",
+            banner=banner,
+            secrets=[settings.SECRET_KEY, *scrub.secrets_in(os.environ)],
+        )
+        connections.close_all()
+        runner.become(plan, keep=[lock.fileno()])
+
+    def banner(self, advice: list[tuple[str, str]]) -> str:
+        """What a person wants to know first; for the terminal only, there is a sign-in link in it."""
+        orchestra = settings.ORCHESTRA
+        facts = [("Open", f"{sign_in.base_url()}/")]
+        if orchestra.embedded:
+            link = sign_in.make_link(sign_in.owner())
+            facts.append(("Sign in", f"{link}  (once, within 10 minutes)"))
+        facts += [*advice, ("Data", str(orchestra.data_dir)), ("Log", str(orchestra.log_dir / "api.log"))]
+        facts += [("Try", settings.UP_FIRST_STEP), ("Stop", "Ctrl-C")]
+        lines = [f"  {self.style.MIGRATE_LABEL(f'{name:<9}')} {text}" for name, text in facts]
+        return "\n".join(["", self.style.SUCCESS("Orchestra is ready."), *lines, ""])
+
+
+def hold(data_dir: Path) -> TextIO:
+    """Lock the data folder for this process and the runner it becomes; the kernel lets go when that ends.
+
+    Raises:
+        CommandError: another one holds it.
+    """
+    path = data_dir / "run" / "up.lock"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        other = file.read().strip() or "unknown"
+        raise CommandError(
+            f"Orchestra is already running on {data_dir} (process {other}). Stop that one first, or give this one "
+            "a data folder and a port of its own: ORCHESTRA_DATA_DIR=/some/where ORCHESTRA_PORT=5285 make run"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def refuse_busy_port(host: str, port: int) -> None:
+    """
+    Raises:
+        CommandError: somebody listens there already (named, if the system tells), or it cannot be had at all.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise CommandError(
+                    f"Port {port} on {host} is taken by {listener(port)}. Stop it, or choose another port: "
+                    f"ORCHESTRA_PORT={port + 1} make run"
+                ) from None
+            raise CommandError(
+                f"Cannot listen on {host}, port {port} ({error.strerror}): look at ORCHESTRA_HOST and ORCHESTRA_PORT."
+            ) from None
+
+
+def listener(port: int) -> str:
+    """Who listens on ``port``, as far as this account may know."""
+    try:
+        pids = {
+            found.pid
+            for found in psutil.net_connections("tcp")
+            if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid
+        }
+        process = psutil.Process(min(pids))
+        return f"process {process.pid} ({' '.join(process.cmdline())[:120] or process.name()}, {process.username()})"
+    except (ValueError, psutil.Error):
+        return "a process of another account"
+
+
+def make_way_for(path: Path) -> None:
+    """Wait until a broker that a killed runner left behind is gone: it is ending, and would take the socket along.
+
+    Raises:
+        CommandError: it stays, or the folder is not ours.
+    """
+    try:
+        embedded.prepare(path)
+    except PermissionError as error:
+        raise CommandError(str(error)) from None
+    deadline = time.monotonic() + LEFT_OVER_BROKER_S
+    while embedded.answers(path):
+        if time.monotonic() > deadline:
+            raise CommandError(f"A Valkey server without a runner still answers on {path}; end that process first.")
+        time.sleep(0.1)

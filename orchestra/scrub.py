@@ -1,0 +1,62 @@
+"""Taking secrets and control characters out of text that people will read.
+
+Standard library only: the process runner uses it and stays small.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+HIDDEN = "***"
+SHORTEST_SECRET = 8  # shorter values would blot out ordinary words
+
+_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|API_KEY|PRIVATE_KEY|CREDENTIAL|COOKIE", re.IGNORECASE)
+# A value ends at a quote, a comma, a backslash or a space, so that JSON stays JSON.
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"/bot\d+:[\w-]+"), f"/bot{HIDDEN}"),  # Bot API: the token is part of every URL
+    (re.compile(r"\b\d{6,12}:[A-Za-z0-9_-]{30,}"), HIDDEN),
+    (re.compile(r"\bsk-ant-[\w-]+"), f"sk-ant-{HIDDEN}"),
+    (re.compile(r"(/sign-in/)[\w-]+"), rf"\1{HIDDEN}"),
+    (
+        re.compile(
+            r"(authorization\\?[\"']?\s*[:=,]\s*b?\\?[\"']?(?:(?:token|bearer|basic)\s+)?)[^\s\"',;\\]+", re.IGNORECASE
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"\b((?:token|bearer|basic)\s+)[A-Za-z0-9._~+/=-]{20,}", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@\"'\\]*:)[^\s/@\"'\\]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
+)
+# C0 and C1 controls but the tab, line separators, and what reorders or hides text.
+_INVISIBLE = [*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0), *range(0x200B, 0x2010)]
+_INVISIBLE += [*range(0x2028, 0x202F), *range(0x2060, 0x2070), 0x061C, 0xFEFF]
+_ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _INVISIBLE}
+_ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r"}
+
+_known: set[str] = set()
+
+
+def learn(*secrets: str) -> None:
+    """Hide these very values from now on, wherever they appear."""
+    _known.update(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
+
+
+def secrets_in(environment: Mapping[str, str]) -> Iterable[str]:
+    """The values of variables whose names say that they are secret."""
+    return [value for name, value in environment.items() if _SECRET_NAME.search(name)]
+
+
+def scrub(text: str) -> str:
+    """``text`` without secrets: what was learned, and what looks like a token, a key or a password in a URL."""
+    for secret in _known:
+        text = text.replace(secret, HIDDEN)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def visible(text: str) -> str:
+    """``text`` on one line, with every control, reordering and zero-width character shown as an escape."""
+    return text.translate(_ESCAPES)
+
+
+learn(*secrets_in(os.environ))

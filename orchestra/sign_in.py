@@ -1,0 +1,82 @@
+"""One-time sign-in links: made in the shell, opened in a browser, good for one person, once, for ten minutes."""
+
+import hashlib
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model, login
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from orchestra.models import SignInLink
+
+LIFETIME = timedelta(minutes=10)
+FIRST_ACCOUNT = "admin"
+
+
+def make_link(user: Any) -> str:
+    """A fresh link for ``user``; the token exists in the returned URL only, the table keeps its hash."""
+    token = secrets.token_urlsafe(32)
+    SignInLink.objects.filter(expires_at__lte=Now()).delete()
+    SignInLink.objects.create(token_sha256=_digest(token), user=user, expires_at=Now() + LIFETIME)
+    return f"{base_url()}/sign-in/{token}"
+
+
+def owner() -> Any:
+    """The account of the person at this machine: the oldest active superuser, made if there is none."""
+    users = get_user_model()._default_manager
+    found = users.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    if found is None:
+        found, _ = users.get_or_create(**{get_user_model().USERNAME_FIELD: FIRST_ACCOUNT})
+        found.is_superuser = found.is_staff = found.is_active = True
+        found.set_unusable_password()
+        found.save()
+    return found
+
+
+def base_url() -> str:
+    """Where a browser on this machine, or one that knows the public address, finds the web process."""
+    orchestra = settings.ORCHESTRA
+    if orchestra.public_url:
+        return str(orchestra.public_url).rstrip("/")
+    return local_url(orchestra.host, orchestra.port)
+
+
+def local_url(host: str, port: int) -> str:
+    """The address of a server of this machine that listens on ``host``."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
+    name = everywhere.get(host, host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_in(request: HttpRequest, token: str) -> HttpResponse:
+    """GET shows a button, which a link preview cannot press; POST uses the link up and signs in.
+
+    Used, expired, unknown: all three look the same.
+    """
+    alive = SignInLink.objects.filter(token_sha256=_digest(token), used_at__isnull=True, expires_at__gt=Now())
+    if request.method == "POST" and alive.update(used_at=Now()):
+        user = SignInLink.objects.select_related("user").get(token_sha256=_digest(token)).user
+        if user.is_active:
+            login(request, user)
+            return redirect("/")
+    elif request.method != "POST" and (link := alive.select_related("user").first()) and link.user.is_active:
+        return _page(request, "sign_in/ask.html", {"user": link.user}, 200)
+    return _page(request, "sign_in/gone.html", {}, 410)
+
+
+def _page(request: HttpRequest, template: str, context: dict[str, object], status: int) -> HttpResponse:
+    response = render(request, template, context, status=status)
+    response["Referrer-Policy"] = "no-referrer"  # the address is the secret
+    return response
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
