@@ -2,6 +2,9 @@
 
 from uuid import UUID
 
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval
 
@@ -29,3 +32,8 @@ def open_approvals(session: UUID | None = None) -> list[Approval]:
 def approvals_with_ids(ids: list[UUID]) -> list[Approval]:
     """The approvals with these ids, in no order; unknown ids are left out."""
     return list(Approval.objects.filter(pk__in=ids))
+
+
+def readable_approvals() -> QuerySet[Approval]:
+    """All approvals, each with ``read_at``, the database's time, against which the time left is told."""
+    return Approval.objects.annotate(read_at=Now())

@@ -1,6 +1,30 @@
 """HTTP routes, app by app."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
+from django.views.generic import RedirectView
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from approvals.api import ApprovalDoor
+from orchestra import diagnostics
+from orchestra.api import Routes
+from orchestra.sign_in import sign_in
+from orchestra.sign_in import sign_in
+from sessions_app.api import AgentDoor, SessionDoor
+
+api = Routes()
+api.register("sessions", SessionDoor, basename="session")
+api.register("approvals", ApprovalDoor, basename="approval")
+api.register("agents", AgentDoor, basename="agent")
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("sign-in/<str:token>", sign_in, name="sign-in"),
+    path("admin/", admin.site.urls),
+    path("api/", include(api.urls)),
+    path("health", diagnostics.health),
+    path("health/live", diagnostics.live),
+    path("health/ready", diagnostics.ready),
+]
+
+handler404 = "orchestra.api.not_found"
+handler500 = "orchestra.api.failed"

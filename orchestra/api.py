@@ -1,9 +1,174 @@
-from rest_framework.pagination import PageNumberPagination
+"""REST habits every app shares: errors to statuses, rights, routes."""
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.defaults import page_not_found, server_error
+from rest_framework import exceptions
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.routers import SimpleRouter
+from rest_framework.views import set_rollback
+from rest_framework.viewsets import GenericViewSet
+
+from orchestra.authority import HasRight
+from orchestra.errors import Conflict, Forbidden, Invalid, NotFound, OrchestraError
+from orchestra.idempotency import IdempotencyMismatch
+from orchestra.rights import Right
+
+logger = logging.getLogger(__name__)
+
+STATUS_OF: tuple[tuple[type[OrchestraError], int], ...] = (
+    (NotFound, 404),
+    (Conflict, 409),
+    (Invalid, 400),
+    (Forbidden, 403),
+    (IdempotencyMismatch, 422),
+)
+RETRY_AFTER_S = 5  # what a caller is told while the database is away
 
 
-class Pages(PageNumberPagination):
-    page_size = 50
-
-
-def answer_for_error(exc, context):
+def answer_for_error(error: Exception, context: Mapping[str, Any]) -> Response | None:
+    """The one place where an exception becomes an HTTP answer; None (a bug of ours) becomes a 500."""
+    set_rollback()
+    if isinstance(error, OrchestraError):
+        status = next((status for kind, status in STATUS_OF if isinstance(error, kind)), None)
+        return _answer(status, error.code, error.detail, error.facts) if status else None
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.error("database unavailable: %s", type(error).__name__)
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        return _answer(503, "unavailable", "The database does not answer just now; nothing was changed.", headers=headers)
+    if isinstance(error, RequestDataTooBig):
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // (1024 * 1024)
+        return _answer(413, "too_large", f"A body may have at most {limit} MiB.")
+    if isinstance(error, Http404):
+        return _answer(404, "not_found", "There is nothing here.")
+    if isinstance(error, PermissionDenied):
+        return _answer(403, "forbidden", "You have no right to do this.")
+    if isinstance(error, exceptions.ValidationError):
+        fields = _fields(error.detail)
+        return _answer(400, "invalid", f"The request is not valid: {_first(fields)}", {"fields": fields})
+    if isinstance(error, exceptions.APIException):
+        return _answer(error.status_code, _code(error), str(error.detail), headers=_headers(error))
     return None
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler404: JSON below /api, the ordinary page elsewhere."""
+    if request.path.startswith("/api/"):
+        return JsonResponse({"code": "not_found", "detail": "There is nothing here."}, status=404)
+    return page_not_found(request, exception)
+
+
+def failed(request: HttpRequest) -> HttpResponse:
+    """Django's handler500: JSON below /api, and never a word about the cause."""
+    if request.path.startswith("/api/"):
+        return JsonResponse({"code": "error", "detail": "Something went wrong on our side; it was logged."}, status=500)
+    return server_error(request)
+
+
+class Door(GenericViewSet[Any]):
+    """Base of all REST views. ``rights`` says per action which rights open it, any one of them."""
+
+    rights: ClassVar[Mapping[str, frozenset[Right]]]
+    permission_classes = [HasRight]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Measure the body. Without a Content-Length (chunked) DRF takes it for empty, and
+        an empty body approves: what was really sent counts, not what was announced."""
+        django_request = request._request
+        body = django_request.body  # RequestDataTooBig if it was announced so
+        if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise RequestDataTooBig
+        django_request.META["CONTENT_LENGTH"] = str(len(body))
+        super().initial(request, *args, **kwargs)
+
+    def permission_denied(self, request: Request, message: str | None = None, code: str | None = None) -> Any:
+        """A wrong method is told as such to whoever is signed in, not as a missing right."""
+        if self.action in (None, "metadata") and request.user and request.user.is_authenticated:
+            raise exceptions.MethodNotAllowed(str(request.method))
+        super().permission_denied(request, message, code)
+
+    def body(self, serializer: type[Any]) -> dict[str, Any]:
+        """The request's body as ``serializer`` understands it; fields it does not know are ignored."""
+        filled = serializer(data=self.request.data, context=self.get_serializer_context())
+        filled.is_valid(raise_exception=True)
+        known: dict[str, Any] = filled.validated_data
+        return known
+
+
+    @property
+    def username(self) -> str:
+        """Who is calling, as rows remember people."""
+        return self.request.user.get_username()
+
+    @property
+    def address(self) -> str:
+        """Where the caller is, for the audit."""
+        return str(self.request.META.get("REMOTE_ADDR", ""))
+
+
+def id_or_not_found(text: str, error: type[NotFound], detail: str) -> UUID:
+    """The id in a path; what is no UUID is as unknown as a wrong one."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise error(detail) from None
+
+
+def any_of(*rights: Right) -> frozenset[Right]:
+    """The rights of which one is enough."""
+    return frozenset(rights)
+
+
+class Routes(SimpleRouter):
+    """``/api/x`` and ``/api/x/`` both answer, without a redirect that would drop a POST body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trailing_slash = "/?"
+
+
+def _answer(
+    status: int,
+    code: str,
+    detail: str,
+    facts: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """``code`` and ``detail`` are always those of the error itself, whatever the facts are called."""
+    error = {"code": code, "detail": detail}
+    return Response({**error, **(facts or {}), **error}, status=status, headers=dict(headers or {}))
+
+
+def _code(error: exceptions.APIException) -> str:
+    if isinstance(error, exceptions.PermissionDenied):
+        return "forbidden"
+    return "not_authenticated" if isinstance(error, exceptions.AuthenticationFailed) else str(error.default_code)
+
+
+def _headers(error: exceptions.APIException) -> dict[str, str]:
+    headers = {}
+    if getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = error.auth_header
+    if getattr(error, "wait", None):
+        headers["Retry-After"] = str(math.ceil(error.wait))
+    return headers
+
+
+def _fields(detail: Any) -> dict[str, Any]:
+    return dict(detail) if isinstance(detail, dict) else {"non_field_errors": detail}
+
+
+def _first(fields: Mapping[str, Any]) -> str:
+    name, complaint = next(iter(fields.items()))
+    while isinstance(complaint, list | dict):
+        complaint = next(iter(complaint.values() if isinstance(complaint, dict) else complaint), "")
+    return str(complaint) if name == "non_field_errors" else f"{name}: {complaint}"

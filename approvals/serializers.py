@@ -1,0 +1,89 @@
+"""How approvals look at the REST door, and what it takes."""
+
+import math
+from typing import Any
+
+from rest_framework import serializers
+
+from approvals.models import Approval
+from orchestra.fields import ExactJSON, JSONObject, Number, StoredObject, Text, Truth
+
+LONGEST_TEXT = 100_000  # characters of a body or a reason
+LONGEST_OPTION = 200
+MOST_OPTIONS = 20
+
+
+class ApprovalSerializer(serializers.ModelSerializer[Approval]):
+    """One question, its answer and its deadline. Rows come from ``approvals.queries.readable_approvals``."""
+
+    tool_input = ExactJSON(help_text="The complete input, exactly as the agent gave it; null for other kinds.")
+    updated_input = ExactJSON(help_text="The input as the approver edited it, or null.")
+    answers = ExactJSON(help_text="Answers to an agent's questions, or null.")
+    options = ExactJSON(help_text="The choices an external asker offered, or null.")
+    seconds_left = serializers.SerializerMethodField(help_text="Until the deadline, by the database's clock; 0 once closed.")
+
+    class Meta:
+        model = Approval
+        fields = [
+            "id", "kind", "status", "session", "requested_by", "tool_name", "tool_input", "input_digest", "run_digest",
+            "title", "summary", "risk", "working_directory", "created_at", "expires_at", "seconds_left",
+            "decided_at", "decided_by", "decided_via", "reason", "updated_input", "answers", "scope", "consumed_at",
+            "body", "facts", "options",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+    def get_seconds_left(self, approval: Any) -> int:
+        if not approval.is_open:
+            return 0
+        return max(0, math.ceil((approval.expires_at - approval.read_at).total_seconds()))
+
+
+class ExternalAskSerializer(serializers.Serializer[Any]):
+    """A question of any program to a person."""
+
+    title = Text(max_length=300)
+    body = Text(max_length=LONGEST_TEXT, required=False, allow_blank=True, default="")
+    facts = StoredObject(required=False, default=dict, help_text="Name to value, shown beside the question.")
+    options = serializers.ListField(
+        child=Text(max_length=LONGEST_OPTION), max_length=MOST_OPTIONS, required=False, default=list,
+        help_text="Choices; the answer is the one picked.",
+    )  # fmt: skip
+    timeout_minutes = Number(required=False, allow_null=True, default=None)
+    callback = Text(required=False, allow_blank=True, default="", help_text="Only to hosts the operator allows; none by default.")
+
+    def validate_title(self, title: str) -> str:
+        if not title.strip():
+            raise serializers.ValidationError("This may not be empty.")
+        return title
+
+    def validate_timeout_minutes(self, minutes: float | None) -> float | None:
+        if minutes is not None and not 0 < minutes <= 1e6:
+            raise serializers.ValidationError("A positive number of minutes.")
+        return minutes
+
+    def validate_callback(self, callback: str) -> str:
+        if callback:
+            raise serializers.ValidationError("Callbacks to this host are not allowed (APPROVAL_CALLBACK_HOSTS).")
+        return callback
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    """Why, in a person's words; the agent reads it."""
+
+    reason = Text(max_length=LONGEST_TEXT, required=False, allow_blank=True, default="")
+
+
+class ApproveSerializer(ReasonSerializer):
+    """An answer; every field may be left out."""
+
+    approved = Truth(required=False, default=True, help_text="false rejects.")
+    updated_input = JSONObject(required=False, allow_null=True, default=None, help_text="Run this input instead.")
+    scope = serializers.ChoiceField(choices=Approval.Scope.choices, required=False, default=Approval.Scope.ONCE)
+    answers = JSONObject(required=False, allow_null=True, default=None, help_text="Question to answer.")
+    input_digest = Text(max_length=64, required=False, allow_blank=True, default="", help_text="Of what you looked at.")
+
+
+class MinutesSerializer(serializers.Serializer[Any]):
+    """How much longer people get."""
+
+    minutes = Number()

@@ -1,0 +1,125 @@
+"""How sessions look at the REST door, and what it takes."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from approvals.serializers import ApprovalSerializer
+from orchestra.fields import Number, StoredObject, Text, Whole
+from sessions_app.commands import AGENTS, PERMISSION_MODES, SETTING_SOURCES
+from sessions_app.models import Agent, AgentSession, Event, Turn
+
+LONGEST_LIST = 200  # tools, or anything else listed in a request
+
+
+class FailureSerializer(serializers.Serializer[Any]):
+    """Why something failed: a stable code, and a sentence a person understands."""
+
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class WithFailure(serializers.Serializer[Any]):
+    """Rows with ``failure_code`` and ``failure_detail`` show them as one ``failure``, or null."""
+
+    failure = serializers.SerializerMethodField()
+
+    @extend_schema_field(FailureSerializer(allow_null=True))
+    def get_failure(self, row: Any) -> dict[str, str] | None:
+        return {"code": row.failure_code, "detail": row.failure_detail} if row.failure_code else None
+
+
+class TurnSerializer(WithFailure, serializers.ModelSerializer[Turn]):
+    """One prompt and what came of it."""
+
+    class Meta:
+        model = Turn
+        fields = [
+            "id", "number", "prompt", "status", "result", "cost_usd", "input_tokens", "output_tokens",
+            "started_at", "finished_at", "failure",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class SessionRowSerializer(WithFailure, serializers.ModelSerializer[AgentSession]):
+    """A session in a list. Rows come from ``sessions_app.queries.readable_sessions``."""
+
+    metadata = StoredObject(read_only=True)
+    parked = serializers.BooleanField(read_only=True, help_text="It waits for a person, and no process is held for it.")
+
+    class Meta:
+        model = AgentSession
+        fields = [
+            "id", "title", "status", "working_directory", "agent", "model", "requested_by", "metadata",
+            "cost_usd", "input_tokens", "output_tokens", "last_seq", "parked",
+            "created_at", "started_at", "finished_at", "failure",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class SessionSerializer(SessionRowSerializer):
+    """A session with its turns and its open approvals."""
+
+    turns = TurnSerializer(many=True, read_only=True)
+    pending_approvals = ApprovalSerializer(many=True, read_only=True)
+
+    class Meta(SessionRowSerializer.Meta):
+        fields = [*SessionRowSerializer.Meta.fields, "turns", "pending_approvals"]
+        read_only_fields = fields
+
+
+class SessionRequestSerializer(serializers.Serializer[Any]):
+    """What somebody wants done. The commands judge the values; here only their types count."""
+
+    prompt = Text()
+    working_directory = Text(required=False, allow_blank=True, max_length=4096)
+    title = Text(required=False, allow_blank=True, max_length=200)
+    agent = serializers.ChoiceField(choices=AGENTS, required=False)
+    model = Text(required=False, allow_blank=True, max_length=100)
+    permission_mode = serializers.ChoiceField(choices=PERMISSION_MODES, required=False)
+    allowed_tools = serializers.ListField(child=Text(max_length=500), max_length=LONGEST_LIST, required=False)
+    disallowed_tools = serializers.ListField(child=Text(max_length=500), max_length=LONGEST_LIST, required=False)
+    append_system_prompt = Text(required=False, allow_blank=True, max_length=100_000)
+    max_turns = Whole(required=False, allow_null=True, min_value=1, max_value=10_000)
+    max_budget_usd = Number(required=False, allow_null=True)
+    approval_timeout_minutes = Number(required=False, allow_null=True)
+    metadata = StoredObject(required=False)
+    setting_sources = serializers.ListField(
+        child=serializers.ChoiceField(choices=sorted(SETTING_SOURCES)), max_length=LONGEST_LIST, required=False,
+        help_text="Of the CLI's own settings; only an administrator may give any.",
+    )  # fmt: skip
+
+
+class MessageSerializer(serializers.Serializer[Any]):
+    """The next prompt of a dialog."""
+
+    prompt = Text()
+
+
+class EventSerializer(serializers.Serializer[Event]):
+    """One line of a transcript; ``payload`` is shown word for word."""
+
+    seq = serializers.IntegerField()
+    kind = serializers.ChoiceField(choices=Event.Kind.choices)
+    at = serializers.DateTimeField()
+    payload = serializers.JSONField()
+
+
+class EventsSerializer(serializers.Serializer[Any]):
+    """A piece of a transcript; ``last_seq`` is the newest number of the session."""
+
+    results = EventSerializer(many=True)
+    last_seq = serializers.IntegerField()
+
+
+class AgentSerializer(serializers.ModelSerializer[Agent]):
+    """A CLI found on a host. Rows come from ``sessions_app.queries.readable_agents``."""
+
+    running = serializers.IntegerField(read_only=True)
+    waiting = serializers.IntegerField(read_only=True)
+
+    class Meta:
+        model = Agent
+        fields = ["id", "name", "host", "path", "version", "status", "logged_in", "detail", "last_seen_at", "running", "waiting"]
+        read_only_fields = fields
