@@ -246,14 +246,16 @@ def lost_runs() -> list[Run]:
     return list(Run.objects.filter(ended_at__isnull=True, heartbeat_at__lt=Now() - LOST_AFTER).order_by("heartbeat_at"))
 
 
-def reclaim(run: Run, *, why: str) -> bool:
-    """Give a run up for lost; False if it beat again or was closed meanwhile.
+def reclaim(run: Run, *, why: str, dead: bool = False) -> bool:
+    """Give a run up for lost; False if it beat again or was closed meanwhile. ``dead``: its worker is known to be gone.
 
     The fence moves on with it, so a supervisor that wakes up late finds that nothing it writes counts. Open questions
     stay open; without any, the turn is queued again. A turn that has lost three runs fails with the reason.
     """
     with transaction.atomic():
-        lost = Run.objects.filter(pk=run.pk, ended_at__isnull=True, heartbeat_at=run.heartbeat_at)
+        lost = Run.objects.filter(pk=run.pk, ended_at__isnull=True)
+        if not dead:
+            lost = lost.filter(heartbeat_at__lt=Now() - LOST_AFTER)
         if not lost.update(ended_at=Now(), ended_why="lost"):
             return False
         AgentSession.objects.filter(pk=run.session_id, fence=run.fence).update(fence=F("fence") + 1)

@@ -86,7 +86,9 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
             require_fence(_back_to_running(claim))
     if grant is not None:
         text = _input_to_run(request.tool_input, grant)
-        return Decision(effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED)
+        return Decision(
+            effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED, by=grant.decided_by
+        )
     approval = Approval.objects.get(pk=approval_id)
     if approval.status == A.PENDING:
         return None

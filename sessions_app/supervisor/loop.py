@@ -269,6 +269,8 @@ class Supervisor:
         if decision.effect == "wait" and decision.approval_id:
             self.extension.waiting.add(decision.approval_id)
             self._record(_asked_line(request, decision))
+        elif decision.approval_id:
+            self._record(_answered_line(request, decision))
         elif decision.by:
             self._record(_policy_line(request, decision))
         self._rule(request.request_id, decision)
