@@ -35,7 +35,7 @@ class LineFramer:
 
     def __init__(self, cap: int) -> None:
         self._cap = cap
-        self._parts: list[bytes] = []
+        self._line = bytearray()  # not a list of pieces: a child may write byte by byte
         self._size = 0
         self._head: bytes | None = None  # set while a too long line is being skipped
 
@@ -53,16 +53,16 @@ class LineFramer:
 
     def _keep(self, part: bytes) -> None:
         self._size += len(part)
-        if self._head is None and part:
-            self._parts.append(part)
+        if self._head is None:
+            self._line += part
             if self._size > self._cap:
-                self._head = b"".join(self._parts)[:HEAD_BYTES]
-                self._parts.clear()
+                self._head = bytes(self._line[:HEAD_BYTES])
+                self._line = bytearray()
 
     def _complete(self, part: bytes) -> Iterator[bytes | Oversized]:
         self._keep(part)
-        line: bytes | Oversized = b"".join(self._parts) if self._head is None else Oversized(self._head, self._size)
-        self._parts.clear()
+        line: bytes | Oversized = bytes(self._line) if self._head is None else Oversized(self._head, self._size)
+        self._line = bytearray()
         self._size, self._head = 0, None
         if isinstance(line, Oversized) or line.strip():
             yield line
@@ -143,8 +143,11 @@ class Result:
 
     @property
     def reason(self) -> str:
-        """``completed``, ``tool_deferred``, ``api_error``, ``max_turns`` …; empty if the CLI gave none."""
-        return str(self.body.get("terminal_reason") or "")
+        """``completed``, ``tool_deferred``, ``api_error``, ``max_turns`` …; empty if the CLI gave none.
+
+        A call that is deferred again after a resume is told by ``stop_reason`` alone.
+        """
+        return str(self.body.get("terminal_reason") or self.body.get("stop_reason") or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,8 @@ def _loads(line: bytes) -> dict[str, Any] | None:
 
 def _classify(body: dict[str, Any]) -> Message:
     kind, subtype = str(body.get("type", "")), str(body.get("subtype") or "")
+    if kind == "control_request":  # readable, but not exactly: an integer longer than Python takes, say
+        return OtherRequest(str(body.get("request_id", "")), "unreadable")
     if kind == "stream_event":
         return Delta(_delta_text(body))
     if kind == "result":
@@ -237,7 +242,7 @@ def _parse_request(line: bytes) -> Message | None:
                 agent_id=str(request.get("agent_id") or ""),
                 held=False,
             )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return OtherRequest(request_id, subtype)
     return OtherRequest(request_id, subtype)
 
@@ -257,9 +262,10 @@ def _hook_callback(request_id: str, request: dict[str, Any], text: str) -> Messa
 
 
 def _unreadable(head: bytes, size: int) -> Message:
-    """Fail closed: if the broken line is a request whose id can be seen, it is refused by that id."""
-    found = re.search(rb'"request_id"\s*:\s*"([^"\\]{1,200})"', head[:HEAD_BYTES])
-    if found and b'"control_request"' in head[:HEAD_BYTES]:
+    """Fail closed: if the broken line is a request whose id can be seen at either end, it is refused by that id."""
+    seen = head[:HEAD_BYTES] + head[HEAD_BYTES:][-HEAD_BYTES:]
+    found = re.search(rb'"request_id"\s*:\s*"([^"\\]{1,200})"', seen)
+    if found and re.search(rb'"(control_request|can_use_tool|hook_callback)"', seen):
         return OtherRequest(found[1].decode(errors="replace"), "unreadable")
     return Garbage(head[:500].decode(errors="replace"), size)
 
@@ -337,7 +343,8 @@ def interrupt(request_id: str) -> bytes:
 
 
 def allow(request: ToolRequest, tool_input: str) -> bytes:
-    """Let the call run with exactly ``tool_input`` (JSON text)."""
+    """Let the call run with exactly ``tool_input``: JSON text, which an approver may have written over several lines."""
+    tool_input = tool_input.replace("\r", " ").replace("\n", " ").translate(_AsciiEscapes())
     if request.held:
         head = '{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"allow","updatedInput":'
         return _response(request.request_id, head + tool_input + "}}")
