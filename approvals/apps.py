@@ -7,8 +7,11 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Approvals"
 
     def ready(self) -> None:
+        from approvals import metrics
         from orchestra.diagnostics import Probe, Weight, register
+        from orchestra.metrics import register_source
 
+        register_source(metrics.families)
         register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True))
 
 

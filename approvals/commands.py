@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import F
+from django.db import DatabaseError, connection, transaction
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from approvals.digest import input_digest
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 S = Approval.Status
 NOBODY = ""
+TIMED_OUT = "Timeout waiting for approval"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +67,7 @@ def request_approval(question: Question, *, timeout: timedelta | None = None, vi
 
 
 def record_policy_answer(question: Question, *, verdict: str, reason: str, consumed: bool) -> UUID:
-    """Record what a rule answered by itself, as an approval that was never open.
-
-    It is marked counted: policy answers never enter the figures about people.
-    """
+    """Record what a rule answered by itself, as an approval that was never open."""
     with transaction.atomic():
         approval = Approval(
             pk=uuid4(),
@@ -80,7 +78,6 @@ def record_policy_answer(question: Question, *, verdict: str, reason: str, consu
             reason=reason,
             consumed_at=Now() if consumed else None,
             run_digest=question.input_digest if consumed else "",
-            counted=True,
             **_fields(question),
         )
         approval.save(force_insert=True)
@@ -118,7 +115,9 @@ def decide_approval(
     """
     with transaction.atomic():
         approval = find_approval(approval_id)
-        _refuse_unfit(approval, verdict=verdict, by=by, updated_input=updated_input, answers=answers, seen_digest=seen_digest)
+        _refuse_unfit(
+            approval, verdict=verdict, by=by, updated_input=updated_input, answers=answers, scope=scope, seen_digest=seen_digest
+        )
         will_run = _digest_of(approval, updated_input)
         changes = dict(
             decided_by=by, decided_via=via, reason=reason, scope=scope, updated_input=updated_input, answers=answers,
@@ -135,35 +134,38 @@ def decide_approval(
                 _open_session_rule(approval, by=by)
             _announce(approval_id)
     approval.refresh_from_db()
-    return approval if won else _repeated_or_refuse(approval, verdict, by)
+    return approval if won else _repeated_or_refuse(approval, verdict, by, will_run=will_run, answers=answers)
 
 
 def expire_due_approvals(*, batch: int) -> int:
     """Close everything overdue, oldest first, a batch a transaction, until nothing is due; return how many.
 
-    Safe to run twice at once: the conditional UPDATE decides, and only rows it moved are audited.
+    Safe to run twice at once: sweepers take different rows, and a row that somebody is deciding this instant is
+    left to them. A batch that fails is tried again row by row; a row that fails alone is logged and left for the
+    next sweep, so that it never blocks the younger ones.
     """
     total = 0
+    bad: set[UUID] = set()
     while True:
-        due = Approval.objects.filter(status=S.PENDING, expires_at__lte=Now() - settings.APPROVALS.grace)
-        ids = list(due.order_by("expires_at").values_list("pk", flat=True)[:batch])
-        if not ids:
+        try:
+            moved = _expire_batch(batch, bad)
+        except DatabaseError:
+            logger.exception("a batch of overdue approvals could not be closed at once; trying them one by one")
+            moved, failed = _expire_one_by_one(batch, bad)
+            bad |= failed
+            total += moved
+            if moved or failed:
+                continue
             return total
-        for approval_id in ids:
-            total += expire_approval(approval_id)
+        if not moved:
+            return total
+        total += moved
 
 
 def expire_approval(approval_id: UUID) -> bool:
     """Close one overdue approval; False if it is not due yet, or somebody else closed it first."""
     with transaction.atomic():
-        due = Approval.objects.filter(pk=approval_id, expires_at__lte=Now() - settings.APPROVALS.grace)
-        won = APPROVAL_FLOW.move(due, to=S.EXPIRED, decided_at=Now(), reason="Timeout waiting for approval")
-        if won:
-            AuditEntry.objects.create(approval_id=approval_id, action=S.EXPIRED, won=True, via=Door.SYSTEM)
-            _announce(approval_id)
-    if won:
-        logger.warning("approval %s timeout", approval_id)
-        logger.info("approval cancelled: %s expired", approval_id)
+        won = _expire(_overdue().filter(pk=approval_id).select_for_update())
     return bool(won)
 
 
@@ -177,6 +179,8 @@ def cancel_approval(*, approval_id: UUID, by: str, via: str, reason: str = "") -
     with transaction.atomic():
         approval = find_approval(approval_id)
         won = _cancel(approval_id, by=by, via=via, reason=reason)
+        if not won:
+            _audit(approval, action=S.CANCELLED, won=False, by=by, via=via, reason=reason)
     approval.refresh_from_db()
     if not won and approval.status != S.CANCELLED:
         raise _closed(approval)
@@ -222,6 +226,7 @@ class Grant:
 
     updated_input: str
     answers: str
+    decided_by: str
 
 
 def consume_approval(*, approval_id: UUID, digest: str) -> Grant | None:
@@ -235,7 +240,7 @@ def consume_approval(*, approval_id: UUID, digest: str) -> Grant | None:
         cursor.execute(
             "UPDATE approvals SET consumed_at = CURRENT_TIMESTAMP"
             " WHERE id = %s AND status = %s AND consumed_at IS NULL AND input_digest = %s"
-            " RETURNING updated_input, answers",
+            " RETURNING updated_input, answers, decided_by",
             [key, S.APPROVED, digest],
         )
         row = cursor.fetchone()
@@ -260,6 +265,54 @@ def _announce(approval_id: UUID) -> None:
     transaction.on_commit(after, robust=True)
 
 
+def _overdue() -> QuerySet[Approval]:
+    return Approval.objects.filter(status=S.PENDING, expires_at__lte=Now() - settings.APPROVALS.grace)
+
+
+def _expire_batch(batch: int, bad: set[UUID]) -> int:
+    due = _overdue().exclude(pk__in=bad).order_by("expires_at")
+    with transaction.atomic():
+        return _expire(due.select_for_update(skip_locked=True)[:batch])
+
+
+def _expire_one_by_one(batch: int, bad: set[UUID]) -> tuple[int, set[UUID]]:
+    """How many of the batch were closed, and which could not be."""
+    moved, failed = 0, set()
+    due = _overdue().exclude(pk__in=bad).order_by("expires_at")
+    for approval_id in list(due.values_list("pk", flat=True)[:batch]):
+        try:
+            with transaction.atomic():
+                moved += _expire(_overdue().filter(pk=approval_id).select_for_update(skip_locked=True))
+        except DatabaseError:
+            logger.exception("approval %s is overdue and cannot be closed; the next sweep tries again", approval_id)
+            failed.add(approval_id)
+    return moved, failed
+
+
+def _expire(locked: QuerySet[Approval]) -> int:
+    """Close these overdue rows; exactly those that are closed are audited and announced.
+
+    They are locked while they are read, so what the one UPDATE moves is known before it runs. SQLite has no row
+    locks and needs none: its transaction is the only one that writes.
+    """
+    rows = dict(locked.values_list("pk", "input_digest"))
+    if not rows:
+        return 0
+    APPROVAL_FLOW.move(Approval.objects.filter(pk__in=rows), to=S.EXPIRED, decided_at=Now(), reason=TIMED_OUT)
+    AuditEntry.objects.bulk_create(
+        AuditEntry(approval_id=pk, action=S.EXPIRED, won=True, via=Door.SYSTEM, digest=digest) for pk, digest in rows.items()
+    )
+    for pk in rows:
+        _announce(pk)
+        transaction.on_commit(partial(_log_expiry, pk), robust=True)
+    return len(rows)
+
+
+def _log_expiry(approval_id: UUID) -> None:
+    logger.warning("approval %s timeout", approval_id)
+    logger.info("approval cancelled: %s expired", approval_id)
+
+
 def _cancel(approval_id: UUID, *, by: str, via: str, reason: str) -> int:
     with transaction.atomic():
         rows = Approval.objects.filter(pk=approval_id)
@@ -281,7 +334,9 @@ def _digest_of(approval: Approval, updated_input: str) -> str:
     )
 
 
-def _refuse_unfit(approval: Approval, *, verdict: str, by: str, updated_input: str, answers: str, seen_digest: str) -> None:
+def _refuse_unfit(
+    approval: Approval, *, verdict: str, by: str, updated_input: str, answers: str, scope: str, seen_digest: str
+) -> None:
     if verdict not in (S.APPROVED, S.REJECTED):
         raise InvalidAnswer("An answer is approved or rejected.")
     if by and by == approval.requested_by and not settings.APPROVALS.self_approval:
@@ -295,12 +350,24 @@ def _refuse_unfit(approval: Approval, *, verdict: str, by: str, updated_input: s
             raise InvalidAnswer("An edited input is a JSON object.", {"updated_input": ["not an object"]})
     if answers and not isinstance(_parsed(answers, "answers"), dict):
         raise InvalidAnswer("Answers are a JSON object: question to answer.", {"answers": ["not an object"]})
+    if scope != Approval.Scope.ONCE:
+        _refuse_unfit_scope(approval, scope=scope, updated_input=updated_input)
+
+
+def _refuse_unfit_scope(approval: Approval, *, scope: str, updated_input: str) -> None:
+    if scope != Approval.Scope.SESSION:
+        raise InvalidAnswer("The scope is once or session.", {"scope": ["unknown"]})
+    if approval.session is None or approval.kind != Approval.Kind.TOOL:
+        raise InvalidAnswer("Only a tool call of a session can be approved for the session.", {"scope": ["not possible here"]})
+    if updated_input:
+        # the agent would repeat what it asked, not what the person made of it
+        raise InvalidAnswer("An edited call is approved once, never for the session.", {"scope": ["not with an edited input"]})
 
 
 def _parsed(text: str, name: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidAnswer("That is not JSON.", {name: [str(error)]}) from error
 
 
@@ -318,15 +385,16 @@ def _open_session_rule(approval: Approval, *, by: str) -> None:
     )
 
 
-def _repeated_or_refuse(approval: Approval, verdict: str, by: str) -> Approval:
-    if approval.status == verdict and approval.decided_by == by:
+def _repeated_or_refuse(approval: Approval, verdict: str, by: str, *, will_run: str, answers: str) -> Approval:
+    same_effect = verdict != S.APPROVED or (approval.run_digest == will_run and approval.answers == answers)
+    if approval.status == verdict and approval.decided_by == by and same_effect:
         return approval
     raise _closed(approval)
 
 
 def _closed(approval: Approval) -> ApprovalClosed | ApprovalExpired:
     if approval.status in (S.PENDING, S.EXPIRED):
-        return ApprovalExpired("Timeout waiting for approval", status=approval.status, expires_at=approval.expires_at.isoformat())
+        return ApprovalExpired(TIMED_OUT, status=approval.status, expires_at=approval.expires_at.isoformat())
     who = approval.decided_by or "the system"
     return ApprovalClosed(
         f"This approval was already {approval.status} by {who} via {approval.decided_via}.",

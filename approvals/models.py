@@ -141,6 +141,26 @@ class AuditEntry(models.Model):
         return f"{self.action} by {self.by or 'nobody'} via {self.via} ({'won' if self.won else 'lost'})"
 
 
+class AuditSeal(models.Model):
+    """One link of the chain over the audit, in the order of sealing; see ``approvals.audit``.
+
+    ``entry`` is the id of an audit entry, on purpose not a foreign key: the seal outlives the entry and shows its absence.
+    """
+
+    number = models.BigIntegerField(primary_key=True)
+    entry = models.BigIntegerField(unique=True)
+    content_sha256 = models.CharField(max_length=64)
+    chain_sha256 = models.CharField(max_length=64)
+    sealed_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "audit_seals"
+        ordering = ["number"]
+
+    def __str__(self) -> str:
+        return f"seal {self.number} of entry {self.entry}"
+
+
 class Rule(Base):
     """A standing answer: allow, deny or ask for a tool and a pattern, within a scope.
 

@@ -1,10 +1,37 @@
+import logging
+from functools import cache
+
 from celery import shared_task
 from django.conf import settings
 
-from approvals import commands
+from approvals import audit, commands, metrics
+from orchestra import leases
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(name="approvals.expire_due", ignore_result=True)
 def expire_due() -> int:
     """Beat rings this; running twice at once, or missing a turn, does no harm."""
-    return commands.expire_due_approvals(batch=settings.APPROVALS.sweep_batch)
+    _say_started()
+    expired = commands.expire_due_approvals(batch=settings.APPROVALS.sweep_batch)
+    leases.touch(metrics.TIMEOUT_SERVICE)
+    return expired
+
+
+@shared_task(name="approvals.seal_audit", ignore_result=True)
+def seal_audit() -> int:
+    """Chain what the audit gained since the last time."""
+    return audit.seal_new_entries()
+
+
+@shared_task(name="approvals.count_closed", ignore_result=True)
+def count_closed() -> int:
+    """Move closed approvals into the counters that outlive them."""
+    return metrics.count_closed()
+
+
+@cache
+def _say_started() -> None:
+    """Once a process: the line people look for after a start."""
+    logger.info("ApprovalTimeoutService started")

@@ -21,6 +21,8 @@ app = Celery("orchestra")
 SCHEDULE: dict[str, tuple[str, float]] = {
     "beat": ("orchestra.beat", 10),
     "expire overdue approvals": ("approvals.expire_due", 30),
+    "count closed approvals": ("approvals.count_closed", 10),
+    "seal the audit": ("approvals.seal_audit", 5),
     "dispatch queued turns": ("sessions_app.dispatch_queued_turns", 10),
     "resume answered sessions": ("sessions_app.resume_answered", 10),
     "reclaim lost runs": ("sessions_app.reclaim_lost_runs", 10),

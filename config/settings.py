@@ -9,7 +9,7 @@ import environ
 
 from approvals.conf import ApprovalSettings
 from orchestra import embedded, scrub
-from orchestra.conf import OrchestraSettings
+from orchestra.conf import MetricsSettings, OrchestraSettings
 from orchestra.logs import logging_config
 from sessions_app.conf import AgentSettings
 
@@ -17,7 +17,7 @@ os.umask(0o077)  # database, keys, sockets and logs are nobody else's business
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
-environ.Env.read_env(BASE_DIR / ".env")
+environ.Env.read_env(env("ORCHESTRA_ENV_FILE", default=BASE_DIR / ".env"))
 
 EMBEDDED = not (env("DATABASE_URL", default="") or env("REDIS_URL", default=""))
 DATA_DIR = Path(env("ORCHESTRA_DATA_DIR", default="") or BASE_DIR / "var").expanduser().resolve()
@@ -43,6 +43,7 @@ REDIS_URL = env("REDIS_URL", default="") or embedded.url(DATA_DIR)
 ORCHESTRA = OrchestraSettings.from_env(
     env, data_dir=DATA_DIR, embedded=EMBEDDED, redis_url=REDIS_URL, secret_key=SECRET_KEY
 )
+METRICS = MetricsSettings.from_env(env)
 APPROVALS = ApprovalSettings.from_env(env, embedded=EMBEDDED)
 AGENTS = AgentSettings.from_env(env, data_dir=DATA_DIR)
 
@@ -72,7 +73,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "orchestra.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

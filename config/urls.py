@@ -1,11 +1,12 @@
 """HTTP routes, app by app."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
 from approvals.api import ApprovalDoor
-from orchestra import diagnostics
+from orchestra import diagnostics, metrics
 from orchestra.api import Routes
 from orchestra.sign_in import sign_in
 from orchestra.sign_in import sign_in
@@ -24,6 +25,7 @@ urlpatterns = [
     path("health", diagnostics.health),
     path("health/live", diagnostics.live),
     path("health/ready", diagnostics.ready),
+    *([path(settings.METRICS.path.lstrip("/"), metrics.page)] if settings.METRICS.enabled else []),
 ]
 
 handler404 = "orchestra.api.not_found"

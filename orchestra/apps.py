@@ -6,6 +6,9 @@ class OrchestraConfig(AppConfig):
     verbose_name = "Orchestra"
 
     def ready(self) -> None:
-        from orchestra import diagnostics
+        from django.core import checks
+
+        from orchestra import diagnostics, metrics
 
         diagnostics.register_own()
+        checks.register(metrics.check_token, checks.Tags.security)

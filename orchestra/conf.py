@@ -42,3 +42,20 @@ class OrchestraSettings:
             hostname=env("ORCHESTRA_HOSTNAME", default=socket.gethostname()),
             log_retention_days=env.int("LOG_RETENTION_DAYS", default=7),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """Whether, where and to whom figures are shown."""
+
+    enabled: bool
+    path: str
+    token: str = field(repr=False)
+
+    @classmethod
+    def from_env(cls, env: Env) -> Self:
+        return cls(
+            enabled=env.bool("METRICS_ENABLED", default=True),
+            path=env("METRICS_PATH", default="/metrics"),
+            token=env("METRICS_TOKEN", default=""),
+        )

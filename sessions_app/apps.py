@@ -6,7 +6,9 @@ class SessionsAppConfig(AppConfig):
     verbose_name = "Agent sessions"
 
     def ready(self) -> None:
-        from sessions_app import probes, receivers
+        from orchestra.metrics import register_source
+        from sessions_app import metrics, probes, receivers
 
         probes.register_probes()
+        register_source(metrics.families)
         receivers.connect()

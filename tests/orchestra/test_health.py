@@ -134,7 +134,9 @@ def test_a_stopped_database_answers_503_in_time_and_recovers(client):
     """The server process of the probe's connection is frozen, as a hanging disk would."""
     all_is_well()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
         others = [pid for (pid,) in cursor.fetchall()]
     if not others or os.geteuid() != 0:
         pytest.skip("needs a pooled connection and the right to freeze it")
