@@ -10,7 +10,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
-from sessions_app.models import Turn
+from orchestra.errors import Unavailable
+from sessions_app.models import AgentSession, Turn
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +34,16 @@ def dispatch(turn_id: UUID, host: str) -> bool:
     return True
 
 
-def dispatch_queued_turns() -> int:
-    """Send again every queued turn whose last message is older than 15 s; return how many were sent."""
-    waiting = Turn.objects.filter(status=Turn.Status.QUEUED)
+def dispatch_queued_turns(*, older_than: timedelta = REPEAT_AFTER, limit: int | None = None) -> int:
+    """Send again the turns of queued sessions whose last message is older than that, oldest first; return how many.
+
+    A resumed turn is running by its own status while its session is queued.
+    """
+    open_turns = Turn.objects.filter(status__in=(Turn.Status.QUEUED, Turn.Status.RUNNING))
+    stale = open_turns.filter(session__status=AgentSession.Status.QUEUED).exclude(dispatched_at__gt=Now() - older_than)
     sent = 0
-    for turn_id, host in waiting.order_by("created_at").values_list("pk", "session__host"):
-        stale = Turn.objects.filter(pk=turn_id, status=Turn.Status.QUEUED).exclude(
-            dispatched_at__gt=Now() - REPEAT_AFTER
-        )
-        if stale.update(dispatched_at=Now()):
+    for turn_id, host in list(stale.order_by("created_at").values_list("pk", "session__host")[:limit]):
+        # of several sweepers one sends
+        if Turn.objects.filter(pk=turn_id).exclude(dispatched_at__gt=Now() - older_than).update(dispatched_at=Now()):
             sent += dispatch(turn_id, host)
     return sent

@@ -142,7 +142,7 @@ def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr:
     """
     with transaction.atomic():
         ended = claim.run().update(
-            ended_at=Now(), exit_code=exit_code, ended_why=outcome.code or outcome.status, stderr_tail=stderr[-2000:]
+            ended_at=Now(), exit_code=exit_code, ended_why=outcome.code or outcome.status, stderr_tail=transcript.storable(stderr[-2000:])
         )
         ours = claim.session().update(
             cost_usd=F("cost_usd") + outcome.cost_usd,
@@ -189,8 +189,8 @@ def _tool_ran(turn_id: UUID) -> bool:
 
 
 def _close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome, session_id: UUID) -> None:
-    failure = {"failure_code": outcome.code, "failure_detail": outcome.detail}
-    if not TURN_FLOW.move(turn, to=outcome.status, result=outcome.text, finished_at=Now(), **failure):
+    failure = {"failure_code": outcome.code, "failure_detail": transcript.storable(outcome.detail)}
+    if not TURN_FLOW.move(turn, to=outcome.status, result=transcript.storable(outcome.text), finished_at=Now(), **failure):
         return  # cancelled meanwhile
     to = S.FAILED if outcome.status == T.FAILED else S.COMPLETED
     SESSION_FLOW.move(session, to=to, finished_at=Now(), **(failure if to == S.FAILED else {}))

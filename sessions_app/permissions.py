@@ -22,6 +22,7 @@ from approvals.risk import assess_risk
 from sessions_app.leases import Claim, require_fence
 from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest
 from sessions_app.supervisor.protocol import ToolRequest
+from sessions_app.transcript import storable
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def ask_permission(claim: Claim, request: ToolRequest, *, plan: str, surrounding
     if earlier is not None and earlier.consumed_at is None:
         return _take_up(claim, request, earlier)
     call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=claim.directory)
-    answer = decide(call, _rules(claim), surroundings)
+    answer = _judge(call, _rules(claim), surroundings)
     question = _question(claim, request, digest, plan, may_have_run=earlier is not None)
     if answer.effect == ALLOW and _rule_still_counts(answer.rule):
         if answer.source == "rule":
@@ -79,21 +80,17 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
     Raises:
         StaleFence: the session has another supervisor by now.
     """
-    digest = _digest(claim, request)
-    with transaction.atomic():
-        grant = approval_commands.consume_approval(approval_id=approval_id, digest=digest)
-        if grant is not None:
-            require_fence(_back_to_running(claim))
-    if grant is not None:
-        text = _input_to_run(request.tool_input, grant)
-        return Decision(
-            effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED, by=grant.decided_by
-        )
-    approval = Approval.objects.get(pk=approval_id)
+    approval = find_approval(approval_id)  # read first: an answer that comes between two statements must not look like a spent one
     if approval.status == A.PENDING:
         return None
+    grant = None
     with transaction.atomic():
+        if approval.status == A.APPROVED:
+            grant = approval_commands.consume_approval(approval_id=approval_id, digest=_digest(claim, request))
         require_fence(_back_to_running(claim))
+    if grant is not None:
+        text = _input_to_run(request.tool_input, grant)
+        return Decision(effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED)
     return Decision(
         effect="deny", approval_id=approval_id, message=denial_message(approval), status=approval.status, by=approval.decided_by
     )
@@ -133,6 +130,15 @@ def _digest(claim: Claim, request: ToolRequest) -> str:
     )
 
 
+def _judge(call: Call, rules: list[Rule], surroundings: Surroundings) -> Answer:
+    """What cannot be judged, such as a path no file system takes, does not run."""
+    try:
+        return decide(call, rules, surroundings)
+    except (ValueError, OSError, RecursionError):
+        logger.exception("the policy could not judge a call of %s", call.tool_name)
+        return Answer(effect=DENY, reason="the call could not be judged", source="floor")
+
+
 def _rules(claim: Claim) -> list[Rule]:
     here = (
         Q(scope=Rule.ScopeKind.SESSION, scope_value=str(claim.session_id))
@@ -163,7 +169,7 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
         kind=KINDS.get(request.tool_name, Approval.Kind.TOOL),
         title=title_for(request.tool_name, request.tool_input),
         summary=summary_for(request.tool_name, request.tool_input),
-        body=plan,
+        body=storable(plan),
         facts=facts,
         tool_name=request.tool_name,
         tool_input=request.tool_input,

@@ -19,6 +19,11 @@ def line(kind: str, **payload: object) -> Line:
     return kind, json.dumps(payload, ensure_ascii=True)
 
 
+def storable(text: str) -> str:
+    """``text`` as a text column takes it: no NUL, no lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 def append(session_id: UUID, lines: Sequence[Line], *, fence: int | None = None) -> int:
     """Add ``lines`` in order in one transaction and return the last number.
 

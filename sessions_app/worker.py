@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from datetime import timedelta
 from uuid import UUID
 
 import psutil
@@ -20,6 +21,7 @@ from sessions_app.supervisor.switchboard import switchboard
 logger = logging.getLogger(__name__)
 
 JANITOR_S = 5.0
+JUST_SENT = timedelta(seconds=1)
 _slots = threading.Lock()
 _taken = 0
 
@@ -64,7 +66,7 @@ def _give_slot() -> None:
 def _next_please() -> None:
     """A free slot: tell whoever waits in the queue."""
     try:
-        dispatch_queued_turns()
+        dispatch_queued_turns(older_than=JUST_SENT, limit=1)
     except DatabaseError:
         logger.warning("the next turn is left to the sweep: the database did not answer")
     finally:

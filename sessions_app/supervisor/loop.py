@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from approvals.commands import expire_approval
 from approvals.models import Approval
@@ -85,8 +85,16 @@ def supervise(claim: Claim) -> Outcome:
     try:
         return supervisor.run()
     finally:
+        _tidy_up(claim)
+
+
+def _tidy_up(claim: Claim) -> None:
+    try:
         janitor.kill_run(claim.run_id)
         leases.resume_answered(claim.session_id)  # answered in the instant it was parked
+    except DatabaseError as error:
+        logger.warning("session %s: the sweep will resume it (%s)", claim.session_id, type(error).__name__)
+    finally:
         connection.close()
 
 
@@ -343,21 +351,24 @@ class Supervisor:
         try:
             if self.ours:
                 self._do(commands)
-                self._flush_for_good()
-            leases.finish_run(
-                self.claim, outcome, exit_code=exit_code, stderr=self.process.stderr(),
-                deferred=self.machine.deferred_tool_use_id if outcome.status == PARKED else "",
-            )
+                self._patiently(self._flushed)
+            deferred = self.machine.deferred_tool_use_id if outcome.status == PARKED else ""
+            stderr = self.process.stderr()
+            finish = partial(leases.finish_run, self.claim, outcome, exit_code=exit_code, stderr=stderr, deferred=deferred)
+            self._patiently(lambda: self._database(finish) is not AWAY)
         except StaleFence:
             logger.warning("session %s: another supervisor has it; nothing more is written", self.claim.session_id)
         return outcome
 
-    def _flush_for_good(self) -> None:
-        patience = time.monotonic() + leases.LOST_AFTER.total_seconds()
+    def _flushed(self) -> bool:
         self._flush()
-        while self.lines and time.monotonic() < patience:
+        return not self.lines
+
+    def _patiently(self, done: Callable[[], bool]) -> None:
+        """Try until it is done; later than this the run counts as lost anyway, and a sweep does the rest."""
+        patience = time.monotonic() + leases.LOST_AFTER.total_seconds()
+        while not done() and time.monotonic() < patience:
             time.sleep(RETRY_S)
-            self._flush()
 
     def _database(self, work: Callable[[], T]) -> T | Away:
         """Do one short unit of work and give the connection back; AWAY if the database did not answer.

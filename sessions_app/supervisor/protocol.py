@@ -17,6 +17,7 @@ HOOK_TIMEOUT_S = 2_000_000  # the CLI's own limit on a held callback; its defaul
 CALLBACK_ID = "orch_0"
 INITIALIZE_ID = "orch_init"
 HEAD_BYTES = 4096
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +237,10 @@ def _parse_request(line: bytes) -> Message | None:
         if subtype == "can_use_tool":
             return ToolRequest(
                 request_id=request_id,
-                tool_use_id=str(request["tool_use_id"]),
-                tool_name=str(request["tool_name"]),
+                tool_use_id=_name(request["tool_use_id"]),
+                tool_name=_name(request["tool_name"]),
                 tool_input=member_text(text, ("request", "input")),
-                agent_id=str(request.get("agent_id") or ""),
+                agent_id=_name(request.get("agent_id") or ""),
                 held=False,
             )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
@@ -253,12 +254,19 @@ def _hook_callback(request_id: str, request: dict[str, Any], text: str) -> Messa
         return OtherRequest(request_id, "hook_callback")
     return ToolRequest(
         request_id=request_id,
-        tool_use_id=str(hook.get("tool_use_id") or request["tool_use_id"]),
-        tool_name=str(hook["tool_name"]),
+        tool_use_id=_name(hook.get("tool_use_id") or request["tool_use_id"]),
+        tool_name=_name(hook["tool_name"]),
         tool_input=member_text(text, ("request", "input", "tool_input")),
-        agent_id=str(hook.get("agent_id") or ""),
+        agent_id=_name(hook.get("agent_id") or ""),
         held=True,
     )
+
+
+def _name(value: object) -> str:
+    """A name or id of the CLI's: short, printable, ASCII; anything else is no request of a sane CLI."""
+    if isinstance(value, str) and len(value) <= LONGEST_NAME and value.isascii() and value.isprintable():
+        return value
+    raise ValueError("not a name")
 
 
 def _unreadable(head: bytes, size: int) -> Message:
@@ -293,7 +301,8 @@ class _AsciiEscapes(dict[int, str]):
     """str.translate table: a UTF-16 escape (pair) for every character beyond ASCII."""
 
     def __missing__(self, code: int) -> str:
-        return chr(code) if code < 128 else json.dumps(chr(code))[1:-1]
+        self[code] = chr(code) if code < 128 else json.dumps(chr(code))[1:-1]
+        return self[code]
 
 
 def _member_span(text: str, at: int, name: str) -> tuple[int, int]:
