@@ -114,7 +114,7 @@ if _database["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;",
     }
 else:
-    IS_WEB = env("ORCHESTRA_PROCESS", default="") == "web"
+    IS_WEB = ORCHESTRA.process == "web"
     _database.setdefault("OPTIONS", {})["pool"] = {
         "min_size": env.int("DB_POOL_MIN_SIZE", default=5 if IS_WEB else 1),
         "max_size": env.int("DB_POOL_MAX_SIZE", default=100 if IS_WEB else 10),
@@ -171,9 +171,7 @@ CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("
 
 # --- logs: no line carries a secret, whichever library wrote it
 scrub.learn(SECRET_KEY, str(_database.get("PASSWORD") or ""), *scrub.secrets_in(os.environ))
-LOGGING = logging_config(
-    production=ORCHESTRA.environment == "production", process=env("ORCHESTRA_PROCESS", default="")
-)
+LOGGING = logging_config(production=ORCHESTRA.environment == "production", process=ORCHESTRA.process)
 
 # --- `manage.py up`: what runs, and what to tell the person who started it
 UP_PROGRAMS = "config.processes.programs"

@@ -11,7 +11,7 @@ from environ import Env
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestraSettings:
-    """Where this installation lives and what it is called."""
+    """Where this installation lives and what it is called; ``process`` is which of its processes this is, if one."""
 
     environment: str
     embedded: bool
@@ -24,6 +24,7 @@ class OrchestraSettings:
     instance: str
     hostname: str
     log_retention_days: int
+    process: str
 
     @classmethod
     def from_env(cls, env: Env, *, data_dir: Path, embedded: bool, redis_url: str, secret_key: str) -> Self:
@@ -41,6 +42,7 @@ class OrchestraSettings:
             instance=hashlib.sha256(b"orchestra instance:" + secret_key.encode()).hexdigest()[:16],
             hostname=env("ORCHESTRA_HOSTNAME", default=socket.gethostname()),
             log_retention_days=env.int("LOG_RETENTION_DAYS", default=7),
+            process=env("ORCHESTRA_PROCESS", default=""),
         )
 
 

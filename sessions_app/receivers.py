@@ -1,11 +1,11 @@
 """What this app does when a doorbell rings, inside one process."""
 
 import logging
-import os
 from typing import Any
 from uuid import UUID
 
 from celery.signals import worker_ready, worker_shutting_down
+from django.conf import settings
 from django.db import DatabaseError
 
 from approvals.signals import approval_changed
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def connect() -> None:
     """Called once when the app is ready."""
     approval_changed.connect(resume_if_parked, dispatch_uid="sessions_app.resume_if_parked")
-    if os.environ.get("ORCHESTRA_PROCESS") == "sessions":
+    if settings.ORCHESTRA.process == "sessions":
         worker_ready.connect(_worker_ready, dispatch_uid="sessions_app.worker_ready")
         worker_shutting_down.connect(_worker_stopping, dispatch_uid="sessions_app.worker_stopping")
 

@@ -1,0 +1,109 @@
+"""The map of who may import whom, read from the code itself."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+# config knows every app; nobody knows config; the two in the middle never know each other
+MAP = {
+    "orchestra": set[str](),
+    "approvals": {"orchestra"},
+    "sessions_app": {"approvals", "orchestra"},
+    "escalation": {"approvals", "orchestra"},
+    "config": {"approvals", "escalation", "orchestra", "sessions_app"},
+}
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything a module imports, wherever in it and in whichever form."""
+    package = path.relative_to(TOP).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level]] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+def modules(app: str) -> list[Path]:
+    return sorted((TOP / app).rglob("*.py"))
+
+
+@pytest.mark.parametrize("app", MAP)
+def test_imports_point_down_the_map_only(app: str) -> None:
+    forbidden = set(MAP) - MAP[app] - {app} | {"tests"}
+    found = [
+        f"{path.relative_to(TOP)}:{line} imports {name}"
+        for path in modules(app)
+        for line, name in imports(path)
+        if name.split(".")[0] in forbidden
+    ]
+    assert found == []
+
+
+def test_the_product_never_imports_the_tests_or_their_tools() -> None:
+    tools = {"tests", "pytest", "hypothesis", "schemathesis", "playwright", "claude_agent_sdk"}
+    found = [
+        f"{path.relative_to(TOP)}:{line} imports {name}"
+        for app in MAP
+        for path in modules(app)
+        for line, name in imports(path)
+        if name.split(".")[0] in tools
+    ]
+    assert found == []
+
+
+def test_the_runner_needs_the_standard_library_and_a_few_small_modules_of_ours() -> None:
+    small = ("embedded", "logfile", "scrub")
+    for name in ("runner", "logfile", "scrub"):
+        for line, imported in imports(TOP / "orchestra" / f"{name}.py"):
+            ours = imported.startswith(tuple(f"orchestra.{module}" for module in small))
+            assert ours or imported.split(".")[0] in sys.stdlib_module_names, f"{name}.py:{line} imports {imported}"
+
+
+def test_settings_alone_read_the_environment() -> None:
+    allowed = {
+        "config/settings.py",  # what it is for
+        "config/asgi.py",  # names the settings
+        "config/celery.py",  # names the settings
+        "orchestra/runner.py",  # hands its own environment on
+        "orchestra/scrub.py",  # must know what to hide
+        "orchestra/management/commands/up.py",  # the same
+        "sessions_app/supervisor/loop.py",  # hands an allow-list of it on
+        "sessions_app/demo_agent/__main__.py",  # a program of its own, as the CLI is
+        "sessions_app/demo_agent/cli_side.py",  # the same
+    }
+    found = [
+        f"{path.relative_to(TOP)}:{node.lineno}"
+        for app in MAP
+        for path in modules(app)
+        if str(path.relative_to(TOP)) not in allowed
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and ast.unparse(node.value) == "os"
+    ]
+    assert found == []
+
+
+def test_the_reader_of_imports_sees_every_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.TOP", tmp_path)
+    module = tmp_path / "approvals" / "sub" / "deep.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(
+        "import config.settings\n"
+        "from sessions_app import models\n"
+        "def late():\n    from escalation.policy import whom\n"
+        "from ..commands import decide\n"
+        "from . import sibling\n"
+    )
+    assert {name for _, name in imports(module)} == {
+        "config.settings",
+        "sessions_app.models",
+        "escalation.policy.whom",
+        "approvals.commands.decide",
+        "approvals.sub.sibling",
+    }
