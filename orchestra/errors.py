@@ -42,3 +42,9 @@ class Forbidden(OrchestraError):
     """The caller is known, but lacks the right (HTTP 403)."""
 
     code = "forbidden"
+
+
+class Unavailable(OrchestraError):
+    """Something this needs does not answer just now; the same request may work later (HTTP 503)."""
+
+    code = "unavailable"

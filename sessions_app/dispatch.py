@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from orchestra.errors import Unavailable
+from orchestra.errors import Unavailable
 from sessions_app.models import AgentSession, Turn
 
 logger = logging.getLogger(__name__)
@@ -47,3 +48,15 @@ def dispatch_queued_turns(*, older_than: timedelta = REPEAT_AFTER, limit: int | 
         if Turn.objects.filter(pk=turn_id).exclude(dispatched_at__gt=Now() - older_than).update(dispatched_at=Now()):
             sent += dispatch(turn_id, host)
     return sent
+
+
+def dispatch_discovery() -> None:
+    """Have the workers look for agents now instead of at the next round.
+
+    Raises:
+        Unavailable: the broker did not take the message.
+    """
+    try:
+        current_app.send_task("sessions_app.discover_agents", retry=False)
+    except (OperationalError, OSError) as error:
+        raise Unavailable("The workers cannot be told just now; they look by themselves every few minutes.") from error
