@@ -80,7 +80,7 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
     Raises:
         StaleFence: the session has another supervisor by now.
     """
-    approval = find_approval(approval_id)  # read first: an answer that comes between two statements must not look like a spent one
+    approval = find_approval(approval_id)  # first: an approval that came after a failed try to spend it would look spent
     if approval.status == A.PENDING:
         return None
     grant = None
@@ -90,7 +90,9 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
         require_fence(_back_to_running(claim))
     if grant is not None:
         text = _input_to_run(request.tool_input, grant)
-        return Decision(effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED)
+        return Decision(
+            effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED, by=grant.decided_by
+        )
     return Decision(
         effect="deny", approval_id=approval_id, message=denial_message(approval), status=approval.status, by=approval.decided_by
     )

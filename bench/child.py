@@ -1,0 +1,76 @@
+"""Processes of a bench: one JSON command a line on stdin, one JSON answer a line on stdout."""
+
+import fcntl
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+START_GUARD_S = 120.0
+
+
+class ChildFailed(Exception):
+    """A process of the bench ended instead of answering; the message is the end of what it wrote to stderr."""
+
+
+class Child:
+    """A process that runs ``python -m module role`` and serves commands until its stdin is closed."""
+
+    def __init__(self, module: str, role: str, *, env: Mapping[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, role], env=dict(env), text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
+            )  # fmt: skip
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        """Run one command over there and return its answer.
+
+        Raises:
+            ChildFailed: it died.
+        """
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps([name, arguments]) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise ChildFailed(self._log.read_text(errors="replace")[-4000:])
+        return json.loads(answer)
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def serve(**commands: Callable[..., Any]) -> None:
+    """The child's side of ``Child``."""
+    for line in sys.stdin:
+        name, arguments = json.loads(line)
+        print(json.dumps(commands[name](**arguments)), flush=True)
+
+
+@contextmanager
+def starting_together(folder: Path, count: int) -> Iterator[None]:
+    """Start ``count`` stub CLIs inside the ``with``; at its end they begin to ask, all at once, none still starting up."""
+    with (folder / "gate").open("w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        yield
+        until = time.monotonic() + START_GUARD_S
+        while len(list(folder.glob("ready-*"))) < count:
+            if time.monotonic() > until:
+                raise ChildFailed("the stub CLIs did not start")
+            time.sleep(0.02)
+        time.sleep(0.3)  # what a supervisor writes about the start is written by now

@@ -1,0 +1,101 @@
+"""Orchestra's own processes of the measured path, with nothing left out but the broker's hop to the worker.
+
+Run by bench/decision_latency.py, once as ``worker`` (what a sessions worker does: one thread a turn, ``take_turn``) and once as
+``decider`` (what a door does: hear the ring, read the row, decide).
+"""
+
+import os
+import queue
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import django
+
+from bench.child import serve, starting_together
+
+DOORS = 8
+
+
+def worker() -> None:
+    from django.conf import settings
+
+    from sessions_app import commands
+    from sessions_app import worker as sessions_worker
+    from sessions_app.models import Turn
+
+    sessions_worker.started()
+    outcomes: Counter[str] = Counter()
+
+    def take(turn_id: UUID) -> None:
+        outcomes[sessions_worker.take_turn(turn_id)] += 1
+
+    def run(sessions: int, asks: int, folder: str) -> dict[str, int]:
+        assert sessions <= settings.AGENTS.max_concurrent
+        outcomes.clear()
+        os.environ |= {"ANTHROPIC_BENCH_FOLDER": folder, "ANTHROPIC_BENCH_ASKS": str(asks)}
+        request = commands.SessionRequest(prompt="go")
+        ids = [commands.start_session(request, by="bench", may_allow=True).pk for _ in range(sessions)]
+        turns = list(Turn.objects.filter(session__in=ids).values_list("pk", flat=True))
+        threads = [threading.Thread(target=take, args=(turn,)) for turn in turns]
+        with starting_together(Path(folder), sessions):
+            for thread in threads:
+                thread.start()
+        for thread in threads:
+            thread.join()
+        failures = Turn.objects.exclude(failure_code="").values_list("failure_code", "failure_detail")
+        return dict(outcomes) | {f"{code}: {detail}": 1 for code, detail in failures}
+
+    serve(run=run)
+
+
+def decider() -> None:
+    from django.db import connection
+
+    from approvals.commands import decide_approval
+    from approvals.models import Approval, Door
+    from approvals.queries import find_approval
+    from orchestra.doorbell import listener
+
+    pending: queue.Queue[UUID] = queue.Queue()
+    known: set[str] = set()
+    times: dict[str, tuple[float, float, float]] = {}
+    now = time.monotonic
+
+    def heard(topic: str, key: str) -> None:
+        if topic == "approval" and key not in known:
+            known.add(key)
+            pending.put(UUID(key))
+
+    def work() -> None:
+        while True:
+            approval_id = pending.get()
+            approval = find_approval(approval_id)
+            seen = now()
+            assert approval.is_open
+            began = now()
+            decide_approval(approval_id=approval_id, verdict=Approval.Status.APPROVED, by="anna", via=Door.API)
+            times[approval.subject.rpartition(":")[2]] = (seen, began, now())
+            connection.close()
+
+    for _ in range(DOORS):
+        threading.Thread(target=work, daemon=True).start()
+    listener.add(heard)
+    listener.listening.wait()
+
+    def report() -> dict[str, Any]:
+        collected: dict[str, Any] = dict(times)
+        times.clear()
+        known.clear()
+        return collected
+
+    serve(report=report)
+
+
+if __name__ == "__main__":
+    django.setup()
+    {"worker": worker, "decider": decider}[sys.argv[1]]()
