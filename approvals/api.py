@@ -1,12 +1,17 @@
 """The REST door of approvals: parse, call one command, render."""
 
 import json
+import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,17 +28,24 @@ from approvals.serializers import (
     MinutesSerializer,
     ReasonSerializer,
 )
-from orchestra.api import Door, any_of, id_or_not_found
+from orchestra.api import Door, any_of, id_or_not_found, query_number
 from orchestra.errors import Forbidden
 from orchestra.fields import NothingSerializer
 from orchestra.idempotency import idempotent
 from orchestra.listing import Ordering, StrictFilters
 from orchestra.rights import Right, may
+from orchestra.schema import query, read, write
+from orchestra.waiting import in_request_thread, in_thread, listening
 
 S = Approval.Status
+LONGEST_WAIT_S = 60
+POLL_S = 1.0  # a lost ring costs so much
+WAIT = query("wait", "Wait so many seconds for it to be closed.", least=0, most=LONGEST_WAIT_S)
 
 
 class ApprovalFilters(StrictFilters):
+    """What a list of approvals can be narrowed to."""
+
     status = filters.ChoiceFilter(choices=S.choices)
     session = filters.UUIDFilter()
     tool = filters.CharFilter(field_name="tool_name")
@@ -41,6 +53,7 @@ class ApprovalFilters(StrictFilters):
     ordering = Ordering(fields=["created_at", "expires_at", "decided_at", "risk", "status"])
 
 
+@extend_schema(tags=["approvals"])
 class ApprovalDoor(Door):
     """Questions to people, and their answers."""
 
@@ -62,10 +75,12 @@ class ApprovalDoor(Door):
         rows = readable_approvals().order_by("-created_at", "id")
         return rows if may(self.request.user, Right.READ) else rows.filter(requested_by=self.username)
 
+    @read("List approvals", ApprovalSerializer(many=True))
     def list(self, request: Request) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(ApprovalSerializer(page, many=True).data)
 
+    @write("Ask a person", ExternalAskSerializer, ApprovalSerializer, status=201)
     @idempotent
     def create(self, request: Request) -> Response:
         wanted = self.body(ExternalAskSerializer)
@@ -81,9 +96,19 @@ class ApprovalDoor(Door):
         timeout = None if minutes is None else timedelta(minutes=minutes)
         return self.answer(commands.request_approval(question, timeout=timeout, via=Via.API), status=201)
 
+    @read("Show an approval, at once or when it is closed", ApprovalSerializer, parameters=[WAIT])
     def retrieve(self, request: Request, pk: str) -> Response:
+        """The approval; ``until_closed`` waits if the caller asked to."""
+        query_number(request, "wait", default=0, least=0, most=LONGEST_WAIT_S)
         return self.answer(self.known_id(pk))
 
+    @classmethod
+    def as_view(cls, actions: Any = None, **initkwargs: Any) -> Any:
+        """As always, but waiting for an answer happens on the event loop."""
+        view = super().as_view(actions, **initkwargs)
+        return until_closed(view) if "retrieve" in (actions or {}).values() else view
+
+    @write("Approve (or reject)", ApproveSerializer, ApprovalSerializer)
     @action(detail=True, methods=["post"])
     @idempotent
     def approve(self, request: Request, pk: str) -> Response:
@@ -91,11 +116,13 @@ class ApprovalDoor(Door):
         verdict = S.APPROVED if wanted.pop("approved") else S.REJECTED
         return self.decide(pk, verdict, **wanted)
 
+    @write("Reject", ReasonSerializer, ApprovalSerializer)
     @action(detail=True, methods=["post"])
     @idempotent
     def reject(self, request: Request, pk: str) -> Response:
         return self.decide(pk, S.REJECTED, **self.body(ReasonSerializer))
 
+    @write("Withdraw a question", NothingSerializer, ApprovalSerializer)
     @action(detail=True, methods=["post"])
     @idempotent
     def cancel(self, request: Request, pk: str) -> Response:
@@ -106,6 +133,7 @@ class ApprovalDoor(Door):
         commands.cancel_approval(approval_id=approval.pk, by=self.username, via=Via.API)
         return self.answer(approval.pk)
 
+    @write("Give people more time", MinutesSerializer, ApprovalSerializer)
     @action(detail=True, methods=["post"])
     @idempotent
     def extend(self, request: Request, pk: str) -> Response:
@@ -152,6 +180,28 @@ class ApprovalDoor(Door):
         if approval is None:
             raise ApprovalNotFound("Approval not found")
         return Response(ApprovalSerializer(approval).data, status=status)
+
+
+def until_closed(view: Callable[..., Response]) -> Callable[..., Awaitable[Response]]:
+    """``?wait=SECONDS``: the ordinary answer, as soon as the approval is closed or the time is up."""
+
+    @wraps(view)
+    async def waiting_view(request: HttpRequest, **kwargs: Any) -> Response:
+        response = await in_request_thread(view, request, **kwargs)
+        if response.status_code != 200 or response.data["status"] != S.PENDING or not request.GET.get("wait"):
+            return response
+        await _closed_or_time_up(UUID(response.data["id"]), float(request.GET["wait"]))
+        return await in_request_thread(view, request, **kwargs)
+
+    return waiting_view
+
+
+async def _closed_or_time_up(approval_id: UUID, wait_s: float) -> None:
+    end = time.monotonic() + wait_s
+    still_open = Approval.objects.filter(pk=approval_id, status=S.PENDING)
+    with listening("approval", str(approval_id)) as bell:
+        while (left := end - time.monotonic()) > 0 and await in_thread(still_open.exists):
+            await bell.wait(min(left, POLL_S))
 
 
 def _text(value: dict[str, Any] | None) -> str:

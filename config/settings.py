@@ -157,6 +157,15 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "SERVE_AUTHENTICATION": [],
+    "PREPROCESSING_HOOKS": ["orchestra.schema.one_form"],
+    "SCHEMA_PATH_PREFIX": "/api",
+    "ENUM_NAME_OVERRIDES": {
+        "ApprovalStatus": "approvals.models.Approval.Status",
+        "SessionStatus": "sessions_app.models.AgentSession.Status",
+        "TurnStatus": "sessions_app.models.Turn.Status",
+        "AgentStatus": "sessions_app.models.Agent.Status",
+    },
 }
 
 # --- Channels and Celery (queues and the schedule are in config/celery.py)

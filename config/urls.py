@@ -2,8 +2,9 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from approvals.api import ApprovalDoor
 from orchestra import diagnostics, metrics
@@ -22,6 +23,9 @@ urlpatterns = [
     path("sign-in/<str:token>", sign_in, name="sign-in"),
     path("admin/", admin.site.urls),
     path("api/", include(api.urls)),
+    re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
+    path("swagger/index.html", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="swagger"),
+    re_path(r"^swagger/?$", RedirectView.as_view(pattern_name="swagger")),
     path("health", diagnostics.health),
     path("health/live", diagnostics.live),
     path("health/ready", diagnostics.ready),

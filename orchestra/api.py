@@ -3,15 +3,18 @@
 import logging
 import math
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth import get_user
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.defaults import page_not_found, server_error
 from rest_framework import exceptions
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.routers import SimpleRouter
@@ -19,7 +22,7 @@ from rest_framework.views import set_rollback
 from rest_framework.viewsets import GenericViewSet
 
 from orchestra.authority import HasRight
-from orchestra.errors import Conflict, Forbidden, Invalid, NotFound, OrchestraError
+from orchestra.errors import Conflict, Forbidden, Invalid, NotFound, OrchestraError, Unavailable
 from orchestra.idempotency import IdempotencyMismatch
 from orchestra.rights import Right
 
@@ -31,8 +34,9 @@ STATUS_OF: tuple[tuple[type[OrchestraError], int], ...] = (
     (Invalid, 400),
     (Forbidden, 403),
     (IdempotencyMismatch, 422),
+    (Unavailable, 503),
 )
-RETRY_AFTER_S = 5  # what a caller is told while the database is away
+RETRY_LATER = {"Retry-After": "5"}  # seconds
 
 
 def answer_for_error(error: Exception, context: Mapping[str, Any]) -> Response | None:
@@ -40,11 +44,12 @@ def answer_for_error(error: Exception, context: Mapping[str, Any]) -> Response |
     set_rollback()
     if isinstance(error, OrchestraError):
         status = next((status for kind, status in STATUS_OF if isinstance(error, kind)), None)
-        return _answer(status, error.code, error.detail, error.facts) if status else None
+        headers = RETRY_LATER if status == 503 else {}
+        return _answer(status, error.code, error.detail, error.facts, headers) if status else None
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("database unavailable: %s", type(error).__name__)
-        headers = {"Retry-After": str(RETRY_AFTER_S)}
-        return _answer(503, "unavailable", "The database does not answer just now; nothing was changed.", headers=headers)
+        detail = "The database does not answer just now; nothing was changed."
+        return _answer(503, Unavailable.code, detail, headers=RETRY_LATER)
     if isinstance(error, RequestDataTooBig):
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // (1024 * 1024)
         return _answer(413, "too_large", f"A body may have at most {limit} MiB.")
@@ -74,11 +79,19 @@ def failed(request: HttpRequest) -> HttpResponse:
     return server_error(request)
 
 
+class OnlyJSON(DefaultContentNegotiation):
+    """Errors are JSON, whatever the caller accepts: a browser's EventSource accepts event streams alone."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
 class Door(GenericViewSet[Any]):
     """Base of all REST views. ``rights`` says per action which rights open it, any one of them."""
 
     rights: ClassVar[Mapping[str, frozenset[Right]]]
     permission_classes = [HasRight]
+    content_negotiation_class = OnlyJSON
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Measure the body. Without a Content-Length (chunked) DRF takes it for empty, and
@@ -121,6 +134,28 @@ def id_or_not_found(text: str, error: type[NotFound], detail: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise error(detail) from None
+
+
+def query_number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
+    """A whole number from the query string.
+
+    Raises:
+        ValidationError: it is none, or out of range.
+    """
+    text = request.query_params.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise exceptions.ValidationError({name: [f"A whole number from {least} to {most}."]})
+    return int(text)
+
+
+def afresh(request: HttpRequest) -> HttpRequest:
+    """The same request as if it came in now: who signed out or lost their account since is nobody."""
+    again = copy(request)
+    again.session = type(request.session)(request.session.session_key)
+    again.user = get_user(again)
+    return again
 
 
 def any_of(*rights: Right) -> frozenset[Right]:

@@ -25,5 +25,5 @@ class HasRight(BasePermission):
     message = "You have no right to do this."
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        wanted = view.rights.get(view.action, frozenset())
-        return bool(wanted & rights_of(request.user))
+        table = getattr(view, "rights", {})
+        return bool(table.get(getattr(view, "action", None), frozenset()) & rights_of(request.user))

@@ -123,3 +123,9 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         model = Agent
         fields = ["id", "name", "host", "path", "version", "status", "logged_in", "detail", "last_seen_at", "running", "waiting"]
         read_only_fields = fields
+
+
+class LookingSerializer(serializers.Serializer[Any]):
+    """That the workers were told to look for agents."""
+
+    detail = serializers.CharField()
