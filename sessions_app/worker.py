@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from sessions_app import leases
+from sessions_app.discovery import discover_agents
 from sessions_app.dispatch import dispatch_queued_turns
 from sessions_app.models import Run
 from sessions_app.supervisor import janitor
@@ -75,7 +76,7 @@ def _next_please() -> None:
 
 def started() -> None:
     """Called once when a sessions worker is ready: take over from a predecessor and keep the host clean."""
-    threading.Thread(target=_keep_clean, name="janitor", daemon=True).start()
+    threading.Thread(target=_look_after_host, name="janitor", daemon=True).start()
 
 
 def stop() -> None:
@@ -84,11 +85,15 @@ def stop() -> None:
     switchboard.wake_all()
 
 
-def _keep_clean() -> None:
+def _look_after_host() -> None:
+    first = True
     while not worker_stopping.is_set():
         try:
             reclaim_orphans()
             janitor.kill_leftovers()
+            if first:
+                discover_agents()
+                first = False
         except DatabaseError as error:
             logger.warning("janitor: the database did not answer (%s)", type(error).__name__)
         except Exception:

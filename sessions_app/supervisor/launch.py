@@ -26,6 +26,7 @@ ALWAYS_SET = {
     "DISABLE_ERROR_REPORTING": "1",
     "CLAUDE_CODE_MAX_RETRIES": "2",
 }
+USUAL_PLACES = ("~/.local/bin", "~/.claude/local")
 CLOUD_SWITCHES = {"CLAUDE_CODE_USE_BEDROCK": ("AWS_*",), "CLAUDE_CODE_USE_VERTEX": ("GOOGLE_*", "CLOUD_ML_REGION")}
 
 
@@ -76,27 +77,38 @@ def command_line(launch: Launch) -> list[str]:
     return [*_wrapper(), *command]
 
 
-def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
-    """An empty environment, plus what the allow-list lets through, plus what Orchestra sets."""
+def inherited_environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """What the allow-list lets through of Orchestra's own environment, and what Orchestra always sets."""
     passed = list(settings.AGENTS.env_allow)
     for switch, more in CLOUD_SWITCHES.items():
         if inherited.get(switch):
             passed += [switch, *more]
     env = {k: v for k, v in inherited.items() if any(fnmatch.fnmatchcase(k, name) for name in passed)}
-    env |= ALWAYS_SET | {MARKER: str(launch.run_id), INSTANCE_MARKER: settings.ORCHESTRA.instance}
-    if launch.interrupted:
-        env["CLAUDE_CODE_RESUME_INTERRUPTED_TURN"] = "1"
     if settings.AGENTS.config_dir:
         env["CLAUDE_CONFIG_DIR"] = settings.AGENTS.config_dir
+    return env | ALWAYS_SET
+
+
+def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an agent's process: nearly empty, and marked, so that its descendants can be found."""
+    env = inherited_environment(inherited) | {MARKER: str(launch.run_id), INSTANCE_MARKER: settings.ORCHESTRA.instance}
+    if launch.interrupted:
+        env["CLAUDE_CODE_RESUME_INTERRUPTED_TURN"] = "1"
     if launch.agent == "demo":
         env["ORCHESTRA_DEMO_STATE"] = str(settings.ORCHESTRA.data_dir / "demo")
     return env
 
 
+def cli_path() -> str | None:
+    """Where the configured CLI is: a path, a name on PATH, or one of the places its installers use."""
+    places = [os.environ.get("PATH", ""), *(os.path.expanduser(place) for place in USUAL_PLACES)]
+    return shutil.which(os.path.expanduser(settings.AGENTS.cli_path), path=os.pathsep.join(places))
+
+
 def _program(agent: str) -> list[str]:
     if agent == "demo":
         return demo_command()
-    found = shutil.which(os.path.expanduser(settings.AGENTS.cli_path))
+    found = cli_path()
     if found is None:
         raise CliMissing(settings.AGENTS.cli_path)
     return [found]
