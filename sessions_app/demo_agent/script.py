@@ -1,0 +1,129 @@
+"""What the demo agent says and does. Two real, harmless things a dialog, each only if a person allows it."""
+
+import uuid
+from typing import Any
+
+from sessions_app.demo_agent.cli_side import Cli
+from sessions_app.demo_agent.conversation import Record, ToolUse
+
+FILE = "hello-from-orchestra.md"
+COMMAND = "uname -srm && date && ls -la"
+MARK = "<!-- the next turn writes here -->"
+QUESTION = "Which greeting should go into the file?"
+HINTS = "Send another message and I will edit that file, or write “ask me” to be asked a question yourself."
+
+
+def reply(cli: Cli) -> list[ToolUse]:
+    """The next message of this turn; no calls in it ends the turn."""
+    prompt, step = cli.talk.prompts()[-1], cli.talk.messages_in_turn()
+    if cli.mode == "plan":
+        return _propose(cli, prompt) if step == 0 else cli.message([_still_planning(cli)])
+    planned = _last_tool(cli) == "ExitPlanMode"
+    if "ask me" in prompt.lower():
+        return _ask(cli, step)
+    if len(cli.talk.prompts()) > 1 and not planned and _already_written(cli):
+        return _edit(cli, prompt, step)
+    return _first_turn(cli, prompt)
+
+
+def _first_turn(cli: Cli, prompt: str) -> list[ToolUse]:
+    last = _last_tool(cli)
+    if last in ("", "ExitPlanMode"):
+        greeting = [] if last else [_introduction(prompt)]
+        looking = "First I would like to look around: one harmless command, which runs only if somebody allows it."
+        return cli.message(
+            [*greeting, looking], [_call("Bash", command=COMMAND, description="Look around, change nothing")]
+        )
+    if last == "Bash":
+        text = f"{_told(cli, 'The command')}\n\nNext I would like to write a small file, {FILE}."
+        return cli.message([text], [_write(cli, prompt)])
+    return cli.message([f"{_told(cli, 'The file')}\n\n{_summary(cli)}\n\n{HINTS}"])
+
+
+def _edit(cli: Cli, prompt: str, step: int) -> list[ToolUse]:
+    if step == 0:
+        turn = len(cli.talk.prompts())
+        text = f"Demo agent again, turn {turn} of our dialog. I would like to add what you wrote to {FILE}."
+        new = f"Turn {turn}: {_one_line(prompt)}\n{MARK}"
+        return cli.message([text], [_call("Edit", file_path=str(cli.cwd / FILE), old_string=MARK, new_string=new)])
+    return cli.message([f"{_told(cli, 'The edit')}\n\n{_summary(cli)}"])
+
+
+def _ask(cli: Cli, step: int) -> list[ToolUse]:
+    if step == 0:
+        options = [
+            {"label": "Good morning", "description": "Short and friendly"},
+            {"label": "Ahoy", "description": "For people near water"},
+        ]
+        question = {"question": QUESTION, "header": "Greeting", "options": options, "multiSelect": False}
+        text = "This is the demo agent, no model is behind it. Here is a question for you."
+        return cli.message([text], [_call("AskUserQuestion", questions=[question])])
+    return cli.message([f"{_told(cli, 'The question')}\n\nThis was a demonstration of questions; nothing was changed."])
+
+
+def _propose(cli: Cli, prompt: str) -> list[ToolUse]:
+    plan = f"1. Look around: `{COMMAND}`\n2. Write `{FILE}` with your words in it\n3. Say what was done"
+    return cli.message([_introduction(prompt), "Here is my plan."], [_call("ExitPlanMode", plan=plan)])
+
+
+def _still_planning(cli: Cli) -> str:
+    return f"{_told(cli, 'The plan')}\n\nI stay in plan mode and change nothing."
+
+
+def _introduction(prompt: str) -> str:
+    return (
+        "This is the demo agent, no model is behind it: "
+        "I follow a short script, so that you can see how Orchestra asks. "
+        f"You wrote: “{_one_line(prompt)}”"
+    )
+
+
+def _summary(cli: Cli) -> str:
+    outcomes = {True: "not done", False: "done"}
+    lines = [f"- {name}: {outcomes[result['is_error']]}" for name, result in _results(cli)]
+    return "\n".join(["In this turn (demo):", *lines])
+
+
+def _told(cli: Cli, what: str) -> str:
+    """The last result in the agent's own words, refusals with their reason."""
+    result = cli.talk.last_result()
+    if result is None:
+        return f"{what} came to no result."
+    if result["is_error"]:
+        return f"{what} was not carried out. I was told: {result['content']}"
+    return f"{what} went through. I was told:\n\n{result['content']}"
+
+
+def _results(cli: Cli) -> list[tuple[str, Record]]:
+    turn = cli.talk.turn()
+    names = {call["id"]: call["name"] for record in turn if record["kind"] == "message" for call in record["calls"]}
+    return [(names[record["tool_use_id"]], record) for record in turn if record["kind"] == "tool_result"]
+
+
+def _last_tool(cli: Cli) -> str:
+    results = _results(cli)
+    return results[-1][0] if results else ""
+
+
+def _already_written(cli: Cli) -> bool:
+    try:
+        return MARK in (cli.cwd / FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _write(cli: Cli, prompt: str) -> ToolUse:
+    content = (
+        "# Hello from Orchestra\n\nThe demo agent wrote this; no model was involved.\n\n"
+        f"You wrote: {_one_line(prompt)}\n\n{MARK}\n"
+    )
+    return _call("Write", file_path=str(cli.cwd / FILE), content=content)
+
+
+def _one_line(text: str) -> str:
+    words = " ".join(text.split()).replace(MARK, "")
+    return words if len(words) <= 300 else words[:300] + " …"
+
+
+def _call(name: str, **given: Any) -> ToolUse:
+    return ToolUse(id=f"toolu_demo_{uuid.uuid4().hex[:16]}", name=name, input=given)
