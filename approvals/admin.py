@@ -37,7 +37,7 @@ WHOLE = 20_000_000  # characters: as much as an input can have
 class ApprovalAdmin(Reading):
     """Questions to people. Nothing is edited here: a decision is recorded once, through the same command as at every door."""
 
-    list_display = ("question", "status", "risk_word", "session_link", "requested_by", "asked", "time_left", "answered_by")
+    list_display = ("question", "shown_status", "risk_word", "session_link", "requested_by", "asked", "time_left", "answered_by")
     list_display_links = None
     list_filter = ("status", "risk", "kind", "decided_via")
     search_fields = ("title", "tool_name", "requested_by", "decided_by", "session")
@@ -56,6 +56,10 @@ class ApprovalAdmin(Reading):
     def question(self, approval: Approval) -> SafeString:
         address = reverse("admin:approvals_approval_change", args=[approval.pk])
         return format_html('<a class="question" href="{}"><bdi>{}</bdi></a>{}', address, render.one_line(approval.title, 120), _demo_mark(approval))
+
+    @admin.display(description="status", ordering="status")
+    def shown_status(self, approval: Approval) -> SafeString:
+        return format_html('<span class="status status-{0}">{0}</span>', approval.status)
 
     @admin.display(description="risk", ordering="risk")
     def risk_word(self, approval: Approval) -> SafeString:
@@ -135,6 +139,7 @@ class ApprovalAdmin(Reading):
         """What the page of ``approval`` shows; ``draft`` is what somebody typed in an answer that was refused."""
         asked = Asked.of(approval, longest=WHOLE if "whole" in request.GET else render.LONGEST_BLOCK)
         similar = Approval.objects.filter(tool_name=approval.tool_name, title=approval.title).exclude(pk=approval.pk)
+        questions = render.questions_in(approval.tool_input) if approval.kind == Approval.Kind.QUESTION else []
         own = approval.requested_by == request.user.get_username() and not settings.APPROVALS.self_approval
         return {
             **self.admin_site.each_context(request),
@@ -146,7 +151,7 @@ class ApprovalAdmin(Reading):
             "own": own,
             "may_decide": may(request.user, Right.DECIDE),
             "answerable": approval.is_open and may(request.user, Right.DECIDE) and not own,
-            "questions": list(enumerate(render.questions_in(approval.tool_input))) if approval.kind == Approval.Kind.QUESTION else [],
+            "questions": list(enumerate(questions)),
             "input_to_edit": (draft or {}).get("updated_input") or render.editable(approval.tool_input or "{}"),
             "draft": draft or {},
             "extension": EXTENSION_MINUTES,

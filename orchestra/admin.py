@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 from knox.admin import AuthTokenAdmin
 from knox.models import AuthToken
@@ -52,6 +52,10 @@ class Reading(ByRights, PlainAdmin):
     editable = False
     show_full_result_count = False
     list_per_page = 50
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+        plural = str(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": plural[:1].upper() + plural[1:]} | (extra_context or {}))
 
 
 class Housekeeping(Reading):

@@ -11,6 +11,7 @@ class OrchestraAdminSite(AdminSite):
     site_header = "Orchestra"
     site_title = "Orchestra"
     index_title = "What needs a person"
+    enable_nav_sidebar = False  # the pages need the width; the header leads to what people come for
 
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user

@@ -1,10 +1,349 @@
 """Sessions in the admin: read them, start one, send the next message, stop one; every act is a command."""
 
-from sessions_app.models import AgentSession
-from django.contrib import admin
+import json
+import logging
+from typing import Any
+from uuid import UUID
+
+from celery import current_app
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotAllowed
+from django.http import HttpResponseRedirect as Redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from kombu.exceptions import OperationalError
+
+from approvals.queries import open_approvals
+from approvals.render import one_line, pretty, visible
+from approvals.templatetags.shown import ago
 from orchestra.admin import Reading
+from orchestra.errors import OrchestraError
+from orchestra.rights import Right, may
+from sessions_app import commands
+from sessions_app.models import Agent, AgentSession, Event, PermissionRequest, Run, Turn
+from sessions_app.queries import find_session
+from sessions_app.render import bounded, said, spent
+
+logger = logging.getLogger(__name__)
+
+S = AgentSession.Status
+EVENTS_SHOWN = 200
+MOST_EVENTS_SHOWN = 5_000
+LONGEST_TEXT = 20_000
+USUAL_FIELDS = ("prompt", "agent", "working_directory")
+
+
+class StartForm(forms.Form):
+    """What somebody wants done; ``commands.start_session`` has the last word on every field."""
+
+    prompt = forms.CharField(widget=forms.Textarea(attrs={"rows": 5}), strip=False)
+    agent = forms.ChoiceField(choices=[("claude", "claude"), ("demo", "demo: scripted, not an AI")])
+    working_directory = forms.CharField(required=False, help_text="Empty: a fresh folder.")
+    title = forms.CharField(required=False, max_length=commands.LONGEST_TITLE, help_text="Empty: the first line of the prompt.")
+    model = forms.CharField(required=False, help_text="Empty: the agent's own default.")
+    permission_mode = forms.ChoiceField(choices=[(mode, mode) for mode in commands.PERMISSION_MODES])
+    allowed_tools = forms.CharField(required=False, help_text="One a line, such as Bash(git status). These pass without a question.", widget=forms.Textarea(attrs={"rows": 2}))
+    disallowed_tools = forms.CharField(required=False, help_text="One a line. These are never offered to the agent.", widget=forms.Textarea(attrs={"rows": 2}))
+    append_system_prompt = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    max_turns = forms.IntegerField(required=False)
+    max_budget_usd = forms.FloatField(required=False, label="Max budget, US dollars")
+    approval_timeout_minutes = forms.FloatField(required=False, help_text="How long people have to answer each question.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        roots = ", ".join(str(root) for root in settings.AGENTS.working_roots)
+        self.fields["working_directory"].help_text = f"Below {roots}. Empty: a fresh folder."
+
+    def usual(self) -> list[forms.BoundField]:
+        return [self[name] for name in USUAL_FIELDS]
+
+    def more(self) -> list[forms.BoundField]:
+        return [field for field in self if field.name not in USUAL_FIELDS]
+
+    def wanted(self) -> commands.SessionRequest:
+        data = dict(self.cleaned_data)
+        for name in ("allowed_tools", "disallowed_tools"):
+            data[name] = [line.strip() for line in data[name].splitlines() if line.strip()]
+        return commands.SessionRequest(**data)
 
 
 @admin.register(AgentSession)
 class AgentSessionAdmin(Reading):
-    list_display = ("title", "status", "agent", "requested_by", "created_at")
+    """Dialogs with agents."""
+
+    list_display = ("shown_title", "shown_status", "shown_agent", "requested_by", "cost", "age")
+    list_display_links = None
+    list_filter = ("status", "agent")
+    search_fields = ("title", "working_directory", "requested_by", "id")
+
+    def get_ordering(self, request: HttpRequest) -> list[Any]:
+        """Those that wait for a person first, then the living, then the newest."""
+        urgency = [When(status=status, then=Value(rank)) for rank, status in enumerate((S.WAITING, S.RUNNING, S.QUEUED))]
+        return [Case(*urgency, default=Value(3), output_field=IntegerField()), "-created_at"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return may(request.user, Right.OPERATE)
+
+    @admin.display(description="session", ordering="title")
+    def shown_title(self, session: AgentSession) -> SafeString:
+        return session_link(session)
+
+    @admin.display(description="status", ordering="status")
+    def shown_status(self, session: AgentSession) -> SafeString:
+        return format_html('<span class="status status-{}">{}</span>', session.status, session.status)
+
+    @admin.display(description="agent", ordering="agent")
+    def shown_agent(self, session: AgentSession) -> SafeString | str:
+        return format_html('<span class="{0}">{0}</span>', "demo") if session.agent == "demo" else visible(session.agent)
+
+    @admin.display(description="cost", ordering="cost_usd")
+    def cost(self, session: AgentSession) -> str:
+        return f"${session.cost_usd:.2f}"
+
+    @admin.display(description="started", ordering="created_at")
+    def age(self, session: AgentSession) -> str:
+        return ago(session.created_at)
+
+    # --- pages
+
+    def get_urls(self) -> list[URLPattern]:
+        act = self.admin_site.admin_view(self.act_view)
+        return [path("<uuid:session_id>/act/", act, name="sessions_app_agentsession_act"), *super().get_urls()]
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+        """The form that starts a session."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = StartForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            session = self._start(request, form)
+            if session is not None:
+                self.message_user(request, "Queued; a worker takes it from here.", messages.SUCCESS)
+                return Redirect(session_address(session.pk))
+        context = {**self.admin_site.each_context(request), "title": "Start a session", "opts": self.opts, "form": form}
+        return TemplateResponse(request, "admin/sessions_app/agentsession/start.html", context)
+
+    def _start(self, request: HttpRequest, form: StartForm) -> AgentSession | None:
+        may_allow = settings.APPROVALS.self_approval and may(request.user, Right.DECIDE)
+        try:
+            return commands.start_session(form.wanted(), by=request.user.get_username(), may_allow=may_allow)
+        except OrchestraError as error:
+            fields = error.facts.get("fields")
+            for name, complaints in fields.items() if isinstance(fields, dict) else ():
+                form.add_error(name if name in form.fields else None, complaints)
+            if not form.errors:
+                form.add_error(None, error.detail)
+            return None
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """One dialog: what was said last, what it waits for, what can be done with it."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return TemplateResponse(request, "admin/sessions_app/agentsession/change_form.html", self._page(request, _found(object_id)))
+
+    def _page(self, request: HttpRequest, session: AgentSession, *, draft: str = "") -> dict[str, Any]:
+        events = _events(session, request.GET.get("before", ""), whole="whole" in request.GET)
+        operates = may(request.user, Right.OPERATE)
+        return {
+            **self.admin_site.each_context(request),
+            "title": one_line(session.title, 200),
+            "opts": self.opts,
+            "session": session,
+            "demo": session.agent == "demo",
+            "spent": spent(session),
+            "options": visible(json.dumps(session.options, indent=2, ensure_ascii=False)) if session.options else "",
+            "waiting": open_approvals(session.pk),
+            "turns": session.turns.order_by("-number")[:50],
+            "runs": session.runs.order_by("-created_at")[:20],
+            "events": [(event, said(event)) for event in events],
+            "earlier": events[0].seq if events and events[0].seq > 1 else 0,
+            "draft": draft,
+            "may_message": operates and session.status in (S.COMPLETED, S.FAILED),
+            "may_interrupt": operates and session.status in (S.QUEUED, S.RUNNING, S.WAITING),
+            "may_cancel": operates and session.status != S.CANCELLED,
+        }
+
+    def act_view(self, request: HttpRequest, session_id: UUID) -> HttpResponseBase:
+        """Send a message, interrupt or cancel; a refusal is said on the page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not may(request.user, Right.OPERATE):
+            raise PermissionDenied
+        session = _found(str(session_id))
+        try:
+            done = _act(session_id, request.POST.get("act", ""), request.POST.get("prompt", ""), request.user.get_username())
+        except OrchestraError as error:
+            self.message_user(request, f"Not done. {error.detail}", messages.WARNING)
+            page = self._page(request, session, draft=request.POST.get("prompt", ""))
+            return TemplateResponse(request, "admin/sessions_app/agentsession/change_form.html", page)
+        self.message_user(request, done, messages.SUCCESS)
+        return Redirect(session_address(session_id))
+
+
+def _act(session_id: UUID, act: str, prompt: str, by: str) -> str:
+    if act == "message":
+        turn = commands.send_message(session_id=session_id, prompt=prompt, by=by)
+        return f"Turn {turn.number} is queued."
+    if act == "interrupt":
+        commands.interrupt_session(session_id=session_id, by=by)
+        return "The turn is told to stop; the dialog stays."
+    if act == "cancel":
+        commands.cancel_session(session_id=session_id, by=by)
+        return "The session is cancelled."
+    raise OrchestraError("Choose what to do.")
+
+
+def _events(session: AgentSession, before: str, *, whole: bool) -> list[Event]:
+    rows = Event.objects.filter(session=session)
+    if before.isascii() and before.isdigit() and len(before) < 19:
+        rows = rows.filter(seq__lt=int(before))
+    return list(rows.order_by("-seq")[: MOST_EVENTS_SHOWN if whole else EVENTS_SHOWN])[::-1]
+
+
+def session_address(session_id: UUID) -> str:
+    return reverse("admin:sessions_app_agentsession_change", args=[session_id])
+
+
+def session_link(session: AgentSession) -> SafeString:
+    return format_html('<a href="{}"><bdi>{}</bdi></a>', session_address(session.pk), one_line(session.title, 100))
+
+
+def _found(object_id: str) -> AgentSession:
+    try:
+        return find_session(UUID(object_id))
+    except (ValueError, OrchestraError):
+        raise Http404("Session not found") from None
+
+
+class OfASession(Reading):
+    """Rows below a session; texts of agents and people are made visible."""
+
+    list_select_related = ("session",)
+
+    @admin.display(description="session")
+    def of_session(self, row: Any) -> SafeString:
+        return session_link(row.session)
+
+
+@admin.register(Turn)
+class TurnAdmin(OfASession):
+    list_display = ("of_session", "number", "status", "shown_prompt", "cost_usd", "created_at")
+    list_filter = ("status",)
+    search_fields = ("prompt", "session__title")
+    ordering = ("-created_at",)
+    fields = (
+        "of_session", "number", "status", "whole_prompt", "whole_result", "cost_usd", "input_tokens", "output_tokens",
+        "created_at", "dispatched_at", "started_at", "finished_at", "interrupt_requested_at", "lost_runs", "failure_code", "shown_failure",
+    )  # fmt: skip
+    readonly_fields = ("of_session", "whole_prompt", "whole_result", "shown_failure")
+
+    @admin.display(description="prompt")
+    def shown_prompt(self, turn: Turn) -> str:
+        return one_line(turn.prompt, 100)
+
+    @admin.display(description="prompt")
+    def whole_prompt(self, turn: Turn) -> SafeString:
+        return _text_block(turn.prompt)
+
+    @admin.display(description="result")
+    def whole_result(self, turn: Turn) -> SafeString:
+        return _text_block(turn.result)
+
+    @admin.display(description="failure")
+    def shown_failure(self, turn: Turn) -> str:
+        return visible(turn.failure_detail)
+
+
+@admin.register(Run)
+class RunAdmin(OfASession):
+    list_display = ("of_session", "host", "pid", "heartbeat_at", "ended_at", "exit_code", "ended_why")
+    list_filter = ("ended_why", "host")
+    ordering = ("-created_at",)
+    fields = (
+        "of_session", "fence", "host", "pid", "worker_pid", "created_at", "heartbeat_at", "ended_at", "exit_code", "ended_why", "last_words",
+    )  # fmt: skip
+    readonly_fields = ("of_session", "last_words")
+
+    @admin.display(description="stderr, last lines")
+    def last_words(self, run: Run) -> SafeString:
+        return _text_block(run.stderr_tail)
+
+
+@admin.register(Event)
+class EventAdmin(OfASession):
+    list_display = ("of_session", "seq", "kind", "told", "at")
+    list_filter = ("kind",)
+    ordering = ("-id",)
+    fields = ("of_session", "seq", "kind", "at", "exact_payload")
+    readonly_fields = ("of_session", "exact_payload")
+
+    @admin.display(description="what")
+    def told(self, event: Event) -> str:
+        words = said(event, longest=200)
+        return one_line(f"{words.heading} {words.body}".strip(), 120)
+
+    @admin.display(description="payload")
+    def exact_payload(self, event: Event) -> SafeString:
+        return _text_block(pretty(event.payload))
+
+
+@admin.register(PermissionRequest)
+class PermissionRequestAdmin(OfASession):
+    list_display = ("of_session", "question", "shown_tool_use", "created_at", "answered_at")
+    list_select_related = ("session", "approval")
+    ordering = ("-created_at",)
+    fields = ("of_session", "question", "shown_tool_use", "shown_agent", "created_at", "answered_at")
+    readonly_fields = ("of_session", "question", "shown_tool_use", "shown_agent")
+
+    @admin.display(description="question")
+    def question(self, row: PermissionRequest) -> SafeString:
+        address = reverse("admin:approvals_approval_change", args=[row.approval_id])
+        return format_html('<a href="{}"><bdi>{}</bdi></a>', address, one_line(row.approval.title, 80))
+
+    @admin.display(description="tool use")
+    def shown_tool_use(self, row: PermissionRequest) -> str:
+        return visible(row.tool_use_id)
+
+    @admin.display(description="sub-agent")
+    def shown_agent(self, row: PermissionRequest) -> str:
+        return visible(row.agent_id)
+
+
+@admin.register(Agent)
+class AgentAdmin(Reading):
+    list_display = ("name", "host", "status", "version", "logged_in", "last_seen_at", "shown_detail")
+    list_filter = ("status", "host")
+    fields = ("name", "host", "path", "version", "status", "logged_in", "shown_detail", "last_seen_at")
+    readonly_fields = ("shown_detail",)
+    actions = ("discover_now",)
+
+    @admin.display(description="detail")
+    def shown_detail(self, agent: Agent) -> str:
+        return visible(agent.detail)
+
+    def has_discover_permission(self, request: HttpRequest) -> bool:
+        return may(request.user, Right.OPERATE)
+
+    @admin.action(description="Look for agents again", permissions=["discover"])
+    def discover_now(self, request: HttpRequest, chosen: QuerySet[Agent]) -> None:
+        try:
+            current_app.send_task("sessions_app.discover_agents", retry=False)
+        except (OperationalError, OSError) as error:
+            logger.warning("discovery not asked for: %s", type(error).__name__)
+            self.message_user(request, "The broker did not answer; the schedule looks again within five minutes.", messages.WARNING)
+        else:
+            self.message_user(request, "The workers look again; reload in a moment.", messages.SUCCESS)
+
+
+def _text_block(text: str) -> SafeString:
+    return format_html('<pre class="plain-text">{}</pre>', bounded(text, LONGEST_TEXT))

@@ -1,0 +1,137 @@
+"""A transcript in the words of a person, the same in the terminal and on every page. Everything returned is safe to print."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from approvals.render import one_line, summary_for, title_for, visible
+from sessions_app.models import AgentSession, Event, Turn
+
+LONGEST_BODY = 4_000  # characters of one event; the rest is counted
+K = Event.Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One event: who speaks, in a word or two, a heading on the same line, and a body below it. ``tone`` is
+    person, agent, tool, good, bad, wait or quiet."""
+
+    who: str
+    heading: str = ""
+    body: str = ""
+    tone: str = "quiet"
+
+
+def said(event: Event, *, longest: int = LONGEST_BODY) -> Said:
+    """What happened in ``event``; a kind or shape nobody expected is shown as it is."""
+    try:
+        payload = json.loads(event.payload)
+    except (ValueError, RecursionError):
+        payload = None
+    draw = DRAWN.get(event.kind)
+    if not isinstance(payload, dict) or draw is None:
+        return Said(event.kind, body=bounded(event.payload, longest))
+    return draw(payload, longest)
+
+
+def bounded(text: str, longest: int) -> str:
+    """``text`` made visible; what is missing is counted."""
+    if len(text) <= longest:
+        return visible(text)
+    return f"{visible(text[:longest])}\n⟨{len(text) - longest:,} more characters⟩"
+
+
+def _prompt(payload: dict[str, Any], longest: int) -> Said:
+    return Said(f"prompt {payload.get('turn', '')}".strip(), body=bounded(_text(payload, "text"), longest), tone="person")
+
+
+def _spoken(payload: dict[str, Any], longest: int) -> Said:
+    return Said(_speaker(payload), body=bounded(_text(payload, "text"), longest), tone="agent")
+
+
+def _thinking(payload: dict[str, Any], longest: int) -> Said:
+    return Said(f"{_speaker(payload)} thinks", body=bounded(_text(payload, "text"), longest))
+
+
+def _tool_use(payload: dict[str, Any], longest: int) -> Said:
+    name, arguments = str(payload.get("name") or "tool"), json.dumps(payload.get("input"))
+    return Said("tool" if _speaker(payload) == "agent" else "sub-agent's tool", title_for(name, arguments), summary_for(name, arguments), "tool")
+
+
+def _tool_result(payload: dict[str, Any], longest: int) -> Said:
+    failed = bool(payload.get("is_error"))
+    body = bounded(_content(payload.get("content")).strip("\n"), longest)
+    return Said("failed" if failed else "result", body=body or "(nothing)", tone="bad" if failed else "quiet")
+
+
+def _approval(payload: dict[str, Any], longest: int) -> Said:
+    status = _text(payload, "status") or "asked"
+    who = _text(payload, "by") or _text(payload, "decided_by")
+    heading = " ".join(part for part in (status, f"by {who}" if who else "", _text(payload, "title")) if part)
+    tone = {"approved": "good", "rejected": "bad", "expired": "bad", "pending": "wait", "asked": "wait"}.get(status, "quiet")
+    return Said("question", one_line(heading, 300), bounded(_text(payload, "reason"), longest), tone)
+
+
+def _status(payload: dict[str, Any], longest: int) -> Said:
+    status, turn = _text(payload, "status"), payload.get("turn")
+    by, detail = _text(payload, "by"), _text(payload, "failure_detail") or _text(payload, "detail")
+    ended = f", turn {turn}" if isinstance(turn, str) and turn != status else ""
+    tone = {"completed": "good", "failed": "bad", "lost": "bad", "waiting": "wait"}.get(status, "quiet")
+    return Said("session", one_line(f"{status}{ended}{f' by {by}' if by else ''}", 300), bounded(detail, longest), tone)
+
+
+def _api_retry(payload: dict[str, Any], longest: int) -> Said:
+    of = f" of {payload['max_retries']}" if payload.get("max_retries") else ""
+    why = payload.get("error_status") or payload.get("error") or "no answer"
+    return Said("retry", one_line(f"The model's API did not answer ({why}); attempt {payload.get('attempt', '?')}{of}", 300), tone="bad")
+
+
+def _system(payload: dict[str, Any], longest: int) -> Said:
+    if payload.get("subtype") == "init":
+        return Said("agent starts", one_line(f"model {payload.get('model')}, version {payload.get('claude_code_version')}", 300))
+    told = _text(payload, "content") or _text(payload, "message") or _text(payload, "description") or _text(payload, "summary")
+    return Said("system", one_line(" ".join((str(payload.get("subtype") or ""), told)).strip(), 300))
+
+
+def _raw(payload: dict[str, Any], longest: int) -> Said:
+    note, text = _text(payload, "note"), _text(payload, "text")
+    return Said("unknown", one_line(note, 300), bounded(text or json.dumps(payload), longest))
+
+
+def _result(payload: dict[str, Any], longest: int) -> Said:
+    failed = bool(payload.get("is_error"))
+    errors = payload.get("errors")
+    detail = _text(payload, "result") if failed else ""
+    detail = detail or ("\n".join(str(error) for error in errors) if failed and isinstance(errors, list) else "")
+    return Said("turn ends", _text(payload, "terminal_reason") or _text(payload, "subtype"), bounded(detail, longest), "bad" if failed else "quiet")
+
+
+DRAWN = {
+    K.PROMPT: _prompt, K.TEXT: _spoken, K.THINKING: _thinking, K.TOOL_USE: _tool_use, K.TOOL_RESULT: _tool_result, K.APPROVAL: _approval,
+    K.STATUS: _status, K.API_RETRY: _api_retry, K.SYSTEM: _system, K.RAW: _raw, K.RESULT: _result,
+}  # fmt: skip
+
+
+def _speaker(payload: dict[str, Any]) -> str:
+    return "sub-agent" if payload.get("parent_tool_use_id") else "agent"
+
+
+def _text(payload: dict[str, Any], name: str) -> str:
+    value = payload.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _content(content: object) -> str:
+    """A tool result's content: text, or blocks of which texts are read and the others named."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return "" if content is None else json.dumps(content)
+    parts = [block for block in content if isinstance(block, dict)]
+    return "\n".join(_text(part, "text") if part.get("type") == "text" else f"⟨{part.get('type')}⟩" for part in parts)
+
+
+def spent(row: AgentSession | Turn) -> str:
+    """Money and tokens in one phrase; a cent is the smallest coin, but small sums keep four digits."""
+    money = f"${row.cost_usd:.2f}" if row.cost_usd >= 0.1 or not row.cost_usd else f"${row.cost_usd:.4f}"
+    return f"{money}, {row.input_tokens:,} tokens in, {row.output_tokens:,} out"
