@@ -1,7 +1,7 @@
 """Writing a transcript: numbered in commit order, batched, guarded by the fence."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -14,9 +14,22 @@ Line = tuple[str, str]
 """Kind and payload (ASCII JSON text) of an event to come."""
 
 
-def line(kind: str, **payload: object) -> Line:
+def line(kind: str, /, **payload: object) -> Line:
     """An event of ours, as opposed to one the CLI said."""
-    return kind, json.dumps(payload, ensure_ascii=True)
+    return kind, payload_text(payload)
+
+
+def payload_text(payload: Mapping[str, object]) -> str:
+    """``payload`` as strict ASCII JSON.
+
+    Python reads more than that: NaN and the like become words; what is nested too deeply to be written is only noted.
+    """
+    try:
+        return json.dumps(payload, ensure_ascii=True, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(payload), parse_constant=str), ensure_ascii=True)
+    except RecursionError:
+        return json.dumps({"note": "nested too deeply to be kept"})
 
 
 def storable(text: str) -> str:

@@ -13,6 +13,7 @@ STOPPED = "stopped"  # the process had to go in the middle; another one takes th
 UNSENT = "unsent"  # like stopped, but the agent never got the prompt
 GOES_ON = frozenset({PARKED, STOPPED, UNSENT})
 STDERR_SHOWN = 300
+MOST = 1e12  # dollars or tokens; more than that is nonsense that no column should have to hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class Outcome:
 def from_result(result: Result) -> Outcome:
     """What the CLI's own last word means. ``subtype: success`` alone means nothing."""
     body, figures = result.body, spent(result.body)
-    text = str(body.get("result") or "")
+    text = body["result"] if isinstance(body.get("result"), str) else ""
     if result.reason == "tool_deferred":
         return Outcome(status=PARKED, **figures)
     if not result.is_error:
@@ -43,7 +44,8 @@ def from_result(result: Result) -> Outcome:
 
 
 def _failure(body: dict[str, Any], reason: str, text: str) -> tuple[str, str]:
-    errors = "; ".join(str(error) for error in body.get("errors") or [])[:STDERR_SHOWN]
+    given = body.get("errors")
+    errors = "; ".join(e for e in given if isinstance(e, str))[:STDERR_SHOWN] if isinstance(given, list) else ""
     if reason == "max_turns":
         return "max_turns", "The agent reached the number of steps it was given (max_turns)."
     if reason == "budget_exhausted":
@@ -65,7 +67,7 @@ def api_failure(status: object, text: str = "") -> tuple[str, str]:
         return "api_unauthorized", f"The model API refused the login or key ({status}); log the CLI in again."
     if status == 429:
         return "api_rate_limited", "The model API limits the rate of this account (429); try again later."
-    if status is None:
+    if not isinstance(status, int):
         return "api_unreachable", "The model API could not be reached, also after retries."
     said = f": {text[:STDERR_SHOWN]}" if text else "."
     return "api_error", f"The model API failed with status {status}, also after retries{said}"
@@ -117,7 +119,8 @@ def spent(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else 0.0
+    """Never less than nothing, never more than a column holds."""
+    return float(min(value, MOST)) if isinstance(value, (int, float)) and value > 0 else 0.0
 
 
 def _signal_name(number: int) -> str:

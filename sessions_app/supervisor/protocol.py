@@ -148,7 +148,7 @@ class Result:
 
         A call that is deferred again after a resume is told by ``stop_reason`` alone.
         """
-        return str(self.body.get("terminal_reason") or self.body.get("stop_reason") or "")
+        return _word(self.body.get("terminal_reason")) or _word(self.body.get("stop_reason"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,20 +191,20 @@ def _loads(line: bytes) -> dict[str, Any] | None:
 
 
 def _classify(body: dict[str, Any]) -> Message:
-    kind, subtype = str(body.get("type", "")), str(body.get("subtype") or "")
+    kind, subtype, request_id = _word(body.get("type")), _word(body.get("subtype")), _word(body.get("request_id"))
     if kind == "control_request":  # readable, but not exactly: an integer longer than Python takes, say
-        return OtherRequest(str(body.get("request_id", "")), "unreadable")
+        return OtherRequest(request_id, "unreadable")
     if kind == "stream_event":
         return Delta(_delta_text(body))
     if kind == "result":
         return Result(body)
     if kind == "control_cancel_request":
-        return Withdrawn(str(body.get("request_id", "")))
+        return Withdrawn(request_id)
     if kind == "control_response":
         response = body.get("response")
         response = response if isinstance(response, dict) else {}
         failed = response.get("subtype") == "error"
-        return Reply(str(response.get("request_id", "")), str(response.get("error") or "refused") if failed else "")
+        return Reply(_word(response.get("request_id")), (_word(response.get("error")) or "refused") if failed else "")
     if kind == "system" and subtype == "api_retry":
         status = body.get("error_status")
         return ApiRetry(status if isinstance(status, int) else None, body)
@@ -227,16 +227,16 @@ def _parse_request(line: bytes) -> Message | None:
         return None
     if not isinstance(body, dict) or body.get("type") != "control_request":
         return None
-    request_id, request = str(body.get("request_id", "")), body.get("request")
+    request_id, request = _word(body.get("request_id")), body.get("request")
     if not isinstance(request, dict):
         return OtherRequest(request_id, "")
-    subtype = str(request.get("subtype", ""))
+    subtype = _word(request.get("subtype"))
     try:
         if subtype == "hook_callback":
             return _hook_callback(request_id, request, text)
         if subtype == "can_use_tool":
             return ToolRequest(
-                request_id=request_id,
+                request_id=_name(request_id),
                 tool_use_id=_name(request["tool_use_id"]),
                 tool_name=_name(request["tool_name"]),
                 tool_input=member_text(text, ("request", "input")),
@@ -253,13 +253,17 @@ def _hook_callback(request_id: str, request: dict[str, Any], text: str) -> Messa
     if hook.get("hook_event_name") != "PreToolUse":
         return OtherRequest(request_id, "hook_callback")
     return ToolRequest(
-        request_id=request_id,
+        request_id=_name(request_id),
         tool_use_id=_name(hook.get("tool_use_id") or request["tool_use_id"]),
         tool_name=_name(hook["tool_name"]),
         tool_input=member_text(text, ("request", "input", "tool_input")),
         agent_id=_name(hook.get("agent_id") or ""),
         held=True,
     )
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _name(value: object) -> str:

@@ -1,11 +1,10 @@
 """What the CLI said, as lines of the transcript. Pure."""
 
-import json
 from typing import Any
 
 from sessions_app.models import Event
 from sessions_app.supervisor.protocol import Spoken
-from sessions_app.transcript import Line
+from sessions_app.transcript import Line, payload_text
 
 K = Event.Kind
 
@@ -25,7 +24,7 @@ def transcript_lines(spoken: Spoken) -> list[Line]:
         return _system(spoken)
     if spoken.type in SILENT_TYPES:
         return []
-    return [(K.RAW, _text(spoken.body))]
+    return [(K.RAW, payload_text(spoken.body))]
 
 
 def _assistant(body: dict[str, Any]) -> list[Line]:
@@ -34,14 +33,14 @@ def _assistant(body: dict[str, Any]) -> list[Line]:
     for block in _blocks(body):
         kind = block.get("type")
         if kind == "text":
-            lines.append((K.TEXT, _text({"text": block.get("text", ""), **common})))
+            lines.append((K.TEXT, payload_text({"text": block.get("text", ""), **common})))
         elif kind == "thinking":
-            lines.append((K.THINKING, _text({"text": block.get("thinking", ""), **common})))
+            lines.append((K.THINKING, payload_text({"text": block.get("thinking", ""), **common})))
         elif kind == "tool_use":
             call = {"id": block.get("id"), "name": block.get("name"), "input": block.get("input")}
-            lines.append((K.TOOL_USE, _text({**call, **common})))
+            lines.append((K.TOOL_USE, payload_text({**call, **common})))
         else:
-            lines.append((K.RAW, _text({"role": "assistant", "block": block, **common})))
+            lines.append((K.RAW, payload_text({"role": "assistant", "block": block, **common})))
     return lines
 
 
@@ -50,7 +49,7 @@ def _user(body: dict[str, Any]) -> list[Line]:
         return []
     parent = body.get("parent_tool_use_id")
     common = {"parent_tool_use_id": parent} if parent else {}
-    meta = {entry.get("id"): entry for entry in body.get("tool_result_meta") or [] if isinstance(entry, dict)}
+    meta = [entry for entry in _list(body.get("tool_result_meta")) if isinstance(entry, dict)]
     lines: list[Line] = []
     for block in _blocks(body):
         if block.get("type") == "tool_result":
@@ -59,11 +58,11 @@ def _user(body: dict[str, Any]) -> list[Line]:
                 "tool_use_id": tool_use_id,
                 "content": block.get("content"),
                 "is_error": bool(block.get("is_error")),
-                "decision": meta.get(tool_use_id, {}).get("permission_decision"),
+                "decision": next((m.get("permission_decision") for m in meta if m.get("id") == tool_use_id), None),
             }
-            lines.append((K.TOOL_RESULT, _text({**said, **common})))
+            lines.append((K.TOOL_RESULT, payload_text({**said, **common})))
         else:
-            lines.append((K.SYSTEM, _text({"subtype": "note_to_model", "block": block, **common})))
+            lines.append((K.SYSTEM, payload_text({"subtype": "note_to_model", "block": block, **common})))
     return lines
 
 
@@ -72,9 +71,9 @@ def _system(spoken: Spoken) -> list[Line]:
         return []
     if spoken.subtype == "init":
         short = {name: spoken.body.get(name) for name in INIT_FIELDS}
-        return [(K.SYSTEM, _text({"subtype": "init", **short}))]
+        return [(K.SYSTEM, payload_text({"subtype": "init", **short}))]
     body = {k: v for k, v in spoken.body.items() if k not in ("type", "uuid", "session_id", "timestamp")}
-    return [(K.SYSTEM, _text(body))]
+    return [(K.SYSTEM, payload_text(body))]
 
 
 def _blocks(body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -82,8 +81,8 @@ def _blocks(body: dict[str, Any]) -> list[dict[str, Any]]:
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
-    return [block for block in content or [] if isinstance(block, dict)]
+    return [block for block in _list(content) if isinstance(block, dict)]
 
 
-def _text(payload: dict[str, Any]) -> str:
-    return json.dumps(payload, ensure_ascii=True)
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
