@@ -8,6 +8,7 @@ from uuid import uuid4
 from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from knox.models import AuthToken
+from rest_framework.test import APIClient
 
 from approvals.digest import input_digest
 from approvals.models import Approval
@@ -72,3 +73,10 @@ def make_approval(**overrides: Any) -> Approval:
     approval = Approval.objects.create(**fields)
     approval.refresh_from_db()
     return approval
+
+
+def client_of(user: User) -> APIClient:
+    """A REST client that signs in with a token of ``user``."""
+    client = APIClient(raise_request_exception=False)
+    client.credentials(HTTP_AUTHORIZATION=f"Token {token_for(user)}")
+    return client
