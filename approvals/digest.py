@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 from uuid import UUID
 
 
@@ -11,13 +12,20 @@ def input_digest(*, tool_name: str, tool_input: str, working_directory: str, ses
     Canonical: sorted keys, no spaces, ASCII escapes, as the standard library writes it.
 
     Raises:
-        ValueError: ``tool_input`` is not JSON.
+        ValueError: ``tool_input`` is not JSON, or nested too deeply to be read.
     """
     whole = {
         "tool": tool_name,
-        "input": json.loads(tool_input or "null"),
+        "input": _read(tool_input),
         "directory": working_directory,
         "session": str(session or ""),
     }
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text or "null")
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

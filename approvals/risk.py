@@ -20,7 +20,7 @@ TABLE: tuple[tuple[str, str, str, str], ...] = (
     ("Bash", r"\.ssh\b|\.env\b|\.aws\b|\.netrc|id_rsa|id_ed25519|credentials", R.HIGH, "touches keys or secrets"),
     ("Bash", r"\b(curl|wget|ssh|scp|rsync|nc|ftp)\b", R.MEDIUM, "talks to the network"),
     ("Bash", r"\b(pip|npm|npx|yarn|apt|apt-get|brew|cargo|gem)\s+\w*\s*(install|add|exec|run)\b|\bnpx\b", R.MEDIUM, "installs or runs foreign code"),
-    ("Bash", r"^\s*(ls|pwd|cat|head|tail|wc|echo|date|whoami|which|git\s+(status|log|diff|show|branch))\b[^;&|<>`$()\n]*$", R.LOW, "only looks"),
+    ("Bash", r"^\s*(ls|pwd|cat|head|tail|wc|echo|whoami|which|git\s+(status|log|diff|show))\b(?!.*\s-\S*output)[^;&|<>`$()\r\n]*$", R.LOW, "only looks"),
     ("Bash", r"", R.MEDIUM, "runs a command"),
     ("Write|Edit|MultiEdit|NotebookEdit", r"(^|/)\.(env|ssh|aws|git|bashrc|profile|zshrc|netrc)|id_rsa|authorized_keys|/etc/", R.HIGH, "writes configuration, keys or secrets"),
     ("Write|Edit|MultiEdit|NotebookEdit", r"", R.MEDIUM, "changes a file"),
@@ -31,8 +31,16 @@ TABLE: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
+LONGEST_READABLE = 8_000
+
+
 def assess_risk(tool_name: str, telling: str) -> tuple[str, str]:
-    """The level (low, medium, high) and a short reason for a call; unknown tools are medium."""
+    """The level (low, medium, high) and a short reason for a call; unknown tools are medium.
+
+    What is too long to be read by a person is high without a look: the patterns would be slow on it, too.
+    """
+    if len(telling) > LONGEST_READABLE and tool_name == "Bash":
+        return R.HIGH, "too long to be read"
     for tools, pattern, level, why in TABLE:
         if re.fullmatch(tools, tool_name) and re.search(pattern, telling, re.IGNORECASE):
             return level, why
