@@ -1,0 +1,154 @@
+"""``manage.py approvals list | show | approve | reject | watch``: the questions of agents, in a terminal; needs the database alone."""
+
+import logging
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from approvals import render, terminal
+from approvals.models import Approval
+from approvals.queries import open_approvals, readable_approvals
+from approvals.serializers import ApprovalSerializer
+from approvals.templatetags.shown import ago, left
+from approvals.terminal import RISK_COLOURS, STATUS_COLOURS, Screen
+from orchestra import exact_json
+from orchestra.doorbell import listener
+from orchestra.errors import OrchestraError
+from orchestra.rights import Right
+
+S = Approval.Status
+POLL_S = 1.0
+MOST_LISTED = 200
+
+
+class Command(BaseCommand):
+    help = "Read and answer the questions of agents. Needs the database alone."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+        listing = verbs.add_parser("list", help="open questions, the most urgent first")
+        listing.add_argument("--all", action="store_true", help="closed ones, too")
+        listing.add_argument("--json", action="store_true")
+        show = verbs.add_parser("show", help="what would run, and what happened so far")
+        show.add_argument("id")
+        show.add_argument("--json", action="store_true")
+        approve = verbs.add_parser("approve", help="let it run")
+        approve.add_argument("--edit", metavar="FILE", help="run the JSON in FILE instead (- reads it from stdin)")
+        approve.add_argument("--answer", action="append", default=[], metavar="TEXT", help="answer to the agent's question; once for each, in order")
+        reject = verbs.add_parser("reject", help="do not let it run")
+        for verb in (approve, reject):
+            verb.add_argument("id", help="the id or its first characters")
+            verb.add_argument("--reason", default="", help="the agent reads it after a rejection")
+            terminal.add_user_option(verb)
+        watch = verbs.add_parser("watch", help="print questions as they come, and answer them on a terminal")
+        terminal.add_user_option(watch)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        screen = Screen(self.stdout)
+        try:
+            getattr(self, f"_{options['verb']}")(screen, options)
+        except OrchestraError as error:
+            raise CommandError(render.visible(error.detail)) from None
+
+    def _list(self, screen: Screen, options: dict[str, Any]) -> None:
+        rows = readable_approvals()
+        rows = rows.order_by("-created_at") if options["all"] else rows.filter(status=S.PENDING).order_by("expires_at")
+        found = list(rows[:MOST_LISTED])
+        if options["json"]:
+            screen.line(as_json(ApprovalSerializer(found, many=True).data))
+            return
+        for approval in found:
+            when = left(approval) if approval.is_open else ago(approval.decided_at)
+            status = screen.tinted(f"{approval.status:<9}", STATUS_COLOURS.get(approval.status, ""))
+            risk = screen.tinted(f"{approval.risk:<6}", RISK_COLOURS[approval.risk])
+            demo = "[demo] " if approval.facts.get("agent") == "demo" else ""
+            screen.line(f"{terminal.short(approval)}  {status}  {risk}  {when:<15}  {demo}{render.one_line(approval.title, 100)}")
+        if not found:
+            screen.line("Nothing waits for a person.")
+
+    def _show(self, screen: Screen, options: dict[str, Any]) -> None:
+        approval = terminal.by_prefix(readable_approvals(), options["id"], "approval")
+        if options["json"]:
+            screen.line(as_json(ApprovalSerializer(approval).data))
+            return
+        terminal.show_question(screen, approval)
+        for entry in approval.audit.order_by("id"):
+            by = f" by {render.visible(entry.by)}" if entry.by else ""
+            reason = f": {render.one_line(entry.reason, 200)}" if entry.reason else ""
+            screen.line(f"  {entry.at:%H:%M:%S} {entry.action}{by} via {entry.via}{'' if entry.won else ' (changed nothing)'}{reason}", "dim")
+
+    def _approve(self, screen: Screen, options: dict[str, Any]) -> None:
+        self._decide(screen, options, S.APPROVED)
+
+    def _reject(self, screen: Screen, options: dict[str, Any]) -> None:
+        self._decide(screen, options, S.REJECTED)
+
+    def _decide(self, screen: Screen, options: dict[str, Any], verdict: str) -> None:
+        by = terminal.acting_as(options["user"], Right.DECIDE)
+        approval = terminal.by_prefix(Approval.objects.all(), options["id"], "approval")
+        answers = terminal.answers_in_order(approval, options.get("answer", []))
+        if verdict == S.APPROVED and approval.kind == Approval.Kind.QUESTION and not answers:
+            raise CommandError("The agent asks something: give --answer TEXT, once for each of its questions, or reject.")
+        edited = _edited(options["edit"]) if options.get("edit") else ""
+        if approval.is_open:
+            terminal.show_question(screen, approval)
+        decided = terminal.record(approval, verdict=verdict, by=by, reason=options["reason"], updated_input=edited, answers=answers)
+        screen.line(terminal.outcome(decided), STATUS_COLOURS[decided.status])
+
+    def _watch(self, screen: Screen, options: dict[str, Any]) -> None:
+        by = terminal.acting_as(options["user"], Right.DECIDE)
+        bell = Bell()
+        screen.line("Waiting for questions; Ctrl-C ends this, nothing else.", "dim")
+        seen: set[UUID] = set()
+        try:
+            while True:
+                for approval in open_approvals():
+                    if approval.pk not in seen:
+                        seen.add(approval.pk)
+                        offer(screen, approval, by=by)
+                bell.wait()
+        except KeyboardInterrupt:
+            screen.line()
+
+
+class Bell:
+    """Wakes a watching command when something was rung, and every second anyway."""
+
+    def __init__(self) -> None:
+        # With Redis gone the poll below does the work; a warning a second would bury what people came to read.
+        logging.getLogger("orchestra.doorbell").setLevel(logging.ERROR)
+        self._rung = threading.Event()
+        listener.add(lambda topic, key: self._rung.set())
+
+    def wait(self) -> None:
+        self._rung.wait(POLL_S)
+        self._rung.clear()
+
+
+def offer(screen: Screen, approval: Approval, *, by: str) -> None:
+    """Show a question that has just opened; ask on a terminal, else say how to answer."""
+    screen.line()
+    terminal.show_question(screen, approval)
+    if screen.is_terminal:
+        terminal.ask_person(screen, approval, by=by)
+        return
+    answer = " --answer TEXT" if approval.kind == Approval.Kind.QUESTION else ""
+    screen.line(f"  ./manage.py approvals approve {terminal.short(approval)}{answer}")
+    screen.line(f"  ./manage.py approvals reject {terminal.short(approval)} --reason TEXT")
+
+
+def as_json(data: Any) -> str:
+    """What the REST door would say, in ASCII: nothing in it can act on a terminal."""
+    return render.exact_json(exact_json.dumps(data))
+
+
+def _edited(name: str) -> str:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{name} cannot be read: {error}") from None
+    return render.exact_json(text) or "{}"

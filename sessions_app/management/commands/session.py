@@ -1,0 +1,228 @@
+"""``manage.py session start | list | show | send | interrupt | cancel``: agents from a terminal; needs the database alone."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import redis
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from approvals import terminal
+from approvals.management.commands.approvals import Bell, as_json, offer
+from approvals.queries import open_approvals, readable_approvals
+from approvals.render import one_line, visible
+from approvals.templatetags.shown import ago
+from approvals.terminal import STATUS_COLOURS, Screen, short
+from orchestra import doorbell
+from orchestra.errors import OrchestraError
+from orchestra.rights import Right
+from sessions_app import commands
+from sessions_app.models import AgentSession, Turn
+from sessions_app.queries import events_after, needing_a_person_first, readable_sessions
+from sessions_app.render import Said, said, spent
+from sessions_app.serializers import SessionRowSerializer, SessionSerializer
+
+T = Turn.Status
+MOST_LISTED = 200
+EVENTS_AT_ONCE = 500
+LAST_EVENTS = 40
+NOBODY_CAME_S = 8
+TONES = {"person": ("bold", "cyan"), "agent": (), "tool": ("blue",), "good": ("green",), "bad": ("red",), "wait": ("yellow",), "quiet": ("dim",)}
+
+
+class Command(BaseCommand):
+    help = "Start agents, talk to them, watch them and stop them. Needs the database alone."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+        start = verbs.add_parser("start", help="start a session")
+        start.add_argument("prompt")
+        start.add_argument("--directory", default="", metavar="D", help="where the agent works (default: a fresh folder)")
+        start.add_argument("--agent", default="claude", choices=commands.AGENTS)
+        start.add_argument("--model", default="", metavar="M")
+        start.add_argument("--title", default="", metavar="T")
+        listing = verbs.add_parser("list", help="sessions, those that need a person first")
+        listing.add_argument("--json", action="store_true")
+        show = verbs.add_parser("show", help="one session and the end of its transcript")
+        show.add_argument("id")
+        show.add_argument("--json", action="store_true")
+        send = verbs.add_parser("send", help="send the next message of a dialog")
+        send.add_argument("id")
+        send.add_argument("prompt")
+        interrupt = verbs.add_parser("interrupt", help="stop the current turn, keep the dialog")
+        cancel = verbs.add_parser("cancel", help="end a dialog for good")
+        for verb in (interrupt, cancel):
+            verb.add_argument("id", help="the id or its first characters")
+        for verb in (start, send):
+            verb.add_argument("--watch", action="store_true", help="follow the turn to its end")
+        for verb in (start, send, interrupt, cancel):
+            terminal.add_user_option(verb)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        screen = Screen(self.stdout)
+        try:
+            getattr(self, f"_{options['verb']}")(screen, options)
+        except OrchestraError as error:
+            raise CommandError(_complaint(error)) from None
+
+    def _start(self, screen: Screen, options: dict[str, Any]) -> None:
+        by = terminal.acting_as(options["user"], Right.OPERATE)
+        directory = str(Path(options["directory"]).expanduser().absolute()) if options["directory"] else ""
+        wanted = commands.SessionRequest(
+            prompt=options["prompt"], working_directory=directory, agent=options["agent"],
+            model=options["model"], title=options["title"],
+        )  # fmt: skip
+        session = commands.start_session(wanted, by=by, may_allow=False)
+        demo = " (demo: scripted, not an AI)" if session.agent == "demo" else ""
+        screen.line(f"Session {short(session)}{demo} in {visible(session.working_directory)}", "bold")
+        self._follow(screen, session.turns.get(number=1), options, by=by)
+
+    def _send(self, screen: Screen, options: dict[str, Any]) -> None:
+        by = terminal.acting_as(options["user"], Right.OPERATE)
+        session = terminal.by_prefix(AgentSession.objects.all(), options["id"], "session")
+        turn = commands.send_message(session_id=session.pk, prompt=options["prompt"], by=by)
+        screen.line(f"Session {short(session)}, turn {turn.number}", "bold")
+        self._follow(screen, turn, options, by=by)
+
+    def _follow(self, screen: Screen, turn: Turn, options: dict[str, Any], *, by: str) -> None:
+        if not _broker_answers():
+            screen.line("The broker did not answer; the turn is queued, and a worker takes it once the broker is back.", "yellow")
+        key = str(turn.session_id)[: terminal.SHORT]
+        if not options["watch"]:
+            screen.line(f"Queued. See it with ./manage.py session show {key}")
+            return
+        # deciding has its own right: an account that may only operate is shown the questions, and not asked
+        decider = _decider(options["user"])
+        try:
+            finished = Watch(screen, turn, decider=decider).to_the_end()
+        except KeyboardInterrupt:
+            screen.line(f"\nThe session goes on. See it with ./manage.py session show {key}, stop it with ./manage.py session interrupt {key}")
+            return
+        except BrokenPipeError:  # the reader has gone; the session goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        if finished.status != T.COMPLETED:
+            sys.exit(1)
+
+    def _list(self, screen: Screen, options: dict[str, Any]) -> None:
+        found = list(needing_a_person_first(readable_sessions())[:MOST_LISTED])
+        if options["json"]:
+            screen.line(as_json(SessionRowSerializer(found, many=True).data))
+            return
+        for session in found:
+            status = screen.tinted(f"{session.status:<9}", STATUS_COLOURS.get(session.status, ""))
+            screen.line(f"{short(session)}  {status}  {visible(session.agent):<6}  ${session.cost_usd:<7.2f}  {ago(session.created_at):<14}  {one_line(session.title, 80)}")
+        if not found:
+            screen.line('No sessions yet. Try: ./manage.py session start "Show me around" --agent demo --watch')
+
+    def _show(self, screen: Screen, options: dict[str, Any]) -> None:
+        session: Any = terminal.by_prefix(readable_sessions(), options["id"], "session")
+        if options["json"]:
+            session.pending_approvals = readable_approvals().filter(status="pending", session=session.pk).order_by("expires_at")
+            screen.line(as_json(SessionSerializer(session).data))
+            return
+        demo = "  (demo: scripted, not an AI)" if session.agent == "demo" else ""
+        screen.line(f"{session.pk}  {session.status}{', parked' if session.parked else ''}{demo}", "bold", STATUS_COLOURS.get(session.status, ""))
+        screen.line(f"{one_line(session.title, 200)}; {visible(session.agent)} in {visible(session.working_directory)}; {spent(session)}")
+        if session.failure_detail:
+            screen.line(f"{session.failure_code}: {visible(session.failure_detail)}", "red")
+        for event in events_after(session.pk, max(0, session.last_seq - LAST_EVENTS), LAST_EVENTS):
+            show_event(screen, said(event))
+        for approval in open_approvals(session.pk):
+            screen.line()
+            terminal.show_question(screen, approval)
+
+    def _interrupt(self, screen: Screen, options: dict[str, Any]) -> None:
+        by = terminal.acting_as(options["user"], Right.OPERATE)
+        session = terminal.by_prefix(AgentSession.objects.all(), options["id"], "session")
+        commands.interrupt_session(session_id=session.pk, by=by)
+        screen.line(f"{short(session)}: the turn is told to stop; the dialog stays.")
+
+    def _cancel(self, screen: Screen, options: dict[str, Any]) -> None:
+        by = terminal.acting_as(options["user"], Right.OPERATE)
+        session = terminal.by_prefix(AgentSession.objects.all(), options["id"], "session")
+        commands.cancel_session(session_id=session.pk, by=by)
+        screen.line(f"{short(session)}: cancelled.")
+
+
+class Watch:
+    """Follows one turn in the database to its end; the doorbell makes it quick, a poll every second makes it sure."""
+
+    def __init__(self, screen: Screen, turn: Turn, *, decider: str) -> None:
+        self._screen = screen
+        self._turn = turn
+        self._decider = decider
+        self._offered: set[UUID] = set()
+        self._seq = self._before_the_prompt()
+        self._bell = Bell()
+        self._rounds = 0
+
+    def to_the_end(self) -> Turn:
+        while True:
+            self._turn.refresh_from_db()  # before the events: a turn seen closed has all of its lines
+            self._print_news()
+            if self._turn.status not in (T.QUEUED, T.RUNNING):
+                self._sum_up()
+                return self._turn
+            self._offer_questions()
+            self._rounds += 1
+            if self._rounds == NOBODY_CAME_S and self._turn.status == T.QUEUED:
+                self._screen.line("No worker has taken the turn yet. Is `make run` running?", "yellow")
+            self._bell.wait()
+
+    def _before_the_prompt(self) -> int:
+        prompts = self._turn.session.events.filter(kind="prompt").order_by("-seq").values_list("seq", flat=True)
+        return (prompts.first() or 1) - 1
+
+    def _print_news(self) -> None:
+        while events := events_after(self._turn.session_id, self._seq, EVENTS_AT_ONCE):
+            for event in events:
+                show_event(self._screen, said(event))
+            self._seq = events[-1].seq
+
+    def _offer_questions(self) -> None:
+        for approval in open_approvals(self._turn.session_id):
+            if approval.pk in self._offered:
+                continue
+            self._offered.add(approval.pk)
+            if self._decider:
+                offer(self._screen, approval, by=self._decider)
+            else:
+                terminal.show_question(self._screen, approval)
+
+    def _sum_up(self) -> None:
+        turn, good = self._turn, self._turn.status == T.COMPLETED
+        why = f" ({turn.failure_code}: {one_line(turn.failure_detail, 300)})" if turn.failure_detail and not good else ""
+        self._screen.line(f"{turn.status}{why}: {spent(turn)}; session {str(turn.session_id)[: terminal.SHORT]}", "bold", "green" if good else "red")
+
+
+def show_event(screen: Screen, words: Said) -> None:
+    """One line for the speaker, the body below it."""
+    first, _, rest = words.body.partition("\n")
+    alone = not words.heading and not rest
+    screen.line(f"{words.who:>14}  {words.heading or (first if alone else '')}", *TONES[words.tone])
+    if words.body and not alone:
+        for row in words.body.split("\n"):
+            screen.line(f"{'':>14}  {row}", *TONES[words.tone][:1])
+
+
+def _decider(name: str | None) -> str:
+    try:
+        return terminal.acting_as(name, Right.DECIDE)
+    except OrchestraError:
+        return ""
+
+
+def _broker_answers() -> bool:
+    try:
+        return bool(doorbell.redis_client().ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def _complaint(error: OrchestraError) -> str:
+    fields = error.facts.get("fields")
+    more = [f"  {name}: {' '.join(complaints)}" for name, complaints in fields.items()] if isinstance(fields, dict) else []
+    return visible("\n".join([error.detail, *more]))
