@@ -78,7 +78,7 @@ class Stack:
             )  # fmt: skip
         until(self._healthy, f"the web process answers; log:\n{self.log[-3000:]}")
         if not self.token:
-            self.token = self.manage("create_token", "admin").strip().splitlines()[-1]
+            self.token = self.manage("create_token", "tester", "--create", "--group", "Administrator").strip().splitlines()[-1]
         return self
 
     def _healthy(self) -> bool:
