@@ -608,7 +608,7 @@ class Cli:
         started, beats = time.monotonic(), 0
         while waiting:
             self.check_interrupt()
-            request_id = next((request_id for request_id in waiting if request_id in self._answers), "")
+            request_id = next((request_id for request_id in self._answers if request_id in waiting), "")
             hooked = [request_id for request_id in waiting if request_id in self._hooked]
             waited = time.monotonic() - started
             if request_id:
