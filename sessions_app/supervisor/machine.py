@@ -8,7 +8,17 @@ from uuid import UUID, uuid4
 
 from sessions_app.models import Event
 from sessions_app.supervisor import protocol
-from sessions_app.supervisor.outcomes import GOES_ON, STOPPED, UNSENT, Outcome, api_failure, failed, from_exit, from_result
+from sessions_app.supervisor.outcomes import (
+    GOES_ON,
+    PARKED,
+    STOPPED,
+    UNSENT,
+    Outcome,
+    api_failure,
+    failed,
+    from_exit,
+    from_result,
+)
 from sessions_app.supervisor.protocol import (
     ApiRetry,
     Delta,
@@ -154,6 +164,7 @@ class TurnMachine:
     _signalled: int = 0
     _granted: dict[tuple[str, str], str] = field(default_factory=dict)
     _plans: dict[str, str] = field(default_factory=dict)
+    _heard_requests: set[str] = field(default_factory=set)
 
     # --- what happened
 
@@ -197,7 +208,7 @@ class TurnMachine:
             return []
         if ruling.effect == "wait":
             call.approval_id, call.expires_at = ruling.approval_id, ruling.wait_until
-            return self._park_if_stopping()
+            return self._go_if_stopping()
         del self.calls[request_id]
         self._heard_at = now
         if ruling.effect == "allow":
@@ -205,7 +216,7 @@ class TurnMachine:
             data = protocol.allow(call.request, ruling.tool_input)
         else:
             data = protocol.deny(call.request, ruling.message)
-        return [Write(data), Answered(request_id, ruling.approval_id)]
+        return [Write(data), Answered(request_id, ruling.approval_id), *self._go_if_stopping()]
 
     def interrupt(self, now: float) -> list[Command]:
         """Somebody wants the turn stopped."""
@@ -213,10 +224,12 @@ class TurnMachine:
         if self._told_to_stop or self.outcome is not None:
             return []
         self._told_to_stop = True
+        withdrawn = self._withdraw_all("the turn was interrupted")
         if not (self._prompt_sent or self.replay or self.interrupted):
-            return self._finish(Outcome(status="interrupted", code="interrupted", detail="The turn was interrupted."))
+            outcome = Outcome(status="interrupted", code="interrupted", detail="The turn was interrupted.")
+            return [*withdrawn, *self._finish(outcome)]
         self._closing_at = now  # an interrupt that is not obeyed ends in a signal
-        return [*self._withdraw_all("the turn was interrupted"), Write(protocol.interrupt(f"orch_stop_{uuid4().hex[:8]}"))]
+        return [*withdrawn, Write(protocol.interrupt(f"orch_stop_{uuid4().hex[:8]}"))]
 
     def abandon(self, outcome: Outcome, now: float) -> list[Command]:
         """End the process without waiting for a last word."""
@@ -231,9 +244,7 @@ class TurnMachine:
         if self.stopping or self.outcome is not None:
             return []
         self.stopping = True
-        if self.calls:
-            return self._park_if_stopping()
-        return self._leave()
+        return self._go_if_stopping()
 
     def ended(self, exit_code: int, stderr: str) -> list[Command]:
         """The process is gone and everything it said was heard."""
@@ -253,8 +264,8 @@ class TurnMachine:
             return self.abandon(failed("agent_silent", "The agent did not answer at its start."), now)
         if self.calls:
             return self._park_if_overdue()
-        if self._must_prompt_after_all():
-            return self._send_prompt() if now >= self._initialized_at + TAKES_UP_S else []
+        if now >= self._prompt_after_all_at():
+            return self._send_prompt()
         if now >= self._heard_at + self.limits.idle:
             minutes = self.limits.idle / 60
             return self.abandon(failed("agent_idle", f"The agent said nothing for {minutes:g} minutes."), now)
@@ -273,9 +284,8 @@ class TurnMachine:
             return self._started_at + START_TIMEOUT_S
         if self.calls:
             return float("inf") if self._deferrable() is None else self._hold_end()
-        if self._must_prompt_after_all():
-            return self._initialized_at + TAKES_UP_S
-        return min(self._heard_at + self.limits.idle, self._started_at + self.limits.turn + self._waited_s)
+        turn_end = self._started_at + self.limits.turn + self._waited_s
+        return min(self._heard_at + self.limits.idle, turn_end, self._prompt_after_all_at())
 
     def overdue(self, now: float) -> list[UUID]:
         """Approvals whose own deadline has come."""
@@ -303,6 +313,9 @@ class TurnMachine:
         self.now = now
 
     def _tool_request(self, request: ToolRequest) -> list[Command]:
+        if request.request_id in self._heard_requests:
+            return []  # said twice; it gets one answer
+        self._heard_requests.add(request.request_id)
         granted = self._granted.get((request.tool_use_id, request.tool_input))
         if granted is not None and not request.held:
             return [Write(protocol.allow(request, granted))]  # the permission prompt behind a callback we answered
@@ -310,12 +323,16 @@ class TurnMachine:
             return [Write(protocol.deny(request, "The turn was stopped."))]
         if self.deferred_tool_use_id:
             return [Write(protocol.deny(request, NOT_NOW))]
+        if any(call.request.tool_use_id == request.tool_use_id for call in self.calls.values()):
+            return [Write(protocol.deny(request, NOT_NOW))]
         self.calls[request.request_id] = OpenCall(request, self.now)
         return [Ask(request, self._plans.get(request.tool_use_id, ""))]
 
     def _result(self, result: Result) -> list[Command]:
         commands = self._withdraw_all("the turn ended")
         outcome = from_result(result)
+        if outcome.status == PARKED and not self.deferred_tool_use_id:
+            outcome = failed("agent_error", "The agent put a call off that was not to wait.")
         body = {k: v for k, v in result.body.items() if k not in ("type", "uuid", "session_id")}
         commands.append(Record([line(Event.Kind.RESULT, **body)]))
         if self.prompt and not self._prompt_sent and self.replay and not self._told_to_stop:
@@ -347,7 +364,7 @@ class TurnMachine:
         return [Withdraw(approval_id, reason) for approval_id in open_ids]
 
     def _reply(self, request_id: str, error: str) -> list[Command]:
-        if request_id != protocol.INITIALIZE_ID:
+        if request_id != protocol.INITIALIZE_ID or self._initialized_at is not None:
             return []
         self._initialized_at = self.now
         if error:
@@ -356,9 +373,10 @@ class TurnMachine:
             return []
         return self._send_prompt()
 
-    def _must_prompt_after_all(self) -> bool:
-        """The killed process never got the prompt into the conversation."""
-        return self.interrupted and bool(self.prompt) and not self._prompt_sent and not self.spoke
+    def _prompt_after_all_at(self) -> float:
+        """When it is clear that the killed process never got the prompt into the conversation."""
+        needed = self.interrupted and self.prompt and not self._prompt_sent and not self.spoke
+        return self._initialized_at + TAKES_UP_S if needed and self._initialized_at is not None else float("inf")
 
     def _send_prompt(self) -> list[Command]:
         self._prompt_sent = True
@@ -375,15 +393,19 @@ class TurnMachine:
     def _remember_plans(self, spoken: Spoken) -> None:
         """The question whether to leave plan mode comes without the plan; it stands in the call before."""
         message = spoken.body.get("message") if spoken.type == "assistant" else None
-        for block in message.get("content") or [] if isinstance(message, dict) else []:
+        content = message.get("content") if isinstance(message, dict) else None
+        for block in content if isinstance(content, list) else []:
             if isinstance(block, dict) and block.get("name") == "ExitPlanMode" and isinstance(block.get("input"), dict):
                 self._plans[str(block.get("id"))] = str(block["input"].get("plan") or "")
 
     # --- parking
 
     def _deferrable(self) -> OpenCall | None:
-        """The one call that may be deferred: the only open one, held, of the main agent, none deferred before."""
-        if len(self.calls) != 1 or self.deferred_tool_use_id:
+        """The one call that may be deferred: the only open one, held, of the main agent, none deferred before.
+
+        Not while a prompt waits behind a replayed call: it would be lost with the process.
+        """
+        if len(self.calls) != 1 or self.deferred_tool_use_id or (self.replay and self.prompt and not self._prompt_sent):
             return None
         call = next(iter(self.calls.values()))
         fit = call.approval_id is not None and call.request.held and not call.request.agent_id
@@ -396,8 +418,9 @@ class TurnMachine:
         call = self._deferrable()
         return self._park(call) if call and self.now >= self._hold_end() else []
 
-    def _park_if_stopping(self) -> list[Command]:
-        if not self.stopping:
+    def _go_if_stopping(self) -> list[Command]:
+        """The worker waits for us: park the one open call, or end now and leave everything to another process."""
+        if not self.stopping or self.outcome is not None or self.deferred_tool_use_id:
             return []
         call = self._deferrable()
         if call:
@@ -414,6 +437,7 @@ class TurnMachine:
 
     def _park(self, call: OpenCall) -> list[Command]:
         self.deferred_tool_use_id = call.request.tool_use_id
+        self._heard_at = self.now  # the silence until here was ours
         del self.calls[call.request.request_id]
         return [Write(protocol.defer(call.request))]
 

@@ -1,0 +1,626 @@
+"""The turn machine, without a process: scenes first, then any order of events."""
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from sessions_app.models import Turn
+from sessions_app.supervisor import machine as m
+from sessions_app.supervisor import protocol
+from sessions_app.supervisor.machine import (
+    Answered,
+    Ask,
+    CloseInput,
+    Command,
+    Limits,
+    Record,
+    Ruling,
+    Signal,
+    Stream,
+    TurnMachine,
+    Withdraw,
+    Write,
+)
+from sessions_app.supervisor.outcomes import PARKED, STOPPED, UNSENT, failed
+from sessions_app.supervisor.protocol import (
+    ApiRetry,
+    Delta,
+    Garbage,
+    OtherRequest,
+    Reply,
+    Result,
+    Spoken,
+    ToolRequest,
+    Withdrawn,
+)
+
+HOLD, IDLE, TURN = 300.0, 600.0, 14400.0
+INPUT = '{"command":"make","n":1.10}'
+READY = Reply(protocol.INITIALIZE_ID, "")
+DONE = Result({"type": "result", "is_error": False, "terminal_reason": "completed", "result": "done"})
+DEFERRED = Result({"type": "result", "is_error": False, "terminal_reason": "tool_deferred", "result": ""})
+ABORTED = Result({"type": "result", "is_error": True, "terminal_reason": "aborted_tools"})
+
+
+def call(number: int = 1, **changes: Any) -> ToolRequest:
+    fields: dict[str, Any] = {
+        "request_id": f"r{number}", "tool_use_id": f"toolu_{number}", "tool_name": "Bash", "tool_input": INPUT,
+        "agent_id": "", "held": True,
+    }  # fmt: skip
+    return ToolRequest(**fields | changes)
+
+
+def waiting(approval_id: UUID | None = None, until: float = 1e9) -> Ruling:
+    return Ruling(effect="wait", approval_id=approval_id or uuid4(), wait_until=until)
+
+
+def allowed(approval_id: UUID | None = None, tool_input: str = INPUT) -> Ruling:
+    return Ruling(effect="allow", tool_input=tool_input, approval_id=approval_id)
+
+
+def denied(message: str = "no") -> Ruling:
+    return Ruling(effect="deny", message=message)
+
+
+def running(at: float = 0.0, **changes: Any) -> TurnMachine:
+    """A machine whose CLI is ready; the prompt is out unless there is none or a replay comes first."""
+    fields: dict[str, Any] = {"prompt": "go", "limits": Limits(hold=HOLD, idle=IDLE, turn=TURN)}
+    machine = TurnMachine(**fields | changes)
+    machine.start(at)
+    machine.hear(READY, at)
+    return machine
+
+
+def sent(commands: list[Command]) -> list[dict[str, Any]]:
+    return [json.loads(command.data) for command in commands if isinstance(command, Write)]
+
+
+def decisions(commands: list[Command]) -> list[tuple[str, str]]:
+    """Request id and decision of every answer among the commands, of either kind of question."""
+    found = []
+    for body in sent(commands):
+        if body["type"] == "control_response" and body["response"]["subtype"] == "success":
+            answer = body["response"]["response"]
+            hook = answer.get("hookSpecificOutput", {})
+            found.append((body["response"]["request_id"], hook.get("permissionDecision") or answer["behavior"]))
+    return found
+
+
+def kinds(commands: list[Command]) -> list[type[Command]]:
+    return [type(command) for command in commands]
+
+
+# --- the beginning
+
+
+def test_the_prompt_waits_until_the_cli_is_ready() -> None:
+    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN))
+    [first] = sent(machine.start(0))
+    assert first["request"]["subtype"] == "initialize"
+    [prompt] = sent(machine.hear(READY, 1))
+    assert prompt["message"]["content"] == "go"
+    assert machine.hear(Reply("of somebody else", ""), 2) == []
+
+
+def test_a_cli_that_refuses_to_be_supervised_gets_no_prompt() -> None:
+    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN))
+    machine.start(0)
+    commands = machine.hear(Reply(protocol.INITIALIZE_ID, "hooks are disabled"), 1)
+    assert sent(commands) == []
+    assert Signal(hard=False) in commands
+    assert machine.outcome and machine.outcome.code == "agent_unfit"
+
+
+def test_a_cli_that_never_gets_ready_is_ended() -> None:
+    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN))
+    machine.start(100)
+    assert machine.deadline() == 100 + m.START_TIMEOUT_S
+    assert machine.tick(100 + m.START_TIMEOUT_S - 1) == []
+    assert Signal(hard=False) in machine.tick(100 + m.START_TIMEOUT_S)
+    assert machine.outcome and machine.outcome.code == "agent_silent"
+
+
+# --- one question
+
+
+def test_an_allowed_call_runs_with_exactly_the_text_of_the_ruling() -> None:
+    machine, approval = running(), uuid4()
+    assert machine.hear(call(), 1) == [Ask(call())]
+    assert machine.rule("r1", waiting(approval), 1) == []
+    commands = machine.rule("r1", allowed(approval, '{"command":"make test"}'), 50)
+    assert b'"updatedInput":{"command":"make test"}' in commands[0].data  # type: ignore[union-attr]
+    assert decisions(commands) == [("r1", "allow")]
+    assert commands[1:] == [Answered("r1", approval)]
+
+
+def test_a_denied_call_gives_the_reason_to_the_model() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    [body] = sent(machine.rule("r1", denied("not on a Friday"), 1))
+    output = body["response"]["response"]["hookSpecificOutput"]
+    assert (output["permissionDecision"], output["permissionDecisionReason"]) == ("deny", "not on a Friday")
+
+
+def test_a_second_ruling_for_the_same_call_changes_nothing() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.rule("r1", denied(), 1)
+    assert machine.rule("r1", allowed(), 2) == []
+    assert machine.rule("never asked", allowed(), 2) == []
+
+
+def test_parallel_calls_are_answered_each_by_itself() -> None:
+    machine = running()
+    for number in (1, 2, 3):
+        assert machine.hear(call(number), 1) == [Ask(call(number))]
+        machine.rule(f"r{number}", waiting(), 1)
+    assert decisions(machine.rule("r3", denied(), 5)) == [("r3", "deny")]
+    assert decisions(machine.rule("r1", allowed(), 6)) == [("r1", "allow")]
+    assert decisions(machine.rule("r2", allowed(), 7)) == [("r2", "allow")]
+
+
+def test_the_prompt_behind_an_allowed_callback_is_answered_from_the_same_grant() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.rule("r1", allowed(tool_input='{"command":"edited"}'), 1)
+    again = call(request_id="net", held=False)
+    commands = machine.hear(again, 2)
+    assert decisions(commands) == [("net", "allow")]
+    assert b"edited" in commands[0].data  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        call(request_id="net", held=False, tool_input='{"command":"make","n":1.1}'),
+        call(request_id="net", held=False, tool_use_id="toolu_9"),
+        call(request_id="net"),
+    ],
+)
+def test_anything_but_that_prompt_is_a_new_question(other: ToolRequest) -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.rule("r1", allowed(), 1)
+    assert machine.hear(other, 2) == [Ask(other)]
+
+
+def test_a_denied_call_that_comes_again_by_the_prompt_is_asked_again_and_not_allowed() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.rule("r1", denied(), 1)
+    assert machine.hear(call(request_id="net", held=False), 2) == [Ask(call(request_id="net", held=False))]
+
+
+def test_a_request_said_twice_is_asked_and_answered_once() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    assert machine.hear(call(), 1) == []
+    assert decisions(machine.rule("r1", allowed(), 2)) == [("r1", "allow")]
+    assert machine.hear(call(), 3) == []
+
+
+def test_a_call_that_is_already_open_is_not_asked_a_second_time() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(), 1)
+    assert decisions(machine.hear(call(request_id="r2"), 2)) == [("r2", "deny")]
+    assert decisions(machine.rule("r1", allowed(), 3)) == [("r1", "allow")]
+
+
+def test_a_withdrawn_question_is_closed_and_never_answered() -> None:
+    machine, approval = running(), uuid4()
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(approval), 1)
+    commands = machine.hear(Withdrawn("r1"), 2)
+    assert kinds(commands) == [Withdraw, Answered]
+    assert machine.rule("r1", allowed(approval), 3) == []
+    assert machine.hear(Withdrawn("unknown"), 4) == []
+
+
+def test_a_question_about_a_plan_brings_the_plan() -> None:
+    machine = running()
+    block = {"type": "tool_use", "id": "toolu_1", "name": "ExitPlanMode", "input": {"plan": "1. tidy"}}
+    machine.hear(Spoken("assistant", "", {"type": "assistant", "message": {"content": [block]}}), 1)
+    asked = call(tool_name="ExitPlanMode", tool_input="{}")
+    assert machine.hear(asked, 2) == [Ask(asked, "1. tidy")]
+
+
+def test_other_requests_are_refused_and_noted() -> None:
+    commands = running().hear(OtherRequest("x1", "mcp_message"), 1)
+    assert kinds(commands) == [Record, Write]
+    [body] = sent(commands)
+    assert (body["response"]["subtype"], body["response"]["request_id"]) == ("error", "x1")
+
+
+def test_deadlines_of_questions_are_told_and_can_be_put_off() -> None:
+    machine, approval = running(), uuid4()
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(approval, until=90), 1)
+    assert machine.next_expiry() == 90
+    assert machine.overdue(89) == []
+    assert machine.overdue(90) == [approval]
+    machine.postpone(approval, 91)
+    assert machine.overdue(90) == []
+    assert decisions(machine.rule("r1", denied("nobody answered"), 91)) == [("r1", "deny")]
+    assert machine.next_expiry() == float("inf")
+
+
+# --- parking
+
+
+def parked_at_hold(machine: TurnMachine, at: float = 1.0) -> list[Command]:
+    assert machine.tick(at + HOLD - 1) == []
+    return machine.tick(at + HOLD)
+
+
+def test_a_call_nobody_answers_within_the_hold_is_deferred_and_the_turn_parked() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(), 1)
+    assert machine.deadline() == 1 + HOLD
+    assert decisions(parked_at_hold(machine)) == [("r1", "defer")]
+    assert machine.rule("r1", allowed(), 1 + HOLD) == []  # too late for this process
+    commands = machine.hear(DEFERRED, 2 + HOLD)
+    assert CloseInput() in commands and Withdraw not in kinds(commands)
+    assert machine.outcome and machine.outcome.status == PARKED
+    assert machine.deferred_tool_use_id == "toolu_1"
+
+
+def test_after_a_deferred_call_every_further_one_of_the_turn_is_denied() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(), 1)
+    parked_at_hold(machine)
+    [body] = sent(machine.hear(call(2), 2 + HOLD))
+    output = body["response"]["response"]["hookSpecificOutput"]
+    assert (output["permissionDecision"], output["permissionDecisionReason"]) == ("deny", m.NOT_NOW)
+
+
+@pytest.mark.parametrize("unfit", [{"agent_id": "agent-1"}, {"held": False}])
+def test_a_call_that_cannot_be_deferred_is_held_for_as_long_as_it_takes(unfit: dict[str, Any]) -> None:
+    machine = running()
+    machine.hear(call(**unfit), 1)
+    machine.rule("r1", waiting(), 1)
+    assert machine.deadline() == float("inf")
+    assert machine.tick(1 + 10 * HOLD) == []
+    assert decisions(machine.rule("r1", allowed(), 1 + 11 * HOLD)) == [("r1", "allow")]
+
+
+def test_nothing_is_deferred_while_a_second_call_is_open() -> None:
+    machine = running()
+    for number in (1, 2):
+        machine.hear(call(number), 1)
+        machine.rule(f"r{number}", waiting(), 1)
+    assert machine.tick(1 + 2 * HOLD) == []
+    machine.rule("r2", denied(), 2 + 2 * HOLD)
+    assert decisions(machine.tick(3 + 2 * HOLD)) == [("r1", "defer")]
+
+
+def test_a_call_that_is_not_put_to_a_person_yet_is_not_deferred() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    assert machine.tick(1 + 2 * HOLD) == []
+
+
+def test_a_hold_longer_than_the_idle_time_still_parks() -> None:
+    machine = running(limits=Limits(hold=2 * IDLE, idle=IDLE, turn=TURN))
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(), 1)
+    assert decisions(machine.tick(1 + 2 * IDLE)) == [("r1", "defer")]
+    assert machine.tick(2 + 2 * IDLE) == []
+    assert machine.deadline() > 2 + 2 * IDLE
+
+
+def test_a_turn_put_off_by_the_cli_alone_is_a_failure_and_not_parked_for_ever() -> None:
+    machine = running()
+    machine.hear(DEFERRED, 1)
+    assert machine.outcome and machine.outcome.status == Turn.Status.FAILED
+
+
+def test_a_replayed_call_is_asked_before_anything_is_said_to_the_cli() -> None:
+    machine = running(prompt="", replay=True)
+    assert machine.hear(call(), 1) == [Ask(call())]
+    assert decisions(machine.rule("r1", allowed(), 1)) == [("r1", "allow")]
+    machine.hear(DONE, 2)
+    assert machine.outcome and machine.outcome.status == Turn.Status.COMPLETED
+
+
+def test_a_prompt_follows_after_the_replayed_calls_own_result() -> None:
+    machine = running(prompt="next", replay=True)
+    machine.hear(call(), 1)
+    machine.rule("r1", denied("expired"), 1)
+    [prompt] = sent(machine.hear(DONE, 2))
+    assert prompt["message"]["content"] == "next"
+    assert machine.outcome is None
+    machine.hear(DONE, 3)
+    assert machine.outcome and machine.outcome.status == Turn.Status.COMPLETED
+
+
+def test_a_replayed_call_is_not_parked_again_while_a_prompt_waits_behind_it() -> None:
+    machine = running(prompt="next", replay=True)
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(), 1)
+    assert machine.tick(1 + 2 * HOLD) == []
+
+
+# --- stopping
+
+
+def test_an_interrupt_withdraws_the_questions_and_ends_the_turn_as_interrupted() -> None:
+    machine, approval = running(), uuid4()
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(approval), 1)
+    commands = machine.interrupt(2)
+    assert kinds(commands) == [Withdraw, Write]
+    assert sent(commands)[0]["request"] == {"subtype": "interrupt"}
+    assert machine.interrupt(3) == []
+    assert machine.rule("r1", allowed(approval), 3) == []
+    machine.hear(ABORTED, 4)
+    assert machine.outcome and machine.outcome.status == Turn.Status.INTERRUPTED
+
+
+def test_a_call_that_comes_after_an_interrupt_is_denied() -> None:
+    machine = running()
+    machine.interrupt(1)
+    assert decisions(machine.hear(call(), 2)) == [("r1", "deny")]
+
+
+def test_an_interrupt_before_the_prompt_ends_without_sending_it() -> None:
+    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN))
+    machine.start(0)
+    assert machine.interrupt(1) == [CloseInput()]
+    assert machine.outcome and machine.outcome.status == Turn.Status.INTERRUPTED
+
+
+def test_an_interrupt_that_is_not_obeyed_ends_in_term_and_kill() -> None:
+    machine = running()
+    machine.interrupt(10)
+    assert Signal(hard=False) in machine.tick(10 + m.AFTER_RESULT_S)
+    assert Signal(hard=True) in machine.tick(10 + m.AFTER_RESULT_S + m.AFTER_TERM_S)
+    assert machine.outcome and machine.outcome.status == Turn.Status.INTERRUPTED
+
+
+def test_a_stop_parks_the_one_open_call_at_once() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(), 1)
+    assert decisions(machine.stop(2)) == [("r1", "defer")]
+    machine.hear(DEFERRED, 3)
+    assert machine.outcome and machine.outcome.status == PARKED
+
+
+def test_a_stop_with_two_open_calls_leaves_them_to_another_process() -> None:
+    machine = running()
+    for number in (1, 2):
+        machine.hear(call(number), 1)
+        machine.rule(f"r{number}", waiting(), 1)
+    commands = machine.stop(2)
+    assert Withdraw not in kinds(commands) and Signal(hard=False) in commands
+    assert machine.outcome and machine.outcome.status == STOPPED
+
+
+def test_a_stop_while_the_agent_works_leaves_the_turn_to_another_process() -> None:
+    machine = running()
+    assert Signal(hard=False) in machine.stop(2)
+    assert machine.outcome and machine.outcome.status == STOPPED
+    assert machine.stop(3) == []
+
+
+def test_a_stop_before_the_prompt_says_that_it_was_not_sent() -> None:
+    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN))
+    machine.start(0)
+    machine.stop(1)
+    assert machine.outcome and machine.outcome.status == UNSENT
+
+
+@pytest.mark.parametrize("ruling", [allowed(), denied()])
+def test_a_stop_during_the_policys_thinking_takes_effect_with_its_answer(ruling: Ruling) -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    assert machine.stop(2) == []
+    commands = machine.rule("r1", ruling, 3)
+    assert Signal(hard=False) in commands
+    assert machine.outcome and machine.outcome.status == STOPPED
+
+
+def test_a_stop_during_the_policys_thinking_parks_what_a_person_must_answer() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.stop(2)
+    assert decisions(machine.rule("r1", waiting(), 3)) == [("r1", "defer")]
+
+
+def test_giving_up_withdraws_the_questions_and_asks_the_process_to_end() -> None:
+    machine, approval = running(), uuid4()
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(approval), 1)
+    commands = machine.abandon(failed("x", "because"), 2)
+    assert kinds(commands) == [Withdraw, CloseInput, Signal]
+    assert machine.abandon(failed("y", "again"), 3) == []
+    assert machine.outcome and machine.outcome.code == "x"
+
+
+def test_a_refused_login_ends_the_turn_at_once_and_other_retries_do_not() -> None:
+    machine = running()
+    assert kinds(machine.hear(ApiRetry(529, {"attempt": 1}), 1)) == [Record]
+    assert Signal(hard=False) in machine.hear(ApiRetry(401, {"attempt": 1}), 2)
+    assert machine.outcome and machine.outcome.code == "api_unauthorized"
+
+
+# --- time
+
+
+def test_silence_ends_the_turn_but_not_while_a_question_is_open() -> None:
+    machine = running()
+    machine.hear(call(held=False), 1)
+    machine.rule("r1", waiting(), 1)
+    assert machine.tick(1 + 5 * IDLE) == []
+    machine.rule("r1", allowed(), 1 + 5 * IDLE)
+    assert machine.tick(5 * IDLE + IDLE - 1) == []
+    assert Signal(hard=False) in machine.tick(1 + 6 * IDLE)
+    assert machine.outcome and machine.outcome.code == "agent_idle"
+
+
+def test_the_time_people_take_does_not_count_for_the_turn() -> None:
+    machine = running()
+    machine.hear(call(held=False), 100)
+    machine.rule("r1", waiting(), 100)
+    machine.rule("r1", allowed(), 100 + TURN)
+    at = 100 + TURN
+    while at + IDLE / 2 < 2 * TURN:
+        at += IDLE / 2
+        assert machine.hear(Delta("x"), at) == [Stream("x")]
+        assert machine.tick(at) == []
+    machine.hear(Delta("x"), 2 * TURN - 1)
+    assert Signal(hard=False) in machine.tick(2 * TURN)
+    assert machine.outcome and machine.outcome.code == "turn_timeout"
+
+
+def test_a_process_that_stays_after_its_last_word_gets_term_once_and_kill_once() -> None:
+    machine = running()
+    assert CloseInput() in machine.hear(DONE, 5)
+    assert machine.deadline() == 5 + m.AFTER_RESULT_S
+    assert machine.tick(6) == []
+    assert machine.tick(machine.deadline()) == [Signal(hard=False)]
+    assert machine.tick(6 + m.AFTER_RESULT_S) == []
+    assert machine.tick(machine.deadline()) == [Signal(hard=True)]
+    assert machine.deadline() == float("inf")
+    assert machine.outcome and machine.outcome.status == Turn.Status.COMPLETED
+
+
+def test_a_process_that_ends_without_a_last_word_closes_its_questions() -> None:
+    machine, approval = running(), uuid4()
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(approval), 1)
+    assert machine.ended(-9, "") == [Withdraw(approval, "the agent's process ended")]
+    assert machine.outcome and machine.outcome.code == "agent_killed"
+
+
+# --- any order of events
+
+WORDS: list[protocol.Message] = [
+    READY, DONE, DEFERRED, ABORTED, ApiRetry(529, {}), ApiRetry(401, {}), Delta("x"), Garbage("?", 1), OtherRequest("other", ""),
+    Spoken("assistant", "", {"type": "assistant", "message": {"content": 7}}), Reply(protocol.INITIALIZE_ID, "no"), Result({"is_error": True, "kind": 1}),
+]  # fmt: skip
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """What must hold whatever the CLI, people, the worker and the clock do."""
+
+    asked = Bundle("asked")
+
+    @initialize(
+        prompt=st.sampled_from(["", "go"]), replay=st.booleans(), interrupted=st.booleans(), hold=st.sampled_from([5.0, HOLD, 2000.0])
+    )
+    def begin(self, prompt: str, replay: bool, interrupted: bool, hold: float) -> None:
+        self.now, self.count, self.over = 0.0, 0, False
+        self.answers: dict[str, str] = {}
+        self.ruled: set[tuple[str, str]] = set()
+        self.defers = self.prompts = self.terms = self.kills = 0
+        limits = Limits(hold=hold, idle=IDLE, turn=TURN)
+        self.machine = TurnMachine(prompt=prompt, limits=limits, replay=replay, interrupted=interrupted)
+        self.do(self.machine.start(self.now))
+
+    def do(self, commands: list[Command]) -> None:
+        for request_id, decision in decisions(commands):
+            assert request_id not in self.answers, "answered twice"
+            self.answers[request_id] = decision
+            self.defers += decision == "defer"
+            if decision == "allow":
+                request = self.requests[request_id]
+                assert (request.tool_use_id, request.tool_input) in self.ruled, "allowed without a ruling"
+        self.prompts += sum(body["type"] == "user" for body in sent(commands))
+        self.terms += Signal(hard=False) in commands
+        self.kills += Signal(hard=True) in commands
+        assert self.defers <= 1 and self.prompts <= 1 and self.terms <= 1 and self.kills <= 1
+
+    @property
+    def requests(self) -> dict[str, ToolRequest]:
+        if not hasattr(self, "_requests"):
+            self._requests: dict[str, ToolRequest] = {}
+        return self._requests
+
+    @rule(target=asked, held=st.booleans(), agent_id=st.sampled_from(["", "a1"]), same=st.integers(0, 3))
+    def the_cli_asks(self, held: bool, agent_id: str, same: int) -> str:
+        self.count += 1
+        tool_use_id = f"toolu_{same}" if same else f"toolu_new_{self.count}"
+        request = call(request_id=f"r{self.count}", tool_use_id=tool_use_id, held=held, agent_id=agent_id)
+        self.requests[request.request_id] = request
+        self.do(self.machine.hear(request, self.now))
+        return request.request_id
+
+    @rule(request_id=asked)
+    def the_cli_repeats_itself(self, request_id: str) -> None:
+        self.do(self.machine.hear(self.requests[request_id], self.now))
+
+    @rule(request_id=asked, ruling=st.sampled_from(["allow", "deny", "wait"]))
+    def somebody_rules(self, request_id: str, ruling: str) -> None:
+        request = self.requests[request_id]
+        if ruling == "allow" and request_id in self.machine.calls:
+            self.ruled.add((request.tool_use_id, request.tool_input))
+        made = {"allow": allowed(), "deny": denied(), "wait": waiting(until=self.now + 100)}[ruling]
+        self.do(self.machine.rule(request_id, made, self.now))
+
+    @rule(request_id=asked)
+    def the_cli_withdraws(self, request_id: str) -> None:
+        self.do(self.machine.hear(Withdrawn(request_id), self.now))
+
+    @rule(word=st.sampled_from(WORDS))
+    def the_cli_speaks(self, word: protocol.Message) -> None:
+        self.do(self.machine.hear(word, self.now))
+
+    @rule(what=st.sampled_from(["interrupt", "stop", "abandon"]))
+    def somebody_stops_it(self, what: str) -> None:
+        if what == "abandon":
+            self.do(self.machine.abandon(failed("x", "y"), self.now))
+        else:
+            self.do(getattr(self.machine, what)(self.now))
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 11.0, 299.0, 601.0, 20_000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.do(self.machine.tick(self.now))
+
+    @precondition(lambda self: self.machine.deadline() != float("inf"))
+    @rule()
+    def the_deadline_comes(self) -> None:
+        self.now = max(self.now, self.machine.deadline())
+        self.do(self.machine.tick(self.now))
+        assert self.machine.deadline() > self.now, "the loop would spin"
+
+    @rule()
+    def the_process_ends(self) -> None:
+        self.do(self.machine.ended(1, "boom"))
+
+    @invariant()
+    def what_is_over_waits_for_nobody(self) -> None:
+        if self.machine.outcome is not None:
+            assert not self.machine.calls
+            assert not self.machine.waiting_approvals()
+
+    @invariant()
+    def the_deadline_comes_again_after_each_tick(self) -> None:
+        self.do(self.machine.tick(self.now))
+        assert self.machine.deadline() > self.now or self.machine.tick(self.now) == []
+        assert self.machine.deadline() > self.now, "the loop would spin"
+
+    def teardown(self) -> None:
+        """Whatever happened: once it is over, the process is killed within a bounded time."""
+        if not hasattr(self, "machine"):
+            return
+        self.do(self.machine.abandon(failed("x", "y"), self.now))
+        for _ in range(5):
+            if self.machine.deadline() == float("inf"):
+                break
+            self.now = max(self.now, self.machine.deadline())
+            self.do(self.machine.tick(self.now))
+        assert self.machine.outcome is not None
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = hypothesis_settings(max_examples=150, stateful_step_count=25, deadline=None)
