@@ -1,14 +1,16 @@
-"""Finding agents on this host: which CLI, which version, whether it can talk to a model.
+"""Finding agents on this host: which CLI, which version, whether somebody is logged in.
 
-Facts about the CLI, measured on 2.1.330: ``--version`` answers in 0.03 s; ``auth status`` works offline, prints JSON and
-exits 1 when nobody is logged in.
+Facts about the CLI, measured on 2.1.330: ``--version`` answers in 0.03 s; ``auth status`` works offline, prints JSON
+and exits 1 when nobody is logged in.
 """
 
 import json
 import logging
 import os
 import re
+import signal
 import subprocess
+import tempfile
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -20,7 +22,8 @@ from sessions_app.supervisor.launch import cli_path, inherited_environment
 
 logger = logging.getLogger(__name__)
 
-PROBE_TIMEOUT_S = 10
+PROBE_TIMEOUT_S = 10.0
+LONGEST_ANSWER = 65536
 OLDEST_FIT = (2, 1, 0)  # defer and held callbacks were measured from here on
 INSTALL = "npm install -g @anthropic-ai/claude-code@2.1.330"
 
@@ -38,21 +41,22 @@ class CliFacts:
     detail: str = ""
 
 
-def find_cli() -> CliFacts:
+def find_cli(timeout_s: float = PROBE_TIMEOUT_S) -> CliFacts:
     """Look for the configured CLI and ask it who it is. Never raises and never repeats a secret."""
     path = cli_path()
     if path is None:
         return CliFacts(detail=f"No Claude Code CLI was found; install it with: {INSTALL}")
-    said = _run([path, "--version"])
-    found = re.search(r"\b(\d+)\.(\d+)\.(\d+)\b", said.stdout if said else "")
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)\b", _told([path, "--version"], timeout_s))
     if found is None:
-        return CliFacts(path=path, status=ST.UNFIT, detail="The program does not tell its version; is it the Claude Code CLI?")
+        return CliFacts(
+            path=path, status=ST.UNFIT, detail="The program does not tell its version; is it the Claude Code CLI?"
+        )
     version = found[0]
     if tuple(int(part) for part in found.groups()) < OLDEST_FIT:
         oldest = ".".join(map(str, OLDEST_FIT))
         detail = f"Version {version} is too old; Orchestra needs {oldest} or newer. Update with: {INSTALL}"
         return CliFacts(path=path, version=version, status=ST.UNFIT, detail=detail)
-    if not _logged_in(path):
+    if not _logged_in(path, timeout_s):
         detail = f"The CLI is not logged in; run `{path}` once, or set ANTHROPIC_API_KEY."
         return CliFacts(path=path, version=version, status=ST.NOT_LOGGED_IN, logged_in=False, detail=detail)
     return CliFacts(path=path, version=version, status=ST.READY, logged_in=True)
@@ -61,7 +65,9 @@ def find_cli() -> CliFacts:
 def discover_agents() -> list[Agent]:
     """Look again and keep what was found; one row per agent of this host."""
     logger.info("Agent discovery started")
-    demo = CliFacts(version=DEMO_VERSION, status=ST.READY, logged_in=True, detail="A scripted demo; no model is behind it.")
+    demo = CliFacts(
+        version=DEMO_VERSION, status=ST.READY, logged_in=True, detail="A scripted demo; no model is behind it."
+    )
     return [_keep("claude", find_cli()), _keep("demo", demo)]
 
 
@@ -79,22 +85,36 @@ def _keep(name: str, facts: CliFacts) -> Agent:
     return agent
 
 
-def _logged_in(path: str) -> bool:
-    said = _run([path, "auth", "status"])
-    if said is None:
+def _logged_in(path: str, timeout_s: float) -> bool:
+    told = _told([path, "auth", "status"], timeout_s)
+    try:
+        return bool(json.loads(told)["loggedIn"] is True)
+    except (ValueError, KeyError, TypeError):
         return False
-    try:
-        return json.loads(said.stdout).get("loggedIn") is True
-    except (ValueError, AttributeError):
-        return said.returncode == 0
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str] | None:
-    """Run a short command of the CLI in the environment an agent would get; None if it hangs or cannot start."""
-    try:
-        return subprocess.run(  # noqa: S603 - an argument list, never a shell
-            command, env=inherited_environment(os.environ), stdin=subprocess.DEVNULL, capture_output=True,
-            encoding="utf-8", errors="replace", timeout=PROBE_TIMEOUT_S, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+def _told(command: list[str], timeout_s: float) -> str:
+    """What a short command of the CLI prints in an agent's environment; nothing if it hangs or cannot start.
+
+    Into a file, not a pipe: a grandchild that keeps a pipe open would hold us long after the CLI was killed.
+    """
+    with tempfile.TemporaryFile() as out:
+        try:
+            process = subprocess.Popen(
+                command,
+                env=inherited_environment(os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError:
+            return ""
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # not reaped yet, so the group is still ours
+            process.wait()
+            return ""
+        out.seek(0)
+        return out.read(LONGEST_ANSWER).decode(errors="replace")

@@ -1,0 +1,24 @@
+"""``manage.py discover``: look for agents on this host, now."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from approvals.render import visible
+from sessions_app.discovery import discover_agents
+
+
+class Command(BaseCommand):
+    help = "Look for agents on this host and say what was found."
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        agents = discover_agents()
+        found = [(agent.name, agent.status, agent.version, agent.path) for agent in agents]
+        rows = [("AGENT", "STATUS", "VERSION", "PATH"), *found]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        for row in rows:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            self.stdout.write("  ".join(cells).rstrip())
+        for agent in agents:
+            if agent.detail:
+                self.stdout.write(f"{agent.name}: {visible(agent.detail)}")
