@@ -122,8 +122,9 @@ class Stack:
 
         def look() -> dict[str, Any] | None:
             detail = self.call("GET", f"/api/sessions/{session}", expect=200)
+            at_rest = detail["status"] not in ("queued", "running", "waiting")  # read a moment before its turns
             done = [t for t in detail["turns"] if t["number"] == turn and t["status"] not in ("queued", "running")]
-            return detail if done else None
+            return detail if done and at_rest else None
 
         return until(look, f"turn {turn} ends; log:\n{self.log[-3000:]}")
 
