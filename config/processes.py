@@ -10,7 +10,6 @@ from orchestra.runner import Program
 from orchestra.sign_in import local_url
 from sessions_app.discovery import find_cli
 
-INSTALL_CLI = "npm install -g @anthropic-ai/claude-code@2.1.330"
 CELERY = ["-m", "celery", "--quiet", "--skip-checks", "-A", "config"]  # `up` has run the checks
 SPARE_SESSION_SLOTS = 8  # for short tasks beside a full house of sessions
 WORKER_THREADS = 8
@@ -37,14 +36,10 @@ def programs() -> list[Program]:
 def advice() -> list[tuple[str, str]]:
     """What a person should know about the agent on this machine before the first session."""
     cli = find_cli()
-    if not cli.path:
-        return [("Agent", f"no Claude Code CLI found; install it with: {INSTALL_CLI}")]
-    lines = [("Agent", f"Claude Code {cli.version} at {cli.path}")]
-    if cli.detail:
-        lines.append(("", cli.detail))
-    if not cli.logged_in:
-        lines.append(("", f"it is not logged in: run `{cli.path}` once, or set ANTHROPIC_API_KEY"))
-    return lines
+    found = f"Claude Code {cli.version} at {cli.path}" if cli.path else ""
+    facts = [found + ", logged in" if cli.logged_in else found, cli.detail]
+    lines = [fact for fact in facts if fact]
+    return [("Agent" if number == 0 else "", line) for number, line in enumerate(lines)]
 
 
 def _broker() -> list[Program]:

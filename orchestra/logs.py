@@ -82,9 +82,13 @@ def readable(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     rest = {name: value for name, value in event.items() if name not in ("process", "pid")}
     time, level, name, text = (str(rest.pop(key, "")) for key in ("timestamp", "level", "logger", "event"))
     trace = [str(rest.pop(key)) for key in ("exception", "stack") if rest.get(key)]
-    ids = "".join(f" {key}={visible(str(value))}" for key, value in rest.items())
+    ids = "".join(f" {key}={visible(str(rest[key]))}" for key in sorted(rest, key=_ids_first))
     indented = "".join(f"\n    {visible(line)}" for block in trace for line in block.splitlines())
     return f"{time[11:23]} {level.upper():<8} {name}: {visible(text)}{ids}{indented}"
+
+
+def _ids_first(name: str) -> tuple[int, str]:
+    return (IDS.index(name) if name in IDS else len(IDS), name)
 
 
 _JSON: Callable[..., str | bytes] = structlog.processors.JSONRenderer(sort_keys=False)

@@ -19,7 +19,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(/sign-in/)[\w-]+"), rf"\1{HIDDEN}"),
     (
         re.compile(
-            r"(authorization\\?[\"']?\s*[:=,]\s*b?\\?[\"']?(?:(?:token|bearer|basic)\s+)?)[^\s\"',;\\]+", re.IGNORECASE
+            r"(authorization\\?[\"']?\s*[:=,]\s*(?:b(?=[\"']))?\\?[\"']?(?:(?:token|bearer|basic)\s+)?)[^\s\"',;\\]+",
+            re.IGNORECASE,
         ),
         rf"\1{HIDDEN}",
     ),

@@ -3,10 +3,10 @@
 import hashlib
 import secrets
 from datetime import timedelta
-from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model, login
+from django.contrib.auth import login
+from django.contrib.auth.models import User
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -19,7 +19,7 @@ LIFETIME = timedelta(minutes=10)
 FIRST_ACCOUNT = "admin"
 
 
-def make_link(user: Any) -> str:
+def make_link(user: User) -> str:
     """A fresh link for ``user``; the token exists in the returned URL only, the table keeps its hash."""
     token = secrets.token_urlsafe(32)
     SignInLink.objects.filter(expires_at__lte=Now()).delete()
@@ -27,12 +27,11 @@ def make_link(user: Any) -> str:
     return f"{base_url()}/sign-in/{token}"
 
 
-def owner() -> Any:
+def owner() -> User:
     """The account of the person at this machine: the oldest active superuser, made if there is none."""
-    users = get_user_model()._default_manager
-    found = users.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    found = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
     if found is None:
-        found, _ = users.get_or_create(**{get_user_model().USERNAME_FIELD: FIRST_ACCOUNT})
+        found, _ = User.objects.get_or_create(username=FIRST_ACCOUNT)
         found.is_superuser = found.is_staff = found.is_active = True
         found.set_unusable_password()
         found.save()

@@ -3,8 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from knox.models import get_token_model
@@ -41,10 +40,9 @@ class Command(BaseCommand):
         self.stdout.write(key)
 
 
-def _made(name: str) -> Any:
+def _made(name: str) -> User:
     """The account of that name, made without a password if there is none."""
-    users = get_user_model()
-    user, new = users._default_manager.get_or_create(**{users.USERNAME_FIELD: name})
+    user, new = User.objects.get_or_create(username=name)
     if new:
         user.set_unusable_password()
         user.save(update_fields=["password"])

@@ -117,7 +117,7 @@ def listener(port: int) -> str:
         pids = {
             found.pid
             for found in psutil.net_connections("tcp")
-            if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid
+            if found.status == psutil.CONN_LISTEN and found.laddr[1:2] == (port,) and found.pid
         }
         process = psutil.Process(min(pids))
         return f"process {process.pid} ({' '.join(process.cmdline())[:120] or process.name()}, {process.username()})"
