@@ -5,7 +5,7 @@ import warnings
 from datetime import timedelta
 
 from celery import Celery
-from celery.signals import setup_logging, worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
 from django.conf import settings
 
 from orchestra import exit_guard
@@ -50,6 +50,7 @@ def configuration() -> dict[str, object]:
         "task_acks_late": False,  # the row, the lease and the fence are the truth; a message is a hint
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
+        "worker_direct": True,  # a queue of each worker's own, for its canary
         "worker_hijack_root_logger": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
@@ -74,6 +75,15 @@ def leave_logging_to_django(**_signal: object) -> None:
 
 
 worker_shutting_down.connect(exit_guard.begin)
+
+
+@worker_ready.connect
+def watch_for_deafness(**signal: object) -> None:
+    """Imported late: the canary needs the settings, which import this package on their way."""
+    from orchestra import canary
+
+    canary.begin(**signal)
+
 
 app.add_defaults(configuration)  # called when first needed: settings import this package on their way
 app.autodiscover_tasks()

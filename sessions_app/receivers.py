@@ -33,8 +33,11 @@ def resume_if_parked(*, approval_id: UUID, **_: Any) -> None:
 
 
 def _worker_ready(**_: Any) -> None:
+    from orchestra import canary
     from sessions_app import worker
+    from sessions_app.supervisor.switchboard import switchboard
 
+    canary.spare_while(switchboard.beating)
     worker.started()
 
 

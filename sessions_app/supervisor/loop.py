@@ -21,13 +21,13 @@ from approvals.commands import expire_approval
 from approvals.models import Approval
 from approvals.policy import Surroundings
 from orchestra.realtime import hub
-from sessions_app import leases, permissions, transcript
+from sessions_app import conversations, leases, permissions, transcript
 from sessions_app.errors import StaleFence
 from sessions_app.leases import Claim
 from sessions_app.models import Event
 from sessions_app.permissions import Decision
 from sessions_app.supervisor import janitor
-from sessions_app.supervisor.launch import CliMissing, Launch, command_line, environment
+from sessions_app.supervisor.launch import inherited_environment
 from sessions_app.supervisor.machine import (
     Answered,
     Ask,
@@ -43,11 +43,11 @@ from sessions_app.supervisor.machine import (
     Write,
 )
 from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
-from sessions_app.supervisor.process import Bell, CliProcess
+from sessions_app.supervisor.process import CliProcess
 from sessions_app.supervisor.protocol import LineFramer, Message, Spoken, ToolRequest, parse
+from sessions_app.supervisor.start import start_process
 from sessions_app.supervisor.switchboard import Extension, orders_for, switchboard
 from sessions_app.transcript import Line, line
-from sessions_app.workspace import directory_problem
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ FLUSH_S = 0.2
 DELTA_S = 0.1
 HELD_BACK_ROWS = 2000  # more unwritten lines than this, and the pipe is not read any more
 RETRY_S = 1.0
+SHORT_HOLD_S = 5.0  # the hold budget when memory or slots are scarce
 ROUND_S = 5.0  # the loop comes round at least this often
 CANCELLED = Outcome(status="cancelled", code="cancelled", detail="The session was cancelled.")
 DRAIN_S = 1.0  # how long a dead child's stdout is still read while a grandchild holds it open
@@ -77,18 +78,23 @@ worker_stopping = threading.Event()
 
 def supervise(claim: Claim) -> Outcome:
     """Run the claimed turn to its end and close its run. Never raises for what an agent may do."""
-    started = _start(claim)
+    started = start_process(claim)
     if isinstance(started, Outcome):
         leases.finish_run(claim, started, exit_code=None)
         return started
-    supervisor = Supervisor(claim, started)
+    outcome = None
     try:
-        return supervisor.run()
+        outcome = Supervisor(claim, started).run()
+        return outcome
     finally:
-        _tidy_up(claim)
+        _tidy_up(claim, parked=outcome is not None and outcome.status == PARKED)
 
 
-def _tidy_up(claim: Claim) -> None:
+def _tidy_up(claim: Claim, *, parked: bool) -> None:
+    if parked:
+        conversations.keep(claim.session_id, inherited_environment(os.environ))
+    elif claim.replay:
+        conversations.forget(claim.session_id)
     try:
         janitor.kill_run(claim.run_id)
         leases.resume_answered(claim.session_id)  # answered in the instant it was parked
@@ -96,28 +102,6 @@ def _tidy_up(claim: Claim) -> None:
         logger.warning("session %s: the sweep will resume it (%s)", claim.session_id, type(error).__name__)
     finally:
         connection.close()
-
-
-def _start(claim: Claim) -> CliProcess | Outcome:
-    problem = directory_problem(claim.directory)  # it may have changed since the request
-    if problem:
-        return failed("directory_unusable", problem)
-    launch = Launch(
-        session_id=claim.session_id, run_id=claim.run_id, agent=claim.agent, model=claim.model,
-        resume=claim.resume, interrupted=claim.interrupted, options=claim.options,
-    )  # fmt: skip
-    bell = Bell.make()
-    try:
-        process = CliProcess.spawn(command_line(launch), environment(launch, os.environ), claim.directory, bell)
-    except CliMissing as error:
-        bell.close()
-        detail = f"No Claude Code CLI was found on {settings.ORCHESTRA.hostname} ({error}); install it, then send the message again."
-        return failed("cli_missing", detail)
-    except OSError as error:
-        bell.close()
-        return failed("cli_unusable", f"The agent's program could not be started: {error.strerror}.")
-    leases.record_process(claim, process.pid, process.started)
-    return process
 
 
 def surroundings() -> Surroundings:
@@ -138,8 +122,9 @@ class Supervisor:
         self.process = process
         self.surroundings = surroundings()
         agents = settings.AGENTS
+        self.hold_s = settings.APPROVALS.hold.total_seconds()
         limits = Limits(
-            hold=settings.APPROVALS.hold.total_seconds(),
+            hold=self.hold_s,
             idle=agents.idle_timeout.total_seconds(),
             turn=agents.turn_timeout.total_seconds(),
         )
@@ -177,6 +162,7 @@ class Supervisor:
     def _round(self) -> bool:
         now = time.monotonic()
         self.extension.came_round_at = now
+        self.machine.limits.hold = min(SHORT_HOLD_S, self.hold_s) if switchboard.pressed else self.hold_s
         wake_at = min(
             self.machine.deadline(), self.machine.next_expiry(), self.flush_at, self.delta_at, self._retry_at, now + ROUND_S
         )

@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import psutil
+from django.conf import settings
 from django.db import DatabaseError, connection
 
 from approvals.models import Approval
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_S = 1.5
 BEAT_S = leases.HEARTBEAT.total_seconds()
+SCARCE_MEMORY = 0.10  # of the machine's; below this, agents that wait for people are parked early
 STALLED_S = 25.0  # a supervisor that has not come round for so long gets no heartbeat
 
 
@@ -50,6 +53,12 @@ class Switchboard:
         self._lines: dict[UUID, Extension] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._beat_at = float("-inf")
+        self.pressed = False
+
+    def beating(self) -> bool:
+        """Whether some run of this process gave a sign of life within the time after which it would count as lost."""
+        return bool(self._lines) and time.monotonic() - self._beat_at < leases.LOST_AFTER.total_seconds()
 
     def plug_in(self, extension: Extension) -> None:
         """Start listening for a supervisor."""
@@ -96,6 +105,7 @@ class Switchboard:
         while True:
             time.sleep(SWEEP_S)
             extensions = self._all()
+            self.pressed = under_pressure(len(extensions))
             if not extensions:
                 continue
             try:
@@ -124,13 +134,22 @@ class Switchboard:
     def _beat(self, extensions: list[Extension]) -> None:
         now = time.monotonic()
         awake = {extension.run_id: extension for extension in extensions if now - extension.came_round_at < STALLED_S}
-        if leases.heartbeat_all(list(awake)) == len(awake):
+        beaten = leases.heartbeat_all(list(awake))
+        if beaten:
+            self._beat_at = time.monotonic()
+        if beaten == len(awake):
             return
         # somebody was given up for lost, or cancelled: let the supervisors look for themselves
         live = set(Run.objects.filter(pk__in=list(awake), ended_at__isnull=True).values_list("pk", flat=True))
         for run_id, extension in awake.items():
             if run_id not in live:
                 extension.tell("session", extension.session_id)
+
+
+def under_pressure(processes: int) -> bool:
+    """Whether agents that only wait should make room: memory is scarce, or every slot of this worker is taken."""
+    memory = psutil.virtual_memory()
+    return memory.available < SCARCE_MEMORY * memory.total or processes >= settings.AGENTS.max_concurrent
 
 
 switchboard = Switchboard()

@@ -1,0 +1,77 @@
+"""A worker proves every 15 s that it still consumes; one that does not ends itself and is started again.
+
+After a broker's restart a Celery worker can be alive, connected and deaf (celery/celery#8091, #9054, #10205), so neither
+its pid nor a ping says anything. It sends a task to a queue that it alone reads and watches for it to come back.
+"""
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from celery import current_app
+from django.conf import settings
+from kombu.exceptions import OperationalError
+
+from orchestra import leases
+from orchestra.doorbell import redis_client
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 15.0
+DEAF_AFTER_S = 60.0  # of a broker that answers all the while
+EXIT_CODE = 75  # EX_TEMPFAIL
+
+_busy: list[Callable[[], bool]] = []
+_token = uuid.uuid4().hex
+_heard_at = 0.0
+
+
+def spare_while(busy: Callable[[], bool]) -> None:
+    """Never end this worker while ``busy()``: full slots are not deafness."""
+    _busy.append(busy)
+
+
+def heard(token: str) -> None:
+    """A canary came back; only this process's own counts for it, any counts for the queue."""
+    global _heard_at  # noqa: PLW0603 - one per process
+    if token == _token:
+        _heard_at = time.monotonic()
+    leases.touch(f"canary:{settings.ORCHESTRA.process or 'worker'}")
+
+
+def begin(*, sender: Any, **_signal: object) -> None:
+    """Receiver of Celery's ``worker_ready``."""
+    queue = f"{sender.hostname}.dq"  # what ``worker_direct`` makes the worker consume
+    threading.Thread(target=_watch, args=(queue,), name="canary", daemon=True).start()
+
+
+def _watch(queue: str) -> None:
+    listening_since = time.monotonic()
+    while True:
+        now = time.monotonic()
+        if not _send(queue):
+            listening_since = now  # a dead broker is not the worker's fault
+        elif deaf(now, listening_since, _heard_at) and not any(busy() for busy in _busy):
+            logger.critical("this worker consumes nothing although the broker answers; ending it to be started again")
+            os._exit(EXIT_CODE)
+        time.sleep(EVERY_S)
+
+
+def deaf(now: float, listening_since: float, heard_at: float) -> bool:
+    """Whether canaries should have come back by now; all times of one monotonic clock, in seconds."""
+    return now - max(listening_since, heard_at) > DEAF_AFTER_S
+
+
+def _send(queue: str) -> bool:
+    try:
+        redis_client().ping()
+        current_app.send_task("orchestra.canary", args=[_token], queue=queue, expires=DEAF_AFTER_S, retry=False)
+    except (redis.RedisError, OperationalError, OSError):
+        return False
+    return True
+

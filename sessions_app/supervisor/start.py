@@ -1,0 +1,38 @@
+"""From a claimed turn to a running process, or to the reason why there is none."""
+
+import os
+
+from django.conf import settings
+
+from sessions_app import conversations, leases
+from sessions_app.leases import Claim
+from sessions_app.supervisor.launch import CliMissing, Launch, command_line, environment
+from sessions_app.supervisor.outcomes import Outcome, failed
+from sessions_app.supervisor.process import Bell, CliProcess
+from sessions_app.workspace import directory_problem
+
+
+def start_process(claim: Claim) -> CliProcess | Outcome:
+    """The agent's process for a claimed turn, or why there cannot be one."""
+    problem = directory_problem(claim.directory)  # it may have changed since the request
+    if problem:
+        return failed("directory_unusable", problem)
+    launch = Launch(
+        session_id=claim.session_id, run_id=claim.run_id, agent=claim.agent, model=claim.model,
+        resume=claim.resume, interrupted=claim.interrupted, options=claim.options,
+    )  # fmt: skip
+    env = environment(launch, os.environ)
+    bell = Bell.make()
+    try:
+        if claim.replay:
+            conversations.restore(claim.session_id, env)
+        process = CliProcess.spawn(command_line(launch), env, claim.directory, bell)
+    except CliMissing as error:
+        bell.close()
+        detail = f"No Claude Code CLI was found on {settings.ORCHESTRA.hostname} ({error}); install it, then send the message again."
+        return failed("cli_missing", detail)
+    except OSError as error:
+        bell.close()
+        return failed("cli_unusable", f"The agent's program could not be started: {error.strerror}.")
+    leases.record_process(claim, process.pid, process.started)
+    return process
