@@ -5,7 +5,7 @@ tallies, so each is in exactly one of the two at any moment.
 """
 
 from bisect import bisect_left
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +31,7 @@ DEQUEUED = "escalation_queue_dequeue_total"
 ENQUEUED = "escalation_queue_enqueue_total"
 RESPONSE = "escalation_response_time_seconds"
 POLICY = "policy_answers_total"
+Totals = defaultdict[Series, float]
 BY_STATUS: dict[str, str] = {S.APPROVED: ACCEPTED, S.REJECTED: REJECTED, S.EXPIRED: TIMED_OUT}
 
 
@@ -49,7 +50,7 @@ class Closed:
 class Figures:
     """One consistent look: what was counted and closed, and what is open by risk."""
 
-    totals: Counter[Series]
+    totals: Totals
     open_by_risk: dict[str, int]
 
 
@@ -69,24 +70,23 @@ def figures() -> Figures:
     with connection.cursor() as cursor:
         cursor.execute(_scrape_sql(), [Door.POLICY])
         rows = cursor.fetchall()
-    kept = Counter({(first, second): value for kind, first, second, _, _, value in rows if kind == "tally"})
-    closed = [
-        Closed(status, by == "policy", bucket, number, seconds)
-        for kind, status, by, bucket, number, seconds in rows
+    totals = totals_of(
+        Closed(status, who == "policy", bucket, number, seconds)
+        for kind, status, who, bucket, number, seconds in rows
         if kind == "closed"
-    ]
-    return Figures(
-        totals=kept + totals_of(closed),
-        open_by_risk={risk: number for kind, risk, _, _, number, _ in rows if kind == "open"},
     )
+    for kind, name, labels, _, _, value in rows:
+        if kind == "tally":
+            totals[name, labels] += value
+    return Figures(totals, open_by_risk={risk: number for kind, risk, _, _, number, _ in rows if kind == "open"})
 
 
-def totals_of(closed: Iterable[Closed]) -> Counter[Series]:
+def totals_of(closed: Iterable[Closed]) -> Totals:
     """What closed approvals add to the counters. Policy answers never enter the figures about people.
 
     The response time is that of an answer, so expired and cancelled ones have none.
     """
-    totals: Counter[Series] = Counter()
+    totals: Totals = defaultdict(float)
     for some in closed:
         if some.by_policy:
             totals[POLICY, f"verdict={some.status}"] += some.number

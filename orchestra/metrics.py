@@ -37,7 +37,7 @@ def register_source(source: Source) -> None:
 @require_safe
 @never_cache
 def page(request: HttpRequest) -> HttpResponse:
-    """All figures in the text format the scraper prefers; 503 while the database is out, so that a gap shows as a gap."""
+    """All figures, in the format the scraper prefers; 503 while the database is out: a gap must show as a gap."""
     if not _may_read(request):
         return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
     registry = CollectorRegistry()

@@ -22,7 +22,7 @@ def digest(text, tool="Bash", directory="/work", session=SESSION):
 
 
 def test_the_digest_is_the_documented_one():
-    canonical = '{"directory":"/work","input":{"a":"\\u00e9","b":1},"session":"%s","tool":"Bash"}' % SESSION
+    canonical = '{"directory":"/work","input":{"a":"\\u00e9","b":1},"session":"' + str(SESSION) + '","tool":"Bash"}'
     assert digest('{"b": 1, "a": "é"}') == hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -321,7 +321,7 @@ def test_ordinary_work_is_not_mistaken_for_an_attack(house, around, command):
         ("http://localhost:5284/admin", "deny"),
         ("http://127.0.0.1:5284", "deny"),
         ("http://[::1]:5284", "deny"),
-        ("https://ｌｏｃａｌｈｏｓｔ:5284", "deny"),
+        ("https://\uff4c\uff4f\uff43\uff41\uff4c\uff48\uff4f\uff53\uff54:5284", "deny"),  # full-width letters
         ("http://localhost:8000/", "ask"),
         ("https://example.com/", "ask"),
     ],

@@ -38,7 +38,7 @@ class Command(BaseCommand):
         self.stdout.write(f"head: {until.chain}")
 
     def _export(self) -> None:
-        """Chain order; ``approvals.audit`` says how the two sums are made, so a copy can be checked without the database."""
+        """In chain order. ``approvals.audit`` says how both sums are made, so a copy can be checked anywhere."""
         for seal, entry in audit.sealed_entries(audit.head()):
             line = {
                 "number": seal.number,
