@@ -1,6 +1,7 @@
 """How approvals look at the REST door, and what it takes."""
 
 import math
+from datetime import timedelta
 from typing import Any
 
 from rest_framework import serializers
@@ -20,7 +21,9 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
     updated_input = ExactJSON(help_text="The input as the approver edited it, or null.")
     answers = ExactJSON(help_text="Answers to an agent's questions, or null.")
     options = ExactJSON(help_text="The choices an external asker offered, or null.")
-    seconds_left = serializers.SerializerMethodField(help_text="Until the deadline, by the database's clock; 0 once closed.")
+    seconds_left = serializers.SerializerMethodField(
+        help_text="Until the deadline, by the database's clock; 0 once closed."
+    )
 
     class Meta:
         model = Approval
@@ -35,7 +38,8 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
     def get_seconds_left(self, approval: Any) -> int:
         if not approval.is_open:
             return 0
-        return max(0, math.ceil((approval.expires_at - approval.read_at).total_seconds()))
+        left: timedelta = approval.expires_at - approval.read_at
+        return max(0, math.ceil(left.total_seconds()))
 
 
 class ExternalAskSerializer(serializers.Serializer[Any]):
@@ -49,7 +53,9 @@ class ExternalAskSerializer(serializers.Serializer[Any]):
         help_text="Choices; the answer is the one picked.",
     )  # fmt: skip
     timeout_minutes = Number(required=False, allow_null=True, default=None)
-    callback = Text(required=False, allow_blank=True, default="", help_text="Only to hosts the operator allows; none by default.")
+    callback = Text(
+        required=False, allow_blank=True, default="", help_text="Only to hosts the operator allows; none by default."
+    )
 
     def validate_title(self, title: str) -> str:
         if not title.strip():

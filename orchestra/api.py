@@ -116,7 +116,6 @@ class Door(GenericViewSet[Any]):
         known: dict[str, Any] = filled.validated_data
         return known
 
-
     @property
     def username(self) -> str:
         """Who is calling, as rows remember people."""
@@ -191,10 +190,10 @@ def _code(error: exceptions.APIException) -> str:
 
 def _headers(error: exceptions.APIException) -> dict[str, str]:
     headers = {}
-    if getattr(error, "auth_header", None):
-        headers["WWW-Authenticate"] = error.auth_header
-    if getattr(error, "wait", None):
-        headers["Retry-After"] = str(math.ceil(error.wait))
+    if scheme := getattr(error, "auth_header", None):  # set by DRF when it turns a missing sign-in into an answer
+        headers["WWW-Authenticate"] = str(scheme)
+    if wait := getattr(error, "wait", None):  # of a throttle
+        headers["Retry-After"] = str(math.ceil(wait))
     return headers
 
 

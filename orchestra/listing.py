@@ -20,9 +20,10 @@ class Pages(PageNumberPagination):
     page_size_query_param = "page_size"
     max_page_size = 200
     count_limit = 10_000
+    request: Request
     longest_number = 9  # digits of a page number; more would overflow the database's OFFSET
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: "APIView | None" = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: "APIView | None" = None) -> list[Any]:
         self.request = request
         size, number = self._asked(request)
         self.counted = queryset.order_by()[: self.count_limit + 1].count()
@@ -55,11 +56,14 @@ class Pages(PageNumberPagination):
 
     def _asked(self, request: Request) -> tuple[int, int]:
         size, number = (request.query_params.get(name, "") for name in ("page_size", "page"))
-        if size and not (size.isascii() and size.isdigit() and len(size) <= self.longest_number and int(size) > 0):
+        if size and not self._is_positive(size):
             raise ValidationError({"page_size": [f"A number from 1 to {self.max_page_size}."]})
-        if number and not (number.isascii() and number.isdigit() and len(number) <= self.longest_number and int(number) > 0):
+        if number and not self._is_positive(number):
             raise NotFound("There is no such page.")
         return min(int(size or self.page_size), self.max_page_size), int(number or 1)
+
+    def _is_positive(self, text: str) -> bool:
+        return text.isascii() and text.isdigit() and len(text) <= self.longest_number and int(text) > 0
 
     def _link(self, number: int) -> str:
         query = self.request.query_params.copy()

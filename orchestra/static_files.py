@@ -38,4 +38,5 @@ class StaticFiles(WhiteNoiseMiddleware):
 
     def _whole(self, static_file: Any, request: HttpRequest) -> HttpResponse:
         served = self.serve(static_file, request)
-        return HttpResponse(served.getvalue() if served.streaming else served.content, status=served.status_code, headers=dict(served.items()))
+        content = served.getvalue() if served.streaming else served.content
+        return HttpResponse(content, status=served.status_code, headers=dict(served.items()))

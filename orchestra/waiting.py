@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 from asgiref.sync import SyncToAsync, sync_to_async
-from django.db import close_old_connections
+from django.db import connections
 
 from orchestra import doorbell
 
@@ -71,17 +71,20 @@ async def in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 async def in_request_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """A short unit of database work where Django would do it, leaving no idle thread behind.
-
-    asgiref gives each request a thread at its first synchronous step and keeps it to the request's end.
-    """
+    """A short unit of database work where Django would do it, leaving no idle thread behind."""
     try:
         return await sync_to_async(_returning_connections(work), thread_sensitive=True)(*args, **kwargs)
     finally:
-        context = SyncToAsync.thread_sensitive_context.get(None)
-        executor = context and SyncToAsync.context_to_thread_executor.pop(context, None)
-        if executor:
-            executor.shutdown(wait=False)
+        release_request_thread()
+
+
+def release_request_thread() -> None:
+    """Give back the thread that asgiref gave this request at its first synchronous step, usually a middleware's,
+    and would keep to the request's end; the next such step, if any, gets a new one."""
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    executor = SyncToAsync.context_to_thread_executor.pop(context, None) if context else None
+    if executor:
+        executor.shutdown(wait=False)
 
 
 def _returning_connections(work: Callable[P, R]) -> Callable[P, R]:
@@ -89,6 +92,8 @@ def _returning_connections(work: Callable[P, R]) -> Callable[P, R]:
         try:
             return work(*args, **kwargs)
         finally:
-            close_old_connections()
+            for connection in connections.all(initialized_only=True):
+                if not connection.in_atomic_block:  # a caller on this very thread keeps its own
+                    connection.close_if_unusable_or_obsolete()
 
     return unit

@@ -17,8 +17,6 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from approvals.models import Approval
-from approvals.queries import readable_approvals
 from orchestra.api import Door, afresh, any_of, id_or_not_found, query_number
 from orchestra.errors import Forbidden
 from orchestra.fields import NothingSerializer
@@ -176,8 +174,6 @@ class SessionDoor(Door):
         session = readable_sessions().prefetch_related("turns").filter(pk=session_id).first()
         if session is None:
             raise SessionNotFound("Session not found")
-        pending = readable_approvals().filter(status=Approval.Status.PENDING, session=session_id)
-        session.pending_approvals = pending.order_by("expires_at")
         return Response(SessionSerializer(session).data, status=status)
 
 

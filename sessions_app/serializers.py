@@ -5,6 +5,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from approvals.models import Approval
+from approvals.queries import readable_approvals
 from approvals.serializers import ApprovalSerializer
 from orchestra.fields import Number, StoredObject, Text, Whole
 from sessions_app.commands import AGENTS, PERMISSION_MODES, SETTING_SOURCES
@@ -62,11 +64,16 @@ class SessionSerializer(SessionRowSerializer):
     """A session with its turns and its open approvals."""
 
     turns = TurnSerializer(many=True, read_only=True)
-    pending_approvals = ApprovalSerializer(many=True, read_only=True)
+    pending_approvals = serializers.SerializerMethodField()
 
     class Meta(SessionRowSerializer.Meta):
         fields = [*SessionRowSerializer.Meta.fields, "turns", "pending_approvals"]
         read_only_fields = fields
+
+    @extend_schema_field(ApprovalSerializer(many=True))
+    def get_pending_approvals(self, session: AgentSession) -> Any:
+        pending = readable_approvals().filter(status=Approval.Status.PENDING, session=session.pk)
+        return ApprovalSerializer(pending.order_by("expires_at"), many=True).data
 
 
 class SessionRequestSerializer(serializers.Serializer[Any]):
@@ -121,7 +128,19 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
 
     class Meta:
         model = Agent
-        fields = ["id", "name", "host", "path", "version", "status", "logged_in", "detail", "last_seen_at", "running", "waiting"]
+        fields = [
+            "id",
+            "name",
+            "host",
+            "path",
+            "version",
+            "status",
+            "logged_in",
+            "detail",
+            "last_seen_at",
+            "running",
+            "waiting",
+        ]
         read_only_fields = fields
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from orchestra.exact_json import RawJSON, dumps
-from orchestra.waiting import in_thread, listening
+from orchestra.waiting import in_thread, listening, release_request_thread
 from sessions_app.markdown import as_markdown, heading
 from sessions_app.models import AgentSession, Event
 from sessions_app.queries import events_after
@@ -23,6 +23,7 @@ async def server_sent_events(
 
     Ends at the database's own order, without gap or repeat, whatever is lost on the way of a ring.
     """
+    release_request_thread()  # the response has passed all middleware by now
     with listening("events", str(session_id)) as bell:
         yield b": connected\n\n"
         checked = time.monotonic()

@@ -131,7 +131,9 @@ def test_complaints_name_their_fields(admin: APIClient) -> None:
 
 
 def test_a_body_over_ten_mebibytes_is_413(admin: APIClient) -> None:
-    answer = admin.post("/api/sessions", b'{"prompt": "' + b"x" * (10 * 1024 * 1024) + b'"}', content_type="application/json")
+    answer = admin.post(
+        "/api/sessions", b'{"prompt": "' + b"x" * (10 * 1024 * 1024) + b'"}', content_type="application/json"
+    )
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
@@ -146,9 +148,14 @@ def test_a_database_that_is_away_is_503_with_a_time_to_come_back(admin: APIClien
     assert int(answer["Retry-After"]) > 0
 
 
-@pytest.mark.parametrize("identifier", ["x", "0", "%00", "null", "'", "{}", "ffffffff-ffff-ffff-ffff-ffffffffffff", "é"])
+@pytest.mark.parametrize(
+    "identifier", ["x", "0", "%00", "null", "'", "{}", "ffffffff-ffff-ffff-ffff-ffffffffffff", "é"]
+)
 def test_an_id_that_is_none_is_as_unknown_as_a_wrong_one(admin: APIClient, identifier: str) -> None:
-    for path, code in ((f"/api/sessions/{identifier}", "session_not_found"), (f"/api/approvals/{identifier}", "approval_not_found")):
+    for path, code in (
+        (f"/api/sessions/{identifier}", "session_not_found"),
+        (f"/api/approvals/{identifier}", "approval_not_found"),
+    ):
         answer = admin.get(path)
         assert (answer.status_code, answer.json()["code"]) == (404, code)
 
@@ -204,10 +211,15 @@ def test_nobody_counts_for_ever(admin: APIClient, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "query",
     [
-        "status=open", "ordering=requested_by__password", "ordering=options", "stauts=pending", "status=%00", "agent=%00",
+        "status=open",
+        "ordering=requested_by__password",
+        "ordering=options",
+        "stauts=pending",
+        "status=%00",
+        "agent=%00",
         "search=%00",
     ],
-)  # fmt: skip
+)
 def test_a_wrong_filter_is_400(admin: APIClient, query: str) -> None:
     answer = admin.get(f"/api/sessions?{query}")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
@@ -218,7 +230,10 @@ def test_a_wrong_filter_is_400(admin: APIClient, query: str) -> None:
 
 def test_kept_json_text_leaves_word_for_word() -> None:
     text = '{"n": 123456789012345678901234567890, "n": 1.10, "s": "\\ud800\\u0000 \\u00e9"}'
-    assert exact_json.dumps({"a": exact_json.RawJSON(text), "b": [1, exact_json.RawJSON("null")]}) == f'{{"a":{text},"b":[1,null]}}'
+    assert (
+        exact_json.dumps({"a": exact_json.RawJSON(text), "b": [1, exact_json.RawJSON("null")]})
+        == f'{{"a":{text},"b":[1,null]}}'
+    )
 
 
 def test_a_line_break_between_tokens_does_not_break_the_line() -> None:
@@ -290,7 +305,7 @@ def test_a_failure_of_ours_is_undone_and_not_remembered(admin: APIClient) -> Non
     path = f"/api/approvals/{approval.pk}/approve"
 
     def breaks_late(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if 'INSERT INTO "audit_entries"' in sql:
+        if "INSERT" in sql and "audit_entries" in sql:
             raise OperationalError("gone")
         return execute(sql, params, many, context)
 
@@ -328,7 +343,13 @@ def test_every_post_takes_a_key(admin: APIClient) -> None:
 
 def test_approvals_never_come_from_a_body(admin: APIClient) -> None:
     approval, other = make_approval(), make_approval()
-    body = {"id": str(other.pk), "decided_by": "eve", "status": "rejected", "expires_at": "2000-01-01T00:00:00Z", "decided_via": "cli"}
+    body = {
+        "id": str(other.pk),
+        "decided_by": "eve",
+        "status": "rejected",
+        "expires_at": "2000-01-01T00:00:00Z",
+        "decided_via": "cli",
+    }
     assert admin.post(f"/api/approvals/{approval.pk}/approve", body, format="json").status_code == 200
     approval.refresh_from_db()
     assert (approval.status, approval.decided_by, approval.decided_via) == (Approval.Status.APPROVED, "ada", "api")

@@ -1,0 +1,246 @@
+"""What only a real web process shows: waiting, streams, chunked bodies, a dead Redis, static files."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django.db import connection
+
+from approvals.commands import decide_approval
+from approvals.models import Approval
+from sessions_app import transcript
+from tests.factories import make_approval, make_session, make_user, token_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATIENCE_S = 30
+WAITERS = 30
+
+
+class Web:
+    """A Daphne of our own on a free port, over the test database."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        known = connection.settings_dict
+        url = f"postgres://{known['USER']}@/{known['NAME']}?host={known['HOST'] or known['OPTIONS'].get('host', '')}"
+        command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "config.asgi:application"]
+        own = {"DATABASE_URL": url, "DB_POOL_MIN_SIZE": "1", "DB_POOL_MAX_SIZE": "4"} | environment
+        self.path_of_log = folder / "daphne.log"
+        self.log = self.path_of_log.open("wb")
+        self.process = subprocess.Popen(command, env=os.environ | own, stdout=self.log, stderr=self.log)
+        self.token = token_for(make_user("ada", group="Administrator"))
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
+        own = {"Authorization": f"Token {self.token}", "Content-Type": "application/json"} | headers
+        wire = self.connect()
+        wire.request(method, path, body, own, encode_chunked="Transfer-Encoding" in own)
+        return wire.getresponse()
+
+    def threads(self) -> int:
+        return psutil.Process(self.process.pid).num_threads()
+
+    def connections(self) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            return int(cursor.fetchone()[0])
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(PATIENCE_S)
+        self.log.close()
+        print(self.path_of_log.read_text())  # pytest shows it when the test fails
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    end = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+    return found
+
+
+def _answers(web: Web) -> bool:
+    try:
+        return web.ask("GET", "/api/schema").status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    web = Web(tmp_path)
+    try:
+        until(lambda: _answers(web))
+        yield web
+    finally:
+        web.stop()
+
+
+class Waiting(threading.Thread):
+    """One client that waits for an approval to be closed."""
+
+    def __init__(self, web: Web, approval: Approval, seconds: int) -> None:
+        super().__init__(daemon=True)
+        self.web, self.path = web, f"/api/approvals/{approval.pk}?wait={seconds}"
+        self.shown: dict[str, Any] = {}
+        self.start()
+
+    def run(self) -> None:
+        self.shown = json.load(self.web.ask("GET", self.path))
+
+
+def test_many_wait_for_an_answer_and_hold_neither_threads_nor_connections(web: Web) -> None:
+    approval = make_approval()
+    before = web.threads()
+    clients = [Waiting(web, approval, seconds=60) for _ in range(WAITERS)]
+    # all are in: the process has that many more sockets, and its shared threads have come to rest
+    until(
+        lambda: (
+            len([c for c in psutil.Process(web.process.pid).net_connections("tcp") if c.status == "ESTABLISHED"])
+            >= WAITERS
+        )
+    )
+    until(lambda: web.threads() < before + WAITERS // 2)
+    time.sleep(2)
+    assert all(client.is_alive() for client in clients)
+    assert web.threads() < before + WAITERS // 2
+    assert web.connections() <= 4 + 1 + 1 + 1  # pool, its doorbell, this test, its listener
+    decide_approval(approval_id=approval.pk, verdict="approved", by="ben", via="admin")
+    for client in clients:
+        client.join(PATIENCE_S)
+        assert client.shown["status"] == "approved"
+
+
+def test_who_waits_in_vain_gets_the_open_approval(web: Web) -> None:
+    approval = make_approval()
+    shown = json.load(web.ask("GET", f"/api/approvals/{approval.pk}?wait=1"))
+    assert (shown["id"], shown["status"]) == (str(approval.pk), "pending")
+
+
+def frames(stream: http.client.HTTPResponse, count: int) -> list[tuple[int, str, Any]]:
+    """The next ``count`` events of a stream; comments are passed over."""
+    found: list[tuple[int, str, Any]] = []
+    fields: dict[str, str] = {}
+    while len(found) < count:
+        row = stream.readline().decode()
+        assert row, "the stream ended"
+        if row.strip():
+            name, _, value = row.rstrip("\n").partition(": ")
+            fields[name] = value
+        elif "id" in fields:
+            found.append((int(fields["id"]), fields["event"], json.loads(fields["data"])))
+            fields = {}
+    return found
+
+
+def test_a_stream_tells_what_was_and_what_comes_in_order(web: Web) -> None:
+    session = make_session()
+    transcript.append(session.pk, [transcript.line("text", text=str(number)) for number in range(700)])
+    stream = web.ask("GET", f"/api/sessions/{session.pk}/events/stream", Accept="text/event-stream")
+    assert (stream.status, stream.getheader("Content-Type")) == (200, "text/event-stream")
+    past = frames(stream, 700)
+    for _ in range(20):
+        transcript.append(session.pk, [transcript.line("text", text="a\nb"), transcript.line("status", status="x")])
+    seen = past + frames(stream, 40)
+    assert [seq for seq, _, _ in seen] == list(range(1, 741))
+    assert seen[-1][1:] == ("status", seen[-1][2])
+    assert seen[-2][2]["payload"] == {"text": "a\nb"}
+    stream.close()
+
+
+def test_a_browser_that_reconnects_goes_on_where_it_was(web: Web) -> None:
+    session = make_session()
+    transcript.append(session.pk, [transcript.line("text", text=str(number)) for number in range(10)])
+    path = f"/api/sessions/{session.pk}/events/stream"
+    assert frames(web.ask("GET", f"{path}?after=4"), 1)[0][0] == 5
+    assert frames(web.ask("GET", f"{path}?after=4", **{"Last-Event-ID": "7"}), 1)[0][0] == 8
+
+
+def test_a_stream_is_refused_in_json(web: Web) -> None:
+    session = make_session()
+    unknown = web.ask("GET", "/api/sessions/x/events/stream", Accept="text/event-stream")
+    assert (unknown.status, json.load(unknown)["code"]) == (404, "session_not_found")
+    nobody = web.ask("GET", f"/api/sessions/{session.pk}/events/stream", Authorization="Token wrong")
+    assert (nobody.status, json.load(nobody)["code"]) == (401, "not_authenticated")
+
+
+def test_open_streams_hold_neither_threads_nor_connections(web: Web) -> None:
+    session = make_session()
+    transcript.append(session.pk, [transcript.line("text", text="x")])
+    before = web.threads()
+    streams = [web.ask("GET", f"/api/sessions/{session.pk}/events/stream") for _ in range(WAITERS)]
+    assert all(frames(stream, 1) for stream in streams)
+    until(lambda: web.threads() < before + WAITERS // 2)
+    assert web.connections() <= 4 + 1 + 1 + 1
+    transcript.append(session.pk, [transcript.line("text", text="y")])
+    assert all(frames(stream, 1)[0][0] == 2 for stream in streams)
+
+
+def test_a_transcript_comes_whole_as_lines_and_for_people(web: Web) -> None:
+    session = make_session(title="Tidy *up*")
+    exact = '{"id": "t1", "name": "Bash", "input": {"command": "ls", "n": 123456789012345678901234567890}}'
+    transcript.append(session.pk, [transcript.line("prompt", turn=1, text="go\n# not a heading"), ("tool_use", exact)])
+    transcript.append(session.pk, [transcript.line("tool_result", content="```\n<b>\u202e", is_error=True)] * 1200)
+    rows = web.ask("GET", f"/api/sessions/{session.pk}/transcript?as=jsonl").read().decode().splitlines()
+    assert [json.loads(row)["seq"] for row in rows] == list(range(1, 1203))
+    assert exact in rows[1]
+    page = web.ask("GET", f"/api/sessions/{session.pk}/transcript?as=md")
+    assert page.getheader("Content-Type") == "text/markdown; charset=utf-8"
+    text = page.read().decode()
+    assert text.startswith("# Tidy \\*up\\*\n")
+    assert "\n> # not a heading\n" in text
+    assert "\n````\n```\n<b>\\u202e\n````\n" in text
+    assert web.ask("GET", f"/api/sessions/{session.pk}/transcript?as=pdf").status == 400
+
+
+def test_a_chunked_body_counts_like_any_other(web: Web) -> None:
+    """Taken for empty, it would approve."""
+    approval = make_approval()
+    body = iter([b'{"approved"', b': false, "reason": "no"}'])
+    answer = web.ask("POST", f"/api/approvals/{approval.pk}/approve", body, **{"Transfer-Encoding": "chunked"})
+    assert (answer.status, json.load(answer)["status"]) == (200, "rejected")
+    approval.refresh_from_db()
+    assert approval.status == "rejected"
+
+
+def test_the_api_page_needs_no_other_host(web: Web) -> None:
+    assert web.ask("GET", "/swagger/").status == 302
+    page = web.ask("GET", "/swagger/index.html", Authorization="").read().decode()
+    assert "swagger" in page
+    assert "//" not in page.replace("<!--", "").replace("http://www.w3.org", "")
+    assets = [part.split('"')[0] for part in page.split('="/static/')[1:]]
+    assert assets
+    for asset in assets:
+        answer = web.ask("GET", f"/static/{asset}", Authorization="")
+        assert (answer.status, len(answer.read()) > 0) == (200, True)
+    assert web.ask("GET", "/static/nothing.js").status == 404
+
+
+def test_with_redis_dead_people_start_decide_and_are_told_what_cannot_be(tmp_path: Path) -> None:
+    web = Web(tmp_path, REDIS_URL=f"unix://{tmp_path}/nobody.sock")
+    try:
+        until(lambda: _answers(web))
+        assert web.ask("POST", "/api/sessions", json.dumps({"prompt": "x"})).status == 201
+        approval = make_approval()
+        assert web.ask("POST", f"/api/approvals/{approval.pk}/approve").status == 200
+        answer = web.ask("POST", "/api/agents/discover")
+        assert (answer.status, json.load(answer)["code"]) == (503, "unavailable")
+        assert answer.getheader("Retry-After")
+    finally:
+        web.stop()
