@@ -78,7 +78,9 @@ class Stack:
             )  # fmt: skip
         until(self._healthy, f"the web process answers; log:\n{self.log[-3000:]}")
         if not self.token:
-            self.token = self.manage("create_token", "tester", "--create", "--group", "Administrator").strip().splitlines()[-1]
+            self.token = (
+                self.manage("create_token", "tester", "--create", "--group", "Administrator").strip().splitlines()[-1]
+            )
         return self
 
     def _healthy(self) -> bool:
@@ -134,7 +136,9 @@ class Stack:
         mark = str(self.folder)
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if process.pid != os.getpid() and (mark in process.environ().get("ORCHESTRA_DATA_DIR", "") or mark in process.cwd()):
+                if process.pid != os.getpid() and (
+                    mark in process.environ().get("ORCHESTRA_DATA_DIR", "") or mark in process.cwd()
+                ):
                     found.append(process)
         return found
 

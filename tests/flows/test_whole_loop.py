@@ -19,7 +19,10 @@ SCENARIOS = {
             {"tool": "Bash", "id": "toolu_b", "input": {"command": "touch forbidden.txt"}},
             "heard: {{last_tool_result}}",
         ],
-        "hold": [{"tool": "Bash", "id": "toolu_h", "input": {"command": "touch held.txt"}}, "held: {{last_tool_result}}"],
+        "hold": [
+            {"tool": "Bash", "id": "toolu_h", "input": {"command": "touch held.txt"}},
+            "held: {{last_tool_result}}",
+        ],
         "long": [{"text": "word " * 400, "chunk": 10, "chunk_delay": 0.2}, "never"],
     },
     "by": "position",
@@ -57,7 +60,9 @@ def test_a_write_approved_over_rest_runs_and_a_rejected_command_does_not(stack: 
     assert (approval["tool_name"], approval["tool_input"]["content"]) == ("Write", "exactly this é\n")
     folder = Path(stack.call("GET", f"/api/sessions/{session}")["working_directory"])
     assert not (folder / "a.txt").exists()
-    stack.call("POST", f"/api/approvals/{approval['id']}/approve", {"input_digest": approval["input_digest"]}, expect=200)
+    stack.call(
+        "POST", f"/api/approvals/{approval['id']}/approve", {"input_digest": approval["input_digest"]}, expect=200
+    )
     first = stack.ended(session)
     assert first["status"] == "completed"
     assert (folder / "a.txt").read_text() == "exactly this é\n"
@@ -81,7 +86,9 @@ def test_a_killed_worker_leaves_no_process_and_its_open_question_stays_answerabl
     approval = stack.pending(session)
     agent = until(lambda: _agent(session), "the agent's process is there")
     os.kill(stack.worker("sessions").pid, signal.SIGKILL)
-    until(lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE, "the agent dies with its worker", 15)
+    until(
+        lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE, "the agent dies with its worker", 15
+    )
     detail = stack.call("GET", f"/api/sessions/{session}")
     assert detail["status"] == "waiting"
     stack.call("POST", f"/api/approvals/{approval['id']}/approve", {}, expect=200)
@@ -95,7 +102,9 @@ def test_a_worker_killed_while_the_agent_talks_takes_the_turn_up_again_or_says_w
     agent = until(lambda: _agent(session), "the agent's process is there")
     until(lambda: stack.call("GET", f"/api/sessions/{session}")["last_seq"] >= 3, "the agent has begun")
     os.kill(stack.worker("sessions").pid, signal.SIGKILL)
-    until(lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE, "the agent dies with its worker", 15)
+    until(
+        lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE, "the agent dies with its worker", 15
+    )
     again = until(lambda: _agent(session), "the turn is taken up again")
     assert again.pid != agent.pid
     stack.call("POST", f"/api/sessions/{session}/interrupt", {}, expect=200)
