@@ -14,6 +14,7 @@ import psutil
 
 READ_BYTES = 256 * 1024
 STDERR_KEPT = 8 * 1024
+STDERR_READS = 16
 REAP_S = 2.0
 CHILD_UMASK = 0o022  # files of the agent are the user's own, unlike Orchestra's
 
@@ -191,8 +192,13 @@ class CliProcess:
     def _read_stderr(self) -> None:
         assert self.child.stderr
         try:
-            while data := os.read(self.child.stderr.fileno(), READ_BYTES):
+            for _ in range(STDERR_READS):  # a flood must not keep us here
+                data = os.read(self.child.stderr.fileno(), READ_BYTES)
+                if not data:
+                    break
                 self._stderr = (self._stderr + data)[-STDERR_KEPT:]
+            else:
+                return
         except (BlockingIOError, ValueError, OSError):
             return
         with contextlib.suppress(KeyError, ValueError):
