@@ -106,6 +106,7 @@ class Cli:
         self.cwd = Path.cwd()
         self.child: subprocess.Popen[bytes] | None = None
         self.linger_s = 0.0
+        self.replay_grace_s = REPLAY_GRACE_S
         self.eof = False
         self._buffer = bytearray()
         self._prompts: list[Json] = []
@@ -331,7 +332,7 @@ class Cli:
                 self._run_turn()
 
     def _await_host(self) -> None:
-        end = time.monotonic() + REPLAY_GRACE_S
+        end = time.monotonic() + self.replay_grace_s
         while not (self._initialized or self._prompts or self.eof) and time.monotonic() < end:
             self.pump(POLL_S)
 
@@ -425,7 +426,7 @@ class Cli:
         calls = calls or []
         message_id = f"msg_{uuid.uuid4().hex[:20]}"
         self._messages += 1
-        blocks = [{"type": "text", "text": text} for text in texts]
+        blocks: list[Json] = [{"type": "text", "text": text} for text in texts]
         blocks += [{"type": "tool_use", "id": call.id, "name": call.name, "input": call.input} for call in calls]
         if self.options.partial_messages:
             self.system("status", status="requesting")
@@ -728,7 +729,7 @@ def _decided(call: ToolUse, response: Json) -> Decision | None:
             given = hook.get("updatedInput")
             return Decision("allow", call.input if given is None else given)
         case "deny":
-            return Decision("deny", {}, f"PreToolUse:{call.name} hook error: {reason}")
+            return Decision("deny", {}, reason)
         case "defer":
             return Decision("defer", {})
     return None

@@ -3,7 +3,9 @@
 ``make_fake_cli(folder)`` writes an executable that tests give as AGENT_CLI_PATH. What it does in a turn is a list of
 steps, taken from the first of: the prompt itself (``scenario:[...]`` or ``scenario-file:/path``, up to its end), the
 file named by ANTHROPIC_FAKE_SCENARIO, ``scenario.json`` in the folder. A file holds a list of steps for every turn, or
-``{"start": [...], "turns": [[...], [...]]}``: ``start`` comes before anything is said, the last turn repeats.
+``{"start": [...], "turns": [[...], [...]]}``: ``start`` comes before anything is said, the last turn repeats. With
+``"replay_first": true`` beside them a deferred call is replayed before ``initialize`` is read, and so as
+``can_use_tool``, as the real one does now and then.
 
 Steps that speak:
     {"text": "..."}  {"thinking": "..."}          {{last_tool_result}} and {{prompt}} are filled in
@@ -89,10 +91,11 @@ class Play:
         self.folder = folder
         self.ledger = Path(environ.get("ANTHROPIC_FAKE_LEDGER", "") or folder / "ledger.jsonl")
         named = Path(environ.get("ANTHROPIC_FAKE_SCENARIO", "") or folder / "scenario.json")
-        given = json.loads(named.read_text()) if named.exists() else []
-        scenario = given if isinstance(given, dict) else {"turns": [given]}
+        given: Any = json.loads(named.read_text()) if named.exists() else []
+        scenario: dict[str, Any] = given if isinstance(given, dict) else {"turns": [given]}
         self.start: list[Step] = scenario.get("start", [])
         self.turns: list[list[Step]] = scenario.get("turns", [])
+        self.replay_first: bool = scenario.get("replay_first", False)
         self.calls: dict[str, Step] = {}  # tool use id -> the step that made it
 
     def reply(self, cli: Cli) -> list[ToolUse]:
@@ -280,6 +283,8 @@ def main(argv: list[str]) -> int:
     profile = Profile("claude-fake", VERSION, 0.00018, 10, 7)
     state = folder / "sessions"
     cli = Cli(profile=profile, options=options, state_dir=state, reply=play.reply, execute=play.execute)
+    if play.replay_first:
+        cli.replay_grace_s = 0
     for step in play.start:
         act(cli, folder, step)
     return cli.run()

@@ -37,6 +37,7 @@ class Host:
                 option for option in options if "--session-id=" in option or "--resume=" in option
             ).split("=")[1]
         self.seen: list[Line] = []
+        self._asks = 0
         self.process = subprocess.Popen(
             [*argv, *STREAMING, *options],
             cwd=cwd,
@@ -87,10 +88,16 @@ class Host:
 
     def allow(self, request: Line, updated_input: Line | None = None) -> None:
         given = {} if updated_input is None else {"updatedInput": updated_input}
-        self._hook(request, permissionDecision="allow", **given)
+        if request["request"]["subtype"] == "can_use_tool":
+            self.answer(request, {"behavior": "allow", **given})
+        else:
+            self._hook(request, permissionDecision="allow", **given)
 
     def deny(self, request: Line, reason: str) -> None:
-        self._hook(request, permissionDecision="deny", permissionDecisionReason=reason)
+        if request["request"]["subtype"] == "can_use_tool":
+            self.answer(request, {"behavior": "deny", "message": reason})
+        else:
+            self._hook(request, permissionDecision="deny", permissionDecisionReason=reason)
 
     def defer(self, request: Line) -> None:
         self._hook(request, permissionDecision="defer", permissionDecisionReason="later")
@@ -121,9 +128,10 @@ class Host:
         raise AssertionError(f"stdout ended; stderr: {self.stderr()}; last lines: {self.seen[-3:]}")
 
     def ask(self) -> Line:
-        """The next question, of either kind."""
-        asks = ("hook_callback", "can_use_tool")
-        return self.until(lambda line: line["type"] == "control_request" and line["request"]["subtype"] in asks)
+        """The next question, of either kind; a replayed one may have come before the answer to initialize."""
+        waiting = [line for line in self.seen if is_ask(line)][self._asks :]
+        self._asks += 1
+        return waiting[0] if waiting else self.until(is_ask)
 
     def result(self) -> Line:
         return self.until(lambda line: line["type"] == "result")
@@ -158,6 +166,12 @@ class Host:
         users = [line["message"]["content"] for line in self.seen if line["type"] == "user"]
         blocks = [block for content in users for block in content if isinstance(block, dict)]
         return {block["tool_use_id"]: block for block in blocks if block.get("type") == "tool_result"}
+
+
+def is_ask(line: Line) -> bool:
+    """Whether the line asks for permission, through the hook or the prompt."""
+    asks = ("hook_callback", "can_use_tool")
+    return line["type"] == "control_request" and line["request"]["subtype"] in asks
 
 
 def asked_name(request: Line) -> str:

@@ -18,7 +18,7 @@ from tests.fakes.host import Host, asked_input, asked_name
 
 Start = Callable[..., Host]
 
-WRITE = {"tool": "Write", "id": "toolu_w", "input": {"file_path": "a.txt", "content": "hello\n"}}
+WRITE: dict[str, Any] = {"tool": "Write", "id": "toolu_w", "input": {"file_path": "a.txt", "content": "hello\n"}}
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_denied_call_runs_nothing_and_the_reason_reaches_the_model(start: Star
     host = start([WRITE, {"text": "saw: {{last_tool_result}}"}])
     host.deny(host.ask(), "no")
     result = host.result()
-    assert result["result"] == "saw: PreToolUse:Write hook error: no"
+    assert result["result"] == "saw: no"
     assert result["permission_denials"] == [
         {"tool_name": "Write", "tool_use_id": "toolu_w", "tool_input": WRITE["input"]}
     ]
@@ -165,6 +165,24 @@ def test_a_deferred_call_ends_the_turn_and_comes_back_on_resume(start: Start, fa
     assert (work / "a.txt").read_text() == "changed\n"
     assert third.close() == 0
     assert len(read_ledger(fake.parent)) == 1
+
+
+def test_a_replay_can_come_before_initialize_is_answered(tmp_path: Path, work: Path) -> None:
+    fake = make_fake_cli(tmp_path / "hasty", {"turns": [[WRITE]], "replay_first": True})
+    with Host([str(fake)], cwd=work) as first:
+        first.initialize()
+        first.prompt("go")
+        first.defer(first.ask())
+        first.close()
+    with Host([str(fake)], f"--resume={first.session}", cwd=work) as second:
+        replayed = second.ask()
+        assert replayed["request"]["subtype"] == "can_use_tool"
+        assert replayed["request"]["tool_use_id"] == "toolu_w"
+        assert not [line for line in second.seen if line["type"] == "control_response"]
+        second.initialize()
+        second.allow(replayed)
+        second.result()
+    assert (work / "a.txt").exists()
 
 
 def test_a_prompt_sent_with_a_replay_becomes_a_second_turn(start: Start) -> None:

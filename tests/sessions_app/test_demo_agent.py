@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from sessions_app import demo_agent
 from sessions_app.demo_agent.script import FILE
 from tests.fakes.host import Host, asked_input, asked_name
+
+Start = Callable[..., Host]
 
 LONG_COMMAND = "echo $$ > pid.new; mv pid.new pid; sleep 600"
 
@@ -30,7 +33,7 @@ def assert_gone(pid: int) -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path):
+def start(tmp_path: Path) -> Iterator[Start]:
     """``start(*options)`` starts the agent in one working directory with one state folder."""
     hosts: list[Host] = []
     work = tmp_path / "work"
@@ -51,7 +54,7 @@ def work(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
-def test_it_says_plainly_that_no_model_is_behind_it(start):
+def test_it_says_plainly_that_no_model_is_behind_it(start: Start) -> None:
     host = start()
     assert "demo" in host.initialize()["response"]["response"]["claude_code_version"]
     host.prompt("hello")
@@ -61,7 +64,7 @@ def test_it_says_plainly_that_no_model_is_behind_it(start):
     assert "demo agent, no model is behind it" in host.said()
 
 
-def test_allowed_calls_really_run_and_the_summary_says_so(start, work):
+def test_allowed_calls_really_run_and_the_summary_says_so(start: Start, work: Path) -> None:
     host = start()
     host.initialize()
     host.prompt("hello there")
@@ -79,7 +82,7 @@ def test_allowed_calls_really_run_and_the_summary_says_so(start, work):
     assert host.close() == 0
 
 
-def test_nothing_runs_before_the_answer(start, work):
+def test_nothing_runs_before_the_answer(start: Start, work: Path) -> None:
     host = start()
     host.initialize()
     host.prompt("hello")
@@ -88,7 +91,7 @@ def test_nothing_runs_before_the_answer(start, work):
     assert not (work / FILE).exists()
 
 
-def test_it_runs_exactly_the_input_it_was_sent(start, work):
+def test_it_runs_exactly_the_input_it_was_sent(start: Start, work: Path) -> None:
     host = start()
     host.initialize()
     host.prompt("hello")
@@ -100,7 +103,7 @@ def test_it_runs_exactly_the_input_it_was_sent(start, work):
     assert not (work / FILE).exists()
 
 
-def test_a_rejection_is_reported_with_its_reason_and_nothing_runs(start, work):
+def test_a_rejection_is_reported_with_its_reason_and_nothing_runs(start: Start, work: Path) -> None:
     host = start()
     host.initialize()
     host.prompt("hello")
@@ -113,7 +116,7 @@ def test_a_rejection_is_reported_with_its_reason_and_nothing_runs(start, work):
     assert list(work.iterdir()) == []
 
 
-def test_a_failing_command_is_told_with_its_exit_code(start):
+def test_a_failing_command_is_told_with_its_exit_code(start: Start) -> None:
     host = start()
     host.initialize()
     host.prompt("hello")
@@ -124,7 +127,7 @@ def test_a_failing_command_is_told_with_its_exit_code(start):
     assert told["is_error"] and told["content"] == "Exit code 3\noops"
 
 
-def test_the_next_message_edits_the_file_of_the_first(start, work):
+def test_the_next_message_edits_the_file_of_the_first(start: Start, work: Path) -> None:
     first = start()
     first.initialize()
     first.prompt("one")
@@ -142,7 +145,7 @@ def test_the_next_message_edits_the_file_of_the_first(start, work):
     assert "one" in (work / FILE).read_text() and "Turn 2: two" in (work / FILE).read_text()
 
 
-def test_ask_me_opens_a_question_and_the_answer_comes_back(start):
+def test_ask_me_opens_a_question_and_the_answer_comes_back(start: Start) -> None:
     host = start()
     host.initialize()
     host.prompt("Please ask me something")
@@ -153,7 +156,7 @@ def test_ask_me_opens_a_question_and_the_answer_comes_back(start):
     assert "Ahoy" in host.result()["result"]
 
 
-def test_plan_mode_proposes_first_and_works_after_the_yes(start, work):
+def test_plan_mode_proposes_first_and_works_after_the_yes(start: Start, work: Path) -> None:
     host = start("--permission-mode=plan")
     host.initialize()
     host.prompt("hello")
@@ -166,7 +169,7 @@ def test_plan_mode_proposes_first_and_works_after_the_yes(start, work):
     assert (work / FILE).exists()
 
 
-def test_a_rejected_plan_changes_nothing(start, work):
+def test_a_rejected_plan_changes_nothing(start: Start, work: Path) -> None:
     host = start("--permission-mode=plan")
     host.initialize()
     host.prompt("hello")
@@ -175,7 +178,7 @@ def test_a_rejected_plan_changes_nothing(start, work):
     assert list(work.iterdir()) == []
 
 
-def test_a_deferred_call_is_replayed_with_the_same_id_and_the_script_goes_on(start, work):
+def test_a_deferred_call_is_replayed_with_the_same_id_and_the_script_goes_on(start: Start, work: Path) -> None:
     first = start()
     first.initialize()
     first.prompt("hello")
@@ -197,7 +200,7 @@ def test_a_deferred_call_is_replayed_with_the_same_id_and_the_script_goes_on(sta
     assert second.close() == 0
 
 
-def test_a_killed_turn_can_be_taken_up_again_and_asks_anew(start):
+def test_a_killed_turn_can_be_taken_up_again_and_asks_anew(start: Start) -> None:
     first = start()
     first.initialize()
     first.prompt("hello")
@@ -211,7 +214,7 @@ def test_a_killed_turn_can_be_taken_up_again_and_asks_anew(start):
     assert again["request"]["tool_use_id"] != asked["request"]["tool_use_id"]
 
 
-def test_interrupt_ends_a_running_command_and_the_turn(start, work):
+def test_interrupt_ends_a_running_command_and_the_turn(start: Start, work: Path) -> None:
     host = start()
     host.initialize()
     host.prompt("hello")
@@ -227,7 +230,7 @@ def test_interrupt_ends_a_running_command_and_the_turn(start, work):
     assert_gone(command)
 
 
-def test_sigterm_ends_it_with_143_and_takes_the_command_along(start, work):
+def test_sigterm_ends_it_with_143_and_takes_the_command_along(start: Start, work: Path) -> None:
     host = start()
     host.initialize()
     host.prompt("hello")
@@ -238,7 +241,7 @@ def test_sigterm_ends_it_with_143_and_takes_the_command_along(start, work):
     assert_gone(command)
 
 
-def test_an_unknown_session_is_refused_like_the_real_one(start):
+def test_an_unknown_session_is_refused_like_the_real_one(start: Start) -> None:
     session = str(uuid.uuid4())
     host = start(f"--resume={session}")
     assert host.close() == 1
@@ -246,7 +249,7 @@ def test_an_unknown_session_is_refused_like_the_real_one(start):
     assert host.seen[-1]["errors"] == [f"No conversation found with session ID: {session}"]
 
 
-def test_an_id_in_use_is_refused(start):
+def test_an_id_in_use_is_refused(start: Start) -> None:
     first = start()
     first.initialize()
     first.prompt("ask me")
@@ -256,7 +259,7 @@ def test_an_id_in_use_is_refused(start):
     assert "already in use" in second.stderr()
 
 
-def test_it_streams_when_partial_messages_are_wanted(start):
+def test_it_streams_when_partial_messages_are_wanted(start: Start) -> None:
     host = start("--include-partial-messages")
     host.initialize()
     host.prompt("hello")
@@ -268,6 +271,6 @@ def test_it_streams_when_partial_messages_are_wanted(start):
     assert text == host.said().replace("\n", "")
 
 
-def test_version_names_it():
+def test_version_names_it() -> None:
     run = subprocess.run([*demo_agent.command(), "--version"], capture_output=True, text=True, check=True)
     assert run.stdout == "0.1.0 (Orchestra demo agent)\n"

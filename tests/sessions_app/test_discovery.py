@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.core.management import call_command
+from pytest_django.fixtures import SettingsWrapper
 
 from sessions_app.discovery import OLDEST_FIT, discover_agents, find_cli
 from sessions_app.models import Agent
@@ -30,7 +31,7 @@ def nobody_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def use(settings) -> Configure:
+def use(settings: SettingsWrapper) -> Configure:
     """``use(path)`` configures that CLI."""
 
     def configured(path: Path | str) -> None:
@@ -141,7 +142,7 @@ def test_the_real_cli_is_ready_with_a_key_and_not_without(use: Configure, monkey
     assert find_cli(timeout_s=60).status == ST.READY
 
 
-def test_what_was_found_is_kept_once_for_each_agent_of_the_host(db, use: Configure, tmp_path: Path) -> None:
+def test_what_was_found_is_kept_once_for_each_agent_of_the_host(db: None, use: Configure, tmp_path: Path) -> None:
     use("no-such-program-anywhere")
     discover_agents()
     first = Agent.objects.get(name="claude")
@@ -154,7 +155,7 @@ def test_what_was_found_is_kept_once_for_each_agent_of_the_host(db, use: Configu
 
 
 def test_the_log_tells_of_the_start_and_of_changes_only(
-    db, use: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    db: None, use: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     use("no-such-program-anywhere")
@@ -167,7 +168,7 @@ def test_the_log_tells_of_the_start_and_of_changes_only(
 
 
 def test_the_command_prints_a_table_and_no_secret(
-    db, use: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    db: None, use: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET)
     use(make_fake_cli(tmp_path / "fake"))
