@@ -5,11 +5,11 @@ import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from pytest_django.fixtures import SettingsWrapper
 
 from sessions_app.discovery import OLDEST_FIT, discover_agents, find_cli
 from sessions_app.models import Agent
@@ -31,7 +31,7 @@ def nobody_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def use(settings: SettingsWrapper) -> Configure:
+def use(settings: Any) -> Configure:
     """``use(path)`` configures that CLI."""
 
     def configured(path: Path | str) -> None:
