@@ -8,9 +8,10 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import Case, F, IntegerField, QuerySet, Value, When
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
 from django.http import HttpResponseRedirect as Redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -35,9 +36,18 @@ WHOLE = 20_000_000  # characters: as much as an input can have
 
 @admin.register(Approval)
 class ApprovalAdmin(Reading):
-    """Questions to people. Nothing is edited here: a decision is recorded once, through the same command as at every door."""
+    """Questions to people. Nothing is edited here: a decision is recorded once, by the command of every door."""
 
-    list_display = ("question", "shown_status", "risk_word", "session_link", "requested_by", "asked", "time_left", "answered_by")
+    list_display = (
+        "question",
+        "shown_status",
+        "risk_word",
+        "session_link",
+        "requested_by",
+        "asked",
+        "time_left",
+        "answered_by",
+    )
     list_display_links = None
     list_filter = ("status", "risk", "kind", "decided_via")
     search_fields = ("title", "tool_name", "requested_by", "decided_by", "session")
@@ -47,7 +57,11 @@ class ApprovalAdmin(Reading):
         """Open ones first, the most urgent on top; then the newest."""
         waiting = When(status=S.PENDING, then=Value(0))
         urgent = Case(When(status=S.PENDING, then=F("expires_at")))
-        return [Case(waiting, default=Value(1), output_field=IntegerField()), urgent.asc(nulls_last=True), "-created_at"]
+        return [
+            Case(waiting, default=Value(1), output_field=IntegerField()),
+            urgent.asc(nulls_last=True),
+            "-created_at",
+        ]
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
         return may(request.user, Right.DECIDE)
@@ -55,7 +69,12 @@ class ApprovalAdmin(Reading):
     @admin.display(description="question", ordering="title")
     def question(self, approval: Approval) -> SafeString:
         address = reverse("admin:approvals_approval_change", args=[approval.pk])
-        return format_html('<a class="question" href="{}"><bdi>{}</bdi></a>{}', address, render.one_line(approval.title, 120), _demo_mark(approval))
+        return format_html(
+            '<a class="question" href="{}"><bdi>{}</bdi></a>{}',
+            address,
+            render.one_line(approval.title, 120),
+            _demo_mark(approval),
+        )
 
     @admin.display(description="status", ordering="status")
     def shown_status(self, approval: Approval) -> SafeString:
@@ -69,7 +88,9 @@ class ApprovalAdmin(Reading):
     def session_link(self, approval: Approval) -> SafeString | str:
         if approval.session is None:
             return "none"
-        return format_html('<a href="{}"><code>{}</code></a>', session_address(approval.session), str(approval.session)[:8])
+        return format_html(
+            '<a href="{}"><code>{}</code></a>', session_address(approval.session), str(approval.session)[:8]
+        )
 
     @admin.display(description="asked", ordering="created_at")
     def asked(self, approval: Approval) -> str:
@@ -83,7 +104,9 @@ class ApprovalAdmin(Reading):
     def answered_by(self, approval: Approval) -> str:
         if approval.is_open:
             return ""
-        return f"{approval.decided_by or 'nobody'} via {approval.decided_via}" if approval.decided_via else "by the clock"
+        return (
+            f"{approval.decided_by or 'nobody'} via {approval.decided_via}" if approval.decided_via else "by the clock"
+        )
 
     # --- many at once
 
@@ -95,10 +118,12 @@ class ApprovalAdmin(Reading):
     def reject_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> HttpResponse | None:
         return self._answer_selected(request, chosen, verdict=S.REJECTED)
 
-    def _answer_selected(self, request: HttpRequest, chosen: QuerySet[Approval], *, verdict: str) -> HttpResponse | None:
+    def _answer_selected(
+        self, request: HttpRequest, chosen: QuerySet[Approval], *, verdict: str
+    ) -> HttpResponse | None:
         """Show exactly what would run, then answer what was shown: the ids and digests of that page, nothing newer."""
         if request.POST.get("confirmed") == "yes":
-            for approval in approvals_with_ids([UUID(key) for key in request.POST.getlist(admin.helpers.ACTION_CHECKBOX_NAME)]):
+            for approval in approvals_with_ids([UUID(key) for key in request.POST.getlist(ACTION_CHECKBOX_NAME)]):
                 seen = request.POST.get(f"digest_{approval.pk}", "")
                 if _why_not_with_others(approval, verdict):
                     continue
@@ -114,7 +139,7 @@ class ApprovalAdmin(Reading):
             "action": "approve_selected" if verdict == S.APPROVED else "reject_selected",
             "able": [one for one in asked if not _why_not_with_others(one.approval, verdict)],
             "unable": [(one, why) for one in asked if (why := _why_not_with_others(one.approval, verdict))],
-            "checkbox": admin.helpers.ACTION_CHECKBOX_NAME,
+            "checkbox": ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "admin/approvals/approval/decide_selected.html", context)
 
@@ -126,7 +151,7 @@ class ApprovalAdmin(Reading):
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponseBase:
+    ) -> HttpResponse:
         """The page of one question; it is read and answered, never saved."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
@@ -139,7 +164,8 @@ class ApprovalAdmin(Reading):
         """What the page of ``approval`` shows; ``draft`` is what somebody typed in an answer that was refused."""
         asked = Asked.of(approval, longest=WHOLE if "whole" in request.GET else render.LONGEST_BLOCK)
         similar = Approval.objects.filter(tool_name=approval.tool_name, title=approval.title).exclude(pk=approval.pk)
-        questions = render.questions_in(approval.tool_input) if approval.kind == Approval.Kind.QUESTION else []
+        typed = draft if draft is not None else QueryDict()
+        questions = render.questions_of(approval)
         own = approval.requested_by == request.user.get_username() and not settings.APPROVALS.self_approval
         return {
             **self.admin_site.each_context(request),
@@ -152,8 +178,8 @@ class ApprovalAdmin(Reading):
             "may_decide": may(request.user, Right.DECIDE),
             "answerable": approval.is_open and may(request.user, Right.DECIDE) and not own,
             "questions": list(enumerate(questions)),
-            "input_to_edit": (draft or {}).get("updated_input") or render.editable(approval.tool_input or "{}"),
-            "draft": draft or {},
+            "input_to_edit": typed.get("updated_input") or render.editable(approval.tool_input or "{}"),
+            "draft": typed,
             "extension": EXTENSION_MINUTES,
             "session_address": session_address(approval.session) if approval.session else "",
             "demo": is_demo(approval),
@@ -161,7 +187,7 @@ class ApprovalAdmin(Reading):
             "similar": similar.order_by("-created_at")[:MOST_SIMILAR],
         }
 
-    def decide_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponseBase:
+    def decide_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
         """Take one answer; whatever is wrong with it is said on the page of the question."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
@@ -236,22 +262,31 @@ def answer_from(form: QueryDict, approval: Approval) -> Answer | str:
         return "The page did not say what you were looking at; load it again."
     if decision == "reject":
         return Answer(S.REJECTED, reason=reason, seen_digest=seen)
-    if decision == "approve" and approval.kind == Approval.Kind.QUESTION:
+    if decision == "approve" and render.questions_of(approval):
         answers = answers_from(form, approval)
-        return Answer(S.APPROVED, reason=reason, seen_digest=seen, answers=answers) if answers != "{}" else "Answer at least one question, or reject."
+        return (
+            Answer(S.APPROVED, reason=reason, seen_digest=seen, answers=answers)
+            if answers != "{}"
+            else "Answer at least one question, or reject."
+        )
     if decision == "approve":
         return Answer(S.APPROVED, reason=reason, seen_digest=seen)
     if decision == "approve_session":
         return Answer(S.APPROVED, reason=reason, seen_digest=seen, scope=Approval.Scope.SESSION)
     if decision == "edit":
-        return Answer(S.APPROVED, reason=reason, seen_digest=seen, updated_input=render.exact_json(form.get("updated_input", "")) or "{}")
+        return Answer(
+            S.APPROVED,
+            reason=reason,
+            seen_digest=seen,
+            updated_input=render.exact_json(form.get("updated_input", "")) or "{}",
+        )
     return "Choose what to answer."
 
 
 def answers_from(form: QueryDict, approval: Approval) -> str:
     """Question text to answer, as JSON text; several choices joined by commas, as the CLI wants them."""
     given = {}
-    for number, question in enumerate(render.questions_in(approval.tool_input)):
+    for number, question in enumerate(render.questions_of(approval)):
         words = [*form.getlist(f"answer_{number}"), form.get(f"other_{number}", "").strip()]
         said = ", ".join(word for word in words if word)
         if said:
@@ -274,7 +309,7 @@ def _why_not_with_others(approval: Approval, verdict: str) -> str:
 
 def is_demo(approval: Approval) -> bool:
     """Whether the scripted demo agent asks."""
-    return approval.facts.get("agent") == "demo"
+    return bool(approval.facts.get("agent") == "demo")
 
 
 def _demo_mark(approval: Approval) -> SafeString | str:
@@ -317,7 +352,18 @@ class AuditEntryAdmin(Reading):
 class RuleAdmin(ByRights, PlainAdmin):
     """Standing answers; nobody lifts the hard floor with one."""
 
-    list_display = ("tool", "effect", "shown_pattern", "scope", "scope_value", "uses", "max_uses", "ends_at", "created_by", "created_at")
+    list_display = (
+        "tool",
+        "effect",
+        "shown_pattern",
+        "scope",
+        "scope_value",
+        "uses",
+        "max_uses",
+        "ends_at",
+        "created_by",
+        "created_at",
+    )
     list_filter = ("effect", "scope")
     search_fields = ("tool", "pattern", "scope_value", "note", "created_by")
     readonly_fields = ("uses", "created_by", "created_at")

@@ -1,4 +1,4 @@
-"""Questions in a terminal: shown by the one renderer, answered through the one command, with colour only where it shows."""
+"""Questions in a terminal: shown by the one renderer, answered through the one command."""
 
 import getpass
 import io
@@ -27,7 +27,15 @@ S = Approval.Status
 SHORT = 8  # characters of an id that people type
 SHORTEST_PREFIX = 4
 COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
-STATUS_COLOURS = {"pending": "yellow", "waiting": "yellow", "approved": "green", "completed": "green", "rejected": "red", "failed": "red", "running": "blue"}
+STATUS_COLOURS = {
+    "pending": "yellow",
+    "waiting": "yellow",
+    "approved": "green",
+    "completed": "green",
+    "rejected": "red",
+    "failed": "red",
+    "running": "blue",
+}
 RISK_COLOURS = {"low": "dim", "medium": "bold", "high": "red"}
 
 
@@ -81,13 +89,20 @@ def _forget_typed(source: TextIO) -> None:
 def show_question(screen: Screen, approval: Approval) -> None:
     """What would run, why it may be dangerous, and how long there is."""
     demo = " (demo: scripted, not an AI)" if approval.facts.get("agent") == "demo" else ""
-    screen.line(f"{approval.status} {short(approval)}{demo}  {render.one_line(approval.title, 200)}", "bold", STATUS_COLOURS.get(approval.status, ""))
+    screen.line(
+        f"{approval.status} {short(approval)}{demo}  {render.one_line(approval.title, 200)}",
+        "bold",
+        STATUS_COLOURS.get(approval.status, ""),
+    )
     if approval.facts.get("warning"):
         screen.line(f"  {render.visible(str(approval.facts['warning']))}", "red")
     for block in render.what_would_run(approval):
         show_block(screen, block)
     why = f", it {render.visible(approval.risk_reason)}" if approval.risk_reason else ""
-    screen.line(f"  {approval.risk} risk{why}; in {render.visible(approval.working_directory) or 'no directory'}", RISK_COLOURS[approval.risk])
+    screen.line(
+        f"  {approval.risk} risk{why}; in {render.visible(approval.working_directory) or 'no directory'}",
+        RISK_COLOURS[approval.risk],
+    )
     if approval.is_open:
         screen.line(f"  {left(approval)}; digest {approval.input_digest}", "dim")
 
@@ -101,14 +116,16 @@ def show_block(screen: Screen, block: render.Block) -> None:
         if not block.lines:
             screen.line("    No difference.")
     else:
-        screen.indented(("$ " if block.kind == "command" else "") + block.text, "cyan" if block.kind == "command" else "")
+        screen.indented(
+            ("$ " if block.kind == "command" else "") + block.text, "cyan" if block.kind == "command" else ""
+        )
     for remark, colour in ((block.note, "dim"), (block.cut, "yellow")):
         if remark:
             screen.line(f"  ({remark})", colour)
 
 
 def ask_person(screen: Screen, approval: Approval, *, by: str) -> None:
-    """Let the person at the terminal answer what was just shown; an answer given elsewhere meanwhile ends the asking."""
+    """Let the person at the terminal answer what was just shown; an answer given elsewhere ends the asking."""
 
     def still_open() -> bool:
         return find_approval(approval.pk).is_open
@@ -117,10 +134,15 @@ def ask_person(screen: Screen, approval: Approval, *, by: str) -> None:
     choice = (typed or "s").lower()[:1]
     if choice not in ("a", "r"):
         now = find_approval(approval.pk)
-        screen.line(outcome(now) if not now.is_open else f"Skipped; answer later with ./manage.py approvals approve {short(approval)}", "dim")
+        screen.line(
+            outcome(now)
+            if not now.is_open
+            else f"Skipped; answer later with ./manage.py approvals approve {short(approval)}",
+            "dim",
+        )
         return
     answers, reason = "", ""
-    if choice == "a" and approval.kind == Approval.Kind.QUESTION:
+    if choice == "a" and render.questions_of(approval):
         answers = _typed_answers(screen, approval, still_open)
     if choice == "r":
         reason = screen.ask("What should the agent do instead? (optional) ", while_true=still_open) or ""
@@ -136,19 +158,21 @@ def ask_person(screen: Screen, approval: Approval, *, by: str) -> None:
 def _typed_answers(screen: Screen, approval: Approval, still_open: Callable[[], bool]) -> str:
     typed = [
         screen.ask(f"{render.one_line(question['question'], 200)} ", while_true=still_open) or ""
-        for question in render.questions_in(approval.tool_input)
+        for question in render.questions_of(approval)
     ]
     return answers_in_order(approval, typed)
 
 
 def answers_in_order(approval: Approval, typed: list[str]) -> str:
     """The n-th text answers the n-th question; empty ones are left out. JSON text, empty without any answer."""
-    asked = render.questions_in(approval.tool_input)
+    asked = render.questions_of(approval)
     given = {question["question"]: text for question, text in zip(asked, typed, strict=False) if text}
     return json.dumps(given) if given else ""
 
 
-def record(approval: Approval, *, verdict: str, by: str, reason: str = "", updated_input: str = "", answers: str = "") -> Approval:
+def record(
+    approval: Approval, *, verdict: str, by: str, reason: str = "", updated_input: str = "", answers: str = ""
+) -> Approval:
     """Decide what was shown: the digest is that of the row the person looked at."""
     return commands.decide_approval(
         approval_id=approval.pk, verdict=verdict, by=by, via=Door.CLI, reason=reason, updated_input=updated_input,

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from knox.admin import AuthTokenAdmin
 from knox.models import AuthToken
@@ -14,11 +14,12 @@ from knox.models import AuthToken
 from orchestra.models import IdempotentRequest, Lease, SignInLink, Tally
 from orchestra.rights import GROUP_RIGHTS, Right, may
 
-
 if TYPE_CHECKING:
     PlainAdmin = admin.ModelAdmin[Any]
+    PlainUserAdmin = UserAdmin[User]
 else:
     PlainAdmin = admin.ModelAdmin
+    PlainUserAdmin = UserAdmin
 
 
 class ByRights:
@@ -53,7 +54,7 @@ class Reading(ByRights, PlainAdmin):
     show_full_result_count = False
     list_per_page = 50
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         plural = str(self.opts.verbose_name_plural)
         return super().changelist_view(request, {"title": plural[:1].upper() + plural[1:]} | (extra_context or {}))
 
@@ -101,15 +102,30 @@ admin.site.unregister(AuthToken)
 
 
 @admin.register(User)
-class PersonAdmin(ByRights, UserAdmin):
+class PersonAdmin(ByRights, PlainUserAdmin):
     """Accounts. What somebody may do follows from the groups alone; "staff" lets them into this site."""
 
     needed = Right.ADMINISTER
-    list_display = ("username", "first_name", "last_name", "is_active", "is_staff", "is_superuser", "in_groups", "last_login")
+    list_display = (
+        "username",
+        "first_name",
+        "last_name",
+        "is_active",
+        "is_staff",
+        "is_superuser",
+        "in_groups",
+        "last_login",
+    )
     list_filter = ("groups", "is_active", "is_staff")
     fieldsets = (
         (None, {"fields": ("username", "password", "first_name", "last_name", "email")}),
-        ("Rights", {"fields": ("is_active", "is_staff", "groups", "is_superuser"), "description": "Rights come from the groups."}),
+        (
+            "Rights",
+            {
+                "fields": ("is_active", "is_staff", "groups", "is_superuser"),
+                "description": "Rights come from the groups.",
+            },
+        ),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
 
@@ -137,7 +153,7 @@ class RoleAdmin(ByRights, GroupAdmin):
 
 
 @admin.register(AuthToken)
-class TokenAdmin(ByRights, AuthTokenAdmin):
+class TokenAdmin(ByRights, AuthTokenAdmin):  # type: ignore[misc]  # knox has no types
     """API tokens: made here, shown once, known by their first letters afterwards; deleting one ends it."""
 
     needed = Right.ADMINISTER

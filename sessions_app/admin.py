@@ -2,7 +2,7 @@
 
 import json
 import logging
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from celery import current_app
@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Case, IntegerField, QuerySet, Value, When
-from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http import HttpResponseRedirect as Redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -45,15 +45,27 @@ class StartForm(forms.Form):
     prompt = forms.CharField(widget=forms.Textarea(attrs={"rows": 5}), strip=False)
     agent = forms.ChoiceField(choices=[("claude", "claude"), ("demo", "demo: scripted, not an AI")])
     working_directory = forms.CharField(required=False, help_text="Empty: a fresh folder.")
-    title = forms.CharField(required=False, max_length=commands.LONGEST_TITLE, help_text="Empty: the first line of the prompt.")
+    title = forms.CharField(
+        required=False, max_length=commands.LONGEST_TITLE, help_text="Empty: the first line of the prompt."
+    )
     model = forms.CharField(required=False, help_text="Empty: the agent's own default.")
     permission_mode = forms.ChoiceField(choices=[(mode, mode) for mode in commands.PERMISSION_MODES])
-    allowed_tools = forms.CharField(required=False, help_text="One a line, such as Bash(git status). These pass without a question.", widget=forms.Textarea(attrs={"rows": 2}))
-    disallowed_tools = forms.CharField(required=False, help_text="One a line. These are never offered to the agent.", widget=forms.Textarea(attrs={"rows": 2}))
+    allowed_tools = forms.CharField(
+        required=False,
+        help_text="One a line, such as Bash(git status). These pass without a question.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+    disallowed_tools = forms.CharField(
+        required=False,
+        help_text="One a line. These are never offered to the agent.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
     append_system_prompt = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
     max_turns = forms.IntegerField(required=False)
     max_budget_usd = forms.FloatField(required=False, label="Max budget, US dollars")
-    approval_timeout_minutes = forms.FloatField(required=False, help_text="How long people have to answer each question.")
+    approval_timeout_minutes = forms.FloatField(
+        required=False, help_text="How long people have to answer each question."
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -84,10 +96,12 @@ class AgentSessionAdmin(Reading):
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         """Those that wait for a person first, then the living, then the newest."""
-        urgency = [When(status=status, then=Value(rank)) for rank, status in enumerate((S.WAITING, S.RUNNING, S.QUEUED))]
+        urgency = [
+            When(status=status, then=Value(rank)) for rank, status in enumerate((S.WAITING, S.RUNNING, S.QUEUED))
+        ]
         return [Case(*urgency, default=Value(3), output_field=IntegerField()), "-created_at"]
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request.user, Right.OPERATE)
 
     @admin.display(description="session", ordering="title")
@@ -100,7 +114,9 @@ class AgentSessionAdmin(Reading):
 
     @admin.display(description="agent", ordering="agent")
     def shown_agent(self, session: AgentSession) -> SafeString | str:
-        return format_html('<span class="{0}">{0}</span>', "demo") if session.agent == "demo" else visible(session.agent)
+        return (
+            format_html('<span class="{0}">{0}</span>', "demo") if session.agent == "demo" else visible(session.agent)
+        )
 
     @admin.display(description="cost", ordering="cost_usd")
     def cost(self, session: AgentSession) -> str:
@@ -116,7 +132,9 @@ class AgentSessionAdmin(Reading):
         act = self.admin_site.admin_view(self.act_view)
         return [path("<uuid:session_id>/act/", act, name="sessions_app_agentsession_act"), *super().get_urls()]
 
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         """The form that starts a session."""
         if not self.has_add_permission(request):
             raise PermissionDenied
@@ -143,13 +161,15 @@ class AgentSessionAdmin(Reading):
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponseBase:
+    ) -> HttpResponse:
         """One dialog: what was said last, what it waits for, what can be done with it."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return TemplateResponse(request, "admin/sessions_app/agentsession/change_form.html", self._page(request, _found(object_id)))
+        return TemplateResponse(
+            request, "admin/sessions_app/agentsession/change_form.html", self._page(request, _found(object_id))
+        )
 
     def _page(self, request: HttpRequest, session: AgentSession, *, draft: str = "") -> dict[str, Any]:
         events = _events(session, request.GET.get("before", ""), whole="whole" in request.GET)
@@ -173,7 +193,7 @@ class AgentSessionAdmin(Reading):
             "may_cancel": operates and session.status != S.CANCELLED,
         }
 
-    def act_view(self, request: HttpRequest, session_id: UUID) -> HttpResponseBase:
+    def act_view(self, request: HttpRequest, session_id: UUID) -> HttpResponse:
         """Send a message, interrupt or cancel; a refusal is said on the page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
@@ -181,7 +201,9 @@ class AgentSessionAdmin(Reading):
             raise PermissionDenied
         session = _found(str(session_id))
         try:
-            done = _act(session_id, request.POST.get("act", ""), request.POST.get("prompt", ""), request.user.get_username())
+            done = _act(
+                session_id, request.POST.get("act", ""), request.POST.get("prompt", ""), request.user.get_username()
+            )
         except OrchestraError as error:
             self.message_user(request, f"Not done. {error.detail}", messages.WARNING)
             page = self._page(request, session, draft=request.POST.get("prompt", ""))
@@ -228,7 +250,7 @@ def _found(object_id: str) -> AgentSession:
 class OfASession(Reading):
     """Rows below a session; texts of agents and people are made visible."""
 
-    list_select_related = ("session",)
+    list_select_related: ClassVar[tuple[str, ...]] = ("session",)
 
     @admin.display(description="session")
     def of_session(self, row: Any) -> SafeString:
@@ -243,7 +265,8 @@ class TurnAdmin(OfASession):
     ordering = ("-created_at",)
     fields = (
         "of_session", "number", "status", "whole_prompt", "whole_result", "cost_usd", "input_tokens", "output_tokens",
-        "created_at", "dispatched_at", "started_at", "finished_at", "interrupt_requested_at", "lost_runs", "failure_code", "shown_failure",
+        "created_at", "dispatched_at", "started_at", "finished_at", "interrupt_requested_at", "lost_runs",
+        "failure_code", "shown_failure",
     )  # fmt: skip
     readonly_fields = ("of_session", "whole_prompt", "whole_result", "shown_failure")
 
@@ -270,7 +293,8 @@ class RunAdmin(OfASession):
     list_filter = ("ended_why", "host")
     ordering = ("-created_at",)
     fields = (
-        "of_session", "fence", "host", "pid", "worker_pid", "created_at", "heartbeat_at", "ended_at", "exit_code", "ended_why", "last_words",
+        "of_session", "fence", "host", "pid", "worker_pid", "created_at", "heartbeat_at", "ended_at", "exit_code",
+        "ended_why", "last_words",
     )  # fmt: skip
     readonly_fields = ("of_session", "last_words")
 
@@ -340,7 +364,9 @@ class AgentAdmin(Reading):
             current_app.send_task("sessions_app.discover_agents", retry=False)
         except (OperationalError, OSError) as error:
             logger.warning("discovery not asked for: %s", type(error).__name__)
-            self.message_user(request, "The broker did not answer; the schedule looks again within five minutes.", messages.WARNING)
+            self.message_user(
+                request, "The broker did not answer; the schedule looks again within five minutes.", messages.WARNING
+            )
         else:
             self.message_user(request, "The workers look again; reload in a moment.", messages.SUCCESS)
 

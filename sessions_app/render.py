@@ -1,6 +1,7 @@
-"""A transcript in the words of a person, the same in the terminal and on every page. Everything returned is safe to print."""
+"""A transcript in the words of a person, the same in the terminal and on every page, all of it safe to print."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from sessions_app.models import AgentSession, Event, Turn
 
 LONGEST_BODY = 4_000  # characters of one event; the rest is counted
 K = Event.Kind
+SYSTEM_TEXTS = ("content", "message", "description", "summary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ def bounded(text: str, longest: int) -> str:
 
 
 def _prompt(payload: dict[str, Any], longest: int) -> Said:
-    return Said(f"prompt {payload.get('turn', '')}".strip(), body=bounded(_text(payload, "text"), longest), tone="person")
+    return Said(
+        f"prompt {payload.get('turn', '')}".strip(), body=bounded(_text(payload, "text"), longest), tone="person"
+    )
 
 
 def _spoken(payload: dict[str, Any], longest: int) -> Said:
@@ -55,7 +59,8 @@ def _thinking(payload: dict[str, Any], longest: int) -> Said:
 
 def _tool_use(payload: dict[str, Any], longest: int) -> Said:
     name, arguments = str(payload.get("name") or "tool"), json.dumps(payload.get("input"))
-    return Said("tool" if _speaker(payload) == "agent" else "sub-agent's tool", title_for(name, arguments), summary_for(name, arguments), "tool")
+    who = "tool" if _speaker(payload) == "agent" else "sub-agent's tool"
+    return Said(who, title_for(name, arguments), summary_for(name, arguments), "tool")
 
 
 def _tool_result(payload: dict[str, Any], longest: int) -> Said:
@@ -68,7 +73,8 @@ def _approval(payload: dict[str, Any], longest: int) -> Said:
     status = _text(payload, "status") or "asked"
     who = _text(payload, "by") or _text(payload, "decided_by")
     heading = " ".join(part for part in (status, f"by {who}" if who else "", _text(payload, "title")) if part)
-    tone = {"approved": "good", "rejected": "bad", "expired": "bad", "pending": "wait", "asked": "wait"}.get(status, "quiet")
+    tones = {"approved": "good", "rejected": "bad", "expired": "bad", "pending": "wait", "asked": "wait"}
+    tone = tones.get(status, "quiet")
     return Said("question", one_line(heading, 300), bounded(_text(payload, "reason"), longest), tone)
 
 
@@ -83,13 +89,15 @@ def _status(payload: dict[str, Any], longest: int) -> Said:
 def _api_retry(payload: dict[str, Any], longest: int) -> Said:
     of = f" of {payload['max_retries']}" if payload.get("max_retries") else ""
     why = payload.get("error_status") or payload.get("error") or "no answer"
-    return Said("retry", one_line(f"The model's API did not answer ({why}); attempt {payload.get('attempt', '?')}{of}", 300), tone="bad")
+    attempt = f"attempt {payload.get('attempt', '?')}{of}"
+    return Said("retry", one_line(f"The model's API did not answer ({why}); {attempt}", 300), tone="bad")
 
 
 def _system(payload: dict[str, Any], longest: int) -> Said:
     if payload.get("subtype") == "init":
-        return Said("agent starts", one_line(f"model {payload.get('model')}, version {payload.get('claude_code_version')}", 300))
-    told = _text(payload, "content") or _text(payload, "message") or _text(payload, "description") or _text(payload, "summary")
+        which = f"model {payload.get('model')}, version {payload.get('claude_code_version')}"
+        return Said("agent starts", one_line(which, 300))
+    told = next((text for name in SYSTEM_TEXTS if (text := _text(payload, name))), "")
     return Said("system", one_line(" ".join((str(payload.get("subtype") or ""), told)).strip(), 300))
 
 
@@ -103,12 +111,14 @@ def _result(payload: dict[str, Any], longest: int) -> Said:
     errors = payload.get("errors")
     detail = _text(payload, "result") if failed else ""
     detail = detail or ("\n".join(str(error) for error in errors) if failed and isinstance(errors, list) else "")
-    return Said("turn ends", _text(payload, "terminal_reason") or _text(payload, "subtype"), bounded(detail, longest), "bad" if failed else "quiet")
+    why = one_line(_text(payload, "terminal_reason") or _text(payload, "subtype"), 100)
+    return Said("turn ends", why, bounded(detail, longest), "bad" if failed else "quiet")
 
 
-DRAWN = {
-    K.PROMPT: _prompt, K.TEXT: _spoken, K.THINKING: _thinking, K.TOOL_USE: _tool_use, K.TOOL_RESULT: _tool_result, K.APPROVAL: _approval,
-    K.STATUS: _status, K.API_RETRY: _api_retry, K.SYSTEM: _system, K.RAW: _raw, K.RESULT: _result,
+DRAWN: dict[str, Callable[[dict[str, Any], int], Said]] = {
+    K.PROMPT: _prompt, K.TEXT: _spoken, K.THINKING: _thinking, K.TOOL_USE: _tool_use, K.TOOL_RESULT: _tool_result,
+    K.APPROVAL: _approval, K.STATUS: _status, K.API_RETRY: _api_retry, K.SYSTEM: _system, K.RAW: _raw,
+    K.RESULT: _result,
 }  # fmt: skip
 
 

@@ -89,10 +89,17 @@ def test_more_time_is_given_by_a_button():
 
 def test_a_question_is_answered_with_its_options_and_own_words():
     questions = [
-        {"question": "Which colour?", "header": "Colour", "multiSelect": True, "options": [{"label": "Red"}, {"label": "Blue"}]},
+        {
+            "question": "Which colour?",
+            "header": "Colour",
+            "multiSelect": True,
+            "options": [{"label": "Red"}, {"label": "Blue"}],
+        },
         {"question": "Which name?", "header": "Name", "multiSelect": False, "options": [{"label": "Ada"}]},
     ]
-    approval = make_approval(kind="question", tool_name="AskUserQuestion", tool_input=json.dumps({"questions": questions}))
+    approval = make_approval(
+        kind="question", tool_name="AskUserQuestion", tool_input=json.dumps({"questions": questions})
+    )
     client = signed_in("Approver")
     assert "Which colour?" in client.get(page_of(approval)).content.decode()
     decide(client, approval, "approve", answer_0=["Red", "Blue"], other_1="Grace")
@@ -102,7 +109,9 @@ def test_a_question_is_answered_with_its_options_and_own_words():
 
 def test_a_question_without_any_answer_is_not_recorded():
     questions = [{"question": "Which?", "options": [{"label": "A"}]}]
-    approval = make_approval(kind="question", tool_name="AskUserQuestion", tool_input=json.dumps({"questions": questions}))
+    approval = make_approval(
+        kind="question", tool_name="AskUserQuestion", tool_input=json.dumps({"questions": questions})
+    )
     answer = decide(signed_in("Approver"), approval, "approve")
     approval.refresh_from_db()
     assert approval.status == S.PENDING
@@ -172,7 +181,9 @@ def test_nobody_adds_deletes_or_edits_an_approval_by_hand(group):
     approval = make_approval()
     client = signed_in(group)
     assert client.get(reverse("admin:approvals_approval_add")).status_code == 403
-    assert client.post(reverse("admin:approvals_approval_delete", args=[approval.pk]), {"post": "yes"}).status_code == 403
+    assert (
+        client.post(reverse("admin:approvals_approval_delete", args=[approval.pk]), {"post": "yes"}).status_code == 403
+    )
     assert client.post(page_of(approval), {"status": "approved", "_save": "Save"}).status_code == 405
     approval.refresh_from_db()
     assert approval.status == S.PENDING
@@ -199,7 +210,12 @@ def test_several_are_answered_after_a_page_that_shows_each():
 
 def test_the_confirmation_never_answers_what_it_did_not_show():
     approval = make_approval()
-    form = {"action": "approve_selected", "_selected_action": [str(approval.pk)], "confirmed": "yes", f"digest_{approval.pk}": "0" * 64}
+    form = {
+        "action": "approve_selected",
+        "_selected_action": [str(approval.pk)],
+        "confirmed": "yes",
+        f"digest_{approval.pk}": "0" * 64,
+    }
     signed_in("Approver").post(reverse("admin:approvals_approval_changelist"), form)
     approval.refresh_from_db()
     assert approval.status == S.PENDING

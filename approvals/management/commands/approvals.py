@@ -1,4 +1,4 @@
-"""``manage.py approvals list | show | approve | reject | watch``: the questions of agents, in a terminal; needs the database alone."""
+"""``manage.py approvals list | show | approve | reject | watch``: the questions of agents, in a terminal."""
 
 import logging
 import sys
@@ -38,7 +38,13 @@ class Command(BaseCommand):
         show.add_argument("--json", action="store_true")
         approve = verbs.add_parser("approve", help="let it run")
         approve.add_argument("--edit", metavar="FILE", help="run the JSON in FILE instead (- reads it from stdin)")
-        approve.add_argument("--answer", action="append", default=[], metavar="TEXT", help="answer to the agent's question; once for each, in order")
+        approve.add_argument(
+            "--answer",
+            action="append",
+            default=[],
+            metavar="TEXT",
+            help="answer to the agent's question; once for each, in order",
+        )
         reject = verbs.add_parser("reject", help="do not let it run")
         for verb in (approve, reject):
             verb.add_argument("id", help="the id or its first characters")
@@ -66,7 +72,8 @@ class Command(BaseCommand):
             status = screen.tinted(f"{approval.status:<9}", STATUS_COLOURS.get(approval.status, ""))
             risk = screen.tinted(f"{approval.risk:<6}", RISK_COLOURS[approval.risk])
             demo = "[demo] " if approval.facts.get("agent") == "demo" else ""
-            screen.line(f"{terminal.short(approval)}  {status}  {risk}  {when:<15}  {demo}{render.one_line(approval.title, 100)}")
+            title = demo + render.one_line(approval.title, 100)
+            screen.line(f"{terminal.short(approval)}  {status}  {risk}  {when:<15}  {title}")
         if not found:
             screen.line("Nothing waits for a person.")
 
@@ -79,7 +86,8 @@ class Command(BaseCommand):
         for entry in approval.audit.order_by("id"):
             by = f" by {render.visible(entry.by)}" if entry.by else ""
             reason = f": {render.one_line(entry.reason, 200)}" if entry.reason else ""
-            screen.line(f"  {entry.at:%H:%M:%S} {entry.action}{by} via {entry.via}{'' if entry.won else ' (changed nothing)'}{reason}", "dim")
+            lost = "" if entry.won else " (changed nothing)"
+            screen.line(f"  {entry.at:%H:%M:%S} {entry.action}{by} via {entry.via}{lost}{reason}", "dim")
 
     def _approve(self, screen: Screen, options: dict[str, Any]) -> None:
         self._decide(screen, options, S.APPROVED)
@@ -91,12 +99,16 @@ class Command(BaseCommand):
         by = terminal.acting_as(options["user"], Right.DECIDE)
         approval = terminal.by_prefix(Approval.objects.all(), options["id"], "approval")
         answers = terminal.answers_in_order(approval, options.get("answer", []))
-        if verdict == S.APPROVED and approval.kind == Approval.Kind.QUESTION and not answers:
-            raise CommandError("The agent asks something: give --answer TEXT, once for each of its questions, or reject.")
+        if verdict == S.APPROVED and render.questions_of(approval) and not answers:
+            raise CommandError(
+                "This asks something: give --answer TEXT, once for each question, or reject."
+            )
         edited = _edited(options["edit"]) if options.get("edit") else ""
         if approval.is_open:
             terminal.show_question(screen, approval)
-        decided = terminal.record(approval, verdict=verdict, by=by, reason=options["reason"], updated_input=edited, answers=answers)
+        decided = terminal.record(
+            approval, verdict=verdict, by=by, reason=options["reason"], updated_input=edited, answers=answers
+        )
         screen.line(terminal.outcome(decided), STATUS_COLOURS[decided.status])
 
     def _watch(self, screen: Screen, options: dict[str, Any]) -> None:
@@ -136,7 +148,7 @@ def offer(screen: Screen, approval: Approval, *, by: str) -> None:
     if screen.is_terminal:
         terminal.ask_person(screen, approval, by=by)
         return
-    answer = " --answer TEXT" if approval.kind == Approval.Kind.QUESTION else ""
+    answer = " --answer TEXT" if render.questions_of(approval) else ""
     screen.line(f"  ./manage.py approvals approve {terminal.short(approval)}{answer}")
     screen.line(f"  ./manage.py approvals reject {terminal.short(approval)} --reason TEXT")
 

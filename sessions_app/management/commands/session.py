@@ -1,4 +1,4 @@
-"""``manage.py session start | list | show | send | interrupt | cancel``: agents from a terminal; needs the database alone."""
+"""``manage.py session start | list | show | send | interrupt | cancel``: agents from a terminal."""
 
 import os
 import sys
@@ -29,7 +29,15 @@ MOST_LISTED = 200
 EVENTS_AT_ONCE = 500
 LAST_EVENTS = 40
 NOBODY_CAME_S = 8
-TONES = {"person": ("bold", "cyan"), "agent": (), "tool": ("blue",), "good": ("green",), "bad": ("red",), "wait": ("yellow",), "quiet": ("dim",)}
+TONES = {
+    "person": ("bold", "cyan"),
+    "agent": (),
+    "tool": ("blue",),
+    "good": ("green",),
+    "bad": ("red",),
+    "wait": ("yellow",),
+    "quiet": ("dim",),
+}
 
 
 class Command(BaseCommand):
@@ -39,7 +47,9 @@ class Command(BaseCommand):
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         start = verbs.add_parser("start", help="start a session")
         start.add_argument("prompt")
-        start.add_argument("--directory", default="", metavar="D", help="where the agent works (default: a fresh folder)")
+        start.add_argument(
+            "--directory", default="", metavar="D", help="where the agent works (default: a fresh folder)"
+        )
         start.add_argument("--agent", default="claude", choices=commands.AGENTS)
         start.add_argument("--model", default="", metavar="M")
         start.add_argument("--title", default="", metavar="T")
@@ -88,7 +98,10 @@ class Command(BaseCommand):
 
     def _follow(self, screen: Screen, turn: Turn, options: dict[str, Any], *, by: str) -> None:
         if not _broker_answers():
-            screen.line("The broker did not answer; the turn is queued, and a worker takes it once the broker is back.", "yellow")
+            screen.line(
+                "The broker did not answer; the turn is queued, and a worker takes it once the broker is back.",
+                "yellow",
+            )
         key = str(turn.session_id)[: terminal.SHORT]
         if not options["watch"]:
             screen.line(f"Queued. See it with ./manage.py session show {key}")
@@ -98,7 +111,8 @@ class Command(BaseCommand):
         try:
             finished = Watch(screen, turn, decider=decider).to_the_end()
         except KeyboardInterrupt:
-            screen.line(f"\nThe session goes on. See it with ./manage.py session show {key}, stop it with ./manage.py session interrupt {key}")
+            screen.line(f"\nThe session goes on. See it with ./manage.py session show {key},")
+            screen.line(f"stop its turn with ./manage.py session interrupt {key}")
             return
         except BrokenPipeError:  # the reader has gone; the session goes on
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -113,19 +127,27 @@ class Command(BaseCommand):
             return
         for session in found:
             status = screen.tinted(f"{session.status:<9}", STATUS_COLOURS.get(session.status, ""))
-            screen.line(f"{short(session)}  {status}  {visible(session.agent):<6}  ${session.cost_usd:<7.2f}  {ago(session.created_at):<14}  {one_line(session.title, 80)}")
+            facts = f"{visible(session.agent):<6}  ${session.cost_usd:<7.2f}  {ago(session.created_at):<14}"
+            screen.line(f"{short(session)}  {status}  {facts}  {one_line(session.title, 80)}")
         if not found:
             screen.line('No sessions yet. Try: ./manage.py session start "Show me around" --agent demo --watch')
 
     def _show(self, screen: Screen, options: dict[str, Any]) -> None:
         session: Any = terminal.by_prefix(readable_sessions(), options["id"], "session")
         if options["json"]:
-            session.pending_approvals = readable_approvals().filter(status="pending", session=session.pk).order_by("expires_at")
+            session.pending_approvals = (
+                readable_approvals().filter(status="pending", session=session.pk).order_by("expires_at")
+            )
             screen.line(as_json(SessionSerializer(session).data))
             return
         demo = "  (demo: scripted, not an AI)" if session.agent == "demo" else ""
-        screen.line(f"{session.pk}  {session.status}{', parked' if session.parked else ''}{demo}", "bold", STATUS_COLOURS.get(session.status, ""))
-        screen.line(f"{one_line(session.title, 200)}; {visible(session.agent)} in {visible(session.working_directory)}; {spent(session)}")
+        screen.line(
+            f"{session.pk}  {session.status}{', parked' if session.parked else ''}{demo}",
+            "bold",
+            STATUS_COLOURS.get(session.status, ""),
+        )
+        where = f"{visible(session.agent)} in {visible(session.working_directory)}"
+        screen.line(f"{one_line(session.title, 200)}; {where}; {spent(session)}")
         if session.failure_detail:
             screen.line(f"{session.failure_code}: {visible(session.failure_detail)}", "red")
         for event in events_after(session.pk, max(0, session.last_seq - LAST_EVENTS), LAST_EVENTS):
@@ -194,8 +216,14 @@ class Watch:
 
     def _sum_up(self) -> None:
         turn, good = self._turn, self._turn.status == T.COMPLETED
-        why = f" ({turn.failure_code}: {one_line(turn.failure_detail, 300)})" if turn.failure_detail and not good else ""
-        self._screen.line(f"{turn.status}{why}: {spent(turn)}; session {str(turn.session_id)[: terminal.SHORT]}", "bold", "green" if good else "red")
+        why = (
+            f" ({turn.failure_code}: {one_line(turn.failure_detail, 300)})" if turn.failure_detail and not good else ""
+        )
+        self._screen.line(
+            f"{turn.status}{why}: {spent(turn)}; session {str(turn.session_id)[: terminal.SHORT]}",
+            "bold",
+            "green" if good else "red",
+        )
 
 
 def show_event(screen: Screen, words: Said) -> None:
@@ -224,5 +252,7 @@ def _broker_answers() -> bool:
 
 def _complaint(error: OrchestraError) -> str:
     fields = error.facts.get("fields")
-    more = [f"  {name}: {' '.join(complaints)}" for name, complaints in fields.items()] if isinstance(fields, dict) else []
+    more = (
+        [f"  {name}: {' '.join(complaints)}" for name, complaints in fields.items()] if isinstance(fields, dict) else []
+    )
     return visible("\n".join([error.detail, *more]))
