@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from approvals.models import Approval
+from approvals.models import Approval, Door
 from orchestra.fields import ExactJSON, JSONObject, Number, StoredObject, Text, Truth
 
 LONGEST_TEXT = 100_000  # characters of a body or a reason
@@ -21,6 +21,7 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
     updated_input = ExactJSON(help_text="The input as the approver edited it, or null.")
     answers = ExactJSON(help_text="Answers to an agent's questions, or null.")
     options = ExactJSON(help_text="The choices an external asker offered, or null.")
+    decided_via = serializers.ChoiceField(choices=Door.choices, allow_blank=True, read_only=True)
     seconds_left = serializers.SerializerMethodField(
         help_text="Until the deadline, by the database's clock; 0 once closed."
     )
