@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from knox.models import AuthToken
 
 from approvals.commands import decide_approval
 from approvals.models import Approval
@@ -114,6 +115,13 @@ def test_a_stream_is_refused_in_json(web: Web) -> None:
     assert (unknown.status, json.load(unknown)["code"]) == (404, "session_not_found")
     nobody = web.ask("GET", f"/api/sessions/{session.pk}/events/stream", Authorization="Token wrong")
     assert (nobody.status, json.load(nobody)["code"]) == (401, "not_authenticated")
+
+
+def test_a_stream_ends_for_who_may_no_longer_look(web: Web) -> None:
+    session = make_session()
+    stream = web.ask("GET", f"/api/sessions/{session.pk}/events/stream")
+    AuthToken.objects.all().delete()
+    assert stream.read() == b": connected\n\n"
 
 
 def test_open_streams_hold_neither_threads_nor_connections(web: Web) -> None:
