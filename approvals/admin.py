@@ -43,7 +43,7 @@ class ApprovalAdmin(Reading):
         "shown_status",
         "risk_word",
         "session_link",
-        "requested_by",
+        "shown_requester",
         "asked",
         "time_left",
         "answered_by",
@@ -91,6 +91,10 @@ class ApprovalAdmin(Reading):
         return format_html(
             '<a href="{}"><code>{}</code></a>', session_address(approval.session), str(approval.session)[:8]
         )
+
+    @admin.display(description="requested by", ordering="requested_by")
+    def shown_requester(self, approval: Approval) -> str:
+        return render.visible(approval.requested_by)
 
     @admin.display(description="asked", ordering="created_at")
     def asked(self, approval: Approval) -> str:

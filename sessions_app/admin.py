@@ -89,7 +89,7 @@ class StartForm(forms.Form):
 class AgentSessionAdmin(Reading):
     """Dialogs with agents."""
 
-    list_display = ("shown_title", "shown_status", "shown_agent", "requested_by", "cost", "age")
+    list_display = ("shown_title", "shown_status", "shown_agent", "shown_requester", "cost", "age")
     list_display_links = None
     list_filter = ("status", "agent")
     search_fields = ("title", "working_directory", "requested_by", "id")
@@ -117,6 +117,10 @@ class AgentSessionAdmin(Reading):
         return (
             format_html('<span class="{0}">{0}</span>', "demo") if session.agent == "demo" else visible(session.agent)
         )
+
+    @admin.display(description="requested by", ordering="requested_by")
+    def shown_requester(self, session: AgentSession) -> str:
+        return visible(session.requested_by)
 
     @admin.display(description="cost", ordering="cost_usd")
     def cost(self, session: AgentSession) -> str:
@@ -361,7 +365,7 @@ class AgentAdmin(Reading):
     @admin.action(description="Look for agents again", permissions=["discover"])
     def discover_now(self, request: HttpRequest, chosen: QuerySet[Agent]) -> None:
         try:
-            current_app.send_task("sessions_app.discover_agents", retry=False)
+            current_app.send_task("sessions_app.ask_for_discovery", retry=False)
         except (OperationalError, OSError) as error:
             logger.warning("discovery not asked for: %s", type(error).__name__)
             self.message_user(

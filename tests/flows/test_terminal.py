@@ -49,8 +49,8 @@ def call(*words):
 def manage(*words, **extra):
     """The command as its user types it."""
     return subprocess.run(
-        [sys.executable, "manage.py", *words], cwd=ROOT, env=environment(**extra), capture_output=True, text=True, timeout=120,
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "manage.py", *words], cwd=ROOT, env=environment(**extra), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
 
