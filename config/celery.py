@@ -26,7 +26,7 @@ SCHEDULE: dict[str, tuple[str, float]] = {
     "dispatch queued turns": ("sessions_app.dispatch_queued_turns", 10),
     "resume answered sessions": ("sessions_app.resume_answered", 10),
     "reclaim lost runs": ("sessions_app.reclaim_lost_runs", 10),
-    "discover agents": ("sessions_app.discover_agents", 300),
+    "discover and check agents": ("sessions_app.ask_for_discovery", 300),
 }
 
 

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -18,6 +19,7 @@ from django.db.models.functions import Now
 
 from sessions_app.demo_agent import VERSION as DEMO_VERSION
 from sessions_app.models import Agent
+from sessions_app.selftest import fails_open
 from sessions_app.supervisor.launch import cli_path, inherited_environment
 
 logger = logging.getLogger(__name__)
@@ -71,17 +73,55 @@ def discover_agents() -> list[Agent]:
     return [_keep("claude", find_cli()), _keep("demo", demo)]
 
 
+def check_agents(agents: Iterable[Agent]) -> None:
+    """Have every program that has not been tested yet prove that it waits when it is held.
+
+    A CLI that does not is unfit and is not used, until another program stands in its place.
+    """
+    logger.info("Health check service started")
+    for agent in agents:
+        program = _fingerprint(agent)
+        if agent.name == "demo" or not program or agent.tested == program:
+            continue
+        problem = fails_open()
+        if problem:
+            logger.critical("agent %s on %s is unfit: %s", agent.name, agent.host, problem)
+            agent.status, agent.detail = ST.UNFIT, problem
+        agent.tested, agent.tested_problem = program, problem
+        agent.save(update_fields=["status", "detail", "tested", "tested_problem"])
+
+
+def unfit_reason(name: str) -> str:
+    """Why this agent must not be used on this host; empty if nothing is known against it."""
+    unfit = Agent.objects.filter(name=name, host=settings.ORCHESTRA.hostname, status=ST.UNFIT)
+    return unfit.values_list("detail", flat=True).first() or ""
+
+
+def _fingerprint(agent: Agent) -> str:
+    """What tells a program from its successor in the same place."""
+    try:
+        found = os.stat(agent.path)
+    except OSError:
+        return ""
+    return f"{agent.version} {found.st_size} {found.st_mtime_ns}"
+
+
 def _keep(name: str, facts: CliFacts) -> Agent:
-    known = Agent.objects.filter(name=name, host=settings.ORCHESTRA.hostname).values_list("status", "version").first()
+    known = Agent.objects.filter(name=name, host=settings.ORCHESTRA.hostname).first()
     values = {
         "path": facts.path, "version": facts.version, "status": facts.status,
         "logged_in": facts.logged_in, "detail": facts.detail[:500],
     }  # fmt: skip
-    agent, _ = Agent.objects.update_or_create(
-        name=name, host=settings.ORCHESTRA.hostname, defaults={**values, "last_seen_at": Now()}
-    )
-    if known != (facts.status, facts.version):
-        logger.info("agent %s on %s is %s %s", name, agent.host, facts.status, facts.version)
+    agent = known or Agent(name=name, host=settings.ORCHESTRA.hostname)
+    before = (agent.status, agent.version)
+    for field, value in values.items():
+        setattr(agent, field, value)
+    if agent.tested_problem and agent.tested == _fingerprint(agent):
+        agent.status, agent.detail = ST.UNFIT, agent.tested_problem
+    kept = {**values, "status": agent.status, "detail": agent.detail, "last_seen_at": Now()}
+    agent, _ = Agent.objects.update_or_create(name=name, host=settings.ORCHESTRA.hostname, defaults=kept)
+    if known is None or before != (agent.status, agent.version):
+        logger.info("agent %s on %s is %s %s", name, agent.host, agent.status, agent.version)
     return agent
 
 

@@ -11,12 +11,12 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from orchestra.errors import Unavailable
-from orchestra.errors import Unavailable
-from sessions_app.models import AgentSession, Turn
+from sessions_app.models import Agent, AgentSession, Turn
 
 logger = logging.getLogger(__name__)
 
 REPEAT_AFTER = timedelta(seconds=15)
+STALE_AFTER_S = 60.0  # older messages need not be read: newer ones follow
 
 
 def dispatch_on_commit(turn_id: UUID, host: str) -> None:
@@ -28,7 +28,7 @@ def dispatch(turn_id: UUID, host: str) -> bool:
     """Send ``run_turn``; False if the broker did not take it, in which case the sweep tries again."""
     queue = f"sessions.{host}" if host else "sessions"
     try:
-        current_app.send_task("sessions_app.run_turn", args=[str(turn_id)], queue=queue, retry=False)
+        current_app.send_task("sessions_app.run_turn", args=[str(turn_id)], queue=queue, retry=False, expires=STALE_AFTER_S)
     except (OperationalError, OSError) as error:
         logger.warning("turn %s not dispatched yet: %s", turn_id, type(error).__name__)
         return False
@@ -51,12 +51,15 @@ def dispatch_queued_turns(*, older_than: timedelta = REPEAT_AFTER, limit: int | 
 
 
 def dispatch_discovery() -> None:
-    """Have the workers look for agents now instead of at the next round.
+    """Have every known host look for agents now; without any, whichever hears it first.
 
     Raises:
         Unavailable: the broker did not take the message.
     """
+    hosts = Agent.objects.order_by("host").values_list("host", flat=True).distinct()
+    queues = [f"sessions.{host}" for host in hosts] or ["sessions"]
     try:
-        current_app.send_task("sessions_app.discover_agents", retry=False)
+        for queue in queues:
+            current_app.send_task("sessions_app.discover_agents", queue=queue, retry=False, expires=STALE_AFTER_S)
     except (OperationalError, OSError) as error:
         raise Unavailable("The workers cannot be told just now; they look by themselves every few minutes.") from error

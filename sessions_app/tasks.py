@@ -37,7 +37,13 @@ def reclaim_lost_runs() -> int:
     )
 
 
+@shared_task(name="sessions_app.ask_for_discovery", ignore_result=True)
+def ask_for_discovery() -> None:
+    """Have every host with agents look again; the hosts do it, since only they see their programs."""
+    dispatch.dispatch_discovery()
+
+
 @shared_task(name="sessions_app.discover_agents", ignore_result=True)
-def discover_agents() -> int:
-    """Look for agents on this host."""
-    return len(discovery.discover_agents())
+def discover_agents() -> None:
+    """Look for agents on this host and test those that are new."""
+    discovery.check_agents(discovery.discover_agents())

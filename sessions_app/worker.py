@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from sessions_app import leases
-from sessions_app.discovery import discover_agents
+from sessions_app.discovery import check_agents, discover_agents
 from sessions_app.dispatch import dispatch_queued_turns
 from sessions_app.models import Run
 from sessions_app.supervisor import janitor
@@ -92,7 +92,7 @@ def _look_after_host() -> None:
             reclaim_orphans()
             janitor.kill_leftovers()
             if first:
-                discover_agents()
+                check_agents(discover_agents())
                 first = False
         except DatabaseError as error:
             logger.warning("janitor: the database did not answer (%s)", type(error).__name__)

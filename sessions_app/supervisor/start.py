@@ -5,6 +5,7 @@ import os
 from django.conf import settings
 
 from sessions_app import conversations, leases
+from sessions_app.discovery import unfit_reason
 from sessions_app.leases import Claim
 from sessions_app.supervisor.launch import CliMissing, Launch, command_line, environment
 from sessions_app.supervisor.outcomes import Outcome, failed
@@ -17,6 +18,9 @@ def start_process(claim: Claim) -> CliProcess | Outcome:
     problem = directory_problem(claim.directory)  # it may have changed since the request
     if problem:
         return failed("directory_unusable", problem)
+    unfit = unfit_reason(claim.agent)
+    if unfit:
+        return failed("agent_unfit", unfit)
     launch = Launch(
         session_id=claim.session_id, run_id=claim.run_id, agent=claim.agent, model=claim.model,
         resume=claim.resume, interrupted=claim.interrupted, options=claim.options,
