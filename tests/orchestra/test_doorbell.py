@@ -84,7 +84,7 @@ def test_the_listener_comes_back_after_its_connection_was_cut(heard):
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE pid <> pg_backend_pid() AND query LIKE 'LISTEN%%' OR query = 'SELECT 1' AND pid <> pg_backend_pid()"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ~ '^(LISTEN|SELECT 1$)'"
         )
     for _ in range(100):
         doorbell.ring("test", "again")
