@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -29,6 +30,7 @@ MOST_LISTED = 200
 EVENTS_AT_ONCE = 500
 LAST_EVENTS = 40
 NOBODY_CAME_S = 8
+BATCH_S = 0.4  # longer than a supervisor holds back lines of a transcript
 TONES = {
     "person": ("bold", "cyan"),
     "agent": (),
@@ -205,9 +207,11 @@ class Watch:
             self._seq = events[-1].seq
 
     def _offer_questions(self) -> None:
-        for approval in open_approvals(self._turn.session_id):
-            if approval.pk in self._offered:
-                continue
+        new = [one for one in open_approvals(self._turn.session_id) if one.pk not in self._offered]
+        if new:  # a question is never batched, the words before it are: let those come first
+            time.sleep(BATCH_S)
+            self._print_news()
+        for approval in new:
             self._offered.add(approval.pk)
             if self._decider:
                 offer(self._screen, approval, by=self._decider)
@@ -228,12 +232,10 @@ class Watch:
 
 def show_event(screen: Screen, words: Said) -> None:
     """One line for the speaker, the body below it."""
-    first, _, rest = words.body.partition("\n")
-    alone = not words.heading and not rest
-    screen.line(f"{words.who:>14}  {words.heading or (first if alone else '')}", *TONES[words.tone])
-    if words.body and not alone:
-        for row in words.body.split("\n"):
-            screen.line(f"{'':>14}  {row}", *TONES[words.tone][:1])
+    rows = words.body.strip("\n").split("\n") if words.body else []
+    screen.line(f"{words.who:>14}  {words.heading or (rows.pop(0) if rows else '')}", *TONES[words.tone])
+    for row in rows:
+        screen.line(f"{'':>14}  {row}", *TONES[words.tone][:1])
 
 
 def _decider(name: str | None) -> str:
