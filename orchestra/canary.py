@@ -1,7 +1,7 @@
-"""A worker proves every 15 s that it still consumes; one that does not ends itself and is started again.
+"""A worker proves every 15 s that it still consumes; one that does not ends itself, to be started again.
 
-After a broker's restart a Celery worker can be alive, connected and deaf (celery/celery#8091, #9054, #10205), so neither
-its pid nor a ping says anything. It sends a task to a queue that it alone reads and watches for it to come back.
+After a broker's restart a Celery worker can be alive, connected and deaf (celery/celery#8091, #9054, #10205), so
+neither its pid nor a ping says anything. It sends a task to a queue that it alone reads and watches for it to come back.
 """
 
 import logging
@@ -14,7 +14,9 @@ from typing import Any
 
 import redis
 from celery import current_app
+from celery.utils.nodenames import worker_direct
 from django.conf import settings
+from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from orchestra import leases
@@ -46,11 +48,11 @@ def heard(token: str) -> None:
 
 def begin(*, sender: Any, **_signal: object) -> None:
     """Receiver of Celery's ``worker_ready``."""
-    queue = f"{sender.hostname}.dq"  # what ``worker_direct`` makes the worker consume
+    queue = worker_direct(sender.hostname)  # the one that the setting of that name makes the worker consume
     threading.Thread(target=_watch, args=(queue,), name="canary", daemon=True).start()
 
 
-def _watch(queue: str) -> None:
+def _watch(queue: Queue) -> None:
     listening_since = time.monotonic()
     while True:
         now = time.monotonic()
@@ -67,11 +69,10 @@ def deaf(now: float, listening_since: float, heard_at: float) -> bool:
     return now - max(listening_since, heard_at) > DEAF_AFTER_S
 
 
-def _send(queue: str) -> bool:
+def _send(queue: Queue) -> bool:
     try:
         redis_client().ping()
         current_app.send_task("orchestra.canary", args=[_token], queue=queue, expires=DEAF_AFTER_S, retry=False)
     except (redis.RedisError, OperationalError, OSError):
         return False
     return True
-
