@@ -118,8 +118,9 @@ def test_settings_of_projects_and_rules_of_the_cli_are_not_used() -> None:
     command = command_line(a_launch(options={"allowed_tools": ["Bash"], "permission_mode": "acceptEdits"}))
     assert value_of(command, "setting-sources") == ""
     assert value_of(command, "permission-prompt-tool") == "stdio"
-    words = " ".join(command)
-    assert "allowedTools" not in words and "acceptEdits" not in words and "permission-mode" not in words
+    flags = {option.partition("=")[0] for option in command}
+    assert not {"--allowedTools", "--allowed-tools", "--permission-mode", "--dangerously-skip-permissions"} & flags
+    assert "acceptEdits" not in " ".join(command)
     assert json.loads(value_of(command, "settings")) == {"cleanupPeriodDays": 3650}
 
 
