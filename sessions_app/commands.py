@@ -15,7 +15,7 @@ from orchestra import doorbell
 from sessions_app import transcript
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import InvalidSession, NotYours, SessionBusy, SessionCancelled
-from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, Turn
+from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, PermissionRequest, Turn
 from sessions_app.queries import find_session
 from sessions_app.workspace import working_directory_for
 
@@ -137,6 +137,7 @@ def cancel_session(*, session_id: UUID, by: str) -> AgentSession:
         session = find_session(session_id)
         if SESSION_FLOW.move(AgentSession.objects.filter(pk=session_id), to=S.CANCELLED, finished_at=Now()):
             TURN_FLOW.move(Turn.objects.filter(session=session_id), to=T.CANCELLED, finished_at=Now())
+            PermissionRequest.objects.filter(session=session_id, answered_at=None).update(answered_at=Now())
             cancel_open_approvals(session=session_id, by=by, via="system", reason="the session was cancelled")
             transcript.append(session_id, [transcript.line("status", status=S.CANCELLED, by=by)])
             doorbell.ring("session", str(session_id))

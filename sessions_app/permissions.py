@@ -61,13 +61,15 @@ def ask_permission(claim: Claim, request: ToolRequest, *, plan: str, surrounding
     answer = _judge(call, _rules(claim), surroundings)
     question = _question(claim, request, digest, plan, may_have_run=earlier is not None)
     if answer.effect == ALLOW and _rule_still_counts(answer.rule):
-        if answer.source == "rule":
-            with transaction.atomic():
-                require_fence(claim.session().update(fence=claim.fence))
+        with transaction.atomic():
+            require_fence(claim.session().update(fence=claim.fence))
+            if answer.source == "rule":
                 approval_commands.record_policy_answer(question, verdict=A.APPROVED, reason=answer.reason, consumed=True)
         return Decision(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
     if answer.effect == DENY:
-        approval_commands.record_policy_answer(question, verdict=A.REJECTED, reason=answer.reason, consumed=False)
+        with transaction.atomic():
+            require_fence(claim.session().update(fence=claim.fence))
+            approval_commands.record_policy_answer(question, verdict=A.REJECTED, reason=answer.reason, consumed=False)
         return Decision(effect="deny", message=_policy_message(answer), status=A.REJECTED, by=answer.reason)
     return _ask_person(claim, request, question)
 

@@ -60,6 +60,7 @@ SHORT_HOLD_S = 5.0  # the hold budget when memory or slots are scarce
 ROUND_S = 5.0  # the loop comes round at least this often
 CANCELLED = Outcome(status="cancelled", code="cancelled", detail="The session was cancelled.")
 DRAIN_S = 1.0  # how long a dead child's stdout is still read while a grandchild holds it open
+PIPE_BYTES = 64 * 1024  # no more than this can the child itself have left behind
 
 T = TypeVar("T")
 
@@ -140,6 +141,7 @@ class Supervisor:
         self._unanswered: set[UUID] = set()
         self._retry_at = float("inf")
         self._exited_at: float | None = None
+        self._drained = 0
 
     def run(self) -> Outcome:
         """Until the process has ended and all it said is written."""
@@ -179,7 +181,10 @@ class Supervisor:
             return True
         now = time.monotonic()
         self._exited_at = self._exited_at or now
-        return not heard.closed and (bool(heard.out) or now < self._exited_at + DRAIN_S)
+        self._drained += len(heard.out)
+        held_back = len(self.lines) > HELD_BACK_ROWS  # the pipe is not being read
+        more = bool(heard.out) or held_back or now < self._exited_at + DRAIN_S
+        return not heard.closed and self._drained <= PIPE_BYTES and more
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, Spoken) and message.subtype == "init" and not self.claim.resume:

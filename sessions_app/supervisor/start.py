@@ -38,5 +38,10 @@ def start_process(claim: Claim) -> CliProcess | Outcome:
     except OSError as error:
         bell.close()
         return failed("cli_unusable", f"The agent's program could not be started: {error.strerror}.")
-    leases.record_process(claim, process.pid, process.started)
+    try:
+        leases.record_process(claim, process.pid, process.started)
+    except BaseException:  # nobody would supervise it
+        process.end()
+        bell.close()
+        raise
     return process
