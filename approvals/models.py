@@ -86,7 +86,8 @@ class Approval(Base):
         constraints = [
             models.CheckConstraint(
                 name="pending_exactly_while_undecided",
-                condition=Q(status="pending", decided_at__isnull=True) | (~Q(status="pending") & Q(decided_at__isnull=False)),
+                condition=Q(status="pending", decided_at__isnull=True)
+                | (~Q(status="pending") & Q(decided_at__isnull=False)),
             ),
             models.CheckConstraint(
                 name="only_approved_is_consumed", condition=Q(consumed_at__isnull=True) | Q(status="approved")
@@ -98,7 +99,9 @@ class Approval(Base):
         indexes = [
             models.Index(name="approvals_due", fields=["expires_at"], condition=Q(status="pending")),
             models.Index(name="approvals_open_by_session", fields=["session"], condition=Q(status="pending")),
-            models.Index(name="approvals_uncounted", fields=["decided_at"], condition=Q(counted=False) & ~Q(status="pending")),
+            models.Index(
+                name="approvals_uncounted", fields=["decided_at"], condition=Q(counted=False) & ~Q(status="pending")
+            ),
             models.Index(name="approvals_by_time", fields=["-created_at", "id"]),
         ]
 
@@ -122,7 +125,9 @@ class AuditEntry(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    approval = models.ForeignKey(Approval, on_delete=models.PROTECT, related_name="audit", null=True, db_constraint=True)
+    approval = models.ForeignKey(
+        Approval, on_delete=models.PROTECT, related_name="audit", null=True, db_constraint=True
+    )
     at = models.DateTimeField(db_default=Now(), editable=False)
     action = models.CharField(max_length=20)
     won = models.BooleanField()
@@ -144,7 +149,7 @@ class AuditEntry(models.Model):
 class AuditSeal(models.Model):
     """One link of the chain over the audit, in the order of sealing; see ``approvals.audit``.
 
-    ``entry`` is the id of an audit entry, on purpose not a foreign key: the seal outlives the entry and shows its absence.
+    ``entry`` is the id of an audit entry, on purpose no foreign key: the seal outlives the entry and shows its absence.
     """
 
     number = models.BigIntegerField(primary_key=True)

@@ -32,9 +32,15 @@ SCHEDULE: dict[str, tuple[str, float]] = {
 
 def beat_schedule(check_interval_s: float) -> dict[str, dict[str, object]]:
     """The table in Celery's form; the expiry sweep follows its own setting."""
-    seconds = {name: check_interval_s if name == "expire overdue approvals" else every for name, (_, every) in SCHEDULE.items()}
+    seconds = {
+        name: check_interval_s if name == "expire overdue approvals" else every for name, (_, every) in SCHEDULE.items()
+    }
     return {
-        name: {"task": task, "schedule": timedelta(seconds=seconds[name]), "options": {"expires": max(1.0, seconds[name] * 0.9)}}
+        name: {
+            "task": task,
+            "schedule": timedelta(seconds=seconds[name]),
+            "options": {"expires": max(1.0, seconds[name] * 0.9)},
+        }
         for name, (task, _) in SCHEDULE.items()
     }
 

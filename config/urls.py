@@ -10,7 +10,6 @@ from approvals.api import ApprovalDoor
 from orchestra import diagnostics, metrics
 from orchestra.api import Routes
 from orchestra.sign_in import sign_in
-from orchestra.sign_in import sign_in
 from sessions_app.api import AgentDoor, SessionDoor
 
 api = Routes()

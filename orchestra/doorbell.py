@@ -112,7 +112,7 @@ class Listener:
         client = redis.Redis.from_url(
             settings.ORCHESTRA.redis_url, socket_connect_timeout=0.5, socket_timeout=30, health_check_interval=10
         )
-        with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+        with client.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
             pubsub.subscribe(_redis_channel())
             self.listening.set()
             while True:

@@ -101,7 +101,10 @@ def send_message(*, session_id: UUID, prompt: str, by: str) -> Turn:
             session = find_session(session_id)
             if not SESSION_FLOW.move(
                 AgentSession.objects.filter(pk=session_id, status__in=(S.COMPLETED, S.FAILED)),
-                to=S.QUEUED, failure_code="", failure_detail="", finished_at=None,
+                to=S.QUEUED,
+                failure_code="",
+                failure_detail="",
+                finished_at=None,
             ):
                 raise _refusal(find_session(session_id))
             turn = _add_turn(session, prompt, number=session.turns.count() + 1)
@@ -198,7 +201,9 @@ def _refuse_unfit(wanted: SessionRequest) -> None:
     for name in ("allowed_tools", "disallowed_tools"):
         for spec in getattr(wanted, name):
             check(name, _spec_problem(spec))
-    check("max_turns", "" if wanted.max_turns is None or 0 < wanted.max_turns <= 10_000 else "A number from 1 to 10000.")
+    check(
+        "max_turns", "" if wanted.max_turns is None or 0 < wanted.max_turns <= 10_000 else "A number from 1 to 10000."
+    )
     money = wanted.max_budget_usd
     check("max_budget_usd", "" if money is None or 0 < money < 1e6 else "A positive amount of US dollars.")
     minutes = wanted.approval_timeout_minutes
@@ -230,8 +235,13 @@ def _advance_rules(wanted: SessionRequest, session_id: UUID, directory: str, by:
         pairs += [(tool, f"{fnmatch_escape(directory)}/*") for tool in EDITING_TOOLS]
     return [
         Rule(
-            effect=Rule.Effect.ALLOW, tool=tool, pattern=pattern, created_by=by, note="allowed when the session was started",
-            scope=Rule.ScopeKind.SESSION, scope_value=str(session_id),
+            effect=Rule.Effect.ALLOW,
+            tool=tool,
+            pattern=pattern,
+            created_by=by,
+            note="allowed when the session was started",
+            scope=Rule.ScopeKind.SESSION,
+            scope_value=str(session_id),
         )
         for tool, pattern in pairs
     ]

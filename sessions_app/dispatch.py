@@ -28,7 +28,9 @@ def dispatch(turn_id: UUID, host: str) -> bool:
     """Send ``run_turn``; False if the broker did not take it, in which case the sweep tries again."""
     queue = f"sessions.{host}" if host else "sessions"
     try:
-        current_app.send_task("sessions_app.run_turn", args=[str(turn_id)], queue=queue, retry=False, expires=STALE_AFTER_S)
+        current_app.send_task(
+            "sessions_app.run_turn", args=[str(turn_id)], queue=queue, retry=False, expires=STALE_AFTER_S
+        )
     except (OperationalError, OSError) as error:
         logger.warning("turn %s not dispatched yet: %s", turn_id, type(error).__name__)
         return False

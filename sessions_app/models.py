@@ -236,7 +236,9 @@ class Agent(Base):
     status = models.CharField(max_length=13, choices=Status)
     logged_in = models.BooleanField(null=True, blank=True)
     detail = models.CharField(max_length=500, blank=True)
-    tested = models.CharField(max_length=200, blank=True, help_text="The program that passed or failed the self-test last.")
+    tested = models.CharField(
+        max_length=200, blank=True, help_text="The program that passed or failed the self-test last."
+    )
     tested_problem = models.CharField(max_length=500, blank=True)
     last_seen_at = models.DateTimeField(db_default=Now())
 

@@ -35,7 +35,9 @@ def readable_sessions() -> QuerySet[AgentSession]:
 def needing_a_person_first(rows: QuerySet[AgentSession]) -> QuerySet[AgentSession]:
     """Waiting sessions, then running, then queued ones, then the rest; the newest of each first."""
     S = AgentSession.Status
-    urgency = Case(When(status=S.WAITING, then=0), When(status=S.RUNNING, then=1), When(status=S.QUEUED, then=2), default=3)
+    urgency = Case(
+        When(status=S.WAITING, then=0), When(status=S.RUNNING, then=1), When(status=S.QUEUED, then=2), default=3
+    )
     return rows.order_by(urgency, "-created_at", "id")
 
 

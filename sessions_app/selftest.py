@@ -1,4 +1,4 @@
-"""Does this CLI still wait when Orchestra holds a call? Asked offline, against a scripted model that the product brings.
+"""Does this CLI still wait when Orchestra holds a call? Asked offline, of a scripted model that the product brings.
 
 Everything Orchestra promises rests on that: a CLI release whose callback no longer blocks would run tools unasked.
 """

@@ -107,7 +107,9 @@ def reclaim_orphans() -> int:
     """End the turns of runs on this host whose worker process no longer exists; no need to wait for the heartbeat."""
     here = Run.objects.filter(ended_at__isnull=True, host=settings.ORCHESTRA.hostname)
     why = "The worker that ran the agent was killed."
-    return sum(leases.reclaim(run, why=why, dead=True) for run in here if not _alive(run.worker_pid, run.worker_started))
+    return sum(
+        leases.reclaim(run, why=why, dead=True) for run in here if not _alive(run.worker_pid, run.worker_started)
+    )
 
 
 def _alive(pid: int, started_at: float) -> bool:

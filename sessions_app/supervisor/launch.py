@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -72,7 +73,11 @@ def command_line(launch: Launch) -> list[str]:
         command.append(f"--model={launch.model}")
     if options.get("permission_mode") == "plan":
         command.append("--permission-mode=plan")
-    flags = {"append_system_prompt": "append-system-prompt", "max_turns": "max-turns", "max_budget_usd": "max-budget-usd"}
+    flags = {
+        "append_system_prompt": "append-system-prompt",
+        "max_turns": "max-turns",
+        "max_budget_usd": "max-budget-usd",
+    }
     command += [f"--{flag}={options[name]}" for name, flag in flags.items() if options.get(name)]
     return [*_wrapper(), *command]
 
@@ -101,8 +106,8 @@ def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
 
 def cli_path() -> str | None:
     """Where the configured CLI is: a path, a name on PATH, or one of the places its installers use."""
-    places = [os.environ.get("PATH", ""), *(os.path.expanduser(place) for place in USUAL_PLACES)]
-    return shutil.which(os.path.expanduser(settings.AGENTS.cli_path), path=os.pathsep.join(places))
+    places = [os.environ.get("PATH", ""), *(str(Path(place).expanduser()) for place in USUAL_PLACES)]
+    return shutil.which(str(Path(settings.AGENTS.cli_path).expanduser()), path=os.pathsep.join(places))
 
 
 def _program(agent: str) -> list[str]:

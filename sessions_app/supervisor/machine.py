@@ -108,8 +108,8 @@ Command = Write | Record | Stream | Ask | Answered | Withdraw | CloseInput | Sig
 class Ruling:
     """What becomes of a call: ``effect`` is allow, deny or wait.
 
-    ``tool_input`` is the JSON text to run when allowed, ``message`` what the model reads when denied, ``wait_until`` when
-    the question must be judged expired.
+    ``tool_input`` is the JSON text to run when allowed, ``message`` what the model reads when denied, ``wait_until``
+    when the question must be judged expired.
     """
 
     effect: str
@@ -140,9 +140,12 @@ class Limits:
 
 @dataclass(slots=True)
 class TurnMachine:
-    """``prompt`` is empty when the CLI only has to take up a parked call. ``replay`` says that it will repeat such a call
-    before anything else, in which case a prompt follows after that call's own result. ``interrupted`` says that an earlier
-    process was killed in this turn: the CLI goes on by itself, and gets the prompt only if it does not."""
+    """One turn of a dialog, from the start of its process to the end.
+
+    ``prompt`` is empty when the CLI only has to take up a parked call. ``replay`` says that it will repeat such a
+    call before anything else, in which case a prompt follows after that call's own result. ``interrupted`` says that
+    an earlier process was killed in this turn: the CLI goes on by itself, and gets the prompt only if it does not.
+    """
 
     prompt: str
     limits: Limits

@@ -109,7 +109,8 @@ def spent(body: dict[str, Any]) -> dict[str, Any]:
             "input_tokens": int(sum(_number(usage.get(name)) for usage in models for name in inputs)),
             "output_tokens": int(sum(_number(usage.get("outputTokens")) for usage in models)),
         }
-    usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
+    given = body.get("usage")
+    usage: dict[str, Any] = given if isinstance(given, dict) else {}
     inputs = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
     return {
         "cost_usd": 0.0,

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import IO
 
 import psutil
 
@@ -21,7 +22,7 @@ CHILD_UMASK = 0o022  # files of the agent are the user's own, unlike Orchestra's
 
 @dataclass(slots=True)
 class Heard:
-    """What one wait brought: bytes of stdout, whether somebody rang, whether stdout is closed, whether the child ended."""
+    """What one wait brought: bytes of stdout, a ring, the end of stdout, the end of the child."""
 
     out: bytes = b""
     rang: bool = False
@@ -63,6 +64,9 @@ class CliProcess:
     child: subprocess.Popen[bytes]
     started: float
     bell: Bell
+    _stdin: IO[bytes]
+    _stdout: IO[bytes]
+    _stderr_pipe: IO[bytes]
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _outbox: deque[memoryview] = field(default_factory=deque)
     _stderr: bytearray = field(default_factory=bytearray)
@@ -81,7 +85,7 @@ class CliProcess:
         Raises:
             OSError: the program or the directory cannot be used.
         """
-        child = subprocess.Popen(  # noqa: S603 - an argument list, never a shell
+        child = subprocess.Popen(
             list(command), env=dict(env), cwd=directory, start_new_session=True, umask=CHILD_UMASK, bufsize=0,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
@@ -89,8 +93,9 @@ class CliProcess:
             started = psutil.Process(child.pid).create_time()
         except psutil.NoSuchProcess:
             started = time.time()
-        process = cls(child, started, bell)
-        assert child.stdin and child.stdout and child.stderr
+        if not (child.stdin and child.stdout and child.stderr):
+            raise OSError("a child without pipes")
+        process = cls(child, started, bell, child.stdin, child.stdout, child.stderr)
         for pipe in (child.stdin, child.stdout, child.stderr):
             os.set_blocking(pipe.fileno(), False)
         process._selector.register(child.stdout, selectors.EVENT_READ)
@@ -111,8 +116,7 @@ class CliProcess:
         if not self._stdin_open or self._close_when_sent:
             return
         if not self._outbox:
-            assert self.child.stdin
-            self._selector.register(self.child.stdin, selectors.EVENT_WRITE)
+            self._selector.register(self._stdin, selectors.EVENT_WRITE)
         self._outbox.append(memoryview(data))
         self._flush()
 
@@ -125,21 +129,20 @@ class CliProcess:
         """Back-pressure: while paused the child blocks on its full pipe."""
         if self._stdout_open and paused == self._reading:
             self._reading = not paused
-            assert self.child.stdout
             if paused:
-                self._selector.unregister(self.child.stdout)
+                self._selector.unregister(self._stdout)
             else:
-                self._selector.register(self.child.stdout, selectors.EVENT_READ)
+                self._selector.register(self._stdout, selectors.EVENT_READ)
 
     def wait(self, timeout_s: float) -> Heard:
         """Sleep until something happens or ``timeout_s`` is over."""
         heard = Heard()
         for key, _ in self._selector.select(max(0.0, timeout_s)):
-            if key.fileobj is self.child.stdout:
+            if key.fileobj is self._stdout:
                 heard.out = self._read_stdout()
-            elif key.fileobj is self.child.stderr:
+            elif key.fileobj is self._stderr_pipe:
                 self._read_stderr()
-            elif key.fileobj is self.child.stdin:
+            elif key.fileobj is self._stdin:
                 self._flush()
             elif key.fd == self._pidfd:
                 self._selector.unregister(self._pidfd)
@@ -158,7 +161,7 @@ class CliProcess:
     def end(self) -> int:
         """Kill the group if its leader still lives, close the pipes, reap; returns the exit code (negative: signal).
 
-        Who outlived a leader that ended by itself is left to the janitor: its group's number may be somebody else's by now.
+        Who outlived a leader that ended by itself is left to the janitor: its group's number may be reused by now.
         """
         if self.child.poll() is None:
             self.signal(hard=True)
@@ -168,10 +171,9 @@ class CliProcess:
         self._selector.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
-        for pipe in (self.child.stdin, self.child.stdout, self.child.stderr):
+        for pipe in (self._stdin, self._stdout, self._stderr_pipe):
             with contextlib.suppress(OSError):
-                if pipe:
-                    pipe.close()
+                pipe.close()
         return self.child.returncode if self.child.returncode is not None else -signal.SIGKILL
 
     def stderr(self) -> str:
@@ -179,21 +181,19 @@ class CliProcess:
         return self._stderr.decode(errors="replace")
 
     def _read_stdout(self) -> bytes:
-        assert self.child.stdout
         try:
-            data = os.read(self.child.stdout.fileno(), READ_BYTES)
+            data = os.read(self._stdout.fileno(), READ_BYTES)
         except BlockingIOError:
             return b""
         if not data:
             self._stdout_open = False
-            self._selector.unregister(self.child.stdout)
+            self._selector.unregister(self._stdout)
         return data
 
     def _read_stderr(self) -> None:
-        assert self.child.stderr
         try:
             for _ in range(STDERR_READS):  # a flood must not keep us here
-                data = os.read(self.child.stderr.fileno(), READ_BYTES)
+                data = os.read(self._stderr_pipe.fileno(), READ_BYTES)
                 if not data:
                     break
                 self._stderr = (self._stderr + data)[-STDERR_KEPT:]
@@ -202,11 +202,10 @@ class CliProcess:
         except (BlockingIOError, ValueError, OSError):
             return
         with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(self.child.stderr)
+            self._selector.unregister(self._stderr_pipe)
 
     def _flush(self) -> None:
-        stdin = self.child.stdin
-        assert stdin
+        stdin = self._stdin
         try:
             while self._stdin_open and self._outbox:
                 sent = os.write(stdin.fileno(), self._outbox[0][:READ_BYTES])
@@ -227,8 +226,8 @@ class CliProcess:
             self._close_stdin()
 
     def _close_stdin(self) -> None:
-        stdin = self.child.stdin
-        if self._stdin_open and stdin:
+        stdin = self._stdin
+        if self._stdin_open:
             self._stdin_open = False
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(stdin)

@@ -356,7 +356,7 @@ def interrupt(request_id: str) -> bytes:
 
 
 def allow(request: ToolRequest, tool_input: str) -> bytes:
-    """Let the call run with exactly ``tool_input``: JSON text, which an approver may have written over several lines."""
+    """Let the call run with exactly ``tool_input``: JSON text, which an approver may have spread over lines."""
     tool_input = tool_input.replace("\r", " ").replace("\n", " ").translate(_AsciiEscapes())
     if request.held:
         head = '{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"allow","updatedInput":'

@@ -28,7 +28,9 @@ def transcript_lines(spoken: Spoken) -> list[Line]:
 
 
 def _assistant(body: dict[str, Any]) -> list[Line]:
-    common = {k: body[k] for k in ("parent_tool_use_id", "agent_id", "subagent_type", "aborted", "error") if body.get(k)}
+    common = {
+        k: body[k] for k in ("parent_tool_use_id", "agent_id", "subagent_type", "aborted", "error") if body.get(k)
+    }
     lines: list[Line] = []
     for block in _blocks(body):
         kind = block.get("type")

@@ -33,7 +33,8 @@ def start_process(claim: Claim) -> CliProcess | Outcome:
         process = CliProcess.spawn(command_line(launch), env, claim.directory, bell)
     except CliMissing as error:
         bell.close()
-        detail = f"No Claude Code CLI was found on {settings.ORCHESTRA.hostname} ({error}); install it, then send the message again."
+        host = settings.ORCHESTRA.hostname
+        detail = f"No Claude Code CLI was found on {host} ({error}); install it, then send the message again."
         return failed("cli_missing", detail)
     except OSError as error:
         bell.close()

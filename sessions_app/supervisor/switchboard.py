@@ -156,7 +156,7 @@ switchboard = Switchboard()
 
 
 def orders_for(claim: leases.Claim) -> str:
-    """What the rows want of a supervisor: ``go_on``, ``interrupt``, ``cancel``, or ``leave`` when it is not its session any more."""
+    """What the rows want of a supervisor: ``go_on``, ``interrupt``, ``cancel``, or ``leave`` it to another."""
     session = AgentSession.objects.filter(pk=claim.session_id).values_list("fence", "status").first()
     if session is None or session[0] != claim.fence:
         return "leave"
