@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
@@ -19,7 +19,7 @@ from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, Door, Rule
 from approvals.policy import Call, session_pattern
 from approvals.queries import find_approval
 from approvals.signals import approval_changed
-from orchestra import doorbell
+from orchestra import doorbell, sql
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +58,11 @@ def request_approval(question: Question, *, timeout: timedelta | None = None, vi
         IntegrityError: the same subject is already pending.
     """
     allowed = min(timeout or settings.APPROVALS.timeout, settings.APPROVALS.max_timeout)
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):  # if this fails, so does what the asker wrote
         approval = Approval(pk=uuid4(), expires_at=Now() + allowed, **_fields(question))
         approval.save(force_insert=True)
         _audit(approval, action="requested", won=True, by=question.requested_by, via=via)
-        _announce(approval.pk)
+        _announce(approval.pk, S.PENDING)
     return approval.pk
 
 
@@ -116,24 +116,41 @@ def decide_approval(
     with transaction.atomic():
         approval = find_approval(approval_id)
         _refuse_unfit(
-            approval, verdict=verdict, by=by, updated_input=updated_input, answers=answers, scope=scope, seen_digest=seen_digest
+            approval,
+            verdict=verdict,
+            by=by,
+            updated_input=updated_input,
+            answers=answers,
+            scope=scope,
+            seen_digest=seen_digest,
         )
         will_run = _digest_of(approval, updated_input)
         changes = dict(
-            decided_by=by, decided_via=via, reason=reason, scope=scope, updated_input=updated_input, answers=answers,
+            decided_by=by,
+            decided_via=via,
+            reason=reason,
+            scope=scope,
+            updated_input=updated_input,
+            answers=answers,
             run_digest=will_run if verdict == S.APPROVED else "",
         )
         alive = Approval.objects.filter(pk=approval_id, expires_at__gt=Now() - settings.APPROVALS.grace)
         won = bool(APPROVAL_FLOW.move(alive, to=verdict, decided_at=Now(), **changes))
         _audit(
-            approval, action=verdict, won=won, by=by, via=via, reason=reason, address=address,
+            approval,
+            action=verdict,
+            won=won,
+            by=by,
+            via=via,
+            reason=reason,
+            address=address,
             digest=will_run,
         )
         if won:
             if verdict == S.APPROVED and scope == Approval.Scope.SESSION:
                 _open_session_rule(approval, by=by)
-            _announce(approval_id)
-    approval.refresh_from_db()
+            _announce(approval_id, verdict)
+    approval = find_approval(approval_id)
     return approval if won else _repeated_or_refuse(approval, verdict, by, will_run=will_run, answers=answers)
 
 
@@ -201,7 +218,9 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
         InvalidAnswer: more than the maximum, or not a positive number.
     """
     if not 0 < minutes <= settings.APPROVALS.max_timeout / timedelta(minutes=1):
-        raise InvalidAnswer("An extension is a positive number of minutes within the maximum.", {"minutes": ["out of range"]})
+        raise InvalidAnswer(
+            "An extension is a positive number of minutes within the maximum.", {"minutes": ["out of range"]}
+        )
     more = timedelta(minutes=minutes)
     with transaction.atomic():
         approval = find_approval(approval_id)
@@ -213,7 +232,7 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
         won = bool(alive.update(expires_at=F("expires_at") + more))
         _audit(approval, action="extended", won=won, by=by, via=via, reason=f"{minutes:g} minutes")
         if won:
-            _announce(approval_id)
+            _announce(approval_id, S.PENDING)
     approval.refresh_from_db()
     if not won:
         raise _closed(approval)
@@ -235,15 +254,12 @@ def consume_approval(*, approval_id: UUID, digest: str) -> Grant | None:
     Call it in the transaction that lets the tool go, under the supervisor's fence, before the answer is written.
     One statement, since a person's press is waiting; update() cannot return what it found, hence SQL.
     """
-    key = Approval._meta.pk.get_db_prep_value(approval_id, connection)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE approvals SET consumed_at = CURRENT_TIMESTAMP"
-            " WHERE id = %s AND status = %s AND consumed_at IS NULL AND input_digest = %s"
-            " RETURNING updated_input, answers, decided_by",
-            [key, S.APPROVED, digest],
-        )
-        row = cursor.fetchone()
+    row = sql.row(
+        f"UPDATE approvals SET consumed_at = {sql.now()}"  # noqa: S608 - the database's own function
+        " WHERE id = %s AND status = 'approved' AND consumed_at IS NULL AND input_digest = %s"
+        " RETURNING updated_input, answers, decided_by",
+        approval_id, digest,
+    )  # fmt: skip
     return Grant(*row) if row else None
 
 
@@ -251,17 +267,28 @@ def _fields(question: Question) -> dict[str, Any]:
     return {name: getattr(question, name) for name in Question.__dataclass_fields__}
 
 
-def _audit(approval: Approval, *, action: str, won: bool, by: str, via: str, reason: str = "", address: str = "", digest: str = "") -> None:
-    AuditEntry.objects.create(
-        approval=approval, action=action, won=won, by=by, via=via, reason=reason, address=address,
-        digest=digest or approval.input_digest,
-    )
+def _audit(
+    approval: Approval,
+    *,
+    action: str,
+    won: bool,
+    by: str,
+    via: str,
+    reason: str = "",
+    address: str = "",
+    digest: str = "",
+) -> None:
+    sql.run(
+        'INSERT INTO audit_entries (approval_id, action, won, "by", via, address, reason, digest)'
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        approval.pk, action, won, by, via, address, reason, digest or approval.input_digest,
+    )  # fmt: skip
 
 
-def _announce(approval_id: UUID) -> None:
+def _announce(approval_id: UUID, status: str) -> None:
     """Ring other processes with the commit, this process right after it."""
     doorbell.ring("approval", str(approval_id))
-    after = partial(approval_changed.send_robust, sender=Approval, approval_id=approval_id)
+    after = partial(approval_changed.send_robust, sender=Approval, approval_id=approval_id, status=status)
     transaction.on_commit(after, robust=True)
 
 
@@ -300,10 +327,11 @@ def _expire(locked: QuerySet[Approval]) -> int:
         return 0
     APPROVAL_FLOW.move(Approval.objects.filter(pk__in=rows), to=S.EXPIRED, decided_at=Now(), reason=TIMED_OUT)
     AuditEntry.objects.bulk_create(
-        AuditEntry(approval_id=pk, action=S.EXPIRED, won=True, via=Door.SYSTEM, digest=digest) for pk, digest in rows.items()
+        AuditEntry(approval_id=pk, action=S.EXPIRED, won=True, via=Door.SYSTEM, digest=digest)
+        for pk, digest in rows.items()
     )
     for pk in rows:
-        _announce(pk)
+        _announce(pk, S.EXPIRED)
         transaction.on_commit(partial(_log_expiry, pk), robust=True)
     return len(rows)
 
@@ -318,8 +346,10 @@ def _cancel(approval_id: UUID, *, by: str, via: str, reason: str) -> int:
         rows = Approval.objects.filter(pk=approval_id)
         won = APPROVAL_FLOW.move(rows, to=S.CANCELLED, decided_at=Now(), decided_by=by, decided_via=via, reason=reason)
         if won:
-            AuditEntry.objects.create(approval_id=approval_id, action=S.CANCELLED, won=True, by=by, via=via, reason=reason)
-            _announce(approval_id)
+            AuditEntry.objects.create(
+                approval_id=approval_id, action=S.CANCELLED, won=True, by=by, via=via, reason=reason
+            )
+            _announce(approval_id, S.CANCELLED)
     if won:
         logger.info("approval cancelled: %s", approval_id)
     return won
@@ -329,8 +359,10 @@ def _digest_of(approval: Approval, updated_input: str) -> str:
     if not updated_input:
         return approval.input_digest
     return input_digest(
-        tool_name=approval.tool_name, tool_input=updated_input,
-        working_directory=approval.working_directory, session=approval.session,
+        tool_name=approval.tool_name,
+        tool_input=updated_input,
+        working_directory=approval.working_directory,
+        session=approval.session,
     )
 
 
@@ -342,7 +374,9 @@ def _refuse_unfit(
     if by and by == approval.requested_by and not settings.APPROVALS.self_approval:
         raise SelfApproval("Nobody decides what they requested themselves.")
     if seen_digest and seen_digest != approval.input_digest:
-        raise DigestMismatch("The input is not the one you looked at; load the approval again.", input_digest=approval.input_digest)
+        raise DigestMismatch(
+            "The input is not the one you looked at; load the approval again.", input_digest=approval.input_digest
+        )
     if updated_input:
         if approval.kind != Approval.Kind.TOOL or verdict != S.APPROVED:
             raise InvalidAnswer("Only an approved tool call can be edited.", {"updated_input": ["not possible here"]})
@@ -358,10 +392,14 @@ def _refuse_unfit_scope(approval: Approval, *, scope: str, updated_input: str) -
     if scope != Approval.Scope.SESSION:
         raise InvalidAnswer("The scope is once or session.", {"scope": ["unknown"]})
     if approval.session is None or approval.kind != Approval.Kind.TOOL:
-        raise InvalidAnswer("Only a tool call of a session can be approved for the session.", {"scope": ["not possible here"]})
+        raise InvalidAnswer(
+            "Only a tool call of a session can be approved for the session.", {"scope": ["not possible here"]}
+        )
     if updated_input:
         # the agent would repeat what it asked, not what the person made of it
-        raise InvalidAnswer("An edited call is approved once, never for the session.", {"scope": ["not with an edited input"]})
+        raise InvalidAnswer(
+            "An edited call is approved once, never for the session.", {"scope": ["not with an edited input"]}
+        )
 
 
 def _parsed(text: str, name: str) -> Any:
@@ -372,7 +410,7 @@ def _parsed(text: str, name: str) -> Any:
 
 
 def _open_session_rule(approval: Approval, *, by: str) -> None:
-    """"Approve for session": the same tool with the very same telling argument passes from now on."""
+    """ "Approve for session": the same tool with the very same telling argument passes from now on."""
     call = Call(tool_name=approval.tool_name, tool_input=approval.tool_input, directory=approval.working_directory)
     Rule.objects.create(
         effect=Rule.Effect.ALLOW,
@@ -403,4 +441,3 @@ def _closed(approval: Approval) -> ApprovalClosed | ApprovalExpired:
         decided_via=approval.decided_via,
         decided_at=approval.decided_at.isoformat() if approval.decided_at else None,
     )
-

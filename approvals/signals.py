@@ -3,4 +3,4 @@
 from django.dispatch import Signal
 
 approval_changed = Signal()
-"""Sent after commit, robustly, with ``approval_id``: something about that approval is new."""
+"""Sent after commit, robustly, with ``approval_id`` and its ``status``: something about that approval is new."""

@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce, Now
 
 from approvals.commands import cancel_open_approvals
 from approvals.models import Approval, Door
-from orchestra import doorbell
+from orchestra import doorbell, sql
 from sessions_app import transcript
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
@@ -229,6 +229,16 @@ def _ending_without_process(approval: Approval | None) -> Outcome | None:
     if approval.status == A.EXPIRED:
         return failed("approval_expired", "Nobody answered in time, so the agent did not go on. Send a message to continue.")
     return Outcome(status=T.INTERRUPTED, code="approval_cancelled", detail="The question was withdrawn.")
+
+
+def is_held_live(approval_id: UUID) -> bool:
+    """Whether the session that asked has a supervisor, which hears of the answer by itself."""
+    found = sql.row(
+        "SELECT 1 FROM permission_requests AS request JOIN runs AS run ON run.session_id = request.session_id"
+        " WHERE request.approval_id = %s AND run.ended_at IS NULL",
+        approval_id,
+    )
+    return found is not None
 
 
 def answered_parked_sessions(*, approval_id: UUID | None = None) -> list[UUID]:

@@ -2,8 +2,9 @@
 
 import json
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
@@ -16,17 +17,18 @@ from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval, Door, Rule
 from approvals.policy import ALLOW, DENY, Answer, Call, Surroundings, decide, telling_argument
-from approvals.queries import find_approval
+from approvals.queries import find_approval, status_of
 from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
+from orchestra import sql
 from sessions_app.leases import Claim, require_fence
-from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest
+from sessions_app.models import PermissionRequest
 from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.transcript import storable
 
 logger = logging.getLogger(__name__)
 
-A, S = Approval.Status, AgentSession.Status
+A = Approval.Status
 KINDS = {"AskUserQuestion": Approval.Kind.QUESTION, "ExitPlanMode": Approval.Kind.PLAN}
 EXPIRED_MESSAGE = "Nobody answered in time; do not retry, stop and report."
 CANCELLED_MESSAGE = "The question was withdrawn; do not retry, stop and report."
@@ -82,12 +84,12 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
     Raises:
         StaleFence: the session has another supervisor by now.
     """
-    approval = find_approval(approval_id)  # first: an approval that came after a failed try to spend it would look spent
-    if approval.status == A.PENDING:
+    status = status_of(approval_id)  # first: an approval that came after a failed try to spend it would look spent
+    if status == A.PENDING:
         return None
     grant = None
     with transaction.atomic():
-        if approval.status == A.APPROVED:
+        if status == A.APPROVED:
             grant = approval_commands.consume_approval(approval_id=approval_id, digest=_digest(claim, request))
         require_fence(_back_to_running(claim))
     if grant is not None:
@@ -95,14 +97,15 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
         return Decision(
             effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED, by=grant.decided_by
         )
+    approval = find_approval(approval_id)
     return Decision(
         effect="deny", approval_id=approval_id, message=denial_message(approval), status=approval.status, by=approval.decided_by
     )
 
 
-def mark_answered(approval_id: UUID) -> None:
+def mark_answered(approval_ids: Collection[UUID]) -> None:
     """The CLI has been told."""
-    PermissionRequest.objects.filter(approval=approval_id, answered_at__isnull=True).update(answered_at=Now())
+    PermissionRequest.objects.filter(approval__in=approval_ids, answered_at__isnull=True).update(answered_at=Now())
 
 
 def withdraw(approval_id: UUID, reason: str) -> str:
@@ -111,7 +114,7 @@ def withdraw(approval_id: UUID, reason: str) -> str:
         approval = approval_commands.cancel_approval(approval_id=approval_id, by="", via=Door.SYSTEM, reason=reason)
     except ApprovalClosed:
         approval = find_approval(approval_id)
-    mark_answered(approval_id)
+    mark_answered([approval_id])
     return approval.status
 
 
@@ -144,14 +147,12 @@ def _judge(call: Call, rules: list[Rule], surroundings: Surroundings) -> Answer:
 
 
 def _rules(claim: Claim) -> list[Rule]:
-    here = (
-        Q(scope=Rule.ScopeKind.SESSION, scope_value=str(claim.session_id))
-        | Q(scope=Rule.ScopeKind.DIRECTORY, scope_value=claim.directory)
-        | Q(scope=Rule.ScopeKind.EVERYWHERE)
+    alive = f"(ends_at IS NULL OR ends_at > {sql.now()}) AND (max_uses IS NULL OR uses < max_uses)"
+    statement = (
+        f"SELECT * FROM rules WHERE {alive} AND (scope = 'everywhere'"  # noqa: S608 - no text from outside
+        " OR scope = 'session' AND scope_value = %s OR scope = 'directory' AND scope_value = %s) ORDER BY created_at"
     )
-    alive = Q(ends_at__isnull=True) | Q(ends_at__gt=Now())
-    unspent = Q(max_uses__isnull=True) | Q(uses__lt=F("max_uses"))
-    return list(Rule.objects.filter(here, alive, unspent).order_by("created_at"))
+    return list(Rule.objects.raw(statement, [str(claim.session_id), claim.directory]))
 
 
 def _rule_still_counts(rule: Rule | None) -> bool:
@@ -189,15 +190,13 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
 
 def _ask_person(claim: Claim, request: ToolRequest, question: Question) -> Decision:
     with transaction.atomic():
-        require_fence(SESSION_FLOW.move(claim.session(), to=S.WAITING))
+        require_fence(_wait_for_people(claim))
         approval_id = approval_commands.request_approval(question, timeout=claim.approval_timeout)
-        PermissionRequest.objects.create(
-            session_id=claim.session_id,
-            turn_id=claim.turn_id,
-            approval_id=approval_id,
-            request_id=request.request_id,
-            tool_use_id=request.tool_use_id,
-            agent_id=request.agent_id,
+        sql.run(
+            "INSERT INTO permission_requests (id, session_id, turn_id, approval_id, request_id, tool_use_id, agent_id)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            *(uuid4(), claim.session_id, claim.turn_id, approval_id),
+            *(request.request_id, request.tool_use_id, request.agent_id),
         )
     allowed = min(claim.approval_timeout, settings.APPROVALS.max_timeout) + settings.APPROVALS.grace
     logger.info("approval %s requested: %s", approval_id, question.title)
@@ -228,18 +227,33 @@ def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision
     decision = None if approval.status == A.PENDING else answer_from_row(claim, request, approval.pk)
     if decision is not None:
         return decision
-    with transaction.atomic():
-        require_fence(SESSION_FLOW.move(claim.session(), to=S.WAITING))
+    require_fence(_wait_for_people(claim))
     left = Approval.objects.filter(pk=approval.pk).values_list(F("expires_at") - Now(), flat=True).get()
     waits = left.total_seconds() + settings.APPROVALS.grace.total_seconds()
     return Decision(effect="wait", approval_id=approval.pk, waits_s=max(0.0, waits), status=A.PENDING)
 
 
+def _wait_for_people(claim: Claim) -> int:
+    """Running (or waiting already) becomes waiting, under the fence: arrows of ``SESSION_FLOW``."""
+    return sql.run(
+        "UPDATE agent_sessions SET status = 'waiting'"
+        " WHERE id = %s AND fence = %s AND status IN ('running', 'waiting')",
+        claim.session_id,
+        claim.fence,
+    )
+
+
 def _back_to_running(claim: Claim) -> int:
     """Waiting becomes running with the last open question; under the fence either way."""
-    others = Approval.objects.filter(session=claim.session_id, status=A.PENDING)
-    to = S.WAITING if others.exists() else S.RUNNING
-    return SESSION_FLOW.move(claim.session(), to=to) or claim.session().filter(status=to).update(fence=claim.fence)
+    return sql.run(
+        "UPDATE agent_sessions SET status = CASE"
+        " WHEN EXISTS (SELECT 1 FROM approvals WHERE session = %s AND approvals.status = 'pending')"
+        " THEN 'waiting' ELSE 'running' END"
+        " WHERE id = %s AND fence = %s AND status IN ('running', 'waiting')",
+        claim.session_id,
+        claim.session_id,
+        claim.fence,
+    )
 
 
 def _input_to_run(asked: str, grant: approval_commands.Grant) -> str:

@@ -8,6 +8,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError
 
+from approvals.models import Approval
 from approvals.signals import approval_changed
 
 logger = logging.getLogger(__name__)
@@ -21,11 +22,15 @@ def connect() -> None:
         worker_shutting_down.connect(_worker_stopping, dispatch_uid="sessions_app.worker_stopping")
 
 
-def resume_if_parked(*, approval_id: UUID, **_: Any) -> None:
+def resume_if_parked(*, approval_id: UUID, status: str, **_: Any) -> None:
     """An answer for a session without a process: queue it. A live supervisor hears the doorbell itself."""
-    from sessions_app.leases import answered_parked_sessions, resume_answered
+    from sessions_app.leases import answered_parked_sessions, is_held_live, resume_answered
 
+    if status == Approval.Status.PENDING:
+        return
     try:
+        if is_held_live(approval_id):
+            return
         for session_id in answered_parked_sessions(approval_id=approval_id):
             resume_answered(session_id)
     except DatabaseError:

@@ -133,6 +133,7 @@ class Supervisor:
         self.extension = Extension(claim.session_id, claim.run_id, process.bell)
         self.framer = LineFramer(agents.line_cap_bytes)
         self.lines: list[Line] = []
+        self.told: set[UUID] = set()
         self.flush_at = float("inf")
         self.delta = ""
         self.delta_at = float("inf")
@@ -311,7 +312,8 @@ class Supervisor:
 
     def _told(self, approval_id: UUID) -> None:
         self.extension.waiting.discard(approval_id)
-        self._database(partial(permissions.mark_answered, approval_id))
+        self.told.add(approval_id)
+        self.flush_at = min(self.flush_at, time.monotonic() + FLUSH_S)
 
     # --- the transcript
 
@@ -322,6 +324,8 @@ class Supervisor:
 
     def _flush(self) -> None:
         """Write what was said, at most ``FLUSH_ROWS`` a transaction; what cannot be written is kept and tried again."""
+        if self.told and self._database(partial(permissions.mark_answered, frozenset(self.told))) is not AWAY:
+            self.told.clear()
         while self.lines:
             batch = self.lines[:FLUSH_ROWS]
             write = partial(transcript.append, self.claim.session_id, batch, fence=self.claim.fence)
