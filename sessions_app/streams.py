@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from orchestra.exact_json import RawJSON, dumps
+from orchestra.realtime import live
 from orchestra.waiting import in_thread, listening, release_request_thread
 from sessions_app.markdown import as_markdown, heading
 from sessions_app.models import AgentSession, Event
@@ -21,10 +22,12 @@ async def server_sent_events(
 ) -> AsyncIterator[bytes]:
     """Every event after number ``after``, those to come as well, until the client leaves or may no longer look.
 
-    Ends at the database's own order, without gap or repeat, whatever is lost on the way of a ring.
+    Events come in the database's own order, without gap or repeat, whatever is lost on the way of a ring. Between them
+    stand ``delta`` messages without a number: text as the model says it, never repeated.
     """
+    topic = f"session:{session_id}"
     release_request_thread()  # the response has passed all middleware by now
-    with listening("events", str(session_id)) as bell:
+    with listening("events", str(session_id)) as bell, live.inbox(topic, bell.ring) as deltas:
         yield b": connected\n\n"
         checked = time.monotonic()
         while True:
@@ -32,6 +35,8 @@ async def server_sent_events(
             if events:
                 yield _bytes("".join(map(_frame, events)))
                 after = events[-1].seq
+            while deltas:
+                yield _bytes(f"event: delta\ndata: {dumps({'text': deltas.popleft()['text']})}\n\n")
             if time.monotonic() - checked >= KEEP_ALIVE_S:
                 if not await still_allowed():
                     return

@@ -14,6 +14,7 @@ from knox.models import AuthToken
 
 from approvals.commands import decide_approval
 from approvals.models import Approval
+from orchestra.realtime import hub
 from sessions_app import transcript
 from tests.factories import make_approval, make_session
 from tests.web import PATIENCE_S, Web, running, until
@@ -99,6 +100,27 @@ def test_a_stream_tells_what_was_and_what_comes_in_order(web: Web) -> None:
     assert seen[-1][1:] == ("status", seen[-1][2])
     assert seen[-2][2]["payload"] == {"text": "a\nb"}
     stream.close()
+
+
+def test_text_streams_as_the_model_says_it(web: Web) -> None:
+    session = make_session()
+    stream = web.ask("GET", f"/api/sessions/{session.pk}/events/stream", Accept="text/event-stream")
+    stop = threading.Event()
+
+    def speak() -> None:  # again and again: what nobody has subscribed to yet is heard by nobody
+        while not stop.wait(0.1):
+            hub.publish(f"session:{session.pk}", {"type": "delta", "text": "once upon"})
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    try:
+        while (row := stream.readline().decode()) != "event: delta\n":
+            assert row, "the stream ended"
+        assert json.loads(stream.readline().decode().removeprefix("data: ")) == {"text": "once upon"}
+    finally:
+        stop.set()
+        speaker.join()
+        stream.close()
 
 
 def test_a_browser_that_reconnects_goes_on_where_it_was(web: Web) -> None:
