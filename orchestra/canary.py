@@ -1,7 +1,8 @@
 """A worker proves every 15 s that it still consumes; one that does not ends itself, to be started again.
 
 After a broker's restart a Celery worker can be alive, connected and deaf (celery/celery#8091, #9054, #10205), so
-neither its pid nor a ping says anything. It sends a task to a queue that it alone reads and watches for it to come back.
+neither its pid nor a ping says anything. It sends a task to a queue that it alone reads, and watches for it to come
+back.
 """
 
 import logging

@@ -45,7 +45,6 @@ SECRETS = [
     ("GET /sign-in/aB3_xYz-0987654321 200", "aB3_xYz-0987654321"),
     ("cannot connect to postgres://orchestra:s3cr3tpass@db.example.com/x", "s3cr3tpass"),
     ("redis://:s3cr3tpass@cache:6379/0", "s3cr3tpass"),
-    (f"signed with {settings.SECRET_KEY}", settings.SECRET_KEY),
 ]
 
 
@@ -59,6 +58,10 @@ def test_no_line_carries_a_secret(text: str, secret: str, production: bool) -> N
     ):
         assert secret not in line
         assert "***" in line
+
+
+def test_no_line_carries_the_key_of_this_installation() -> None:
+    assert formatted("signed with %s", settings.SECRET_KEY).endswith("signed with ***")
 
 
 @pytest.mark.parametrize(
