@@ -172,21 +172,27 @@ def gone(pid: int) -> bool:
 def check_decided_once() -> None:
     for approval in Approval.objects.exclude(status="pending"):
         winners = AuditEntry.objects.filter(approval=approval, won=True, action=approval.status)
-        others = AuditEntry.objects.filter(approval=approval, won=True).exclude(action__in=(approval.status, "requested", "extended"))
+        others = AuditEntry.objects.filter(approval=approval, won=True).exclude(
+            action__in=(approval.status, "requested", "extended")
+        )
         assert (winners.count(), others.count()) == (1, 0)
 
 
 def check_ran_only_what_was_approved(ran: list[dict[str, Any]]) -> None:
     granted = Counter(Approval.objects.filter(consumed_at__isnull=False).values_list("run_digest", flat=True))
     for approval in Approval.objects.filter(consumed_at__isnull=False):
-        assert approval.status == "approved" and approval.decided_at and approval.consumed_at >= approval.decided_at
+        assert approval.status == "approved"
+        assert approval.decided_at and approval.consumed_at and approval.decided_at <= approval.consumed_at
     executed: Counter[str] = Counter()
     for entry in ran:
         if entry["tool"] in UNGATED:
             continue
         session = AgentSession.objects.get(pk=entry["session"])
         digest = input_digest(
-            tool_name=entry["tool"], tool_input=entry["input"], working_directory=session.working_directory, session=session.pk
+            tool_name=entry["tool"],
+            tool_input=entry["input"],
+            working_directory=session.working_directory,
+            session=session.pk,
         )
         executed[digest] += 1
         first = Approval.objects.filter(run_digest=digest, consumed_at__isnull=False).order_by("decided_at").first()

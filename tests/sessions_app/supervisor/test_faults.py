@@ -2,15 +2,20 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection, connections
 from django.db.models.functions import Now
+from psycopg_pool import ConnectionPool
 
 from approvals.commands import cancel_approval, decide_approval, expire_due_approvals
 from approvals.errors import ApprovalClosed
@@ -19,9 +24,22 @@ from sessions_app import leases, worker
 from sessions_app.commands import cancel_session, interrupt_session, send_message
 from sessions_app.models import AgentSession, PermissionRequest, Run, Turn
 from sessions_app.supervisor import machine
-from tests.sessions_app.supervisor.stage import Stage, Taken, eventually, events, gone, last_turn
+from tests.sessions_app.supervisor.stage import Stage, Taken, events, eventually, gone, last_turn
 
 MB = 1024 * 1024
+UNNAMEABLE = (
+    '{"type":"control_request","request_id":"z3","request":{"subtype":"can_use_tool",'
+    '"tool_name":"Ba\\u0000sh","tool_use_id":"t","input":{}}}'
+)
+A_WORKER = """
+import dataclasses, sys, uuid
+import django
+django.setup()
+from django.conf import settings
+settings.ORCHESTRA = dataclasses.replace(settings.ORCHESTRA, instance=sys.argv[2])
+from sessions_app import worker
+worker.take_turn(uuid.UUID(sys.argv[1]))
+"""
 
 
 def write(name: str = "a.txt", **more: Any) -> dict[str, Any]:
@@ -118,16 +136,26 @@ def test_a_directory_that_went_away_is_a_recorded_failure_and_the_next_message_i
 
 def test_garbage_is_recorded_as_such_and_the_session_goes_on(stage: Stage) -> None:
     stage.agents(line_cap_bytes=MB)
-    noise = [
-        {"raw_hex": "fffe00c328"}, {"raw_hex": "00"}, {"raw": "null"}, {"raw": "[1,2]"}, {"raw": "{"}, {"raw": "x" * 5000},
-        {"raw": "[" * 100_000}, {"raw": '{"type":"x","deep":' + "[" * 1000 + "]" * 1000 + "}"},
-        {"raw": '{"type":"assistant","message":7}'}, {"raw": '{"type":"user","tool_result_meta":5,"message":{"content":[5,{"type":"tool_result"}]}}'},
-        {"raw": '{"type":"of tomorrow","n":NaN,"m":1e999}'}, {"raw": '{"type":["a"],"subtype":{}}'}, {"raw": '{"type":"control_response","response":5}'},
-        {"raw": '{"type":"control_cancel_request"}'}, {"raw": '{"type":"control_request","request_id":"z1","request":{"subtype":"can_use_tool"}}'},
+    noise: list[dict[str, Any]] = [
+        {"raw_hex": "fffe00c328"},
+        {"raw_hex": "00"},
+        {"raw": "null"},
+        {"raw": "[1,2]"},
+        {"raw": "{"},
+        {"raw": "x" * 5000},
+        {"raw": "[" * 100_000},
+        {"raw": '{"type":"x","deep":' + "[" * 1000 + "]" * 1000 + "}"},
+        {"raw": '{"type":"assistant","message":7}'},
+        {"raw": '{"type":"user","tool_result_meta":5,"message":{"content":[5,{"type":"tool_result"}]}}'},
+        {"raw": '{"type":"of tomorrow","n":NaN,"m":1e999}'},
+        {"raw": '{"type":["a"],"subtype":{}}'},
+        {"raw": '{"type":"control_response","response":5}'},
+        {"raw": '{"type":"control_cancel_request"}'},
+        {"raw": '{"type":"control_request","request_id":"z1","request":{"subtype":"can_use_tool"}}'},
         {"raw": '{"type":"control_request","request_id":"z2","request":{"subtype":"hook_callback","input":[]}}'},
-        {"raw": '{"type":"control_request","request_id":"z3","request":{"subtype":"can_use_tool","tool_name":"Ba\\u0000sh","tool_use_id":"t","input":{}}}'},
+        {"raw": UNNAMEABLE},
         {"long_line": 20 * MB},
-    ]  # fmt: skip
+    ]
     stage.scene([*noise, write(id="toolu_w"), {"text": "still here"}])
     session = stage.session()
     taken = stage.take(session)
@@ -179,8 +207,12 @@ def test_an_interrupt_that_a_hanging_agent_does_not_hear_still_ends_the_turn(sta
 
 @pytest.mark.parametrize("command", ["exec sleep 600", f"exec yes {'y' * 2000}"], ids=["quiet", "loud"])
 @pytest.mark.parametrize("stdout", [False, True], ids=["closed", "holding stdout"])
-def test_who_escapes_into_a_session_of_his_own_is_killed_with_the_run(stage: Stage, hasty: None, command: str, stdout: bool) -> None:
-    session = stage.play([{"text": "hm"}, {"spawn": command, "setsid": True, "stdout": stdout}, {"text": "bye"}, {"exit": 0}])
+def test_who_escapes_into_a_session_of_his_own_is_killed_with_the_run(
+    stage: Stage, hasty: None, command: str, stdout: bool
+) -> None:
+    session = stage.play(
+        [{"text": "hm"}, {"spawn": command, "setsid": True, "stdout": stdout}, {"text": "bye"}, {"exit": 0}]
+    )
     assert session.status == "failed"  # it left without a last word
     [child] = stage.children
     eventually(lambda: gone(child), "the grandchild is gone")
@@ -327,12 +359,12 @@ def test_no_database_connection_is_held_while_a_person_thinks(stage: Stage) -> N
     session = stage.session()
     taken = stage.take(session)
     [approval] = stage.asked(session)
-    pool = connections["default"].pool
+    pool: ConnectionPool[Any] = connections["default"].pool  # type: ignore[attr-defined]
     connection.close()
 
     def all_back() -> bool:
         stats = pool.get_stats()
-        return stats["pool_available"] == stats["pool_size"]
+        return bool(stats["pool_available"] == stats["pool_size"])
 
     eventually(all_back, "every connection is back in the pool")
     stage.decide(approval)
@@ -444,12 +476,42 @@ def test_after_a_loss_the_next_process_takes_the_answer_up_and_the_call_runs_onc
     taken.done()
     stage.decide(approval)
     eventually(lambda: AgentSession.objects.get(pk=session.pk).status == "queued")
-    taken = stage.take(session)
-    if not taken.join(3) and taken.is_alive():  # the agent may ask something else: then a person is asked
-        for other in Approval.objects.filter(session=session.pk, status="pending"):
-            stage.decide(other)
-    assert taken.done() == "completed"
+    assert stage.take(session).done() == "completed"
     assert len(stage.ran) == 1
+
+
+def test_a_worker_that_is_killed_takes_its_agent_along_and_another_one_goes_on(stage: Stage) -> None:
+    stage.scene([{"text": "hm"}, write(id="toolu_1"), {"text": "done"}])
+    session = stage.session()
+    env = os.environ | {
+        "DATABASE_URL": database_url(),
+        "AGENT_CLI_PATH": str(stage.folder / "cli" / "claude"),
+        "AGENT_WORKING_ROOTS": str(stage.root),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+    }
+    command = [sys.executable, "-c", A_WORKER, str(last_turn(session).pk), django_settings.ORCHESTRA.instance]
+    process = subprocess.Popen(command, env=env, cwd=django_settings.BASE_DIR, start_new_session=True)
+    try:
+        [approval] = stage.asked(session)
+        agent = eventually(lambda: Run.objects.get(session=session).pid)
+        assert worker.reclaim_orphans() == 0
+    finally:
+        process.kill()
+        process.wait()
+    eventually(lambda: gone(agent or 0), "the agent dies with its worker")
+    assert worker.reclaim_orphans() == 1
+    assert stage.ran == []
+    stage.decide(approval)
+    eventually(lambda: AgentSession.objects.get(pk=session.pk).status == "queued")
+    assert stage.take(session).done() == "completed"
+    assert len(stage.ran) == 1
+    assert [run.ended_why for run in Run.objects.filter(session=session).order_by("fence")] == ["lost", "completed"]
+
+
+def database_url() -> str:
+    """The test's own database, for another process."""
+    given = urlsplit(os.environ["DATABASE_URL"])
+    return given._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
 
 
 def test_an_output_written_after_the_loss_is_void(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,16 +15,40 @@ from sessions_app.supervisor import launch as under_test
 from sessions_app.supervisor.launch import CliMissing, Launch, command_line, environment
 
 SECRETS = {
-    "ORCHESTRA_SECRET_KEY": "canary", "DATABASE_URL": "canary", "TEST_DATABASE_URL": "canary", "REDIS_URL": "canary",
-    "TELEGRAM_BOT_TOKEN": "canary", "TELEGRAM_WEBHOOK_SECRET": "canary", "PGPASSWORD": "canary", "AWS_SECRET_ACCESS_KEY": "canary",
-    "GOOGLE_APPLICATION_CREDENTIALS": "canary", "GITHUB_TOKEN": "canary", "SSH_AUTH_SOCK": "canary", "DJANGO_SETTINGS_MODULE": "canary",
-    "CLAUDECODE": "canary", "CLAUDE_CODE_ENTRYPOINT": "canary", "CLAUDE_CODE_SSE_PORT": "canary", "CLAUDE_CONFIG_DIR": "canary",
-    "ORCHESTRA_RUN": "canary", "LD_PRELOAD": "canary", "PYTHONPATH": "canary", "NODE_OPTIONS": "canary", "BASH_ENV": "canary",
-}  # fmt: skip
+    "ORCHESTRA_SECRET_KEY": "canary",
+    "DATABASE_URL": "canary",
+    "TEST_DATABASE_URL": "canary",
+    "REDIS_URL": "canary",
+    "TELEGRAM_BOT_TOKEN": "canary",
+    "TELEGRAM_WEBHOOK_SECRET": "canary",
+    "PGPASSWORD": "canary",
+    "AWS_SECRET_ACCESS_KEY": "canary",
+    "GOOGLE_APPLICATION_CREDENTIALS": "canary",
+    "GITHUB_TOKEN": "canary",
+    "SSH_AUTH_SOCK": "canary",
+    "DJANGO_SETTINGS_MODULE": "canary",
+    "CLAUDECODE": "canary",
+    "CLAUDE_CODE_ENTRYPOINT": "canary",
+    "CLAUDE_CODE_SSE_PORT": "canary",
+    "CLAUDE_CONFIG_DIR": "canary",
+    "ORCHESTRA_RUN": "canary",
+    "LD_PRELOAD": "canary",
+    "PYTHONPATH": "canary",
+    "NODE_OPTIONS": "canary",
+    "BASH_ENV": "canary",
+}
 WANTED = {
-    "PATH": "/bin", "HOME": "/home/o", "LANG": "C.UTF-8", "LC_ALL": "C", "TZ": "UTC", "ANTHROPIC_API_KEY": "key",
-    "ANTHROPIC_BASE_URL": "http://x", "CLAUDE_CODE_OAUTH_TOKEN": "token", "HTTPS_PROXY": "http://p", "no_proxy": "x",
-}  # fmt: skip
+    "PATH": "/bin",
+    "HOME": "/home/o",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "ANTHROPIC_API_KEY": "key",
+    "ANTHROPIC_BASE_URL": "http://x",
+    "CLAUDE_CODE_OAUTH_TOKEN": "token",
+    "HTTPS_PROXY": "http://p",
+    "no_proxy": "x",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -88,14 +113,18 @@ def test_the_configured_folder_of_the_cli_wins_over_an_inherited_one(settings: S
 
 
 def test_a_killed_turn_is_taken_up_only_when_that_is_wanted() -> None:
-    assert "CLAUDE_CODE_RESUME_INTERRUPTED_TURN" not in environment(a_launch(), {"CLAUDE_CODE_RESUME_INTERRUPTED_TURN": "1"})
+    assert "CLAUDE_CODE_RESUME_INTERRUPTED_TURN" not in environment(
+        a_launch(), {"CLAUDE_CODE_RESUME_INTERRUPTED_TURN": "1"}
+    )
     assert environment(a_launch(interrupted=True), {})["CLAUDE_CODE_RESUME_INTERRUPTED_TURN"] == "1"
 
 
 # --- the command line
 
 
-@pytest.mark.parametrize("hostile", ["--dangerously-skip-permissions", "-p", "", "a b; rm -rf /", "$(id)", "--", "line\nbreak", "é😀"])
+@pytest.mark.parametrize(
+    "hostile", ["--dangerously-skip-permissions", "-p", "", "a b; rm -rf /", "$(id)", "--", "line\nbreak", "é😀"]
+)
 def test_whatever_a_person_types_stays_the_value_of_its_own_flag(hostile: str) -> None:
     plain = options_of(command_line(a_launch(model="x", options={"append_system_prompt": "x"})))
     command = options_of(command_line(a_launch(model=hostile or "x", options={"append_system_prompt": hostile or "x"})))
@@ -104,12 +133,20 @@ def test_whatever_a_person_types_stays_the_value_of_its_own_flag(hostile: str) -
 
 
 def test_every_argument_is_a_flag_so_nothing_can_be_taken_for_a_prompt() -> None:
-    options = {"append_system_prompt": "x", "max_turns": 3, "max_budget_usd": 0.5, "permission_mode": "plan", "disallowed_tools": ["WebFetch"]}
+    options = {
+        "append_system_prompt": "x",
+        "max_turns": 3,
+        "max_budget_usd": 0.5,
+        "permission_mode": "plan",
+        "disallowed_tools": ["WebFetch"],
+    }
     assert all(option.startswith("-") for option in options_of(command_line(a_launch(model="m", options=options))))
 
 
 def test_what_acts_when_nobody_is_asked_is_taken_away_beside_what_the_session_forbids() -> None:
-    tools = value_of(command_line(a_launch(options={"disallowed_tools": ["WebFetch", "Bash(rm:*)"]})), "disallowedTools").split(",")
+    tools = value_of(
+        command_line(a_launch(options={"disallowed_tools": ["WebFetch", "Bash(rm:*)"]})), "disallowedTools"
+    ).split(",")
     assert tools == [*NEVER, "WebFetch", "Bash(rm:*)"]
     assert {"CronCreate", "ScheduleWakeup", "Monitor", "Workflow"} <= set(tools)
 
@@ -139,11 +176,17 @@ def test_limits_of_a_session_become_flags() -> None:
 
 
 def test_the_process_dies_with_its_supervisor_and_may_run_as_another_user(settings: SettingsWrapper) -> None:
-    if under_test.shutil.which("setpriv") is None:
+    if shutil.which("setpriv") is None:
         pytest.skip("no setpriv on this machine")
     assert command_line(a_launch())[1:3] == ["--pdeathsig=KILL", "--"]
     settings.AGENTS = dataclasses.replace(settings.AGENTS, run_as="agent")
-    assert command_line(a_launch())[1:6] == ["--pdeathsig=KILL", "--reuid=agent", "--regid=agent", "--init-groups", "--"]
+    assert command_line(a_launch())[1:6] == [
+        "--pdeathsig=KILL",
+        "--reuid=agent",
+        "--regid=agent",
+        "--init-groups",
+        "--",
+    ]
 
 
 def test_a_missing_cli_is_named(settings: SettingsWrapper) -> None:

@@ -87,7 +87,9 @@ def test_a_resume_that_only_defers_again_costs_nothing() -> None:
         (1, "Error: Session ID 1 is already in use.\n", False, "conversation_in_use", "another process"),
     ],
 )
-def test_an_end_without_a_last_word_is_explained(exit_code: int, stderr: str, spoke: bool, code: str, says: str) -> None:
+def test_an_end_without_a_last_word_is_explained(
+    exit_code: int, stderr: str, spoke: bool, code: str, says: str
+) -> None:
     outcome = from_exit(exit_code, stderr, spoke=spoke)
     assert (outcome.status, outcome.code) == (T.FAILED, code)
     assert says in outcome.detail
@@ -100,7 +102,14 @@ def test_only_the_end_of_a_long_stderr_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(401, "api_unauthorized"), (403, "api_unauthorized"), (429, "api_rate_limited"), (None, "api_unreachable"), (529, "api_error"), ([], "api_unreachable")],
+    [
+        (401, "api_unauthorized"),
+        (403, "api_unauthorized"),
+        (429, "api_rate_limited"),
+        (None, "api_unreachable"),
+        (529, "api_error"),
+        ([], "api_unreachable"),
+    ],
 )
 def test_a_failure_of_the_model_api_has_a_code_and_a_sentence(status: object, code: str) -> None:
     found, detail = api_failure(status, "Overloaded")
@@ -108,14 +117,34 @@ def test_a_failure_of_the_model_api_has_a_code_and_a_sentence(status: object, co
     assert detail[0].isupper()
 
 
-usage = st.one_of(json_values, st.dictionaries(st.sampled_from(["m", "n"]), st.one_of(json_values, st.dictionaries(st.sampled_from(["inputTokens", "outputTokens", "costUSD", "input_tokens"]), json_values))))
+usage = st.one_of(
+    json_values,
+    st.dictionaries(
+        st.sampled_from(["m", "n"]),
+        st.one_of(
+            json_values,
+            st.dictionaries(st.sampled_from(["inputTokens", "outputTokens", "costUSD", "input_tokens"]), json_values),
+        ),
+    ),
+)
 bodies = st.dictionaries(
     st.sampled_from(["is_error", "result", "errors", "terminal_reason", "stop_reason", "api_error_status"]), json_values
-).flatmap(lambda known: st.fixed_dictionaries({name: st.just(value) for name, value in known.items()}, optional={"usage": usage, "model_usage_since_last_result": usage}))  # fmt: skip
+).flatmap(
+    lambda known: st.fixed_dictionaries(
+        {name: st.just(value) for name, value in known.items()},
+        optional={"usage": usage, "model_usage_since_last_result": usage},
+    )
+)
 
 
 @given(bodies)
-@example({"model_usage_since_last_result": {"m": {"costUSD": float("nan"), "inputTokens": float("inf"), "outputTokens": 10**400}}})
+@example(
+    {
+        "model_usage_since_last_result": {
+            "m": {"costUSD": float("nan"), "inputTokens": float("inf"), "outputTokens": 10**400}
+        }
+    }
+)
 @example({"is_error": True, "errors": 7})
 @example({"usage": {"input_tokens": -5, "output_tokens": True}})
 def test_no_shape_of_a_result_breaks_the_judgement_or_the_figures(body: dict[str, Any]) -> None:

@@ -80,7 +80,9 @@ def test_much_data_goes_both_ways_at_once_without_a_deadlock(spawn: Spawn) -> No
 
 
 def test_a_child_that_talks_much_before_it_listens_blocks_nobody(spawn: Spawn) -> None:
-    process = spawn("import sys; sys.stdout.buffer.write(b'x' * 5_000_000); sys.stdout.flush(); print(len(sys.stdin.buffer.read()))")
+    process = spawn(
+        "import sys; sys.stdout.buffer.write(b'x' * 5_000_000); sys.stdout.flush(); print(len(sys.stdin.buffer.read()))"
+    )
     process.write(b"y" * 5_000_000)
     process.close_input()
     assert read_all(process).endswith(b"x5000000\n")
@@ -115,7 +117,9 @@ def test_a_child_that_closes_its_stdin_makes_no_loop_spin(spawn: Spawn) -> None:
     assert rounds < 50
 
 
-@pytest.mark.parametrize(("script", "code"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", -9), ("pass", 0)])
+@pytest.mark.parametrize(
+    ("script", "code"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", -9), ("pass", 0)]
+)
 def test_the_end_shows_at_once_with_its_exit_code(spawn: Spawn, script: str, code: int) -> None:
     process = spawn(script)
     heard = process.wait(GUARD_S)
@@ -134,7 +138,9 @@ def test_a_child_that_is_gone_makes_no_loop_spin(spawn: Spawn) -> None:
 
 
 def test_a_child_that_ignores_term_is_ended_by_kill(spawn: Spawn) -> None:
-    process = spawn("import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)")
+    process = spawn(
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
     read_all(process, lambda out: b"deaf" in out)
     process.signal(hard=False)
     assert not process.wait(0.3).exited
@@ -192,7 +198,12 @@ def test_a_flood_on_stderr_does_not_keep_a_wait_from_returning(spawn: Spawn) -> 
     threading.Thread(target=wait_often, daemon=True).start()
     assert returned.wait(GUARD_S)
     ended = threading.Event()
-    threading.Thread(target=lambda: (close(process), ended.set()), daemon=True).start()
+
+    def end() -> None:
+        close(process)
+        ended.set()
+
+    threading.Thread(target=end, daemon=True).start()
     assert ended.wait(GUARD_S)
 
 
@@ -203,9 +214,7 @@ def test_invalid_text_on_stderr_is_shown_as_well_as_it_can_be(spawn: Spawn) -> N
 
 
 def test_while_reading_is_paused_the_child_waits_and_nothing_is_lost(spawn: Spawn) -> None:
-    process = spawn(
-        "import os\nfor i in range(100): os.write(1, b'x' * 65536); os.write(2, b'.')\nos.write(1, b'end')"
-    )
+    process = spawn("import os\nfor i in range(100): os.write(1, b'x' * 65536); os.write(2, b'.')\nos.write(1, b'end')")
     process.pause_reading(True)
     process.pause_reading(True)
     for _ in range(5):
@@ -260,13 +269,16 @@ def test_a_child_gets_exactly_the_environment_and_a_umask_session_and_group_of_i
     try:
         process = spawn(
             "import json, os; open('made', 'w').close();"
-            "print(json.dumps([dict(os.environ), os.getpid(), os.getpgrp(), os.getsid(0), os.getcwd(), sorted(os.listdir('/proc/self/fd'))]))",
+            "print(json.dumps([dict(os.environ), os.getpid(), os.getpgrp(), os.getsid(0), os.getcwd(),"
+            " os.listdir('/proc/self/fd')]))",
             env={"ONLY": "this"},
         )
         env, pid, group, session, directory, descriptors = json.loads(read_all(process))
     finally:
         os.umask(mask)
-    assert {name: value for name, value in env.items() if name != "LC_CTYPE"} == {"ONLY": "this"}  # Python adds LC_CTYPE
+    assert {name: value for name, value in env.items() if name != "LC_CTYPE"} == {
+        "ONLY": "this"
+    }  # Python adds LC_CTYPE
     assert pid == group == session == process.pid
     assert directory == str(tmp_path)
     assert len(descriptors) <= 4  # the three pipes, and the listing itself
@@ -274,7 +286,9 @@ def test_a_child_gets_exactly_the_environment_and_a_umask_session_and_group_of_i
 
 
 @pytest.mark.parametrize(("program", "directory"), [("/no/such/program", "."), (sys.executable, "/no/such/folder")])
-def test_a_program_or_directory_that_is_not_there_is_an_os_error_and_leaks_nothing(program: str, directory: str) -> None:
+def test_a_program_or_directory_that_is_not_there_is_an_os_error_and_leaks_nothing(
+    program: str, directory: str
+) -> None:
     bell = Bell.make()
     before = psutil.Process().num_fds()
     with pytest.raises(OSError):

@@ -83,7 +83,9 @@ def test_a_line_without_end_takes_no_more_memory_than_the_cap(piece: int) -> Non
 
 numbers = st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?", fullmatch=True)
 characters = st.one_of(
-    st.sampled_from(["\\u0000", "\\ud800", "\\uDC00", "\\ud83d\\ude00", "\\/", "\\n", "\\\\", '\\"', "é", "\u2028", "😀", "\x7f"]),
+    st.sampled_from(
+        ["\\u0000", "\\ud800", "\\uDC00", "\\ud83d\\ude00", "\\/", "\\n", "\\\\", '\\"', "é", "\u2028", "😀", "\x7f"]
+    ),
     st.characters(min_codepoint=32, exclude_characters='"\\', exclude_categories=["Cs"]),
 )
 texts = st.lists(characters, max_size=12).map(lambda parts: '"' + "".join(parts) + '"')
@@ -103,7 +105,9 @@ def _containers(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-json_texts = st.recursive(st.one_of(numbers, texts, st.sampled_from(["null", "true", "false", "{}", "[]"])), _containers, max_leaves=12)
+json_texts = st.recursive(
+    st.one_of(numbers, texts, st.sampled_from(["null", "true", "false", "{}", "[]"])), _containers, max_leaves=12
+)
 
 
 @given(json_texts, spaces)
@@ -113,7 +117,8 @@ json_texts = st.recursive(st.one_of(numbers, texts, st.sampled_from(["null", "tr
 @example('{"a":1,"a":2,"\\u0061":3}', "")
 @example('"\\ud800\\u0000"', "")
 def test_a_member_keeps_its_text_but_for_escapes_of_what_is_not_ascii(text: str, space: str) -> None:
-    whole = f'{{"x":[1,{{"input":0}}],{space}"request"{space}:{{"other":null,"input"{space}:{space}{text}{space},"z":""}}{space}}}'
+    request = f'{{"other":null,"input"{space}:{space}{text}{space},"z":""}}'
+    whole = f'{{"x":[1,{{"input":0}}],{space}"request"{space}:{request}{space}}}'
     taken = member_text(whole, ("request", "input"))
     assert taken.isascii()
     assert repr(json.loads(taken)) == repr(json.loads(text))
@@ -213,7 +218,7 @@ def test_a_deeply_nested_input_is_read_or_refused_but_never_breaks_the_reader(de
         hook_line("9" * 5000),
         prompt_line("9" * 5000),
     ],
-)  # fmt: skip
+)
 def test_a_request_that_cannot_be_served_is_refused_by_its_id(line: bytes) -> None:
     message = parse(line)
     assert isinstance(message, OtherRequest)
@@ -227,7 +232,10 @@ def test_a_request_over_the_line_cap_is_refused_by_its_id() -> None:
 
 
 def test_the_words_of_a_request_inside_other_text_are_only_text() -> None:
-    body = {"type": "assistant", "message": {"content": [{"type": "text", "text": '{"type":"control_request","request_id":"r1"}'}]}}
+    body = {
+        "type": "assistant",
+        "message": {"content": [{"type": "text", "text": '{"type":"control_request","request_id":"r1"}'}]},
+    }
     assert isinstance(parse(json.dumps(body).encode()), Spoken)
 
 
@@ -258,12 +266,30 @@ def test_long_integers_in_a_recorded_call_stay_exact() -> None:
 
 
 fragments = st.sampled_from(
-    [b'{"type":', b'"control_request"', b'"request_id":"r"', b'"request":{', b'"subtype":"can_use_tool"', b'"tool_use"',
-     b"}", b",", b"\x00", b"\xff", b"[" * 50, b'"result"', b"NaN", b"9" * 30, b"\xed\xa0\x80", b"\\ud800"]
-)  # fmt: skip
+    [
+        b'{"type":',
+        b'"control_request"',
+        b'"request_id":"r"',
+        b'"request":{',
+        b'"subtype":"can_use_tool"',
+        b'"tool_use"',
+        b"}",
+        b",",
+        b"\x00",
+        b"\xff",
+        b"[" * 50,
+        b'"result"',
+        b"NaN",
+        b"9" * 30,
+        b"\xed\xa0\x80",
+        b"\\ud800",
+    ]
+)
 
 
-@given(st.one_of(st.binary(max_size=300), st.lists(st.one_of(fragments, st.binary(max_size=8)), max_size=12).map(b"".join)))
+@given(
+    st.one_of(st.binary(max_size=300), st.lists(st.one_of(fragments, st.binary(max_size=8)), max_size=12).map(b"".join))
+)
 @example(b"[" * 100_000)
 @example(b'"tool_use"' + b"[" * 100_000)
 @example(b"")
@@ -319,9 +345,15 @@ def test_what_is_written_is_one_ascii_json_line_whatever_the_text(text: str) -> 
     held = ToolRequest(request_id=text, tool_use_id="t", tool_name="X", tool_input="{}", agent_id="", held=True)
     asked = ToolRequest(request_id=text, tool_use_id="t", tool_name="X", tool_input="{}", agent_id="", held=False)
     written = [
-        protocol.user(text, "u"), protocol.interrupt(text), protocol.refuse(text, text), protocol.defer(held),
-        protocol.deny(held, text), protocol.deny(asked, text), protocol.allow(held, "{}"), protocol.allow(asked, "{}"),
-    ]  # fmt: skip
+        protocol.user(text, "u"),
+        protocol.interrupt(text),
+        protocol.refuse(text, text),
+        protocol.defer(held),
+        protocol.deny(held, text),
+        protocol.deny(asked, text),
+        protocol.allow(held, "{}"),
+        protocol.allow(asked, "{}"),
+    ]
     for line in written:
         assert line.endswith(b"\n") and line.count(b"\n") == 1
         json.loads(line.decode("ascii"))

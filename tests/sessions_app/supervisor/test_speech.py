@@ -39,9 +39,18 @@ def test_every_block_of_a_recording_becomes_one_event_in_order(name: str) -> Non
         assert len(events) == len(blocks)
         for (kind, payload), block in zip(events, blocks, strict=True):
             if block["type"] == "tool_use":
-                assert (kind, payload["id"], payload["name"], payload["input"]) == ("tool_use", block["id"], block["name"], block["input"])
+                assert (kind, payload["id"], payload["name"], payload["input"]) == (
+                    "tool_use",
+                    block["id"],
+                    block["name"],
+                    block["input"],
+                )
             elif block["type"] == "tool_result":
-                assert (kind, payload["tool_use_id"], payload["content"]) == ("tool_result", block["tool_use_id"], block["content"])
+                assert (kind, payload["tool_use_id"], payload["content"]) == (
+                    "tool_result",
+                    block["tool_use_id"],
+                    block["content"],
+                )
             elif message.type == "assistant":
                 assert (kind, payload["text"]) == (BLOCK_KINDS[block["type"]], block.get("text", block.get("thinking")))
             else:
@@ -49,7 +58,11 @@ def test_every_block_of_a_recording_becomes_one_event_in_order(name: str) -> Non
 
 
 def test_what_a_sub_agent_says_names_the_call_it_belongs_to() -> None:
-    inner = [message for message in messages_of("d_subagent_permission") if isinstance(message, Spoken) and message.body.get("parent_tool_use_id")]
+    inner = [
+        message
+        for message in messages_of("d_subagent_permission")
+        if isinstance(message, Spoken) and message.body.get("parent_tool_use_id")
+    ]
     assert inner
     assert all(payload["parent_tool_use_id"] for message in inner for _, payload in told(message))
 
@@ -71,15 +84,17 @@ def test_bookkeeping_is_left_out_and_unknown_types_are_kept_whole() -> None:
 
 def test_text_keeps_every_character() -> None:
     text = "é 😀 \x00 \ud800 \u202e\r\n\x1b[31m"
-    [(kind, payload)] = transcript_lines(spoken(type="assistant", message={"content": [{"type": "text", "text": text}]}))
+    [(kind, payload)] = transcript_lines(
+        spoken(type="assistant", message={"content": [{"type": "text", "text": text}]})
+    )
     assert kind == "text"
     assert payload.isascii() and "\n" not in payload
     assert json.loads(payload)["text"] == text
 
 
 def test_numbers_of_a_call_are_not_rounded() -> None:
-    line = b'{"type":"assistant","message":{"content":[{"type":"tool_use","id":"t","name":"X","input":{"n":123456789012345678901}}]}}'
-    message = parse(line)
+    call = b'{"type":"tool_use","id":"t","name":"X","input":{"n":123456789012345678901}}'
+    message = parse(b'{"type":"assistant","message":{"content":[' + call + b"]}}")
     assert isinstance(message, Spoken)
     assert '"n": 123456789012345678901' in transcript_lines(message)[0][1]
 
@@ -98,17 +113,22 @@ json_values = st.recursive(
 )
 block = st.fixed_dictionaries(
     {"type": st.one_of(st.sampled_from(["text", "thinking", "tool_use", "tool_result"]), json_values)},
-    optional={name: json_values for name in ("text", "thinking", "id", "name", "input", "tool_use_id", "content")},
+    optional=dict.fromkeys(("text", "thinking", "id", "name", "input", "tool_use_id", "content"), json_values),
 )
 body = st.fixed_dictionaries(
     {"type": st.one_of(st.sampled_from(["assistant", "user", "system"]), json_values)},
     optional={
         "subtype": st.one_of(st.sampled_from(["init", "status"]), json_values),
-        "message": st.one_of(json_values, st.fixed_dictionaries({"content": st.one_of(json_values, st.lists(st.one_of(block, json_values)))})),
-        "tool_result_meta": st.one_of(json_values, st.lists(st.one_of(json_values, st.fixed_dictionaries({"id": json_values})))),
+        "message": st.one_of(
+            json_values,
+            st.fixed_dictionaries({"content": st.one_of(json_values, st.lists(st.one_of(block, json_values)))}),
+        ),
+        "tool_result_meta": st.one_of(
+            json_values, st.lists(st.one_of(json_values, st.fixed_dictionaries({"id": json_values})))
+        ),
         "isReplay": json_values,
     },
-)  # fmt: skip
+)
 
 
 @given(body)

@@ -1,0 +1,180 @@
+"""The fence: what a supervisor that lost its session can still do, which is nothing."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.models import F
+from django.db.models.functions import Now
+
+from approvals.commands import decide_approval
+from approvals.models import Approval, Rule
+from approvals.policy import Surroundings
+from sessions_app import leases, permissions, transcript
+from sessions_app.errors import StaleFence
+from sessions_app.leases import Claim
+from sessions_app.models import AgentSession, Event, Run, Turn
+from sessions_app.supervisor.outcomes import Outcome, failed
+from sessions_app.supervisor.protocol import ToolRequest
+from tests.factories import make_session, make_turn
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WORKER = leases.Worker(host="here", pid=1, started=1.0)
+
+
+@pytest.fixture
+def claim(tmp_path: Path) -> Claim:
+    turn = make_turn(make_session(working_directory=str(tmp_path), requested_by=""))
+    found = leases.claim_turn(turn.pk, WORKER)
+    assert found
+    return found
+
+
+def request(tool: str = "Bash", **arguments: Any) -> ToolRequest:
+    given = json.dumps(arguments or {"command": "make"})
+    return ToolRequest(request_id="r1", tool_use_id="toolu_1", tool_name=tool, tool_input=given, agent_id="", held=True)
+
+
+def ask(claim: Claim, wanted: ToolRequest) -> permissions.Decision:
+    around = Surroundings(data_dir="/nowhere", code_dir="/nowhere", working_roots=(claim.directory,), port=1)
+    return permissions.ask_permission(claim, wanted, plan="", surroundings=around)
+
+
+def lose(claim: Claim) -> None:
+    """Somebody else has the session now."""
+    AgentSession.objects.filter(pk=claim.session_id).update(fence=F("fence") + 1)
+
+
+def overdue(claim: Claim) -> Run:
+    Run.objects.filter(pk=claim.run_id).update(heartbeat_at=Now() - timedelta(minutes=1))
+    return Run.objects.get(pk=claim.run_id)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        request(),
+        request("Read", file_path="a.txt"),
+        request("Task", prompt="x"),
+        request("Monitor"),
+        request("Bash", command="git status"),
+    ],
+    ids=["ask", "read", "harmless", "floor", "rule"],
+)
+def test_a_stale_supervisor_can_neither_ask_nor_allow_nor_record_anything(claim: Claim, wanted: ToolRequest) -> None:
+    Rule.objects.create(effect="allow", tool="Bash", pattern="git status", scope="everywhere", created_by="olga")
+    lose(claim)
+    with pytest.raises(StaleFence):
+        ask(claim, wanted)
+    assert not Approval.objects.exists()
+    assert AgentSession.objects.get(pk=claim.session_id).status == "running"
+
+
+@pytest.mark.parametrize("verdict", ["approved", "rejected"])
+def test_a_stale_supervisor_spends_no_answer(claim: Claim, verdict: str) -> None:
+    asked = ask(claim, request())
+    assert asked.approval_id
+    decide_approval(approval_id=asked.approval_id, verdict=verdict, by="anna", via="api")
+    lose(claim)
+    with pytest.raises(StaleFence):
+        permissions.answer_from_row(claim, request(), asked.approval_id)
+    assert Approval.objects.get(pk=asked.approval_id).consumed_at is None
+
+
+def test_a_stale_supervisor_writes_no_transcript_and_closes_no_turn(claim: Claim) -> None:
+    lose(claim)
+    before = Event.objects.count()
+    with pytest.raises(StaleFence):
+        transcript.append(claim.session_id, [transcript.line("text", text="late")], fence=claim.fence)
+    leases.mark_resumable(claim)
+    assert not leases.finish_run(claim, Outcome(status="completed", text="late", cost_usd=9.0), exit_code=0)
+    session = AgentSession.objects.get(pk=claim.session_id)
+    assert (session.status, session.cost_usd, session.resumable) == ("running", 0, False)
+    assert Turn.objects.get(pk=claim.turn_id).status == "running"
+    assert Event.objects.count() == before
+
+
+def test_a_grant_is_spent_once_and_only_for_the_very_same_input(claim: Claim) -> None:
+    asked = ask(claim, request())
+    assert asked.approval_id and asked.effect == "wait"
+    assert permissions.answer_from_row(claim, request(), asked.approval_id) is None
+    decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api")
+    other = permissions.answer_from_row(claim, request(command="make install"), asked.approval_id)
+    assert other and other.effect == "deny"
+    first = permissions.answer_from_row(claim, request(), asked.approval_id)
+    assert first and (first.effect, first.tool_input) == ("allow", request().tool_input)
+    second = permissions.answer_from_row(claim, request(), asked.approval_id)
+    assert second and second.effect == "deny"
+
+
+def test_the_session_waits_until_the_last_open_question_is_answered(claim: Claim) -> None:
+    decisions = [
+        ask(claim, dataclasses.replace(request(), request_id=f"r{n}", tool_use_id=f"toolu_{n}")) for n in range(2)
+    ]
+    for decision, status in zip(decisions, ("waiting", "running"), strict=True):
+        assert decision.approval_id
+        decide_approval(approval_id=decision.approval_id, verdict="rejected", by="anna", via="api")
+        permissions.answer_from_row(claim, request(), decision.approval_id)
+        assert AgentSession.objects.get(pk=claim.session_id).status == status
+
+
+def test_a_rule_with_one_use_left_allows_one_call(claim: Claim) -> None:
+    Rule.objects.create(effect="allow", tool="Bash", pattern="make", scope="everywhere", created_by="olga", max_uses=1)
+    assert ask(claim, request()).effect == "allow"
+    again = dataclasses.replace(request(), tool_use_id="toolu_2", request_id="r2")
+    assert ask(claim, again).effect == "wait"
+
+
+def test_only_a_run_that_is_silent_too_long_is_given_up(claim: Claim) -> None:
+    run = Run.objects.get(pk=claim.run_id)
+    assert leases.lost_runs() == []
+    assert not leases.reclaim(run, why="too early")
+    silent = overdue(claim)
+    assert leases.lost_runs() == [silent]
+    leases.heartbeat_all([claim.run_id])
+    assert not leases.reclaim(run, why="it beat again")
+    assert leases.reclaim(overdue(claim), why="silent")
+    assert not leases.reclaim(run, why="twice")
+    assert AgentSession.objects.get(pk=claim.session_id).fence == claim.fence + 1
+
+
+@pytest.mark.parametrize(
+    "write", [lambda c: ask(c, request()), lambda c: transcript.append(c.session_id, [("text", "{}")], fence=c.fence)]
+)
+def test_after_a_run_was_given_up_its_supervisor_is_stale(claim: Claim, write: Callable[[Claim], Any]) -> None:
+    assert leases.reclaim(overdue(claim), why="silent")
+    with pytest.raises(StaleFence):
+        write(claim)
+
+
+def test_a_lost_turn_is_taken_again_with_a_higher_fence_and_fails_after_three_losses(claim: Claim) -> None:
+    found: Claim | None = claim
+    for fence in (1, 3, 5):
+        assert found and found.fence == fence
+        assert leases.reclaim(overdue(found), why="silent")
+        found = leases.claim_turn(claim.turn_id, WORKER)
+    assert found is None
+    turn = Turn.objects.get(pk=claim.turn_id)
+    assert (turn.status, turn.failure_code) == ("failed", "poison")
+    assert AgentSession.objects.get(pk=claim.session_id).status == "failed"
+
+
+def test_what_a_run_cost_is_added_to_the_turn_and_the_dialog(claim: Claim) -> None:
+    assert leases.finish_run(
+        claim, Outcome(status="completed", cost_usd=0.5, input_tokens=10, output_tokens=7), exit_code=0
+    )
+    session, turn = AgentSession.objects.get(pk=claim.session_id), Turn.objects.get(pk=claim.turn_id)
+    assert (session.cost_usd, session.input_tokens, session.output_tokens) == (0.5, 10, 7)
+    assert (turn.cost_usd, turn.input_tokens, turn.output_tokens) == (0.5, 10, 7)
+
+
+def test_a_run_that_ends_twice_closes_the_turn_once(claim: Claim) -> None:
+    assert leases.finish_run(claim, Outcome(status="completed", text="first"), exit_code=0)
+    assert not leases.finish_run(claim, failed("x", "second"), exit_code=1)
+    turn = Turn.objects.get(pk=claim.turn_id)
+    assert (turn.status, turn.result, turn.failure_code) == ("completed", "first", "")
+    assert Run.objects.get(pk=claim.run_id).exit_code == 0
