@@ -101,8 +101,8 @@ def decide_approval(
     """Record a person's answer; the first one wins, whichever door it came through.
 
     Needs the database alone: with Redis and Telegram down, the admin page still decides. The caller has
-    checked that ``by`` may decide now. ``updated_input`` and ``answers`` are JSON text; ``seen_digest`` is the digest of
-    what the person looked at, if the door knows it. The same verdict by the same person again returns the
+    checked that ``by`` may decide now. ``updated_input`` and ``answers`` are JSON text; ``seen_digest`` is the digest
+    of what the person looked at, if the door knows it. The same verdict by the same person again returns the
     approval unchanged.
 
     Raises:
@@ -125,15 +125,15 @@ def decide_approval(
             seen_digest=seen_digest,
         )
         will_run = _digest_of(approval, updated_input)
-        changes = dict(
-            decided_by=by,
-            decided_via=via,
-            reason=reason,
-            scope=scope,
-            updated_input=updated_input,
-            answers=answers,
-            run_digest=will_run if verdict == S.APPROVED else "",
-        )
+        changes = {
+            "decided_by": by,
+            "decided_via": via,
+            "reason": reason,
+            "scope": scope,
+            "updated_input": updated_input,
+            "answers": answers,
+            "run_digest": will_run if verdict == S.APPROVED else "",
+        }
         alive = Approval.objects.filter(pk=approval_id, expires_at__gt=Now() - settings.APPROVALS.grace)
         won = bool(APPROVAL_FLOW.move(alive, to=verdict, decided_at=Now(), **changes))
         _audit(

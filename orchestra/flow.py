@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
+
+from orchestra import sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,19 @@ class Flow:
         PostgreSQL does not check again after waiting for the row, and both would win.
         UPDATE skips ``save()``, ``auto_now`` and model signals.
         """
-        olds = [old for old, nexts in self.arrows.items() if to in nexts]
+        olds = self._before(to)
         # SQLite uses a partial index for "=" only, so a single old status is not written as IN.
         match: dict[str, Any] = {"status": olds[0]} if len(olds) == 1 else {"status__in": olds}
         return rows.filter(**match).update(status=to, **changes)
+
+    def move_row(self, model: type[Model], key: UUID, *, to: str, fence: int) -> int:
+        """``move`` for the one row with that key and fence, as plain SQL: somebody waits for it."""
+        olds = self._before(to)
+        marks = ", ".join(["%s"] * len(olds))
+        return sql.run(
+            f"UPDATE {model._meta.db_table} SET status = %s WHERE id = %s AND fence = %s AND status IN ({marks})",  # noqa: S608
+            *(to, key, fence, *olds),
+        )
+
+    def _before(self, to: str) -> list[str]:
+        return [old for old, nexts in self.arrows.items() if to in nexts]

@@ -25,7 +25,7 @@ def run(statement: str, *values: object) -> int:
         return int(cursor.rowcount)
 
 
-def adapted(*values: object) -> list[object]:
+def adapted(*values: object) -> list[Any]:
     """Keys as the database keeps them: SQLite has no type for UUIDs."""
     if connection.features.has_native_uuid_field:
         return list(values)

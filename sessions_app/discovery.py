@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.conf import settings
 from django.db.models.functions import Now
@@ -100,7 +101,7 @@ def unfit_reason(name: str) -> str:
 def _fingerprint(agent: Agent) -> str:
     """What tells a program from its successor in the same place."""
     try:
-        found = os.stat(agent.path)
+        found = Path(agent.path).stat()
     except OSError:
         return ""
     return f"{agent.version} {found.st_size} {found.st_mtime_ns}"

@@ -45,8 +45,8 @@ class Worker:
 class Claim:
     """A session that is ours until the fence moves on.
 
-    ``replay`` says that the CLI will first repeat the call it was parked with, ``interrupted`` that an earlier process was
-    killed in this turn. ``prompt`` is empty when a parked turn goes on.
+    ``deferred`` is the tool use id of the call that the CLI was parked with and repeats first, ``interrupted`` says
+    that an earlier process was killed in this turn. ``prompt`` is empty when a parked turn goes on.
     """
 
     session_id: UUID
@@ -58,7 +58,7 @@ class Claim:
     directory: str
     prompt: str
     resume: bool
-    replay: bool
+    deferred: str
     interrupted: bool
     requested_by: str
     approval_timeout: timedelta
@@ -67,6 +67,11 @@ class Claim:
     def session(self) -> QuerySet[AgentSession]:
         """The session's row while it is ours."""
         return AgentSession.objects.filter(pk=self.session_id, fence=self.fence)
+
+    @property
+    def replay(self) -> bool:
+        """Whether the CLI repeats a parked call before anything else."""
+        return bool(self.deferred)
 
     def run(self) -> QuerySet[Run]:
         return Run.objects.filter(pk=self.run_id, ended_at__isnull=True)
@@ -87,8 +92,12 @@ def claim_turn(turn_id: UUID, worker: Worker) -> Claim | None:
             fresh = TURN_FLOW.move(Turn.objects.filter(pk=turn_id, status=T.QUEUED), to=T.RUNNING, started_at=Now())
             session = AgentSession.objects.get(pk=turn.session_id)
             run = Run.objects.create(
-                session=session, turn=turn, fence=session.fence, host=worker.host,
-                worker_pid=worker.pid, worker_started=worker.started,
+                session=session,
+                turn=turn,
+                fence=session.fence,
+                host=worker.host,
+                worker_pid=worker.pid,
+                worker_started=worker.started,
             )
             transcript.append(session.pk, [transcript.line("status", status=S.RUNNING, turn=turn.number)])
             doorbell.ring("session", str(session.pk))
@@ -111,7 +120,7 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
         directory=session.working_directory,
         prompt="" if parked and not fresh else turn.prompt,
         resume=session.resumable,
-        replay=parked,
+        deferred=session.deferred_tool_use_id,
         interrupted=not fresh and not parked and session.resumable,
         requested_by=session.requested_by,
         approval_timeout=timedelta(minutes=minutes) if minutes else settings.APPROVALS.timeout,
@@ -137,12 +146,15 @@ def mark_resumable(claim: Claim) -> None:
 def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr: str = "", deferred: str = "") -> bool:
     """Close the run and, unless it was parked, its turn; False if the fence has moved on.
 
-    A cancelled session stays cancelled; only its run is closed then. ``deferred`` is the tool use id of the call that the CLI
-    keeps for its next start.
+    A cancelled session stays cancelled; only its run is closed then. ``deferred`` is the tool use id of the call that
+    the CLI keeps for its next start.
     """
     with transaction.atomic():
         ended = claim.run().update(
-            ended_at=Now(), exit_code=exit_code, ended_why=outcome.code or outcome.status, stderr_tail=transcript.storable(stderr[-2000:])
+            ended_at=Now(),
+            exit_code=exit_code,
+            ended_why=outcome.code or outcome.status,
+            stderr_tail=transcript.storable(stderr[-2000:]),
         )
         ours = claim.session().update(
             cost_usd=F("cost_usd") + outcome.cost_usd,
@@ -190,7 +202,9 @@ def _tool_ran(turn_id: UUID) -> bool:
 
 def _close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome, session_id: UUID) -> None:
     failure = {"failure_code": outcome.code, "failure_detail": transcript.storable(outcome.detail)}
-    if not TURN_FLOW.move(turn, to=outcome.status, result=transcript.storable(outcome.text), finished_at=Now(), **failure):
+    if not TURN_FLOW.move(
+        turn, to=outcome.status, result=transcript.storable(outcome.text), finished_at=Now(), **failure
+    ):
         return  # cancelled meanwhile
     to = S.FAILED if outcome.status == T.FAILED else S.COMPLETED
     SESSION_FLOW.move(session, to=to, finished_at=Now(), **(failure if to == S.FAILED else {}))
@@ -210,7 +224,9 @@ def resume_answered(session_id: UUID) -> bool:
         live = Run.objects.filter(session=session_id, ended_at__isnull=True)
         if turn is None or live.exists() or Approval.objects.filter(session=session_id, status=A.PENDING).exists():
             return False
-        last = Approval.objects.filter(session=session_id).exclude(decided_via=Door.POLICY).order_by("decided_at").last()
+        last = (
+            Approval.objects.filter(session=session_id).exclude(decided_via=Door.POLICY).order_by("decided_at").last()
+        )
         ending = _ending_without_process(last)
         if ending is None:
             if not SESSION_FLOW.move(session, to=S.QUEUED):
@@ -227,7 +243,9 @@ def _ending_without_process(approval: Approval | None) -> Outcome | None:
     if approval is None or approval.status in (A.APPROVED, A.REJECTED):
         return None
     if approval.status == A.EXPIRED:
-        return failed("approval_expired", "Nobody answered in time, so the agent did not go on. Send a message to continue.")
+        return failed(
+            "approval_expired", "Nobody answered in time, so the agent did not go on. Send a message to continue."
+        )
     return Outcome(status=T.INTERRUPTED, code="approval_cancelled", detail="The question was withdrawn.")
 
 

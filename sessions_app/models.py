@@ -65,7 +65,8 @@ S = AgentSession.Status
 SESSION_FLOW = Flow(
     {
         S.QUEUED: frozenset({S.RUNNING, S.COMPLETED, S.FAILED, S.CANCELLED}),
-        S.RUNNING: frozenset({S.WAITING, S.QUEUED, S.COMPLETED, S.FAILED, S.CANCELLED}),
+        # running -> running: an answer that stands in the row already is taken without asking anybody
+        S.RUNNING: frozenset({S.RUNNING, S.WAITING, S.QUEUED, S.COMPLETED, S.FAILED, S.CANCELLED}),
         # waiting -> waiting: a second call of the same message asks while the first still waits
         S.WAITING: frozenset({S.WAITING, S.RUNNING, S.QUEUED, S.COMPLETED, S.FAILED, S.CANCELLED}),
         S.COMPLETED: frozenset({S.QUEUED, S.CANCELLED}),

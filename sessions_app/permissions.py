@@ -22,13 +22,13 @@ from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
 from orchestra import sql
 from sessions_app.leases import Claim, require_fence
-from sessions_app.models import PermissionRequest
+from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest
 from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.transcript import storable
 
 logger = logging.getLogger(__name__)
 
-A = Approval.Status
+A, S = Approval.Status, AgentSession.Status
 KINDS = {"AskUserQuestion": Approval.Kind.QUESTION, "ExitPlanMode": Approval.Kind.PLAN}
 EXPIRED_MESSAGE = "Nobody answered in time; do not retry, stop and report."
 CANCELLED_MESSAGE = "The question was withdrawn; do not retry, stop and report."
@@ -47,7 +47,9 @@ class Decision:
     by: str = ""
 
 
-def ask_permission(claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surroundings) -> Decision:
+def ask_permission(
+    claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surroundings, others_open: bool = False
+) -> Decision:
     """What the policy says, or a question to a person, committed before this returns.
 
     A call that the CLI repeats after it was parked is found by its tool use id and digest, and answered from its row.
@@ -58,7 +60,7 @@ def ask_permission(claim: Claim, request: ToolRequest, *, plan: str, surrounding
     digest = _digest(claim, request)
     earlier = _earlier_question(claim, request, digest)
     if earlier is not None and earlier.consumed_at is None:
-        return _take_up(claim, request, earlier)
+        return _take_up(claim, request, earlier, others_open=others_open)
     call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=claim.directory)
     answer = _judge(call, _rules(claim), surroundings)
     question = _question(claim, request, digest, plan, may_have_run=earlier is not None)
@@ -66,7 +68,9 @@ def ask_permission(claim: Claim, request: ToolRequest, *, plan: str, surrounding
         with transaction.atomic():
             require_fence(claim.session().update(fence=claim.fence))
             if answer.source == "rule":
-                approval_commands.record_policy_answer(question, verdict=A.APPROVED, reason=answer.reason, consumed=True)
+                approval_commands.record_policy_answer(
+                    question, verdict=A.APPROVED, reason=answer.reason, consumed=True
+                )
         return Decision(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
     if answer.effect == DENY:
         with transaction.atomic():
@@ -76,10 +80,13 @@ def ask_permission(claim: Claim, request: ToolRequest, *, plan: str, surrounding
     return _ask_person(claim, request, question)
 
 
-def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> Decision | None:
+def answer_from_row(
+    claim: Claim, request: ToolRequest, approval_id: UUID, *, others_open: bool = False
+) -> Decision | None:
     """The answer people gave, ready to be written to the CLI; None while there is none.
 
-    An approval is spent here, in one transaction with the fence: what returns ``allow`` may run exactly once.
+    ``others_open`` says that the agent waits for further answers, so that the session goes on waiting. An approval is
+    spent here, in one transaction with the fence: what returns ``allow`` may run exactly once.
 
     Raises:
         StaleFence: the session has another supervisor by now.
@@ -91,7 +98,7 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
     with transaction.atomic():
         if status == A.APPROVED:
             grant = approval_commands.consume_approval(approval_id=approval_id, digest=_digest(claim, request))
-        require_fence(_back_to_running(claim))
+        _move(claim, S.WAITING if others_open else S.RUNNING)
     if grant is not None:
         text = _input_to_run(request.tool_input, grant)
         return Decision(
@@ -99,7 +106,11 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
         )
     approval = find_approval(approval_id)
     return Decision(
-        effect="deny", approval_id=approval_id, message=denial_message(approval), status=approval.status, by=approval.decided_by
+        effect="deny",
+        approval_id=approval_id,
+        message=denial_message(approval),
+        status=approval.status,
+        by=approval.decided_by,
     )
 
 
@@ -132,8 +143,10 @@ def denial_message(approval: Approval) -> str:
 
 def _digest(claim: Claim, request: ToolRequest) -> str:
     return input_digest(
-        tool_name=request.tool_name, tool_input=request.tool_input,
-        working_directory=claim.directory, session=claim.session_id,
+        tool_name=request.tool_name,
+        tool_input=request.tool_input,
+        working_directory=claim.directory,
+        session=claim.session_id,
     )
 
 
@@ -190,7 +203,7 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
 
 def _ask_person(claim: Claim, request: ToolRequest, question: Question) -> Decision:
     with transaction.atomic():
-        require_fence(_wait_for_people(claim))
+        _move(claim, S.WAITING)
         approval_id = approval_commands.request_approval(question, timeout=claim.approval_timeout)
         sql.run(
             "INSERT INTO permission_requests (id, session_id, turn_id, approval_id, request_id, tool_use_id, agent_id)"
@@ -206,8 +219,8 @@ def _ask_person(claim: Claim, request: ToolRequest, question: Question) -> Decis
 def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approval | None:
     """What people were asked about this very call by an earlier process of the turn, if there was one.
 
-    A parked call comes back under its own id. After a kill the model asks anew, under another id: then the input decides,
-    and only questions of this turn count.
+    A parked call comes back under its own id. After a kill the model asks anew, under another id: then the input
+    decides, and only questions of this turn count.
     """
     if not (claim.replay or claim.interrupted):
         return None
@@ -219,41 +232,27 @@ def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approv
     return asked.order_by("created_at").last()
 
 
-def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision:
+def _take_up(claim: Claim, request: ToolRequest, approval: Approval, *, others_open: bool) -> Decision:
     """Go on with a question that an earlier process asked."""
     PermissionRequest.objects.filter(approval=approval).update(
         request_id=request.request_id, tool_use_id=request.tool_use_id, answered_at=None
     )
-    decision = None if approval.status == A.PENDING else answer_from_row(claim, request, approval.pk)
+    decision = answer_from_row(claim, request, approval.pk, others_open=others_open)
     if decision is not None:
         return decision
-    require_fence(_wait_for_people(claim))
+    _move(claim, S.WAITING)
     left = Approval.objects.filter(pk=approval.pk).values_list(F("expires_at") - Now(), flat=True).get()
     waits = left.total_seconds() + settings.APPROVALS.grace.total_seconds()
     return Decision(effect="wait", approval_id=approval.pk, waits_s=max(0.0, waits), status=A.PENDING)
 
 
-def _wait_for_people(claim: Claim) -> int:
-    """Running (or waiting already) becomes waiting, under the fence: arrows of ``SESSION_FLOW``."""
-    return sql.run(
-        "UPDATE agent_sessions SET status = 'waiting'"
-        " WHERE id = %s AND fence = %s AND status IN ('running', 'waiting')",
-        claim.session_id,
-        claim.fence,
-    )
+def _move(claim: Claim, to: str) -> None:
+    """Under the fence.
 
-
-def _back_to_running(claim: Claim) -> int:
-    """Waiting becomes running with the last open question; under the fence either way."""
-    return sql.run(
-        "UPDATE agent_sessions SET status = CASE"
-        " WHEN EXISTS (SELECT 1 FROM approvals WHERE session = %s AND approvals.status = 'pending')"
-        " THEN 'waiting' ELSE 'running' END"
-        " WHERE id = %s AND fence = %s AND status IN ('running', 'waiting')",
-        claim.session_id,
-        claim.session_id,
-        claim.fence,
-    )
+    Raises:
+        StaleFence: the session has another supervisor by now, or was cancelled.
+    """
+    require_fence(SESSION_FLOW.move_row(AgentSession, claim.session_id, to=to, fence=claim.fence))
 
 
 def _input_to_run(asked: str, grant: approval_commands.Grant) -> str:

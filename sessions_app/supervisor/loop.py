@@ -1,6 +1,6 @@
 """Drives one turn: reads the process, asks the machine, does what it says.
 
-Runs on one thread per turn. Rows are the truth: whatever happens to this thread, a sweep finds the run by its heartbeat.
+Runs on one thread per turn. Rows are the truth: whatever happens to this thread, a sweep finds its run by the heartbeat.
 """
 
 import logging
@@ -81,7 +81,7 @@ def supervise(claim: Claim) -> Outcome:
     """Run the claimed turn to its end and close its run. Never raises for what an agent may do."""
     started = start_process(claim)
     if isinstance(started, Outcome):
-        leases.finish_run(claim, started, exit_code=None)
+        leases.finish_run(claim, started, exit_code=None, deferred=claim.deferred)
         return started
     outcome = None
     try:
@@ -129,7 +129,9 @@ class Supervisor:
             idle=agents.idle_timeout.total_seconds(),
             turn=agents.turn_timeout.total_seconds(),
         )
-        self.machine = TurnMachine(prompt=claim.prompt, limits=limits, replay=claim.replay, interrupted=claim.interrupted)
+        self.machine = TurnMachine(
+            prompt=claim.prompt, limits=limits, replay=claim.replay, interrupted=claim.interrupted
+        )
         self.extension = Extension(claim.session_id, claim.run_id, process.bell)
         self.framer = LineFramer(agents.line_cap_bytes)
         self.lines: list[Line] = []
@@ -167,7 +169,12 @@ class Supervisor:
         self.extension.came_round_at = now
         self.machine.limits.hold = min(SHORT_HOLD_S, self.hold_s) if switchboard.pressed else self.hold_s
         wake_at = min(
-            self.machine.deadline(), self.machine.next_expiry(), self.flush_at, self.delta_at, self._retry_at, now + ROUND_S
+            self.machine.deadline(),
+            self.machine.next_expiry(),
+            self.flush_at,
+            self.delta_at,
+            self._retry_at,
+            now + ROUND_S,
         )
         if self._exited_at is not None:
             wake_at = min(wake_at, self._exited_at + DRAIN_S)
@@ -259,9 +266,9 @@ class Supervisor:
         if request.request_id not in self.machine.calls:
             self._unasked.pop(request.request_id, None)
             return
-        decision = self._database(
-            partial(permissions.ask_permission, self.claim, request, plan=ask.plan, surroundings=self.surroundings)
-        )
+        others = bool(self.machine.waiting_approvals())
+        put = partial(permissions.ask_permission, plan=ask.plan, surroundings=self.surroundings, others_open=others)
+        decision = self._database(partial(put, self.claim, request))
         if decision is AWAY:  # the agent waits, nothing runs
             self._unasked[request.request_id] = ask
             return
@@ -284,7 +291,9 @@ class Supervisor:
         if request_id is None:
             return
         request = self.machine.calls[request_id].request
-        decision = self._database(partial(permissions.answer_from_row, self.claim, request, approval_id))
+        others = len(self.machine.waiting_approvals()) > 1
+        answer = partial(permissions.answer_from_row, self.claim, request, approval_id, others_open=others)
+        decision = self._database(answer)
         if decision is AWAY:
             self._unanswered.add(approval_id)
         elif decision is not None:
@@ -340,20 +349,34 @@ class Supervisor:
     def _close(self, exit_code: int) -> Outcome:
         for piece in self.framer.rest():
             if self.ours:
-                self._do([command for command in self.machine.hear(parse(piece), time.monotonic()) if isinstance(command, Record)])
+                self._do(
+                    [
+                        command
+                        for command in self.machine.hear(parse(piece), time.monotonic())
+                        if isinstance(command, Record)
+                    ]
+                )
         commands = self.machine.ended(exit_code, self.process.stderr())
         outcome = self.machine.outcome or failed("agent_died", "The agent's process ended.")
         try:
             if self.ours:
                 self._do(commands)
                 self._patiently(self._flushed)
-            deferred = self.machine.deferred_tool_use_id if outcome.status == PARKED else ""
+            deferred = self._still_deferred(outcome)
             stderr = self.process.stderr()
-            finish = partial(leases.finish_run, self.claim, outcome, exit_code=exit_code, stderr=stderr, deferred=deferred)
+            finish = partial(
+                leases.finish_run, self.claim, outcome, exit_code=exit_code, stderr=stderr, deferred=deferred
+            )
             self._patiently(lambda: self._database(finish) is not AWAY)
         except StaleFence:
             logger.warning("session %s: another supervisor has it; nothing more is written", self.claim.session_id)
         return outcome
+
+    def _still_deferred(self, outcome: Outcome) -> str:
+        """The call that the CLI keeps for its next start, if there is one."""
+        if outcome.status == PARKED:
+            return self.machine.deferred_tool_use_id
+        return "" if self.claim.deferred in self.machine.answered else self.claim.deferred
 
     def _flushed(self) -> bool:
         self._flush()

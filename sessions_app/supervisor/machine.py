@@ -144,7 +144,7 @@ class TurnMachine:
 
     ``prompt`` is empty when the CLI only has to take up a parked call. ``replay`` says that it will repeat such a
     call before anything else, in which case a prompt follows after that call's own result. ``interrupted`` says that
-    an earlier process was killed in this turn: the CLI goes on by itself, and gets the prompt only if it does not.
+    an earlier process was killed in this turn: the CLI goes on by itself. A prompt follows at once if it does not.
     """
 
     prompt: str
@@ -157,6 +157,7 @@ class TurnMachine:
     calls: dict[str, OpenCall] = field(default_factory=dict)
     stopping: bool = False
     deferred_tool_use_id: str = ""
+    answered: set[str] = field(default_factory=set)
     _initialized_at: float | None = None
     _prompt_sent: bool = False
     _started_at: float = 0.0
@@ -213,6 +214,7 @@ class TurnMachine:
             call.approval_id, call.expires_at = ruling.approval_id, ruling.wait_until
             return self._go_if_stopping()
         del self.calls[request_id]
+        self.answered.add(call.request.tool_use_id)
         self._heard_at = now
         if ruling.effect == "allow":
             self._granted[call.request.tool_use_id, call.request.tool_input] = ruling.tool_input
@@ -377,8 +379,9 @@ class TurnMachine:
         return self._send_prompt()
 
     def _prompt_after_all_at(self) -> float:
-        """When it is clear that the killed process never got the prompt into the conversation."""
-        needed = self.interrupted and self.prompt and not self._prompt_sent and not self.spoke
+        """When it is clear that the CLI has nothing to take up: neither a killed turn nor a parked call."""
+        silent = not (self.spoke or self.calls or self.answered)
+        needed = (self.interrupted or self.replay) and self.prompt and not self._prompt_sent and silent
         return self._initialized_at + TAKES_UP_S if needed and self._initialized_at is not None else float("inf")
 
     def _send_prompt(self) -> list[Command]:
