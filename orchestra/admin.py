@@ -161,7 +161,7 @@ class RoleAdmin(ByRights, GroupAdmin):
 
 
 @admin.register(AuthToken)
-class TokenAdmin(ByRights, AuthTokenAdmin):  # type: ignore[misc]  # knox has no types
+class TokenAdmin(ByRights, AuthTokenAdmin):
     """API tokens: made here, shown once, known by their first letters afterwards; deleting one ends it."""
 
     needed = Right.ADMINISTER

@@ -73,7 +73,8 @@ def deaf(now: float, listening_since: float, heard_at: float) -> bool:
 def _send(queue: Queue) -> bool:
     try:
         redis_client().ping()
-        current_app.send_task("orchestra.canary", args=[_token], queue=queue, expires=DEAF_AFTER_S, retry=False)
+        send = current_app.send_task
+        send("orchestra.canary", args=[_token], queue=queue, expires=DEAF_AFTER_S, retry=False)  # type: ignore[arg-type]
     except (redis.RedisError, OperationalError, OSError):
         return False
     return True

@@ -31,10 +31,7 @@ def resume_answered() -> int:
 @shared_task(name="sessions_app.reclaim_lost_runs", ignore_result=True)
 def reclaim_lost_runs() -> int:
     """End the turns of runs whose worker is gone."""
-    return sum(
-        leases.reclaim(run, why="The worker that ran the agent was lost.")
-        for run in leases.lost_runs()
-    )
+    return sum(leases.reclaim(run, why="The worker that ran the agent was lost.") for run in leases.lost_runs())
 
 
 @shared_task(name="sessions_app.ask_for_discovery", ignore_result=True)

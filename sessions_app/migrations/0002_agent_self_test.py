@@ -4,20 +4,21 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('sessions_app', '0001_initial'),
+        ("sessions_app", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='agent',
-            name='tested',
-            field=models.CharField(blank=True, help_text='The program that passed or failed the self-test last.', max_length=200),
+            model_name="agent",
+            name="tested",
+            field=models.CharField(
+                blank=True, help_text="The program that passed or failed the self-test last.", max_length=200
+            ),
         ),
         migrations.AddField(
-            model_name='agent',
-            name='tested_problem',
+            model_name="agent",
+            name="tested_problem",
             field=models.CharField(blank=True, max_length=500),
         ),
     ]

@@ -1,6 +1,6 @@
 """Drives one turn: reads the process, asks the machine, does what it says.
 
-Runs on one thread per turn. Rows are the truth: whatever happens to this thread, a sweep finds its run by the heartbeat.
+Runs on one thread per turn. Rows are the truth: whatever happens to this thread, a sweep finds its run by heartbeat.
 """
 
 import logging
@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from approvals.commands import expire_approval
 from approvals.models import Approval
 from approvals.policy import Surroundings
+from orchestra import embedded
 from orchestra.realtime import hub
 from sessions_app import conversations, leases, permissions, transcript
 from sessions_app.errors import StaleFence
@@ -112,6 +113,7 @@ def surroundings() -> Surroundings:
         code_dir=str(Path(settings.BASE_DIR)),
         working_roots=tuple(str(root) for root in settings.AGENTS.working_roots),
         port=settings.ORCHESTRA.port,
+        private_paths=(str(embedded.socket_path(settings.ORCHESTRA.data_dir).parent),),
     )
 
 
