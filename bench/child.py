@@ -1,5 +1,6 @@
 """Processes of a bench: one JSON command a line on stdin, one JSON answer a line on stdout."""
 
+import contextlib
 import fcntl
 import json
 import subprocess
@@ -34,13 +35,20 @@ class Child:
         Raises:
             ChildFailed: it died.
         """
-        assert self._process.stdin and self._process.stdout
-        try:
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps([name, arguments]) + "\n")
             self._process.stdin.flush()
-            answer = self._process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
+        return self.answer()
+
+    def answer(self) -> Any:
+        """What it says next, which is "ready" at first.
+
+        Raises:
+            ChildFailed: it died.
+        """
+        assert self._process.stdout
+        answer = self._process.stdout.readline()
         if not answer:
             raise ChildFailed(self._log.read_text(errors="replace")[-4000:])
         return json.loads(answer)
@@ -56,7 +64,8 @@ class Child:
 
 
 def serve(**commands: Callable[..., Any]) -> None:
-    """The child's side of ``Child``."""
+    """The child's side of ``Child``; call it when everything listens."""
+    print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         name, arguments = json.loads(line)
         print(json.dumps(commands[name](**arguments)), flush=True)
@@ -64,7 +73,7 @@ def serve(**commands: Callable[..., Any]) -> None:
 
 @contextmanager
 def starting_together(folder: Path, count: int) -> Iterator[None]:
-    """Start ``count`` stub CLIs inside the ``with``; at its end they begin to ask, all at once, none still starting up."""
+    """Start ``count`` stub CLIs inside the ``with``; at its end all begin to ask at once, none still starting up."""
     with (folder / "gate").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
         yield

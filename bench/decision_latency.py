@@ -9,8 +9,8 @@ PostgreSQL, one after the other, the order changing from round to round. Only ra
   visible      the CLI asks -> the row has been read by another process
   approvals/s  ask -> decide -> go on, with an instant human
 
-PostgreSQL and Valkey are started privately with the durability of production; ``--dsn`` names a server of yours instead, on
-which two databases are made and dropped.
+PostgreSQL and Valkey are started privately with the durability of production; ``--dsn`` names a server of yours
+instead, on which two databases are made and dropped.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound on Orchestra ÷ floor of one figure; ``must`` is a bar, ``aim`` an ambition. Rates are bounded from below."""
+    """A bound on Orchestra ÷ floor of one figure, from below for rates; ``must`` is a bar, ``aim`` an ambition."""
 
     figure: str
     must: float
@@ -72,8 +72,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sessions", default="1,50", help="numbers of live sessions, joined by commas")
-    parser.add_argument("--asks", type=int, default=200, help="asks of a single session; several ask a tenth of it each")
-    parser.add_argument("--dsn", default="", help="postgres:// URL of a server to use, by a role that may create databases")
+    parser.add_argument(
+        "--asks", type=int, default=200, help="asks of a single session; several ask a tenth of it each"
+    )
+    parser.add_argument(
+        "--dsn", default="", help="postgres:// URL of a server to use, by a role that may create databases"
+    )
     parser.add_argument("--json", type=Path, help="write all rounds there")
     options = parser.parse_args()
     counts = [int(number) for number in options.sessions.split(",")]
@@ -86,7 +90,9 @@ def main() -> None:
         rounds = _measure(sides, folder, rounds=options.rounds, counts=counts, asks=options.asks)
     _print_table(rounds, durable=durable)
     if options.json:
-        options.json.write_text(json.dumps({"durable": durable, "cores": os.cpu_count(), "rounds": rounds}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({"durable": durable, "cores": os.cpu_count(), "rounds": rounds}, indent=1) + "\n"
+        )
 
 
 # --- the processes
@@ -118,6 +124,7 @@ def _sides(dsn: str, folder: Path, most: int) -> Iterator[dict[str, tuple[Child,
             pair = [Child(module, role, env=env, log=folder / f"{side}-{role}.log") for role in (first, "decider")]
             for child in pair:
                 stack.callback(child.close)
+                assert child.answer() == "ready"
             children[side] = (pair[0], pair[1])
         yield children
 
@@ -147,8 +154,8 @@ def _environment(dsns: dict[str, str], folder: Path, most: int) -> dict[str, str
 def _measure(
     sides: dict[str, tuple[Child, Child]], folder: Path, *, rounds: int, counts: list[int], asks: int
 ) -> list[dict[str, Any]]:
-    for side in sides:  # what is slow the first time is not what people feel
-        _once(sides[side], folder, sessions=min(4, max(counts)), asks=FEWEST_ASKS)
+    for side in sides.values():  # what is slow the first time is not what people feel
+        _once(side, folder, sessions=min(8, max(counts)), asks=10)
     measured: list[dict[str, Any]] = []
     for number in range(rounds):
         for sessions in counts:
@@ -204,7 +211,8 @@ def _short(figures: dict[str, Figures]) -> str:
 def _print_table(rounds: list[dict[str, Any]], *, durable: bool) -> None:
     if not durable:
         print("fsync or synchronous_commit is off on this server: these ratios say nothing about production")
-    print(f"{'live':>4} {'figure':<16}{'floor D':>10}{'Orchestra':>11}{'ratio':>7} {'(rounds)':<14}{'must':>6}{'aim':>6}  verdict")
+    heads = f"{'floor D':>10}{'Orchestra':>11}{'ratio':>7} {'(rounds)':<14}{'must':>6}{'aim':>6}"
+    print(f"{'live':>4} {'figure':<16}{heads}  verdict")
     for sessions in sorted({row["sessions"] for row in rounds}):
         rows = [row for row in rounds if row["sessions"] == sessions]
         goals = ONE if sessions == 1 else MANY

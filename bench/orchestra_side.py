@@ -1,7 +1,8 @@
-"""Orchestra's own processes of the measured path, with nothing left out but the broker's hop to the worker.
+"""Orchestra's own processes of the measured path; left out are the broker's hop to the worker and the worker's janitor,
+which would find the stub CLI unfit, as it should.
 
-Run by bench/decision_latency.py, once as ``worker`` (what a sessions worker does: one thread a turn, ``take_turn``) and once as
-``decider`` (what a door does: hear the ring, read the row, decide).
+Run by bench/decision_latency.py, once as ``worker`` (what a sessions worker does: one thread a turn, ``take_turn``) and
+once as ``decider`` (what a door does: hear the ring, read the row, decide).
 """
 
 import os
@@ -28,7 +29,6 @@ def worker() -> None:
     from sessions_app import worker as sessions_worker
     from sessions_app.models import Turn
 
-    sessions_worker.started()
     outcomes: Counter[str] = Counter()
 
     def take(turn_id: UUID) -> None:

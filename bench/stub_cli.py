@@ -1,11 +1,11 @@
-"""A stand-in for the coding CLI that only asks: the same call again and again, one at a time, as fast as it is answered.
+"""A stand-in for the coding CLI that only asks: the same call again and again, as fast as it is answered.
 
 Speaks enough of the stream-json protocol for a supervisor, with the standard library alone so that it starts quickly.
 Notes when it asked and when it had read each answer (CLOCK_MONOTONIC, one clock for all processes of a Linux host).
 
 Environment (names that Orchestra passes on to an agent):
-  ANTHROPIC_BENCH_FOLDER  where it writes ``ready-<pid>`` and ``marks-<pid>``, and whose file ``gate`` it locks to start with
-                          everybody else: whoever runs the bench holds the lock until all are ready
+  ANTHROPIC_BENCH_FOLDER  where it writes ``ready-<pid>`` and ``marks-<pid>``, and whose file ``gate`` it locks to
+                          start with everybody else: whoever runs the bench holds the lock until all are ready
   ANTHROPIC_BENCH_ASKS    how often it asks
 """
 

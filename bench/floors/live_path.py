@@ -1,6 +1,8 @@
-"""The composed floor of a live approval, D: stub CLI -> pipe -> thread -> two rows and a NOTIFY in one commit -> another
-process reads the row, decides, and commits the decision with its audit row and a NOTIFY -> the thread reads the row ->
-the CLI's stdin. Threads, a pool of 8 connections, one listener for all.
+"""The composed floor of a live approval, D.
+
+Stub CLI -> pipe -> thread -> two rows and a NOTIFY in one commit -> another process reads the row, decides, and commits
+the decision with its audit row and a NOTIFY -> the thread reads the row -> the CLI's stdin. Threads, a pool of 8
+connections, one listener for all.
 
 Run by bench/decision_latency.py, once as ``supervisor`` and once as ``decider``; BENCH_FLOOR_DSN names the database.
 """
@@ -25,7 +27,8 @@ DSN = os.environ.get("BENCH_FLOOR_DSN", "")
 CONNECTIONS = 8
 SCHEMA = """
 create table fl_approval(id uuid primary key, session_id uuid not null, tool_use_id text not null, tool text not null,
-  input jsonb not null, status text not null default 'pending', decided_by text, created_at timestamptz not null default now(),
+  input jsonb not null, status text not null default 'pending', decided_by text,
+  created_at timestamptz not null default now(),
   expires_at timestamptz not null, decided_at timestamptz);
 create index fl_pending on fl_approval(expires_at) where status='pending';
 create index fl_session on fl_approval(session_id);
