@@ -73,7 +73,8 @@ def sign_in(request: HttpRequest, token: str) -> HttpResponse:
 
 def _page(request: HttpRequest, template: str, context: dict[str, object], status: int) -> HttpResponse:
     response = render(request, template, context, status=status)
-    response["Referrer-Policy"] = "no-referrer"  # the address is the secret
+    # The address is the secret. Not "no-referrer": browsers then post with "Origin: null", which CSRF refuses.
+    response["Referrer-Policy"] = "same-origin"
     return response
 
 

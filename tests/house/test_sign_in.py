@@ -87,7 +87,7 @@ def test_signing_in_needs_the_form_it_showed(anna: User) -> None:
 def test_the_page_is_neither_kept_nor_told_to_others(client: Client, anna: User) -> None:
     answer = client.get(path_of(sign_in.make_link(anna)))
     assert "no-store" in answer["Cache-Control"]
-    assert answer["Referrer-Policy"] == "no-referrer"
+    assert answer["Referrer-Policy"] == "same-origin"
 
 
 def test_the_table_keeps_no_token(anna: User) -> None:

@@ -1,6 +1,7 @@
 """``manage.py up`` as a person uses it: whole, as processes, in the embedded mode."""
 
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from playwright.sync_api import sync_playwright
 
 from tests.stack import ROOT, Stack, until
 
@@ -92,6 +94,23 @@ def test_the_link_of_the_banner_signs_the_owner_in_and_is_in_no_file_of_ours(sta
     assert "admin" in done.text
     for path in (stack.folder / "var").rglob("*"):
         assert not path.is_file() or link[1].encode() not in path.read_bytes(), path
+
+
+def test_the_button_works_in_a_real_browser(stack: Stack) -> None:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no browser on this machine")
+    link = stack.manage("sign_in_link", "admin").splitlines()[-1]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(link)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/admin/")
+        assert "admin" in page.inner_text("#user-tools")
+        page.goto(link)
+        assert "no longer valid" in page.inner_text("h1")
+        browser.close()
 
 
 def test_only_the_owner_of_the_data_folder_may_look_into_it(stack: Stack) -> None:
