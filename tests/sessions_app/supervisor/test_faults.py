@@ -265,6 +265,10 @@ def test_calls_of_one_message_are_asked_and_answered_each_by_itself(stage: Stage
     taken = stage.take(session)
     approvals = {approval.subject.rpartition(":")[2]: approval for approval in stage.asked(session, 4)}
     stage.decide(approvals["toolu_3"])
+    answered = PermissionRequest.objects.filter(approval=approvals["toolu_3"], answered_at__isnull=False)
+    eventually(answered.exists)
+    session.refresh_from_db()
+    assert session.status == "waiting"  # for the other three
     stage.decide(approvals["toolu_1"], "rejected", reason="not this one")
     stage.decide(approvals["toolu_0"])
     stage.decide(approvals["toolu_2"], "rejected")
@@ -481,7 +485,7 @@ def test_after_a_loss_the_next_process_takes_the_answer_up_and_the_call_runs_onc
 
 
 def test_a_worker_that_is_killed_takes_its_agent_along_and_another_one_goes_on(stage: Stage) -> None:
-    stage.scene([{"text": "hm"}, write(id="toolu_1"), {"text": "done"}])
+    stage.scene([{"text": "hm"}, write(id="toolu_1"), {"sleep": 600}])  # no closed pipe makes it end by itself
     session = stage.session()
     env = os.environ | {
         "DATABASE_URL": database_url(),
@@ -499,6 +503,7 @@ def test_a_worker_that_is_killed_takes_its_agent_along_and_another_one_goes_on(s
         process.kill()
         process.wait()
     eventually(lambda: gone(agent or 0), "the agent dies with its worker")
+    stage.scene([{"text": "hm"}, write(id="toolu_1"), {"text": "done"}])
     assert worker.reclaim_orphans() == 1
     assert stage.ran == []
     stage.decide(approval)

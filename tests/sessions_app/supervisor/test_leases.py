@@ -112,13 +112,12 @@ def test_a_grant_is_spent_once_and_only_for_the_very_same_input(claim: Claim) ->
 
 
 def test_the_session_waits_until_the_last_open_question_is_answered(claim: Claim) -> None:
-    decisions = [
-        ask(claim, dataclasses.replace(request(), request_id=f"r{n}", tool_use_id=f"toolu_{n}")) for n in range(2)
-    ]
-    for decision, status in zip(decisions, ("waiting", "running"), strict=True):
+    wanted = [dataclasses.replace(request(), request_id=f"r{n}", tool_use_id=f"toolu_{n}") for n in range(2)]
+    decisions = [ask(claim, one) for one in wanted]
+    for one, decision, status in zip(wanted, decisions, ("waiting", "running"), strict=True):
         assert decision.approval_id
         decide_approval(approval_id=decision.approval_id, verdict="rejected", by="anna", via="api")
-        permissions.answer_from_row(claim, request(), decision.approval_id)
+        permissions.answer_from_row(claim, one, decision.approval_id, others_open=status == "waiting")
         assert AgentSession.objects.get(pk=claim.session_id).status == status
 
 
