@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
-import psycopg
 import redis
 from django.conf import settings
 from django.db import connection, transaction
@@ -91,16 +91,25 @@ class Listener:
         while True:
             try:
                 listen()
-            except (psycopg.Error, redis.RedisError, OSError) as error:
+            except (redis.RedisError, OSError) as error:
                 self.listening.clear()
                 logger.warning("doorbell connection lost (%s); sweeps cover until it is back", type(error).__name__)
                 time.sleep(RECONNECT_S)
 
     def _listen_postgres(self) -> None:
+        """Raises ConnectionError when the connection is lost."""
+        import psycopg  # a third of a second that an SQLite installation need not spend
+
+        try:
+            self._hear_notifies(psycopg.connect)
+        except psycopg.Error as error:
+            raise ConnectionError(type(error).__name__) from error
+
+    def _hear_notifies(self, connect: Callable[..., Any]) -> None:
         params = connection.get_connection_params()
         for django_only in ("cursor_factory", "context", "pool"):
             params.pop(django_only, None)
-        with psycopg.connect(**params, autocommit=True) as own:
+        with connect(**params, autocommit=True) as own:
             own.execute(f"LISTEN {CHANNEL}")
             self.listening.set()
             while True:

@@ -63,6 +63,7 @@ class Stack:
         own = {
             "ORCHESTRA_DATA_DIR": str(self.folder / "var"),
             "ORCHESTRA_PORT": str(self.port),
+            "ORCHESTRA_ENV_FILE": "/dev/null",
             "AGENT_WORKING_ROOTS": str(self.folder / "workspaces"),
         }
         return inherited | own | dict(self.env)
