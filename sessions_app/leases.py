@@ -300,6 +300,7 @@ def reclaim(run: Run, *, why: str, dead: bool = False) -> bool:
 def _after_loss(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run, why: str) -> None:
     row = turn.get()
     transcript.append(run.session_id, [transcript.line("status", status="lost", detail=why)])
+    _doubt_parked_call(session, turn, run)
     if row.interrupt_requested_at:
         _close_turn(session, turn, Outcome(status=T.INTERRUPTED, code="interrupted", detail=why), run.session_id)
     elif row.lost_runs >= MOST_LOST_RUNS:
@@ -308,6 +309,21 @@ def _after_loss(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run,
     elif SESSION_FLOW.move(session.filter(status=S.RUNNING), to=S.QUEUED):
         turn.update(dispatched_at=Now())
         dispatch_on_commit(run.turn_id, run.host)
+
+
+def _doubt_parked_call(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run) -> None:
+    """Whether the lost process has repeated the parked call already, nobody knows; waiting for it might be for ever.
+
+    A CLI that is told that it was interrupted repeats the call if it still has it and goes on by itself if not. A call
+    parked in an earlier turn comes before this turn's prompt, which is then given again.
+    """
+    parked = session.exclude(deferred_tool_use_id="").values_list("deferred_tool_use_id", flat=True).first()
+    if parked is None:
+        return
+    if PermissionRequest.objects.filter(turn=run.turn_id, tool_use_id=parked).exists():
+        session.update(deferred_tool_use_id="")
+    else:
+        TURN_FLOW.move(turn, to=T.QUEUED)
 
 
 def require_fence(changed: int) -> None:
