@@ -121,6 +121,19 @@ def test_the_session_waits_until_the_last_open_question_is_answered(claim: Claim
         assert AgentSession.objects.get(pk=claim.session_id).status == status
 
 
+def test_an_answer_is_left_to_the_supervisor_while_there_is_one(claim: Claim) -> None:
+    asked = ask(claim, request())
+    assert asked.approval_id
+    decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api")
+    assert not leases.resume_answered(claim.session_id)
+    assert claim.session_id not in leases.answered_parked_sessions()
+    assert AgentSession.objects.get(pk=claim.session_id).status == "waiting"
+    leases.finish_run(claim, Outcome(status="parked"), exit_code=0, deferred="toolu_1")
+    assert leases.answered_parked_sessions() == [claim.session_id]
+    assert leases.resume_answered(claim.session_id)
+    assert not leases.resume_answered(claim.session_id)
+
+
 def test_a_rule_with_one_use_left_allows_one_call(claim: Claim) -> None:
     Rule.objects.create(effect="allow", tool="Bash", pattern="make", scope="everywhere", created_by="olga", max_uses=1)
     assert ask(claim, request()).effect == "allow"
