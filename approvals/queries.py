@@ -16,7 +16,8 @@ def find_approval(approval_id: UUID) -> Approval:
     Raises:
         ApprovalNotFound: there is none.
     """
-    for approval in Approval.objects.raw("SELECT * FROM approvals WHERE id = %s", sql.adapted(approval_id)):
+    statement = f"SELECT {sql.columns(Approval)} FROM approvals WHERE id = %s"  # noqa: S608 - names from the model
+    for approval in Approval.objects.raw(statement, sql.adapted(approval_id)):
         return approval
     raise ApprovalNotFound("Approval not found")
 

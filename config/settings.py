@@ -118,6 +118,7 @@ else:
         "max_size": env.int("DB_POOL_MAX_SIZE", default=100 if IS_WEB else 10),
         "timeout": 10,
     }
+    _database["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 2}  # plan a statement once a connection
     _database["CONN_MAX_AGE"] = 0
 
 # --- people

@@ -162,7 +162,7 @@ def _judge(call: Call, rules: list[Rule], surroundings: Surroundings) -> Answer:
 def _rules(claim: Claim) -> list[Rule]:
     alive = f"(ends_at IS NULL OR ends_at > {sql.now()}) AND (max_uses IS NULL OR uses < max_uses)"
     statement = (
-        f"SELECT * FROM rules WHERE {alive} AND (scope = 'everywhere'"  # noqa: S608 - no text from outside
+        f"SELECT {sql.columns(Rule)} FROM rules WHERE {alive} AND (scope = 'everywhere'"  # noqa: S608 - no text from outside
         " OR scope = 'session' AND scope_value = %s OR scope = 'directory' AND scope_value = %s) ORDER BY created_at"
     )
     return list(Rule.objects.raw(statement, [str(claim.session_id), claim.directory]))
