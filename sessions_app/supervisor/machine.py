@@ -201,8 +201,10 @@ class TurnMachine:
             case OtherRequest(request_id, subtype):
                 note = line(Event.Kind.RAW, note="refused a request of the CLI", subtype=subtype)
                 return [Record([note]), Write(protocol.refuse(request_id, "Orchestra does not serve this request"))]
-            case Garbage(text, size):
-                return [Record([line(Event.Kind.RAW, note="not a message", text=text, size_bytes=size)])]
+            case Garbage(text, size, asks):
+                note = line(Event.Kind.RAW, note="not a message", text=text, size_bytes=size)
+                garbled = failed("agent_garbled", "The agent asked for something in a form that cannot be read.")
+                return [Record([note]), *(self.abandon(garbled, now) if asks else [])]
 
     def rule(self, request_id: str, ruling: Ruling, now: float) -> list[Command]:
         """The policy, a person or the clock has spoken about an open call."""

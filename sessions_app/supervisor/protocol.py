@@ -153,10 +153,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Something that is not a JSON object; ``text`` is its beginning."""
+    """Something that is not a JSON object; ``text`` is its beginning.
+
+    ``asks`` says that it looks like a request whose id cannot be seen, so that nobody can refuse it.
+    """
 
     text: str
     size: int
+    asks: bool = False
 
 
 Message = ToolRequest | OtherRequest | Withdrawn | Reply | Delta | Spoken | ApiRetry | Result | Garbage
@@ -277,9 +281,10 @@ def _unreadable(head: bytes, size: int) -> Message:
     """Fail closed: if the broken line is a request whose id can be seen at either end, it is refused by that id."""
     seen = head[:HEAD_BYTES] + head[HEAD_BYTES:][-HEAD_BYTES:]
     found = re.search(rb'"request_id"\s*:\s*"([^"\\]{1,200})"', seen)
-    if found and re.search(rb'"(control_request|can_use_tool|hook_callback)"', seen):
+    asks = re.search(rb'"(control_request|can_use_tool|hook_callback)"', seen) is not None
+    if found and asks:
         return OtherRequest(found[1].decode(errors="replace"), "unreadable")
-    return Garbage(head[:500].decode(errors="replace"), size)
+    return Garbage(head[:500].decode(errors="replace"), size, asks)
 
 
 _decoder = JSONDecoder()

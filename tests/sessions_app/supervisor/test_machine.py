@@ -640,3 +640,12 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = hypothesis_settings(max_examples=150, stateful_step_count=25, deadline=None)
+
+
+def test_a_request_that_nobody_can_refuse_ends_the_run() -> None:
+    machine = TurnMachine(prompt="go", limits=Limits(hold=300, idle=600, turn=3600))
+    machine.start(0)
+    commands = machine.hear(protocol.parse(b'{"type":"control_request", broken'), 1)
+    assert machine.outcome
+    assert machine.outcome.code == "agent_garbled"
+    assert Signal(hard=False) in commands
