@@ -29,7 +29,9 @@ class Web:
         known = connection.settings_dict
         url = f"postgres://{known['USER']}@/{known['NAME']}?host={known['HOST'] or known['OPTIONS'].get('host', '')}"
         command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "config.asgi:application"]
-        own = {"DATABASE_URL": url, "DB_POOL_MIN_SIZE": "1", "DB_POOL_MAX_SIZE": "4"} | environment
+        self.name = f"web-{self.port}"
+        pool = {"DB_POOL_MIN_SIZE": "1", "DB_POOL_MAX_SIZE": "4"}
+        own = {"DATABASE_URL": url, "PGAPPNAME": self.name} | pool | environment
         self.path_of_log = folder / "daphne.log"
         self.log = self.path_of_log.open("wb")
         self.process = subprocess.Popen(command, env=os.environ | own, stdout=self.log, stderr=self.log)
@@ -48,8 +50,9 @@ class Web:
         return psutil.Process(self.process.pid).num_threads()
 
     def connections(self) -> int:
+        """Its own alone: earlier tests may have left some in this process's pool."""
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", [self.name])
             return int(cursor.fetchone()[0])
 
     def stop(self) -> None:

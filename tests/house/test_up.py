@@ -47,7 +47,10 @@ def programs(stack: Stack) -> dict[str, psutil.Process]:
     assert stack.process
     named = {}
     for child in psutil.Process(stack.process.pid).children():
-        words = " ".join(child.cmdline())
+        try:
+            words = " ".join(child.cmdline())
+        except psutil.Error:  # it has just died
+            continue
         for name, telling in (
             ("valkey", "valkey-server"),
             ("web", "daphne"),

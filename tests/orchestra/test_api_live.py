@@ -58,7 +58,7 @@ def test_many_wait_for_an_answer_and_hold_neither_threads_nor_connections(web: W
     time.sleep(2)
     assert all(client.is_alive() for client in clients)
     assert web.threads() < before + WAITERS // 2
-    assert web.connections() <= 4 + 1 + 1 + 1  # pool, its doorbell, this test, its listener
+    assert 1 < web.connections() <= 4 + 1  # its pool and its doorbell
     decide_approval(approval_id=approval.pk, verdict="approved", by="ben", via="admin")
     for client in clients:
         client.join(PATIENCE_S)
@@ -153,7 +153,7 @@ def test_open_streams_hold_neither_threads_nor_connections(web: Web) -> None:
     streams = [web.ask("GET", f"/api/sessions/{session.pk}/events/stream") for _ in range(WAITERS)]
     assert all(frames(stream, 1) for stream in streams)
     until(lambda: web.threads() < before + WAITERS // 2)
-    assert web.connections() <= 4 + 1 + 1 + 1
+    assert 1 < web.connections() <= 4 + 1
     transcript.append(session.pk, [transcript.line("text", text="y")])
     assert all(frames(stream, 1)[0][0] == 2 for stream in streams)
 
