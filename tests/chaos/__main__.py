@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def running_stack(folder: Path, *, sqlite: bool) -> Iterator[Stack]:
-    """Orchestra with servers of its own; this process becomes one of its clients, with Django set up on the same rows."""
+    """Orchestra with servers of its own; this process becomes one of its clients, with Django on the same rows."""
     own = {} if sqlite else {"DATABASE_URL": servers.start_postgres(durable=True)}
     own |= {
         "REDIS_URL": servers.start_redis(),
@@ -129,13 +129,7 @@ def campaign(stack: Stack, wanted: argparse.Namespace, seed: int) -> "list[Viola
         rest_s=150 if long else 30,
         seed=seed,
     )
-    watch = Watch(
-        suspended=lambda: (
-            bool(nemesis.frozen and time.time() < nemesis.frozen[-1][1] + 6)
-            or nemesis._away("postgresql")
-            and bool(postgres_url)
-        )
-    )
+    watch = Watch(suspended=nemesis.janitor_is_off)
     kills = _told_of_kills(nemesis, watch)
     watch.start()
     approvers = Approvers(people, Habits(hesitation_s=1.5), seed)
@@ -145,10 +139,12 @@ def campaign(stack: Stack, wanted: argparse.Namespace, seed: int) -> "list[Viola
     )
     with kills:
         nemesis.rage(time.monotonic() + wanted.seconds)
+    healed = time.monotonic()
     approvers.hurry.set()
     operators.wait(time.monotonic() + QUIET_S)
     operators.done()
     _until_rest(time.monotonic() + QUIET_S)
+    quiet_after = time.monotonic() - healed
     time.sleep(SETTLE_S)
     approvers.done()
     watch.done()
@@ -162,7 +158,8 @@ def campaign(stack: Stack, wanted: argparse.Namespace, seed: int) -> "list[Viola
     found = violations(evidence)
     for violation in found[:50]:
         print(f"VIOLATION {violation}")
-    print(table(approvers, operators, nemesis, watch, len(evidence.ledger), found), flush=True)
+    print(table(approvers, operators, nemesis, watch, len(evidence.ledger), found))
+    print(f"{'all at rest after the last fault':<42} {quiet_after:.0f} s", flush=True)
     return found
 
 
@@ -217,6 +214,7 @@ def table(
     approvals = Counter(Approval.objects.values_list("status", flat=True))
     kinds = Counter(violation.invariant for violation in found)
     told = [deed for deed in approvers.history if deed.ok]
+    refused = sum(deed.refused is not None for deed in approvers.history)
     started = [deed for deed in operators.history if deed.what == "start"]
     rows = [
         ("sessions asked for, acknowledged", f"{len(started)}, {sum(deed.ok for deed in started)}"),
@@ -225,8 +223,7 @@ def table(
         ("turns", _listed(turns)),
         ("runs", _listed(runs)),
         ("approvals", _listed(approvals)),
-        ("answers acknowledged, refused, in doubt", f"{len(told)}, {sum(d.refused is not None for d in approvers.history)}, "
-         f"{sum(not d.ok and d.refused is None for d in approvers.history)}"),
+        ("answers acknowledged, refused, in doubt", f"{len(told)}, {refused}, {len(approvers.history) - len(told) - refused}"),
         ("calls run", str(ran)),
         ("decisions lost", str(kinds["I6"] + kinds["I1"])),
         ("double or unapproved runs", str(kinds["I2"] + kinds["I10"] + kinds["I12"])),

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from tests.sessions_app.supervisor.stage import Stage
 
 
 @pytest.fixture
-def world(tmp_path: Path, settings: Settings, transactional_db: None) -> World:
+def world(tmp_path: Path, settings: Settings, transactional_db: None) -> Iterator[World]:
     """A small Orchestra with nothing in it."""
     stage = Stage(tmp_path, settings)
     stage.approvals()
-    return World(stage)
+    world = World(stage)
+    yield world
+    world.close()

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 import psycopg
@@ -73,7 +72,7 @@ def redis_server(process: subprocess.Popen[bytes], url: str) -> Server:
 
 @dataclass
 class Nemesis:
-    """Injects a fault every ``every_s``; ``cruelty`` is how long servers stay away and workers stay frozen, in seconds."""
+    """Injects a fault every ``every_s`` seconds; the slow kinds wait ``rest_s`` between two of a kind."""
 
     stack: Stack
     redis: Server
@@ -126,6 +125,11 @@ class Nemesis:
         self.redis.make_sure()
         if self.postgres:
             self.postgres.make_sure()
+
+    def janitor_is_off(self) -> bool:
+        """Whether a fault is on, or was a moment ago, which keeps Orchestra itself from cleaning up."""
+        frozen = bool(self.frozen) and time.time() < self.frozen[-1][1] + 6
+        return frozen or (self.postgres is not None and self._away("postgresql"))
 
     def _strike(self, chance: random.Random) -> None:
         now = time.monotonic()
@@ -210,15 +214,15 @@ class Nemesis:
     def _repeat_messages(self) -> bool:
         turns = Turn.objects.order_by("-created_at").values_list("pk", "session__host")
         recent = patiently(lambda: list(turns[:10]), 5) if not self._away("postgresql") else []
-        return any([dispatch(turn_id, host) for turn_id, host in recent])
+        return sum(dispatch(turn_id, host) for turn_id, host in recent) > 0
 
     def _cut_connections(self) -> bool:
         if self._away("postgresql"):
             return False
-        server = urlunsplit(urlsplit(self.postgres_url)._replace(path="/postgres"))
-        with psycopg.connect(server, autocommit=True) as own:
+        with psycopg.connect(self.postgres_url, autocommit=True) as own:
             own.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname <> 'postgres'"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
             )
         at = time.time()
         self.outages.append(Outage("connections", at - 1, at + 5))

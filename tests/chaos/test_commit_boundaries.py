@@ -1,4 +1,4 @@
-"""A failure at every commit of ask, decide, consume, resume and their neighbours: the promises hold, the work goes on."""
+"""A failure at every commit of ask, decide, consume, resume and others: the promises hold, the work goes on."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize(
     ("point", "hold_s"),
-    [("claim", 60), ("ask", 60), ("ask", 0), ("decide", 60), ("decide", 0), ("consume", 60), ("consume", 0), ("resume", 0), ("finish", 60), ("finish", 0)],
+    [("claim", 60), *((point, hold) for point in ("ask", "decide", "consume", "finish") for hold in (60, 0)), ("resume", 0)],
 )  # fmt: skip
 def test_a_commit_that_fails_costs_time_and_nothing_else(world: World, point: str, moment: str, hold_s: float) -> None:
     world.stage.approvals(hold_s=hold_s)

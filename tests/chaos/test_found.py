@@ -12,11 +12,11 @@ def test_a_process_killed_after_it_repeated_its_parked_call_is_not_expected_to_r
     world.stage.approvals(hold_s=0)
     world.stage.scene([{"tool": "Bash", "input": {"command": f"echo {n}"}} for n in range(2)])
     session = world.stage.session()
-    assert world.stage.take(session).done() == "parked"
+    assert world.take(session).done() == "parked"
     [first] = world.stage.asked(session)
     world.stage.approvals(hold_s=60)
     world.decide(first, "approved")
-    taken = world.stage.take(session)
+    taken = world.take(session)
     eventually(lambda: Approval.objects.filter(session=session.pk).count() == 2, "the second call asks, held")
     run = Run.objects.get(session=session, ended_at__isnull=True)
     assert leases.reclaim(run, why="the worker was killed", dead=True)
@@ -32,7 +32,7 @@ def test_a_message_whose_process_is_killed_before_an_older_parked_call_was_repea
     world.stage.approvals(hold_s=0, timeout_s=0.3)
     world.stage.scene([{"tool": "Bash", "input": {"command": "echo old"}}], [{"text": "you said {{prompt}}"}])
     session = world.stage.session()
-    assert world.stage.take(session).done() == "parked"
+    assert world.take(session).done() == "parked"
     world.verdict = lambda _: "never"
     world.decide = lambda *_, **__: None  # type: ignore[method-assign,assignment,return-value]
     assert world.drive(session)

@@ -36,6 +36,12 @@ class World:
         self.sweeps = True
         self.verdict: Verdict = approve
         self._taken: dict[str, Taken] = {}
+        self._all: list[Taken] = []
+
+    def take(self, session: AgentSession) -> Taken:
+        """Have a worker take the open turn, in the background."""
+        self._all.append(self.stage.take(session))
+        return self._all[-1]
 
     def drive(self, session: AgentSession, patience_s: float = 40.0) -> bool:
         """Do what is to be done until the session has ended; False if it never does."""
@@ -56,7 +62,7 @@ class World:
             for turn in Turn.objects.filter(
                 session=session.pk, session__status="queued", status__in=("queued", "running")
             ):
-                self._taken[str(session.pk)] = self.stage.take(session)
+                self._taken[str(session.pk)] = self.take(session)
                 assert turn
         if self.sweeps:
             try:
@@ -96,6 +102,15 @@ class World:
                 janitor.kill_run(run.pk)
                 leases.reclaim(run, why="the worker is gone", dead=True)
         return False
+
+    def close(self) -> None:
+        """Whatever a scene left running ends here."""
+        for taken in self._all:
+            for run in Run.objects.filter(turn=taken.turn.pk):
+                janitor.kill_run(run.pk)
+            taken.join(20)
+        for process, _ in janitor.marked_processes():
+            process.kill()
 
     def judge(self, *more: str) -> list[Violation]:
         """What the checker finds, and what a scene saw itself."""
