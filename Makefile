@@ -9,7 +9,7 @@ PYTHON := $(VENV)/bin/python
 TYPED := config orchestra approvals sessions_app
 COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 
-.PHONY: help run test check lock fmt
+.PHONY: help run test chaos check lock fmt
 .DEFAULT_GOAL := help
 
 help: ## what there is to type
@@ -22,6 +22,10 @@ run: ## start everything in the foreground; Ctrl-C stops it
 test: ## run all tests, with a real PostgreSQL and a real Valkey
 	@$(PY) tools/environment.py dev
 	@exec $(PYTHON) -m pytest -q -n $(JOBS) $(ARGS)
+
+chaos: ## shoot at everything for ten minutes, then judge; ARGS="--seed 1 --seconds 60 --sqlite"
+	@$(PY) tools/environment.py dev
+	@$(PYTHON) -m tests.chaos $(ARGS) && $(PYTHON) -m tests.chaos.races && CHAOS_PARKS=20 $(PYTHON) -m pytest -q -s tests/chaos/test_real_cli_park.py
 
 check: ## lint, format, types, migrations, templates
 	@$(PY) tools/environment.py dev

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from sessions_app.supervisor import protocol
-from sessions_app.supervisor.launch import Launch, command_line, environment
+from sessions_app.supervisor.launch import MARKER, Launch, command_line, environment
 from sessions_app.supervisor.process import Bell, CliProcess
 from sessions_app.supervisor.protocol import LineFramer, Message, Reply, Result, ToolRequest, parse
 
@@ -38,6 +38,7 @@ def fails_open() -> str:
         launch = Launch(session_id=uuid4(), run_id=uuid4(), agent="claude", model="", resume=False)
         model = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "self-test", "HOME": str(home)}
         env = environment(launch, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "self-test", **model})
+        del env[MARKER]  # no run is recorded for it, so the janitor would end it, and the CLI would count as unfit
         bell = Bell.make()
         try:
             process = CliProcess.spawn(command_line(launch), env, str(work), bell)

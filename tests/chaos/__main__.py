@@ -215,6 +215,7 @@ def table(
     kinds = Counter(violation.invariant for violation in found)
     told = [deed for deed in approvers.history if deed.ok]
     refused = sum(deed.refused is not None for deed in approvers.history)
+    doubtful = len(approvers.history) - len(told) - refused
     started = [deed for deed in operators.history if deed.what == "start"]
     rows = [
         ("sessions asked for, acknowledged", f"{len(started)}, {sum(deed.ok for deed in started)}"),
@@ -223,7 +224,7 @@ def table(
         ("turns", _listed(turns)),
         ("runs", _listed(runs)),
         ("approvals", _listed(approvals)),
-        ("answers acknowledged, refused, in doubt", f"{len(told)}, {refused}, {len(approvers.history) - len(told) - refused}"),
+        ("answers acknowledged, refused, in doubt", f"{len(told)}, {refused}, {doubtful}"),
         ("calls run", str(ran)),
         ("decisions lost", str(kinds["I6"] + kinds["I1"])),
         ("double or unapproved runs", str(kinds["I2"] + kinds["I10"] + kinds["I12"])),

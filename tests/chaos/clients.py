@@ -140,10 +140,15 @@ class Approvers:
     def _decide(self, who: Rest, approval_id: UUID, verdict: str, door: str) -> None:
         deed = Deed("decide", who.username, door, approval=str(approval_id), verdict=verdict)
         self.history.append(deed)
+        self._tell(who, deed, approval_id, verdict, door)
+        if not deed.ok and deed.refused is None:  # in doubt; if it is still open, somebody answers once more
+            self._seen.discard(approval_id)
+
+    def _tell(self, who: Rest, deed: Deed, approval_id: UUID, verdict: str, door: str) -> None:
         if door == Door.API:
             who.post(f"/api/approvals/{approval_id}/{'approve' if verdict == 'approved' else 'reject'}", {}, deed)
             return
-        with contextlib.suppress(DatabaseError, InterfaceError):  # in doubt; the rows say what became of it
+        with contextlib.suppress(DatabaseError, InterfaceError):
             try:
                 patiently(
                     lambda: decide_approval(approval_id=approval_id, verdict=verdict, by=who.username, via=door), 0

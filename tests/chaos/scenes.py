@@ -1,4 +1,4 @@
-"""Short stories in which a planted bug must show. Each tells what it saw itself; the checker judges the rows after it."""
+"""Short stories in which a planted bug must show. Each tells what it saw itself; the checker judges the rows."""
 
 import json
 import time

@@ -1,5 +1,6 @@
 """A failure at every commit of ask, decide, consume, resume and others: the promises hold, the work goes on."""
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -25,8 +26,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize(
     ("point", "hold_s"),
-    [("claim", 60), *((point, hold) for point in ("ask", "decide", "consume", "finish") for hold in (60, 0)), ("resume", 0)],
-)  # fmt: skip
+    [("claim", 60), ("resume", 0), *product(("ask", "decide", "consume", "finish"), (60, 0))],
+)
 def test_a_commit_that_fails_costs_time_and_nothing_else(world: World, point: str, moment: str, hold_s: float) -> None:
     world.stage.approvals(hold_s=hold_s)
     world.stage.scene(STEPS)
@@ -47,7 +48,7 @@ def test_a_sweep_whose_commit_fails_expires_each_row_once(world: World) -> None:
     for moment in MOMENTS:
         session = world.stage.session()
         with failing("expire", moment) as failpoint:
-            world.decide = lambda *_, **__: None  # type: ignore[method-assign,assignment,return-value]  # nobody answers
+            world.decide = lambda *_, **__: None  # type: ignore[method-assign,assignment]  # nobody answers
             world.drive(session)
         assert failpoint.hits == 1
         assert Turn.objects.get(session=session).failure_code == "approval_expired"

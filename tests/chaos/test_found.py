@@ -1,8 +1,13 @@
 """What the nemesis found once, told as short stories, so that it stays found."""
 
+import threading
+import time
+
 from approvals.models import Approval
 from sessions_app import leases
+from sessions_app.commands import send_message
 from sessions_app.models import Run, Turn
+from sessions_app.selftest import fails_open
 from sessions_app.supervisor import janitor
 from tests.chaos.world import World
 from tests.sessions_app.supervisor.stage import eventually, gone
@@ -34,10 +39,8 @@ def test_a_message_whose_process_is_killed_before_an_older_parked_call_was_repea
     session = world.stage.session()
     assert world.take(session).done() == "parked"
     world.verdict = lambda _: "never"
-    world.decide = lambda *_, **__: None  # type: ignore[method-assign,assignment,return-value]
+    world.decide = lambda *_, **__: None  # type: ignore[method-assign,assignment]
     assert world.drive(session)
-    from sessions_app.commands import send_message
-
     turn = send_message(session_id=session.pk, prompt="hello again", by="olga")
     claim = leases.claim_turn(turn.pk, leases.Worker(host="elsewhere", pid=1, started=0.0))
     assert claim
@@ -46,3 +49,14 @@ def test_a_message_whose_process_is_killed_before_an_older_parked_call_was_repea
     assert Turn.objects.get(pk=turn.pk).result == "you said hello again"
     assert world.stage.ran == []
     assert world.judge() == []
+
+
+def test_the_janitor_leaves_a_cli_alone_that_is_just_being_tested(world: World) -> None:
+    world.stage.scene([{"sleep": 1}, {"tool": "Write", "input": {"file_path": "must-not-exist.txt", "content": "x"}}])
+    verdicts: list[str] = []
+    test = threading.Thread(target=lambda: verdicts.append(fails_open()))
+    test.start()
+    while test.is_alive():
+        janitor.kill_leftovers()
+        time.sleep(0.2)
+    assert verdicts == [""]
