@@ -22,7 +22,7 @@ from tests.stack import Stack, running, until
 
 if TYPE_CHECKING:
     from tests.chaos.checker import Violation
-    from tests.chaos.clients import Approvers, Operators
+    from tests.chaos.clients import Approvers, Operators, Rest
     from tests.chaos.nemesis import Nemesis
     from tests.chaos.watch import Watch
 
@@ -170,7 +170,7 @@ def _told_of_kills(nemesis: "Nemesis", watch: "Watch") -> Iterator[None]:
 
     def kill_and_tell(name: str) -> bool:
         done = kill(name)
-        if done and name == "sessions" and not nemesis._away("postgresql"):
+        if done and name == "sessions" and not (nemesis.postgres and nemesis._away("postgresql")):
             watch.killed(nemesis.worker_kills[-1])
         return done
 
@@ -178,7 +178,7 @@ def _told_of_kills(nemesis: "Nemesis", watch: "Watch") -> Iterator[None]:
     yield
 
 
-def _person(stack: Stack, username: str) -> "Rest":  # noqa: F821
+def _person(stack: Stack, username: str) -> "Rest":
     from tests.chaos.clients import Rest
     from tests.factories import make_user, token_for
 

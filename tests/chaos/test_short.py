@@ -12,7 +12,7 @@ SEED = 20240611
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("database", "seconds", "sessions"), [("postgresql", 25, 16), ("sqlite", 15, 8)])
+@pytest.mark.parametrize(("database", "seconds", "sessions"), [("postgresql", 20, 12), ("sqlite", 15, 8)])
 def test_under_fire_no_decision_is_lost_and_nothing_runs_unapproved(database: str, seconds: int, sessions: int) -> None:
     command = [sys.executable, "-m", "tests.chaos", f"--{database}", "--seed", str(SEED)]
     size = ["--seconds", str(seconds), "--sessions", str(sessions), "--approvals", "4", "--every", "2"]

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.races import RACES, ROUNDS
 from tests.stack import ROOT
 
-ON_SQLITE = 150
+ON_SQLITE = 300
 
 
 @pytest.mark.parametrize("race", RACES)
