@@ -59,8 +59,8 @@ def request_approval(question: Question, *, timeout: timedelta | None = None, vi
     """
     allowed = min(timeout or settings.APPROVALS.timeout, settings.APPROVALS.max_timeout)
     with transaction.atomic(savepoint=False):  # if this fails, so does what the asker wrote
-        approval = Approval(pk=uuid4(), expires_at=Now() + allowed, **_fields(question))
-        approval.save(force_insert=True)
+        approval = Approval(pk=uuid4(), **_fields(question))
+        sql.insert(approval, expires_at=sql.from_now(allowed))
         _audit(approval, action="requested", won=True, by=question.requested_by, via=via)
         _announce(approval.pk, S.PENDING)
     return approval.pk
@@ -134,8 +134,11 @@ def decide_approval(
             "answers": answers,
             "run_digest": will_run if verdict == S.APPROVED else "",
         }
-        alive = Approval.objects.filter(pk=approval_id, expires_at__gt=Now() - settings.APPROVALS.grace)
-        won = bool(APPROVAL_FLOW.move(alive, to=verdict, decided_at=Now(), **changes))
+        latest, grace = sql.from_now(-settings.APPROVALS.grace)
+        alive = (f"expires_at > {latest}", grace)
+        won = bool(
+            APPROVAL_FLOW.move_row(Approval, approval_id, to=verdict, guard=alive, stamp="decided_at", **changes)
+        )
         _audit(
             approval,
             action=verdict,
@@ -278,11 +281,19 @@ def _audit(
     address: str = "",
     digest: str = "",
 ) -> None:
-    sql.run(
-        'INSERT INTO audit_entries (approval_id, action, won, "by", via, address, reason, digest)'
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-        approval.pk, action, won, by, via, address, reason, digest or approval.input_digest,
-    )  # fmt: skip
+    digest = digest or approval.input_digest
+    sql.insert(
+        AuditEntry(
+            approval_id=approval.pk,
+            action=action,
+            won=won,
+            by=by,
+            via=via,
+            reason=reason,
+            address=address,
+            digest=digest,
+        )
+    )
 
 
 def _announce(approval_id: UUID, status: str) -> None:

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -17,7 +17,7 @@ from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval, Door, Rule
 from approvals.policy import ALLOW, DENY, Answer, Call, Surroundings, decide, telling_argument
-from approvals.queries import find_approval, status_of
+from approvals.queries import find_approval
 from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
 from orchestra import sql
@@ -91,20 +91,22 @@ def answer_from_row(
     Raises:
         StaleFence: the session has another supervisor by now.
     """
-    status = status_of(approval_id)  # first: an approval that came after a failed try to spend it would look spent
-    if status == A.PENDING:
-        return None
-    grant = None
+    digest, back = _digest(claim, request), S.WAITING if others_open else S.RUNNING
     with transaction.atomic():
-        if status == A.APPROVED:
-            grant = approval_commands.consume_approval(approval_id=approval_id, digest=_digest(claim, request))
-        _move(claim, S.WAITING if others_open else S.RUNNING)
+        grant = approval_commands.consume_approval(approval_id=approval_id, digest=digest)
+        if grant is not None:
+            _move(claim, back)
     if grant is not None:
         text = _input_to_run(request.tool_input, grant)
         return Decision(
             effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED, by=grant.decided_by
         )
     approval = find_approval(approval_id)
+    if approval.status == A.PENDING:
+        return None
+    if approval.status == A.APPROVED and approval.consumed_at is None and approval.input_digest == digest:
+        return answer_from_row(claim, request, approval_id, others_open=others_open)  # approved between the statements
+    _move(claim, back)
     return Decision(
         effect="deny",
         approval_id=approval_id,
@@ -205,11 +207,15 @@ def _ask_person(claim: Claim, request: ToolRequest, question: Question) -> Decis
     with transaction.atomic():
         _move(claim, S.WAITING)
         approval_id = approval_commands.request_approval(question, timeout=claim.approval_timeout)
-        sql.run(
-            "INSERT INTO permission_requests (id, session_id, turn_id, approval_id, request_id, tool_use_id, agent_id)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            *(uuid4(), claim.session_id, claim.turn_id, approval_id),
-            *(request.request_id, request.tool_use_id, request.agent_id),
+        sql.insert(
+            PermissionRequest(
+                session_id=claim.session_id,
+                turn_id=claim.turn_id,
+                approval_id=approval_id,
+                request_id=request.request_id,
+                tool_use_id=request.tool_use_id,
+                agent_id=request.agent_id,
+            )
         )
     allowed = min(claim.approval_timeout, settings.APPROVALS.max_timeout) + settings.APPROVALS.grace
     logger.info("approval %s requested: %s", approval_id, question.title)
@@ -252,7 +258,7 @@ def _move(claim: Claim, to: str) -> None:
     Raises:
         StaleFence: the session has another supervisor by now, or was cancelled.
     """
-    require_fence(SESSION_FLOW.move_row(AgentSession, claim.session_id, to=to, fence=claim.fence))
+    require_fence(SESSION_FLOW.move_row(AgentSession, claim.session_id, to=to, guard=("fence = %s", claim.fence)))
 
 
 def _input_to_run(asked: str, grant: approval_commands.Grant) -> str:

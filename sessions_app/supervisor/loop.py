@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from approvals.commands import expire_approval
 from approvals.models import Approval
 from approvals.policy import Surroundings
+from approvals.queries import status_of
 from orchestra import embedded
 from orchestra.realtime import hub
 from sessions_app import conversations, leases, permissions, transcript
@@ -284,7 +285,11 @@ class Supervisor:
             self._record(_policy_line(request, decision))
         self._rule(request.request_id, decision)
         if decision.effect == "wait" and decision.approval_id:
-            self._answer(decision.approval_id)  # it may have been answered before anybody listened
+            self._look(decision.approval_id)  # it may have been answered before anybody listened
+
+    def _look(self, approval_id: UUID) -> None:
+        if self._database(partial(status_of, approval_id)) != Approval.Status.PENDING:
+            self._answer(approval_id)
 
     def _answer(self, approval_id: UUID) -> None:
         """Give the CLI the answer people gave, if there is one by now."""
