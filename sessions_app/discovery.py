@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 
 from sessions_app.demo_agent import VERSION as DEMO_VERSION
 from sessions_app.models import Agent
-from sessions_app.selftest import fails_open
+from sessions_app.selftest import Inconclusive, fails_open
 from sessions_app.supervisor.launch import cli_path, inherited_environment
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,11 @@ def check_agents(agents: Iterable[Agent]) -> None:
         program = _fingerprint(agent)
         if agent.name == "demo" or not program or agent.tested == program:
             continue
-        problem = fails_open()
+        try:
+            problem = fails_open()
+        except Inconclusive as error:
+            logger.warning("agent %s on %s: the self-test is tried again later: %s", agent.name, agent.host, error)
+            continue
         if problem:
             logger.critical("agent %s on %s is unfit: %s", agent.name, agent.host, problem)
             agent.status, agent.detail = ST.UNFIT, problem

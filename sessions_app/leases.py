@@ -3,6 +3,7 @@
 Every write of a supervisor filters on its fence, so that one that was given up for lost changes nothing.
 """
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,8 @@ from sessions_app import transcript
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
 from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, Event, PermissionRequest, Run, Turn
-from sessions_app.supervisor.outcomes import GOES_ON, PARKED, STOPPED, UNSENT, Outcome, failed
+from sessions_app.supervisor.outcomes import GOES_ON, PARKED, STOPPED, UNSENT, Outcome, failed, from_result
+from sessions_app.supervisor.protocol import Result
 
 logger = logging.getLogger(__name__)
 
@@ -156,20 +158,10 @@ def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr:
             ended_why=outcome.code or outcome.status,
             stderr_tail=transcript.storable(stderr[-2000:]),
         )
-        ours = claim.session().update(
-            cost_usd=F("cost_usd") + outcome.cost_usd,
-            input_tokens=F("input_tokens") + outcome.input_tokens,
-            output_tokens=F("output_tokens") + outcome.output_tokens,
-            deferred_tool_use_id=deferred,
-        )
-        if not ours:
+        if not claim.session().update(deferred_tool_use_id=deferred, **_spent(outcome)):
             return False
         turn = Turn.objects.filter(pk=claim.turn_id)
-        turn.update(
-            cost_usd=F("cost_usd") + outcome.cost_usd,
-            input_tokens=F("input_tokens") + outcome.input_tokens,
-            output_tokens=F("output_tokens") + outcome.output_tokens,
-        )
+        turn.update(**_spent(outcome))
         if outcome.status in GOES_ON:
             _leave_open(claim.session(), turn, outcome)
         elif outcome.code == "conversation_lost" and not _tool_ran(claim.turn_id):
@@ -183,6 +175,11 @@ def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr:
         doorbell.ring("session", str(claim.session_id))
     logger.info("session %s run ended: %s", claim.session_id, outcome.code or outcome.status)
     return bool(ended)
+
+
+def _spent(outcome: Outcome) -> dict[str, Any]:
+    """Changes that add what an outcome cost to a session's or a turn's sums."""
+    return {name: F(name) + getattr(outcome, name) for name in ("cost_usd", "input_tokens", "output_tokens")}
 
 
 def _leave_open(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome) -> None:
@@ -300,8 +297,13 @@ def reclaim(run: Run, *, why: str, dead: bool = False) -> bool:
 def _after_loss(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run, why: str) -> None:
     row = turn.get()
     transcript.append(run.session_id, [transcript.line("status", status="lost", detail=why)])
+    last_word = _last_word(session, run)
     _doubt_parked_call(session, turn, run)
-    if row.interrupt_requested_at:
+    if last_word is not None:
+        session.update(**_spent(last_word))
+        turn.update(**_spent(last_word))
+        _close_turn(session, turn, last_word, run.session_id)
+    elif row.interrupt_requested_at:
         _close_turn(session, turn, Outcome(status=T.INTERRUPTED, code="interrupted", detail=why), run.session_id)
     elif row.lost_runs >= MOST_LOST_RUNS:
         detail = f"{row.lost_runs} processes of this turn were lost, so it is not tried again. The last: {why}"
@@ -309,6 +311,19 @@ def _after_loss(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run,
     elif SESSION_FLOW.move(session.filter(status=S.RUNNING), to=S.QUEUED):
         turn.update(dispatched_at=Now())
         dispatch_on_commit(run.turn_id, run.host)
+
+
+def _last_word(session: QuerySet[AgentSession], run: Run) -> Outcome | None:
+    """How the turn ended, if the lost run had written the agent's result down and died before it closed the turn.
+
+    Not while a parked call of an earlier turn is outstanding: that result may be the call's own.
+    """
+    said = Event.objects.filter(session=run.session_id, kind=Event.Kind.RESULT, at__gte=run.created_at)
+    payload = said.order_by("seq").values_list("payload", flat=True).last()
+    if payload is None or session.exclude(deferred_tool_use_id="").exists():
+        return None
+    outcome = from_result(Result(json.loads(payload)))
+    return None if outcome.status in GOES_ON else outcome
 
 
 def _doubt_parked_call(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run) -> None:

@@ -28,8 +28,16 @@ LINE_CAP = 1024 * 1024
 FORBIDDEN = "must-not-exist.txt"
 
 
+class Inconclusive(Exception):
+    """The test came to no end, for whatever reason; nothing is known about the CLI."""
+
+
 def fails_open() -> str:
-    """Why the configured CLI must not be used, in one sentence; empty if it waited and obeyed."""
+    """Why the configured CLI must not be used, in one sentence; empty if it waited and obeyed.
+
+    Raises:
+        Inconclusive: it died, hung, or was killed meanwhile.
+    """
     with tempfile.TemporaryDirectory(prefix="orchestra-selftest-") as folder, _scripted_model() as url:
         home = Path(folder, "home")
         home.mkdir()
@@ -58,7 +66,7 @@ class _Examination:
     def __init__(self, process: CliProcess, forbidden: Path) -> None:
         self._process = process
         self._forbidden = forbidden
-        self._asked = False
+        self._asked = self._ended = False
 
     def verdict(self) -> str:
         self._process.write(protocol.initialize())
@@ -71,9 +79,12 @@ class _Examination:
                 case ToolRequest():
                     self._hold(message)
                 case Result():
+                    self._ended = True
                     break
         if self._forbidden.exists():
             return "The CLI ran a tool that was held and refused: it fails open."
+        if not self._ended:
+            raise Inconclusive("the CLI gave no result")
         if not self._asked:
             return "The CLI did not ask before using a tool, or could not be brought to use one."
         return ""

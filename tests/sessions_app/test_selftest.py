@@ -76,3 +76,11 @@ def test_another_program_in_its_place_is_tested_anew(open_cli: Path, settings: S
     use(settings, real_cli_path(), tmp_path)
     check_agents(discover_agents())
     assert Agent.objects.get(name="claude").status in ("ready", "not_logged_in")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_test_that_comes_to_no_end_says_nothing_against_the_program(open_cli: Path) -> None:
+    open_cli.write_text(FAILS_OPEN.replace("for line in sys.stdin:", "sys.exit(1)\nfor line in sys.stdin:"))
+    check_agents(discover_agents())
+    agent = Agent.objects.get(name="claude")
+    assert (agent.status, agent.tested) == ("ready", "")

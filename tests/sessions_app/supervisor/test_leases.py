@@ -190,3 +190,25 @@ def test_a_run_that_ends_twice_closes_the_turn_once(claim: Claim) -> None:
     turn = Turn.objects.get(pk=claim.turn_id)
     assert (turn.status, turn.result, turn.failure_code) == ("completed", "first", "")
     assert Run.objects.get(pk=claim.run_id).exit_code == 0
+
+
+def test_a_turn_whose_result_was_written_down_is_closed_with_it_and_not_run_again(claim: Claim) -> None:
+    usage = {"m": {"costUSD": 0.5, "inputTokens": 3, "outputTokens": 4}}
+    result = {
+        "is_error": False,
+        "result": "all done",
+        "terminal_reason": "completed",
+        "model_usage_since_last_result": usage,
+    }
+    transcript.append(claim.session_id, [("result", json.dumps(result))], fence=claim.fence)
+    assert leases.reclaim(overdue(claim), why="killed")
+    session, turn = AgentSession.objects.get(), Turn.objects.get()
+    assert (session.status, turn.status, turn.result) == ("completed", "completed", "all done")
+    assert (session.cost_usd, turn.cost_usd, turn.output_tokens) == (0.5, 0.5, 4)
+
+
+def test_a_result_of_a_parked_call_ends_no_turn(claim: Claim) -> None:
+    result = {"is_error": False, "result": "", "terminal_reason": "tool_deferred"}
+    transcript.append(claim.session_id, [("result", json.dumps(result))], fence=claim.fence)
+    assert leases.reclaim(overdue(claim), why="killed")
+    assert (AgentSession.objects.get().status, Turn.objects.get().status) == ("queued", "running")
