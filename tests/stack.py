@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 90.0
+# A test run that is killed takes its stacks along.
+ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
 T = TypeVar("T")
 
 
@@ -74,7 +77,7 @@ class Stack:
         (self.folder / "workspaces").mkdir(exist_ok=True)
         with (self.folder / "up.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up"], cwd=ROOT, env=self.environment(),
+                [*ENDS_WITH_US, sys.executable, "manage.py", "up"], cwd=ROOT, env=self.environment(),
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         until(self._healthy, f"the web process answers; log:\n{self.log[-3000:]}")
