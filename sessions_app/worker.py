@@ -3,7 +3,6 @@
 import logging
 import os
 import threading
-import time
 from datetime import timedelta
 from uuid import UUID
 
@@ -117,11 +116,3 @@ def _alive(pid: int, started_at: float) -> bool:
         return abs(psutil.Process(pid).create_time() - started_at) < 1.0
     except psutil.Error:
         return False
-
-
-def wait_until_idle(timeout_s: float) -> bool:
-    """Whether every supervisor here has ended within ``timeout_s``."""
-    until = time.monotonic() + timeout_s
-    while switchboard.count() and time.monotonic() < until:
-        time.sleep(0.05)
-    return not switchboard.count()

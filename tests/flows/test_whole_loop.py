@@ -1,6 +1,7 @@
 """The main job from end to end: real Daphne, real Celery workers, the real CLI; only the model's API is scripted."""
 
 import os
+import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         servers = {
             "DATABASE_URL": request.getfixturevalue("fresh_database_url"),
             "REDIS_URL": request.getfixturevalue("fresh_redis_url"),
-            "ORCHESTRA_SECRET_KEY": "k" * 60,
+            "ORCHESTRA_SECRET_KEY": secrets.token_urlsafe(50),  # two stacks with one key would end each other's agents
             "ORCHESTRA_ALLOWED_HOSTS": "127.0.0.1",
             "ORCHESTRA_SELF_APPROVAL": "on",
             "ORCHESTRA_ENVIRONMENT": "development",
