@@ -106,7 +106,7 @@ def pytest_load_initial_conftests() -> Generator[None, Any, Any]:
         os.environ["DATABASE_URL"] = os.environ.get("TEST_DATABASE_URL") or start_postgres()
         os.environ["REDIS_URL"] = os.environ.get("TEST_REDIS_URL") or start_redis()
     # xdist workers share the servers; a key of its own gives each its own keys and channels on Redis
-    os.environ["ORCHESTRA_SECRET_KEY"] = f"only-for-tests-{worker}-" + "x" * 50
+    os.environ["ORCHESTRA_SECRET_KEY"] = f"only-for-tests-{worker}-{os.getpid()}-" + "x" * 50
     os.environ["ORCHESTRA_DATA_DIR"] = str(_folder("var"))
     os.environ["ORCHESTRA_ENV_FILE"] = os.devnull
     os.environ["ORCHESTRA_ENVIRONMENT"] = "development"
