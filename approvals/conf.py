@@ -13,6 +13,7 @@ class ApprovalSettings:
 
     timeout: timedelta
     max_timeout: timedelta
+    warning: timedelta
     grace: timedelta
     check_interval: timedelta
     sweep_batch: int
@@ -25,6 +26,7 @@ class ApprovalSettings:
         return cls(
             timeout=timedelta(minutes=env.float("APPROVAL_DEFAULT_TIMEOUT_MINUTES", default=30)),
             max_timeout=timedelta(minutes=env.float("APPROVAL_MAX_TIMEOUT_MINUTES", default=120)),
+            warning=timedelta(minutes=env.float("APPROVAL_WARNING_MINUTES", default=5)),
             grace=timedelta(seconds=env.float("APPROVAL_GRACE_PERIOD_SECONDS", default=0)),
             check_interval=timedelta(seconds=env.float("APPROVAL_CHECK_INTERVAL_SECONDS", default=30)),
             sweep_batch=env.int("APPROVAL_SWEEP_BATCH", default=200),

@@ -68,6 +68,7 @@ class Approval(Base):
     session = models.UUIDField(null=True, blank=True, db_index=True)
     requested_by = models.CharField(max_length=150, blank=True)
     expires_at = models.DateTimeField()
+    reminded_for = models.DateTimeField(null=True, blank=True, help_text="The deadline that people were reminded of.")
 
     decided_at = models.DateTimeField(null=True, blank=True)
     decided_by = models.CharField(max_length=150, blank=True)

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from approvals.errors import ApprovalNotFound
@@ -39,6 +39,12 @@ def open_approvals(session: UUID | None = None) -> list[Approval]:
     rows = Approval.objects.filter(status=Approval.Status.PENDING)
     if session is not None:
         rows = rows.filter(session=session)
+    return list(rows.order_by("expires_at"))
+
+
+def reminded_approvals() -> list[Approval]:
+    """Open approvals whose present deadline people were reminded of, for listeners that may have missed the signal."""
+    rows = Approval.objects.filter(status=Approval.Status.PENDING, reminded_for=F("expires_at"), expires_at__gt=Now())
     return list(rows.order_by("expires_at"))
 
 

@@ -4,7 +4,7 @@ from functools import cache
 from celery import shared_task
 from django.conf import settings
 
-from approvals import audit, commands, metrics
+from approvals import audit, commands, metrics, reminders
 from orchestra import leases
 
 logger = logging.getLogger(__name__)
@@ -16,6 +16,7 @@ def expire_due() -> int:
     _say_started()
     expired = commands.expire_due_approvals(batch=settings.APPROVALS.sweep_batch)
     leases.touch(metrics.TIMEOUT_SERVICE)
+    reminders.remind_of_deadlines(batch=settings.APPROVALS.sweep_batch)
     return expired
 
 

@@ -9,7 +9,8 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from approvals.models import Approval
-from approvals.signals import approval_changed
+from approvals.signals import approval_changed, approval_expiring
+from sessions_app.errors import StaleFence
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 def connect() -> None:
     """Called once when the app is ready."""
     approval_changed.connect(resume_if_parked, dispatch_uid="sessions_app.resume_if_parked")
+    approval_expiring.connect(write_down_reminder, dispatch_uid="sessions_app.write_down_reminder")
     if settings.ORCHESTRA.process == "sessions":
         worker_ready.connect(_worker_ready, dispatch_uid="sessions_app.worker_ready")
         worker_shutting_down.connect(_worker_stopping, dispatch_uid="sessions_app.worker_stopping")
@@ -35,6 +37,19 @@ def resume_if_parked(*, approval_id: UUID, status: str, **_: Any) -> None:
             resume_answered(session_id)
     except DatabaseError:
         logger.warning("approval %s: resuming its session is left to the sweep", approval_id)
+
+
+def write_down_reminder(*, approval_id: UUID, **_: Any) -> None:
+    """A line in the transcript of the session that asked, for whoever submitted the work."""
+    from sessions_app.transcript import append, reminder_line
+
+    approval = Approval.objects.filter(pk=approval_id, session__isnull=False).first()
+    if approval is None or approval.session is None:
+        return
+    try:
+        append(approval.session, [reminder_line(approval)])
+    except StaleFence:
+        logger.info("approval %s: its session is gone", approval_id)
 
 
 def _worker_ready(**_: Any) -> None:

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from uuid import UUID
 
 from django.db import connection, transaction
 
+from approvals.models import Approval
 from orchestra import doorbell
 from sessions_app.errors import StaleFence
 from sessions_app.models import AgentSession, Event
@@ -17,6 +19,15 @@ Line = tuple[str, str]
 def line(kind: str, /, **payload: object) -> Line:
     """An event of ours, as opposed to one the CLI said."""
     return kind, payload_text(payload)
+
+
+def reminder_line(approval: Approval) -> Line:
+    """Nobody has answered, and the deadline is near."""
+    deadline = approval.expires_at.astimezone(UTC)
+    return line(
+        Event.Kind.APPROVAL, approval=str(approval.pk), status=approval.status, tool=approval.tool_name,
+        expires_at=deadline.isoformat(), reason=f"Nobody has answered yet; the time is up at {deadline:%H:%M} UTC.",
+    )  # fmt: skip
 
 
 def payload_text(payload: Mapping[str, object]) -> str:

@@ -1,0 +1,57 @@
+"""Reminding people of a question before its time is up."""
+
+import logging
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+
+from approvals.models import Approval
+from approvals.signals import approval_expiring
+from orchestra import doorbell
+
+logger = logging.getLogger(__name__)
+
+
+def remind_of_deadlines(*, batch: int) -> int:
+    """Ring for everything that nobody has answered and that is nearly over, the most urgent first; return how many.
+
+    Safe to run twice at once: the row notes the deadline that was rung for, so each deadline is rung for once. The ring
+    follows the commit; a listener that missed it finds ``queries.reminded_approvals``.
+    """
+    total = 0
+    while rung := _remind_batch(batch):
+        total += rung
+    return total
+
+
+def _remind_batch(batch: int) -> int:
+    with transaction.atomic():
+        due = _nearly_over().order_by("expires_at").select_for_update(skip_locked=True)
+        deadlines = dict(due.values_list("pk", "expires_at")[:batch])
+        Approval.objects.filter(pk__in=deadlines).update(reminded_for=F("expires_at"))
+        for approval_id, expires_at in deadlines.items():
+            doorbell.ring("approval_expiring", str(approval_id))
+            transaction.on_commit(partial(_tell, approval_id, expires_at), robust=True)
+    return len(deadlines)
+
+
+def _nearly_over() -> QuerySet[Approval]:
+    """Open, little time left, no reminder of this deadline yet. Who was asked just now needs none."""
+    warning = settings.APPROVALS.warning
+    near = Approval.objects.filter(
+        status=Approval.Status.PENDING, expires_at__gt=Now(), expires_at__lte=Now() + warning
+    )
+    fresh = Q(reminded_for__isnull=True) | ~Q(reminded_for=F("expires_at"))
+    return near.filter(fresh, created_at__lt=F("expires_at") - warning)
+
+
+def _tell(approval_id: UUID, expires_at: datetime) -> None:
+    logger.warning(
+        "approval %s expires at %s and nobody has answered", approval_id, expires_at.isoformat("T", "seconds")
+    )
+    approval_expiring.send_robust(sender=Approval, approval_id=approval_id, expires_at=expires_at)
