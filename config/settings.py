@@ -8,6 +8,7 @@ from pathlib import Path
 import environ
 
 from approvals.conf import ApprovalSettings
+from escalation.conf import TelegramSettings
 from orchestra import embedded, scrub
 from orchestra.conf import MetricsSettings, OrchestraSettings
 from orchestra.logs import logging_config
@@ -46,6 +47,7 @@ ORCHESTRA = OrchestraSettings.from_env(
 METRICS = MetricsSettings.from_env(env)
 APPROVALS = ApprovalSettings.from_env(env, embedded=EMBEDDED)
 AGENTS = AgentSettings.from_env(env, data_dir=DATA_DIR)
+TELEGRAM = TelegramSettings.from_env(env)
 
 ALLOWED_HOSTS = env.list(
     "ORCHESTRA_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", ORCHESTRA.host] if EMBEDDED else []
@@ -70,6 +72,7 @@ INSTALLED_APPS = [
     "orchestra",
     "approvals",
     "sessions_app",
+    "escalation",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -181,7 +184,8 @@ CHANNEL_LAYERS = {
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
 
 # --- logs: no line carries a secret, whichever library wrote it
-scrub.learn(SECRET_KEY, str(_database.get("PASSWORD") or ""), *scrub.secrets_in(os.environ))
+scrub.learn(SECRET_KEY, TELEGRAM.token, TELEGRAM.webhook_secret, str(_database.get("PASSWORD") or ""))
+scrub.learn(*scrub.secrets_in(os.environ))
 LOGGING = logging_config(production=ORCHESTRA.environment == "production", process=ORCHESTRA.process)
 
 # --- `manage.py up`: what runs, and what to tell the person who started it

@@ -6,6 +6,8 @@ from django.contrib.auth.backends import ModelBackend
 
 from orchestra.rights import Right, may
 
+OURS = ("approvals", "sessions_app", "escalation")
+
 
 class RightsBackend(ModelBackend):
     """Django's model permissions follow from our rights: administrators may all, readers may view."""
@@ -14,7 +16,7 @@ class RightsBackend(ModelBackend):
         if may(user_obj, Right.ADMINISTER):
             return True
         app, _, action = perm.partition(".")
-        ours = app in ("approvals", "sessions_app")
+        ours = app in OURS
         if ours and action.startswith("view_") and may(user_obj, Right.READ):
             return True
         return super().has_perm(user_obj, perm, obj)
@@ -22,4 +24,4 @@ class RightsBackend(ModelBackend):
     def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
         if may(user_obj, Right.ADMINISTER):
             return True
-        return app_label in ("approvals", "sessions_app") and may(user_obj, Right.READ)
+        return app_label in OURS and may(user_obj, Right.READ)

@@ -1,0 +1,64 @@
+"""What a channel promises, and what it is given to tell."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from approvals.render import Block
+from escalation.errors import DeliveryError
+
+__all__ = ["Channel", "DeliveryError", "Notice", "Outcome"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A question to tell people of; plain data, read at one moment.
+
+    ``blocks`` is all that would run, uncut, safe to print, to be quoted for the channel's own format and no more;
+    empty where only the outcome has to be told. ``questions`` as `approvals.render.questions_of` gives them.
+    ``details_url`` is empty without ``ORCHESTRA_PUBLIC_URL``. ``for_session``: "approve for session" makes sense.
+    """
+
+    approval_id: UUID
+    kind: str
+    title: str
+    summary: str = ""
+    risk: str
+    risk_reason: str = ""
+    tool_name: str = ""
+    blocks: tuple[Block, ...] = ()
+    questions: tuple[dict[str, Any], ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    working_directory: str = ""
+    session: UUID | None = None
+    requested_by: str = ""
+    digest: str = ""
+    created_at: datetime
+    expires_at: datetime
+    seconds_left: float
+    details_url: str = ""
+    for_session: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an approval closed. ``answers`` is JSON text; ``edited``: something else ran than was asked for."""
+
+    status: str
+    decided_by: str = ""
+    decided_via: str = ""
+    decided_at: datetime | None = None
+    reason: str = ""
+    scope: str = ""
+    answers: str = ""
+    edited: bool = False
+
+
+class Channel(Protocol):
+    """One way to reach people. Methods raise ``DeliveryError`` and nothing else, and return within the channel's own
+    timeout, quick repetitions included; what is tried later is the outbox's business."""
+
+    def ask(self, delivery_id: UUID, notice: Notice) -> None: ...
+
+    def settle(self, delivery_id: UUID, notice: Notice, outcome: Outcome) -> None: ...

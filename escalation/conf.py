@@ -1,0 +1,82 @@
+"""How people are reached; units are in the variables' names."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Self
+
+from environ import Env
+
+OFFICIAL_API = "https://api.telegram.org"
+POLLING, WEBHOOK = "polling", "webhook"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSettings:
+    """When calls to the Bot API are given up for a while."""
+
+    consecutive_failures: int
+    failure_rate: float
+    minimum_calls: int
+    window: timedelta
+    pause: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TelegramSettings:
+    """The bot, its chat, and how patiently it is spoken to. ``chat`` is what was set, a number if all is well."""
+
+    token: str = field(repr=False)
+    chat: str
+    enabled: bool
+    api_url: str
+    mode: str
+    webhook_secret: str = field(repr=False)
+    connect_timeout: timedelta
+    request_timeout: timedelta
+    retries: int
+    first_delay: timedelta
+    longest_delay: timedelta
+    jitter: bool
+    retry_on: frozenset[int]
+    warning: timedelta
+    breaker: BreakerSettings
+
+    @property
+    def chat_id(self) -> int:
+        """The chat's number; 0 if none is set, or no number."""
+        number = self.chat.removeprefix("-")
+        return int(self.chat) if number.isascii() and number.isdigit() else 0
+
+    @property
+    def configured(self) -> bool:
+        """Whether escalation by Telegram is wanted and possible."""
+        return self.enabled and bool(self.token) and self.chat_id != 0
+
+    @classmethod
+    def from_env(cls, env: Env) -> Self:
+        token = env("TELEGRAM_BOT_TOKEN", default="").strip()
+        return cls(
+            token=token,
+            chat=env("TELEGRAM_CHAT_ID", default="").strip(),
+            enabled=env.bool("TELEGRAM_ENABLED", default=bool(token)),
+            api_url=env("TELEGRAM_API_URL", default="").rstrip("/") or OFFICIAL_API,
+            mode=env("TELEGRAM_MODE", default="") or POLLING,
+            webhook_secret=env("TELEGRAM_WEBHOOK_SECRET", default=""),
+            connect_timeout=timedelta(seconds=5),
+            request_timeout=timedelta(milliseconds=env.int("TELEGRAM_REQUEST_TIMEOUT_MS", default=30_000)),
+            retries=env.int("TELEGRAM_RETRY_MAX_ATTEMPTS", default=3),
+            first_delay=timedelta(milliseconds=env.int("TELEGRAM_RETRY_INITIAL_DELAY_MS", default=1_000)),
+            longest_delay=timedelta(milliseconds=env.int("TELEGRAM_RETRY_MAX_DELAY_MS", default=16_000)),
+            jitter=env.bool("TELEGRAM_RETRY_JITTER", default=True),
+            retry_on=frozenset(
+                int(code) for code in env.list("TELEGRAM_RETRY_ON", default=["429", "500", "502", "503", "504"])
+            ),
+            warning=timedelta(minutes=env.float("APPROVAL_WARNING_MINUTES", default=5)),
+            breaker=BreakerSettings(
+                consecutive_failures=env.int("CIRCUIT_BREAKER_CONSECUTIVE_FAILURES", default=5),
+                failure_rate=env.float("CIRCUIT_BREAKER_FAILURE_RATE", default=0.5),
+                minimum_calls=env.int("CIRCUIT_BREAKER_MINIMUM_CALLS", default=10),
+                window=timedelta(seconds=env.float("CIRCUIT_BREAKER_WINDOW_SECONDS", default=60)),
+                pause=timedelta(seconds=env.float("CIRCUIT_BREAKER_BREAK_SECONDS", default=30)),
+            ),
+        )
