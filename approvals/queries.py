@@ -48,6 +48,11 @@ def reminded_approvals() -> list[Approval]:
     return list(rows.order_by("expires_at"))
 
 
+def count_open() -> int:
+    """How many questions wait for a person."""
+    return Approval.objects.filter(status=Approval.Status.PENDING).count()
+
+
 def approvals_with_ids(ids: list[UUID]) -> list[Approval]:
     """The approvals with these ids, in no order; unknown ids are left out."""
     return list(Approval.objects.filter(pk__in=ids))

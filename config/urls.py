@@ -18,7 +18,8 @@ api.register("approvals", ApprovalDoor, basename="approval")
 api.register("agents", AgentDoor, basename="agent")
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("", include("orchestra.dashboard")),
+    path("", include("sessions_app.pages")),
     path("sign-in/<str:token>", sign_in, name="sign-in"),
     path("admin/", admin.site.urls),
     path("api/", include(api.urls)),

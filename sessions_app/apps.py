@@ -7,8 +7,9 @@ class SessionsAppConfig(AppConfig):
 
     def ready(self) -> None:
         from orchestra.metrics import register_source
-        from sessions_app import metrics, probes, receivers
+        from sessions_app import metrics, pages, probes, receivers
 
         probes.register_probes()
+        pages.register_pages()
         register_source(metrics.families)
         receivers.connect()

@@ -103,7 +103,9 @@ def unfit_reason(name: str) -> str:
 
 
 def _fingerprint(agent: Agent) -> str:
-    """What tells a program from its successor in the same place."""
+    """What tells a program from its successor in the same place; empty without a program."""
+    if not agent.path:
+        return ""
     try:
         found = Path(agent.path).stat()
     except OSError:

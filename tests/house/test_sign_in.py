@@ -7,6 +7,7 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -213,6 +214,7 @@ def test_the_migration_made_the_groups_whose_rights_are_known() -> None:
 
 
 @pytest.mark.django_db
-def test_the_front_page_leads_to_the_admin_and_that_to_the_sign_in(client: Client) -> None:
-    assert client.get("/")["Location"] == "/admin/"
-    assert client.get("/admin/login/").status_code == 200
+def test_the_front_page_leads_to_the_sign_in_and_back(client: Client) -> None:
+    leads_to = client.get("/")["Location"]
+    assert leads_to == f"{settings.LOGIN_URL}?next=/"
+    assert client.get(leads_to).status_code == 200

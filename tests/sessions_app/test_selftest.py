@@ -84,3 +84,11 @@ def test_a_test_that_comes_to_no_end_says_nothing_against_the_program(open_cli: 
     check_agents(discover_agents())
     agent = Agent.objects.get(name="claude")
     assert (agent.status, agent.tested) == ("ready", "")
+
+
+@pytest.mark.django_db
+def test_a_host_without_a_cli_is_looked_after_without_a_word(settings: Settings, tmp_path: Path) -> None:
+    use(settings, tmp_path / "nothing here", tmp_path)
+    check_agents(discover_agents())
+    agent = Agent.objects.get(name="claude")
+    assert (agent.status, agent.tested) == ("missing", "")

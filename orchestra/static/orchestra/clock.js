@@ -1,0 +1,47 @@
+// Countdowns and ages, drawn once a second by the server's clock, while somebody can see them.
+
+const loadedAt = performance.now();
+const serverAtLoad = Number(document.documentElement.dataset.now) * 1000;
+const SOON_S = 300;
+const LAST_S = 60;
+let warned = new WeakSet();
+
+/** The server's time now, in milliseconds since the epoch. */
+export const serverNow = () => serverAtLoad + performance.now() - loadedAt;
+
+export function startClock() {
+  const step = () => {
+    if (!document.hidden) drawClocks();
+    setTimeout(step, 1000 - (serverNow() % 1000));
+  };
+  step();
+  document.addEventListener("visibilitychange", () => document.hidden || drawClocks());
+  document.addEventListener("htmx:load", (event) => drawClocks(event.detail.elt));
+}
+
+/** Bring the countdowns below `within` up to date. */
+export function drawClocks(within = document) {
+  within.querySelectorAll(".countdown[data-expires]").forEach(draw);
+}
+
+function draw(countdown) {
+  const left = Math.ceil(Number(countdown.dataset.expires) - serverNow() / 1000);
+  const whole = Number(countdown.dataset.whole) || 1800;
+  countdown.classList.toggle("countdown-soon", left <= SOON_S && left > LAST_S);
+  countdown.classList.toggle("countdown-last", left <= LAST_S);
+  const digits = countdown.querySelector("b");
+  const words = countdown.querySelector(".word");
+  digits.textContent = left > 0 ? span(left) : "ending…";
+  if (words) words.hidden = left <= 0;
+  const share = Math.max(0, Math.min(100, Math.round((100 * left) / whole)));
+  countdown.querySelector(".left")?.setAttribute("stroke-dasharray", `${share} 100`);
+  if (left <= LAST_S && left > 0 && countdown.closest(".ask[data-open]") && !warned.has(countdown)) {
+    warned.add(countdown);
+    document.getElementById("say-now").textContent = "1 minute left on the open question.";
+  }
+}
+
+function span(seconds) {
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}

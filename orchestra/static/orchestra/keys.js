@@ -1,0 +1,109 @@
+// Single letters. An element says which with data-key; A, S, E, R, Y and Enter belong to the armed question alone.
+
+import { announce } from "./say.js";
+
+const ARMED_AFTER_MS = 600;
+const OF_A_QUESTION = new Set(["a", "s", "e", "r", "y"]);
+const GO = { h: "/", s: "/sessions", t: "/statistics", d: "/diagnostics" };
+const KEY = "orchestra-keys";
+const bornAt = new WeakMap();
+let going = 0;
+
+const on = () => { try { return localStorage.getItem(KEY) !== "off"; } catch { return true; } };
+const typing = (target) => target.closest?.("input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]");
+const asks = () => [...document.querySelectorAll(".ask")].filter((ask) => ask.offsetParent !== null);
+const armed = () => document.activeElement?.closest?.(".ask") ?? null;
+
+/** Whether a card has been in place long enough to be meant by a key, a click or a tap. */
+function ready(ask) {
+  return performance.now() - (bornAt.get(ask) ?? 0) > ARMED_AFTER_MS;
+}
+
+function born(within) {
+  const fresh = [...(within.querySelectorAll?.(".ask") ?? [])];
+  if (within.matches?.(".ask")) fresh.push(within);
+  fresh.forEach((ask) => bornAt.has(ask) || bornAt.set(ask, performance.now()));
+}
+
+function move(step) {
+  const all = asks();
+  if (!all.length) return;
+  const at = all.indexOf(armed());
+  const next = all[Math.max(0, Math.min(all.length - 1, at < 0 ? (step > 0 ? 0 : all.length - 1) : at + step))];
+  next.focus({ preventScroll: true });
+  next.scrollIntoView({ block: "nearest" });
+  if (!next.hasAttribute("data-open")) next.querySelector("[data-opener]")?.click();
+}
+
+function press(within, key) {
+  const target = [...within.querySelectorAll(`[data-key="${key}"]`)].find((one) => one.offsetParent !== null && !one.disabled);
+  target?.click();
+  return Boolean(target);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.form) {
+    event.preventDefault();
+    return event.target.form.requestSubmit();
+  }
+  if (event.key === "Escape") return letGo(event);
+  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || typing(event.target) || !on()) return undefined;
+  const key = event.key.toLowerCase();
+  if (going && GO[key]) { event.preventDefault(); location.href = GO[key]; return undefined; }
+  going = 0;
+  if (key === "g") { going = setTimeout(() => { going = 0; }, 1500); return undefined; }
+  if (key === "?") return document.getElementById("keys").togglePopover();
+  if (key === "j" || key === "k") { event.preventDefault(); return move(key === "j" ? 1 : -1); }
+  const dialog = document.querySelector("dialog[open]");
+  const ask = armed();
+  if (OF_A_QUESTION.has(key) || (key === "enter" && event.target === ask)) {
+    if (!ask || !ready(ask)) return undefined;
+    if (press(ask, key)) event.preventDefault();
+  } else if (key.length === 1 && !dialog && press(document, key)) event.preventDefault();
+  return undefined;
+});
+
+function letGo(event) {
+  const ask = armed();
+  const panel = ask?.querySelector("[data-panel]:not([hidden])");
+  if (panel) { event.preventDefault(); closePanels(ask); ask.focus(); } else if (!document.querySelector("dialog[open], :popover-open")) {
+    document.activeElement?.blur();
+  }
+}
+
+/** Panels of a question unfold in place, one at a time. Without this script the same links lead to its own page. */
+function closePanels(ask) {
+  ask.querySelectorAll("[data-panel]").forEach((panel) => { panel.hidden = true; });
+  ask.querySelectorAll("[data-opens]").forEach((opener) => opener.setAttribute("aria-expanded", "false"));
+}
+
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-opens]");
+  const ask = event.target.closest(".ask");
+  if (ask && event.target.closest("button, [data-opens]") && !ready(ask)) {
+    event.preventDefault(); // it appeared under the finger
+    event.stopPropagation();
+    return;
+  }
+  if (event.target.closest("[data-close-panels]") && ask) { closePanels(ask); ask.focus(); }
+  if (!opener || !ask || event.ctrlKey || event.metaKey) return;
+  const panel = ask.querySelector(`[data-panel="${opener.dataset.opens}"]`);
+  if (!panel) return;
+  event.preventDefault();
+  const opening = panel.hidden;
+  closePanels(ask);
+  panel.hidden = !opening;
+  opener.setAttribute("aria-expanded", String(opening));
+  if (opening) (panel.querySelector("textarea, input:not([type=hidden]), button") ?? panel).focus();
+}, true);
+
+const box = document.querySelector("[data-keys-on]");
+if (box) {
+  box.checked = on();
+  box.addEventListener("change", () => {
+    try { localStorage.setItem(KEY, box.checked ? "on" : "off"); } catch { /* storage is switched off */ }
+    announce(box.checked ? "Single letters are on." : "Single letters are off.");
+  });
+}
+document.addEventListener("htmx:load", (event) => born(event.detail.elt));
+born(document);

@@ -1,0 +1,106 @@
+// What every page of the console does: shows the state of the connection, keeps title, icon and countdowns true,
+// and refreshes the parts of a page that say when they want to be.
+
+import { hub } from "./hub.js";
+import { announce, announceNow, toast } from "./say.js";
+import "./keys.js";
+import "./notify.js";
+import { startClock } from "./clock.js";
+
+const root = document.documentElement;
+const WORDS = {
+  connecting: "Connecting", live: "Live", lost: "Live", reconnecting: "Reconnecting", offline: "Offline",
+  "signed-out": "Signed out",
+};
+
+// ── the connection, in words ───────────────────────────────────────────────
+function showState({ detail: { state, lostAt } }) {
+  const was = root.dataset.hub;
+  root.dataset.hub = state;
+  const wire = document.getElementById("wire");
+  wire.dataset.state = state === "reconnecting" || state === "offline" ? state : state === "signed-out" ? "offline" : "live";
+  wire.firstElementChild.textContent = WORDS[state];
+  show("banner-reconnecting", state === "reconnecting");
+  show("banner-offline", state === "offline");
+  if (state === "offline") {
+    const since = new Date(lostAt).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    document.querySelectorAll("[data-since]").forEach((place) => { place.textContent = since; });
+    announceNow(`Offline since ${since}. Nothing can be decided until the connection is back.`);
+  }
+  if (state === "live" && (was === "offline" || was === "reconnecting")) announce("Connected again. The page is current.");
+  if (state === "signed-out") location.reload(); // the server knows where to sign in, and comes back to this place
+  showNeeding();
+}
+
+function show(id, visible) {
+  const banner = document.getElementById(id);
+  if (banner) banner.hidden = !visible;
+}
+
+setInterval(() => {
+  if (hub.state !== "reconnecting") return;
+  const age = Math.round((Date.now() - hub.heardAt) / 1000);
+  document.querySelectorAll("[data-age]").forEach((place) => { place.textContent = `${age} seconds`; });
+}, 1000);
+
+// ── how many questions wait: title and icon ────────────────────────────────
+function showNeeding() {
+  const needing = Number(document.getElementById("navigation")?.dataset.needing ?? 0);
+  const title = document.body.dataset.title;
+  document.title = `${needing ? `(${needing}) ` : ""}${title} · Orchestra`;
+  const icon = document.getElementById("favicon");
+  const offline = hub.state === "offline" || hub.state === "signed-out";
+  const name = offline ? "favicon-offline.svg" : needing ? "favicon-waiting.svg" : "favicon.svg";
+  const address = icon.dataset.folder + name;
+  if (icon.getAttribute("href") !== address) icon.setAttribute("href", address);
+}
+
+// ── parts that fetch themselves again: nothing is touched where nothing changed ──
+const lastSeen = new WeakMap();
+const text = (element) => {
+  const copy = element.cloneNode(true);
+  copy.querySelectorAll("[name=csrfmiddlewaretoken]").forEach((field) => field.remove());
+  copy.querySelectorAll("[class]").forEach((one) => one.className.baseVal === undefined && one.classList.remove("htmx-request"));
+  return copy.innerHTML;
+};
+
+function remember(within = document) {
+  const parts = [...within.querySelectorAll("[hx-trigger*='hub:']")];
+  if (within.matches?.("[hx-trigger*='hub:']")) parts.push(within);
+  parts.forEach((part) => lastSeen.has(part) || lastSeen.set(part, text(part)));
+}
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const part = event.detail.target;
+  if (!lastSeen.has(part) || event.detail.xhr.status !== 200) return;
+  const holder = document.createElement("template");
+  holder.innerHTML = event.detail.xhr.responseText;
+  const fresh = holder.content.firstElementChild;
+  if (fresh && text(fresh) === lastSeen.get(part)) event.detail.shouldSwap = false;
+});
+document.addEventListener("htmx:load", (event) => { remember(event.detail.elt); showNeeding(); });
+
+// ── a refused or lost request is said ──────────────────────────────────────
+document.addEventListener("htmx:sendError", (event) => {
+  if (event.detail.requestConfig?.verb === "get") return; // a refresh; the banner of the connection says it
+  toast("Not recorded", "The server could not be reached. Try again when the page is live.", "bad");
+});
+document.addEventListener("htmx:responseError", (event) => {
+  const { xhr, requestConfig } = event.detail;
+  if (xhr.status === 401 || requestConfig?.verb === "get") return;
+  toast("Not done", xhr.status === 403 ? "You have no right to do this." : "The server refused; load the page again.", "bad");
+});
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-try-now]")) hub.tryNow();
+  const closing = event.target.closest("[data-close]");
+  if (closing) closing.closest("dialog, .toast, .banner")?.[closing.closest("dialog") ? "close" : "remove"]();
+});
+
+root.dataset.hub = "connecting";
+document.getElementById("wire").firstElementChild.textContent = "Connecting";
+document.body.addEventListener("hub:state", showState);
+remember();
+startClock();
+hub.subscribe("approvals");
+hub.subscribe("sessions");
