@@ -9,7 +9,7 @@ import environ
 
 from approvals.conf import ApprovalSettings
 from escalation.conf import TelegramSettings
-from orchestra import embedded, scrub
+from orchestra import embedded, headers, scrub
 from orchestra.conf import MetricsSettings, OrchestraSettings
 from orchestra.logs import logging_config
 from sessions_app.conf import AgentSettings
@@ -76,6 +76,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "orchestra.headers.Headers",
     "orchestra.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -130,7 +131,9 @@ LOGIN_URL = "/admin/login/"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"  # not "no-referrer": forms would come with "Origin: null", which CSRF refuses
 X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": headers.POLICY}
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

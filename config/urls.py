@@ -1,5 +1,6 @@
 """HTTP routes, app by app."""
 
+from csp.decorators import csp_update
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
@@ -7,11 +8,12 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from approvals.api import ApprovalDoor
-from orchestra import diagnostics, metrics
+from orchestra import diagnostics, headers, metrics
 from orchestra.api import Routes
 from orchestra.sign_in import sign_in
 from sessions_app.api import AgentDoor, SessionDoor
 
+swagger = csp_update(headers.SWAGGER)(SpectacularSwaggerSplitView.as_view(url_name="schema"))
 api = Routes()
 api.register("sessions", SessionDoor, basename="session")
 api.register("approvals", ApprovalDoor, basename="approval")
@@ -24,8 +26,9 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include(api.urls)),
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    path("swagger/index.html", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="swagger"),
+    path("swagger/index.html", swagger, name="swagger"),
     re_path(r"^swagger/?$", RedirectView.as_view(pattern_name="swagger")),
+    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}orchestra/favicon.svg")),  # pages without a head of ours
     path("health", diagnostics.health),
     path("health/live", diagnostics.live),
     path("health/ready", diagnostics.ready),

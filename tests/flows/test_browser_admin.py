@@ -1,41 +1,23 @@
 """The admin in a real browser: an approver signs in, reads, approves; hostile content stays text."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from approvals.models import Approval
+from tests.browser import quiet_page, running
 from tests.factories import make_approval, make_session, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "a long enough password"
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    # Playwright runs an event loop on this thread, for which Django would refuse plain database calls.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        path = CHROMIUM or (own if os.path.exists(own) else None)
-        if path is None:
-            pytest.skip("there is no Chromium on this machine")
-        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    with running() as chromium:
         yield chromium
-        chromium.close()
-    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 @pytest.fixture
@@ -44,21 +26,12 @@ def page(browser, live_server) -> Iterator[Page]:
     user = make_user("anna", group="Approver", is_staff=True)
     user.set_password(PASSWORD)
     user.save()
-    context = browser.new_context(base_url=live_server.url)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-    page.goto("/admin/")
-    page.fill("#id_username", "anna")
-    page.fill("#id_password", PASSWORD)
-    page.click("[type=submit]")
-    yield page
-    context.close()
-    assert complaints == []
+    with quiet_page(browser, live_server.url) as page:
+        page.goto("/admin/")
+        page.fill("#id_username", "anna")
+        page.fill("#id_password", PASSWORD)
+        page.click("[type=submit]")
+        yield page
 
 
 def test_an_approver_signs_in_opens_the_most_urgent_question_and_approves_it(page):
