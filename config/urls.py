@@ -28,7 +28,8 @@ urlpatterns = [
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
     path("swagger/index.html", swagger, name="swagger"),
     re_path(r"^swagger/?$", RedirectView.as_view(pattern_name="swagger")),
-    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}orchestra/favicon.svg")),  # pages without a head of ours
+    # for pages without a head of ours
+    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}orchestra/favicon.svg")),
     path("health", diagnostics.health),
     path("health/live", diagnostics.live),
     path("health/ready", diagnostics.ready),

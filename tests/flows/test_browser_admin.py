@@ -14,6 +14,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "a long enough password"
 
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with running() as chromium:

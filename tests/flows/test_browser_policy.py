@@ -25,7 +25,11 @@ def cookie_of(user, url: str) -> dict[str, str]:
     """A signed-in browser's cookie."""
     client = Client()
     client.force_login(user)
-    return {"name": settings.SESSION_COOKIE_NAME, "value": client.cookies[settings.SESSION_COOKIE_NAME].value, "url": url}
+    return {
+        "name": settings.SESSION_COOKIE_NAME,
+        "value": client.cookies[settings.SESSION_COOKIE_NAME].value,
+        "url": url,
+    }
 
 
 def admin_pages() -> Iterator[str]:
@@ -66,7 +70,7 @@ def test_swagger_draws_the_whole_api_under_the_policy(browser, live_server):
 
 
 def test_a_script_that_got_into_a_page_does_not_run(browser, live_server):
-    """As if our own quoting had failed: inline script, inline handler, foreign script, inline style, a frame, a form."""
+    """As if our own quoting had failed: inline script and handler, foreign script, inline style, frame, object."""
     with context(browser, live_server.url) as (own, complaints):
         page = own.new_page()
         page.goto("/admin/login/")
@@ -90,7 +94,9 @@ def test_a_script_that_got_into_a_page_does_not_run(browser, live_server):
             assert f"policy: {directive}" in told
 
 
-@pytest.mark.parametrize("path", ["/admin/login/", "/api/approvals", "/health", "/nothing", "/static/orchestra/tokens.css"])
+@pytest.mark.parametrize(
+    "path", ["/sign-in/x", "/api/approvals", "/health", "/nothing", "/static/orchestra/tokens.css"]
+)
 def test_every_answer_carries_the_headers(client, path):
     headers = client.get(path).headers
     policy = headers["Content-Security-Policy"]
