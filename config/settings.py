@@ -39,10 +39,17 @@ def _kept_secret(path: Path) -> str:
 SECRET_KEY = env("ORCHESTRA_SECRET_KEY", default="") or (_kept_secret(DATA_DIR / "secret_key") if EMBEDDED else "")
 DEBUG = False
 
+DATABASES = {"default": env.db_url_config(env("DATABASE_URL", default="") or f"sqlite:///{DATA_DIR / 'orchestra.db'}")}
+
 # --- one typed object per app
 REDIS_URL = env("REDIS_URL", default="") or embedded.url(DATA_DIR)
 ORCHESTRA = OrchestraSettings.from_env(
-    env, data_dir=DATA_DIR, embedded=EMBEDDED, redis_url=REDIS_URL, secret_key=SECRET_KEY
+    env,
+    data_dir=DATA_DIR,
+    embedded=EMBEDDED,
+    redis_url=REDIS_URL,
+    secret_key=SECRET_KEY,
+    database=DATABASES["default"],
 )
 METRICS = MetricsSettings.from_env(env)
 APPROVALS = ApprovalSettings.from_env(env, embedded=EMBEDDED)
@@ -105,7 +112,6 @@ TEMPLATES = [
 ]
 
 # --- database
-DATABASES = {"default": env.db_url_config(env("DATABASE_URL", default="") or f"sqlite:///{DATA_DIR / 'orchestra.db'}")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 _database = DATABASES["default"]
 if _database["ENGINE"].endswith("sqlite3"):

@@ -2,9 +2,10 @@
 
 import hashlib
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from environ import Env
 
@@ -22,14 +23,21 @@ class OrchestraSettings:
     public_url: str
     redis_url: str = field(repr=False)
     instance: str
+    marker: str
     hostname: str
     log_retention_days: int
     process: str
 
     @classmethod
-    def from_env(cls, env: Env, *, data_dir: Path, embedded: bool, redis_url: str, secret_key: str) -> Self:
-        """``instance`` tells processes and messages of this installation from a neighbour's;
-        it is derived from the secret key and gives nothing of it away."""
+    def from_env(
+        cls, env: Env, *, data_dir: Path, embedded: bool, redis_url: str, secret_key: str, database: Mapping[str, Any]
+    ) -> Self:
+        """``instance`` tells messages of this installation from a neighbour's, ``marker`` the processes of its agents.
+
+        Both give nothing of the secret key away, and installations that share it differ by their database. Hosts may
+        spell its address differently and must still hear each other, so the address is part of the marker alone.
+        """
+        instance = _fingerprint("orchestra instance", secret_key, database["NAME"])
         return cls(
             environment=env("ORCHESTRA_ENVIRONMENT", default="development" if embedded else "production"),
             embedded=embedded,
@@ -39,11 +47,16 @@ class OrchestraSettings:
             log_dir=Path(env("ORCHESTRA_LOG_DIR", default=str(data_dir / "logs"))),
             public_url=env("ORCHESTRA_PUBLIC_URL", default=""),
             redis_url=redis_url,
-            instance=hashlib.sha256(b"orchestra instance:" + secret_key.encode()).hexdigest()[:16],
+            instance=instance,
+            marker=_fingerprint(instance, database.get("HOST"), database.get("PORT")),
             hostname=env("ORCHESTRA_HOSTNAME", default=socket.gethostname()),
             log_retention_days=env.int("LOG_RETENTION_DAYS", default=7),
             process=env("ORCHESTRA_PROCESS", default=""),
         )
+
+
+def _fingerprint(*parts: object) -> str:
+    return hashlib.sha256("\0".join(str(part or "") for part in parts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

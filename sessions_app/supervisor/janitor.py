@@ -22,7 +22,7 @@ def marked_processes() -> Iterator[tuple[psutil.Process, str]]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             env = process.environ()
-            if env.get(INSTANCE_MARKER) == settings.ORCHESTRA.instance and env.get(MARKER):
+            if env.get(INSTANCE_MARKER) == settings.ORCHESTRA.marker and env.get(MARKER):
                 yield process, env[MARKER]
 
 

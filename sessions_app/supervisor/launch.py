@@ -96,7 +96,7 @@ def inherited_environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment of an agent's process: nearly empty, and marked, so that its descendants can be found."""
-    env = inherited_environment(inherited) | {MARKER: str(launch.run_id), INSTANCE_MARKER: settings.ORCHESTRA.instance}
+    env = inherited_environment(inherited) | {MARKER: str(launch.run_id), INSTANCE_MARKER: settings.ORCHESTRA.marker}
     if launch.interrupted:
         env["CLAUDE_CODE_RESUME_INTERRUPTED_TURN"] = "1"
     if launch.agent == "demo":

@@ -36,7 +36,7 @@ import dataclasses, sys, uuid
 import django
 django.setup()
 from django.conf import settings
-settings.ORCHESTRA = dataclasses.replace(settings.ORCHESTRA, instance=sys.argv[2])
+settings.ORCHESTRA = dataclasses.replace(settings.ORCHESTRA, marker=sys.argv[2])
 from sessions_app import worker
 worker.take_turn(uuid.UUID(sys.argv[1]))
 """
@@ -495,7 +495,7 @@ def test_a_worker_that_is_killed_takes_its_agent_along_and_another_one_goes_on(s
         "AGENT_WORKING_ROOTS": str(stage.root),
         "DJANGO_SETTINGS_MODULE": "config.settings",
     }
-    command = [sys.executable, "-c", A_WORKER, str(last_turn(session).pk), django_settings.ORCHESTRA.instance]
+    command = [sys.executable, "-c", A_WORKER, str(last_turn(session).pk), django_settings.ORCHESTRA.marker]
     process = subprocess.Popen(command, env=env, cwd=django_settings.BASE_DIR, start_new_session=True)
     try:
         [approval] = stage.asked(session)

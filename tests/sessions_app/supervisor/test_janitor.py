@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from django.conf import settings as django_settings
+from environ import Env
 from pytest_django import Settings
 
+from orchestra.conf import OrchestraSettings
 from sessions_app import leases
 from sessions_app.models import Run
 from sessions_app.supervisor import janitor
@@ -33,7 +36,7 @@ os.execvp("sleep", ["sleep", "600"])
 
 @pytest.fixture(autouse=True)
 def own_instance(settings: Settings) -> None:
-    settings.ORCHESTRA = dataclasses.replace(settings.ORCHESTRA, instance=uuid4().hex)
+    settings.ORCHESTRA = dataclasses.replace(settings.ORCHESTRA, marker=uuid4().hex)
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def escape(escaped: list[int], run_id: UUID | str, instance: str = "") -> int:
     env = {
         "PATH": os.environ["PATH"],
         "ORCHESTRA_RUN": str(run_id),
-        "ORCHESTRA_INSTANCE": instance or django_settings.ORCHESTRA.instance,
+        "ORCHESTRA_INSTANCE": instance or django_settings.ORCHESTRA.marker,
     }
     out = subprocess.run([sys.executable, "-I", "-S", "-c", DAEMON], env=env, stdout=subprocess.PIPE, check=True).stdout
     escaped.append(int(out))
@@ -78,3 +81,26 @@ def test_only_processes_without_a_live_run_are_leftovers(escaped: list[int]) -> 
     assert Run.objects.get(pk=claim.run_id).ended_at
     assert janitor.kill_leftovers() == 1
     eventually(lambda: gone(live))
+
+
+def names(database: str, secret_key: str = "the same key") -> tuple[str, str]:
+    """Instance and marker of an installation."""
+    found = OrchestraSettings.from_env(
+        Env(),
+        data_dir=Path("/srv/orchestra"),
+        embedded=False,
+        redis_url="redis://localhost",
+        secret_key=secret_key,
+        database=Env().db_url_config(database),
+    )
+    return found.instance, found.marker
+
+
+def test_installations_that_share_a_secret_key_are_told_apart_by_their_database() -> None:
+    one = names("postgres://me:secret@db:5432/orchestra")
+    assert names("postgres://you:other@db:5432/orchestra") == one
+    elsewhere = names("postgres://me:secret@otherdb:5432/orchestra")
+    assert elsewhere[0] == one[0], "hosts that spell the address differently hear each other"
+    different = [names("postgres://me:secret@db:5432/staging"), names("sqlite:////a/o.db"), names("sqlite:////b/o.db")]
+    assert len({one[1], elsewhere[1], *(marker for _, marker in different)}) == 5
+    assert not set(names("postgres://me:secret@db:5432/orchestra", "another key")) & set(one)
