@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
@@ -14,7 +15,7 @@ from approvals.policy import EDITING_TOOLS, fnmatch_escape, rule_from_request
 from orchestra import doorbell
 from sessions_app import transcript
 from sessions_app.dispatch import dispatch_on_commit
-from sessions_app.errors import InvalidSession, NotYours, SessionBusy, SessionCancelled
+from sessions_app.errors import InvalidSession, NotYours, SessionBusy, SessionCancelled, SessionFull
 from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, PermissionRequest, Turn
 from sessions_app.queries import find_session
 from sessions_app.workspace import working_directory_for
@@ -92,6 +93,7 @@ def send_message(*, session_id: UUID, prompt: str, by: str) -> Turn:
         SessionNotFound, InvalidSession: unknown id, unusable prompt.
         SessionBusy: a turn is still open.
         SessionCancelled: the dialog was ended for good.
+        SessionFull: its transcript is as long as it may be.
     """
     problem = text_problem(prompt, LONGEST_PROMPT, required=True)
     if problem:
@@ -99,6 +101,8 @@ def send_message(*, session_id: UUID, prompt: str, by: str) -> Turn:
     try:
         with transaction.atomic():
             session = find_session(session_id)
+            if session.transcript_bytes > settings.AGENTS.session_cap_bytes:
+                raise SessionFull("The transcript of this session is as long as it may be; start a new one.")
             if not SESSION_FLOW.move(
                 AgentSession.objects.filter(pk=session_id, status__in=(S.COMPLETED, S.FAILED)),
                 to=S.QUEUED,

@@ -12,6 +12,8 @@ ENV_ALLOW = (
     "ANTHROPIC_*,CLAUDE_CODE_OAUTH_TOKEN"
 )
 
+MEGABYTE = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
@@ -26,6 +28,7 @@ class AgentSettings:
     turn_timeout: timedelta
     max_concurrent: int
     line_cap_bytes: int
+    session_cap_bytes: int
 
     @classmethod
     def from_env(cls, env: Env, *, data_dir: Path) -> Self:
@@ -39,5 +42,6 @@ class AgentSettings:
             idle_timeout=timedelta(seconds=env.float("AGENT_IDLE_TIMEOUT_SECONDS", default=600)),
             turn_timeout=timedelta(seconds=env.float("AGENT_TURN_TIMEOUT_SECONDS", default=14400)),
             max_concurrent=env.int("AGENT_MAX_CONCURRENT_SESSIONS", default=50),
-            line_cap_bytes=64 * 1024 * 1024,
+            line_cap_bytes=64 * MEGABYTE,
+            session_cap_bytes=int(env.float("AGENT_MAX_SESSION_MEGABYTES", default=256) * MEGABYTE),
         )

@@ -21,6 +21,12 @@ class SessionCancelled(Conflict):
     code = "session_cancelled"
 
 
+class SessionFull(Conflict):
+    """Its transcript is as long as it may be."""
+
+    code = "session_full"
+
+
 class InvalidSession(Invalid):
     """What was asked for cannot be a session; ``fields`` says why."""
 

@@ -64,6 +64,7 @@ class Claim:
     interrupted: bool
     requested_by: str
     approval_timeout: timedelta
+    transcript_bytes: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def session(self) -> QuerySet[AgentSession]:
@@ -126,6 +127,7 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
         interrupted=not fresh and not parked and session.resumable,
         requested_by=session.requested_by,
         approval_timeout=timedelta(minutes=minutes) if minutes else settings.APPROVALS.timeout,
+        transcript_bytes=session.transcript_bytes,
         options=session.options,
     )
 
@@ -224,26 +226,36 @@ def resume_answered(session_id: UUID) -> bool:
         last = (
             Approval.objects.filter(session=session_id).exclude(decided_via=Door.POLICY).order_by("decided_at").last()
         )
-        ending = _ending_without_process(last)
-        if ending is None:
+        ending = last and _ending_without_process(last)
+        if not (last and ending):
             if not SESSION_FLOW.move(session, to=S.QUEUED):
                 return False
             Turn.objects.filter(pk=turn.pk).update(dispatched_at=Now())
             dispatch_on_commit(turn.pk, turn.session.host)
         else:
+            transcript.append(session_id, [_became_of(last)])
             _close_turn(session, Turn.objects.filter(pk=turn.pk), ending, session_id)
         doorbell.ring("session", str(session_id))
     return True
 
 
-def _ending_without_process(approval: Approval | None) -> Outcome | None:
-    if approval is None or approval.status in (A.APPROVED, A.REJECTED):
+def _ending_without_process(approval: Approval) -> Outcome | None:
+    if approval.status in (A.APPROVED, A.REJECTED):
         return None
     if approval.status == A.EXPIRED:
-        return failed(
-            "approval_expired", "Nobody answered in time, so the agent did not go on. Send a message to continue."
-        )
-    return Outcome(status=T.INTERRUPTED, code="approval_cancelled", detail="The question was withdrawn.")
+        unanswered = f"Nobody answered in time ({approval.title}), so the agent did not go on."
+        return failed("approval_expired", f"{unanswered} Send a message to continue.")
+    who = f" by {approval.decided_by}" if approval.decided_by else ""
+    withdrawn = f"The question ({approval.title}) was withdrawn{who}."
+    return Outcome(status=T.INTERRUPTED, code="approval_cancelled", detail=withdrawn)
+
+
+def _became_of(approval: Approval) -> transcript.Line:
+    """What a supervisor would have said about a question, had there been one."""
+    return transcript.line(
+        Event.Kind.APPROVAL, approval=str(approval.pk), status=approval.status, tool=approval.tool_name,
+        by=approval.decided_by, reason=approval.reason,
+    )  # fmt: skip
 
 
 def is_held_live(approval_id: UUID) -> bool:

@@ -35,6 +35,7 @@ class AgentSession(Base):
     host = models.CharField(max_length=200, blank=True)
     fence = models.BigIntegerField(default=0)
     last_seq = models.BigIntegerField(default=0)
+    transcript_bytes = models.BigIntegerField(default=0, help_text="What the events of this session take up.")
     resumable = models.BooleanField(default=False, help_text="The CLI has a conversation under this id.")
     deferred_tool_use_id = models.CharField(
         max_length=200, blank=True, help_text="The call the CLI will repeat first when this dialog is resumed."

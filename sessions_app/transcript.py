@@ -1,7 +1,7 @@
 """Writing a transcript: numbered in commit order, batched, guarded by the fence."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from uuid import UUID
 
@@ -60,7 +60,7 @@ def append(session_id: UUID, lines: Sequence[Line], *, fence: int | None = None)
     if not lines:
         return 0
     with transaction.atomic():
-        last = _take_numbers(session_id, len(lines), fence)
+        last = _take_numbers(session_id, len(lines), size_of(lines), fence)
         first = last - len(lines) + 1
         Event.objects.bulk_create(
             Event(session_id=session_id, seq=seq, kind=kind, payload=payload)
@@ -70,14 +70,20 @@ def append(session_id: UUID, lines: Sequence[Line], *, fence: int | None = None)
     return last
 
 
-def _take_numbers(session_id: UUID, count: int, fence: int | None) -> int:
+def size_of(lines: Iterable[Line]) -> int:
+    """Bytes that these payloads take up; they are ASCII."""
+    return sum(len(payload) for _, payload in lines)
+
+
+def _take_numbers(session_id: UUID, count: int, size: int, fence: int | None) -> int:
     """Django's update() cannot return what it wrote, hence SQL; both databases know RETURNING."""
     key = AgentSession._meta.pk.get_db_prep_value(session_id, connection)
     guard, values = ("", []) if fence is None else (" AND fence = %s", [fence])
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE agent_sessions SET last_seq = last_seq + %s WHERE id = %s{guard} RETURNING last_seq",  # noqa: S608
-            [count, key, *values],
+            "UPDATE agent_sessions SET last_seq = last_seq + %s, transcript_bytes = transcript_bytes + %s"  # noqa: S608
+            f" WHERE id = %s{guard} RETURNING last_seq",
+            [count, size, key, *values],
         )
         row = cursor.fetchone()
     if row is None:

@@ -24,7 +24,8 @@ from approvals.queries import status_of
 from orchestra import embedded
 from orchestra.realtime import hub
 from sessions_app import conversations, leases, permissions, transcript
-from sessions_app.errors import StaleFence
+from sessions_app.conf import MEGABYTE
+from sessions_app.errors import SessionFull, StaleFence
 from sessions_app.leases import Claim
 from sessions_app.models import Event
 from sessions_app.permissions import Decision
@@ -107,6 +108,15 @@ def _tidy_up(claim: Claim, *, parked: bool) -> None:
         connection.close()
 
 
+def full() -> Outcome:
+    """The end of a turn whose session has stored as much as it may."""
+    megabytes = settings.AGENTS.session_cap_bytes / MEGABYTE
+    detail = (
+        f"The transcript has grown beyond {megabytes:g} MB (AGENT_MAX_SESSION_MEGABYTES); what follows is not kept."
+    )
+    return failed(SessionFull.code, detail)
+
+
 def surroundings() -> Surroundings:
     """What the policy's hard floor protects, from the settings."""
     return Surroundings(
@@ -138,6 +148,7 @@ class Supervisor:
         self.extension = Extension(claim.session_id, claim.run_id, process.bell)
         self.framer = LineFramer(agents.line_cap_bytes)
         self.lines: list[Line] = []
+        self.stored_bytes = claim.transcript_bytes
         self.told: set[UUID] = set()
         self.flush_at = float("inf")
         self.delta = ""
@@ -334,9 +345,15 @@ class Supervisor:
     # --- the transcript
 
     def _record(self, *lines: Line) -> None:
-        if not self.lines:
+        """Keep what was said. A full session ends; from then on only what became of its questions is kept."""
+        if self.stored_bytes > settings.AGENTS.session_cap_bytes:
+            lines = tuple(line for line in lines if line[0] == Event.Kind.APPROVAL)
+        if lines and not self.lines:
             self.flush_at = time.monotonic() + FLUSH_S
         self.lines.extend(lines)
+        self.stored_bytes += transcript.size_of(lines)
+        if self.stored_bytes > settings.AGENTS.session_cap_bytes:
+            self._do(self.machine.abandon(full(), time.monotonic()))
 
     def _flush(self) -> None:
         """Write what was said, at most ``FLUSH_ROWS`` a transaction; what cannot be written is kept and tried again."""

@@ -75,7 +75,7 @@ class Stage:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder, self.settings = folder, settings
         # suites that run beside this one must not take our processes for theirs
-        settings.ORCHESTRA = dataclasses.replace(settings.ORCHESTRA, instance=uuid4().hex)
+        settings.ORCHESTRA = dataclasses.replace(settings.ORCHESTRA, marker=uuid4().hex)
         self.root = folder / "work"
         self.root.mkdir()
         self.agents(cli_path=str(make_fake_cli(folder / "cli")), working_roots=(self.root.resolve(),))

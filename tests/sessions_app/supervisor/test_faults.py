@@ -22,7 +22,8 @@ from approvals.errors import ApprovalClosed
 from approvals.models import Approval
 from sessions_app import leases, worker
 from sessions_app.commands import cancel_session, interrupt_session, send_message
-from sessions_app.models import AgentSession, PermissionRequest, Run, Turn
+from sessions_app.errors import SessionFull
+from sessions_app.models import AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.supervisor import machine
 from tests.sessions_app.supervisor.stage import Stage, Taken, events, eventually, gone, last_turn
 
@@ -184,6 +185,30 @@ def test_a_flood_of_lines_is_kept_whole_and_in_order_in_bounded_memory(stage: St
     numbers = [int(event["content"]) for event in events(session, "system") if event["subtype"] == "informational"]
     assert numbers == list(range(count))
     assert peak - before < 150 * MB
+
+
+@pytest.mark.parametrize("steps", [[{"flood": 20_000}], [{"text": "x" * 3 * MB}]], ids=["many", "long"])
+def test_a_transcript_that_grows_too_long_ends_the_turn_says_so_and_takes_no_more(stage: Stage, steps: Any) -> None:
+    cap = MB // 4
+    stage.agents(session_cap_bytes=cap)
+    session = stage.play([{"text": "so far"}, *steps, write(), {"text": "late"}])
+    assert (session.status, session.failure_code) == ("failed", "session_full")
+    last = events(session, "status")[-1]
+    assert last["failure_code"] == "session_full" and "beyond 0.25 MB" in last["failure_detail"]
+    stored = sum(len(payload) for payload in Event.objects.filter(session=session).values_list("payload", flat=True))
+    assert stored == session.transcript_bytes > cap
+    assert stage.ran == []
+    with pytest.raises(SessionFull):
+        send_message(session_id=session.pk, prompt="more", by="olga")
+    assert AgentSession.objects.get(pk=session.pk).status == "failed"
+
+
+def test_a_session_that_is_full_while_people_are_asked_withdraws_the_question(stage: Stage) -> None:
+    stage.agents(session_cap_bytes=100_000)
+    session = stage.play([{"tools": [write(fill=150_000), write("b.txt")]}])
+    assert (session.status, session.failure_code) == ("failed", "session_full")
+    assert not Approval.objects.filter(session=session.pk, status="pending").exists()
+    assert stage.ran == []
 
 
 # --- what will not go
@@ -414,6 +439,9 @@ def test_a_parked_call_that_expires_spawns_nothing_and_is_denied_with_the_next_m
     eventually(lambda: expire_due_approvals(batch=10))
     session.refresh_from_db()
     assert (session.status, session.failure_code) == ("failed", "approval_expired")
+    asked, became = events(session, "approval")
+    assert (asked["status"], became["status"], became["approval"]) == ("pending", "expired", asked["approval"])
+    assert events(session, "status")[-1]["failure_detail"].startswith("Nobody answered in time (Write: a.txt)")
     assert Run.objects.filter(session=session).count() == 1
     send_message(session_id=session.pk, prompt="next", by="olga")
     assert stage.take(session).done() == "completed"
