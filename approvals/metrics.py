@@ -1,37 +1,36 @@
-"""Figures about people's answers: tallies plus what no sweep has counted yet, in one statement.
+"""Figures about people's answers: tallies plus what no sweep has counted yet, in one statement."""
 
-A scrape never counts: a closed approval is ``counted`` by the sweep alone, in the transaction that raises the
-tallies, so each is in exactly one of the two at any moment.
-"""
-
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from django.db.models import Count
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from approvals.models import Approval, Door
-from orchestra import leases
-from orchestra.metrics import Series, add_to_tallies, counter
+from orchestra import leases, sql
+from orchestra.counting import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
+from orchestra.metrics import counter
 
 S = Approval.Status
 TIMEOUT_SERVICE = "approval_timeout_service"
-BATCH = 1000
-BUCKETS_S = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
-EDGES = (*(str(float(edge)) for edge in BUCKETS_S), "+Inf")  # as Prometheus writes them
+CLOSED = "NOT (status = 'pending')"  # as the partial index says it
+RESPONSE = Histogram(
+    "escalation_response_time_seconds",
+    "Seconds from the question to a person's answer.",
+    (1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200),
+)
+AGES = {"0-1m": 60, "1-5m": 300, "5-15m": 900, "15-30m": 1800, "30m+": float("inf")}
+AGE_NAMES = list(AGES)
 
 ACCEPTED = "escalation_approvals_accepted_total"
 REJECTED = "escalation_approvals_rejected_total"
 TIMED_OUT = "escalation_approvals_timeout_total"
 DEQUEUED = "escalation_queue_dequeue_total"
 ENQUEUED = "escalation_queue_enqueue_total"
-RESPONSE = "escalation_response_time_seconds"
 POLICY = "policy_answers_total"
-Totals = defaultdict[Series, float]
 BY_STATUS: dict[str, str] = {S.APPROVED: ACCEPTED, S.REJECTED: REJECTED, S.EXPIRED: TIMED_OUT}
 
 
@@ -47,18 +46,25 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
+class Open:
+    """``number`` approvals that wait, of one risk and age; ``oldest`` in seconds."""
+
+    risk: str
+    age: str
+    number: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """One consistent look: what was counted and closed, and what is open by risk."""
+    """One consistent look: what was counted and closed, and what is open."""
 
     totals: Totals
-    open_by_risk: dict[str, int]
+    open: list[Open]
 
 
 def count_closed() -> int:
-    """Move closed approvals into the tallies, a batch a transaction; return how many.
-
-    Safe to run twice at once: a row changes from uncounted to counted in one UPDATE only.
-    """
+    """Move closed approvals into the tallies, a batch a transaction; return how many."""
     total = 0
     while counted := _count_batch():
         total += counted
@@ -78,7 +84,10 @@ def figures() -> Figures:
     for kind, name, labels, _, _, value in rows:
         if kind == "tally":
             totals[name, labels] += value
-    return Figures(totals, open_by_risk={risk: number for kind, risk, _, _, number, _ in rows if kind == "open"})
+    waiting = [
+        Open(risk, AGE_NAMES[age], number, oldest) for kind, risk, _, age, number, oldest in rows if kind == "open"
+    ]
+    return Figures(totals, waiting)
 
 
 def totals_of(closed: Iterable[Closed]) -> Totals:
@@ -95,9 +104,7 @@ def totals_of(closed: Iterable[Closed]) -> Totals:
         if some.status in BY_STATUS:
             totals[BY_STATUS[some.status], ""] += some.number
         if some.status in (S.APPROVED, S.REJECTED):
-            totals[f"{RESPONSE}_sum", ""] += some.seconds
-            for edge in EDGES[some.bucket :]:
-                totals[f"{RESPONSE}_bucket", f"le={edge}"] += some.number
+            RESPONSE.add(totals, place=some.bucket, number=some.number, seconds=some.seconds)
     return totals
 
 
@@ -105,7 +112,7 @@ def families() -> Iterator[Metric]:
     """The business figures of the metrics page; every name is there from the first scrape."""
     now = figures()
     total = now.totals
-    waiting = sum(now.open_by_risk.values())
+    waiting = sum(some.number for some in now.open)
     yield GaugeMetricFamily("escalation_queue_size", "Approvals that wait for a person.", value=waiting)
     # what was ever asked is what was closed and what is open, read in the same statement
     yield counter(ENQUEUED, "Approvals people were asked for.", total[DEQUEUED, ""] + waiting)
@@ -113,20 +120,12 @@ def families() -> Iterator[Metric]:
     yield counter(ACCEPTED, "Approvals a person gave.", total[ACCEPTED, ""])
     yield counter(REJECTED, "Approvals a person refused.", total[REJECTED, ""])
     yield counter(TIMED_OUT, "Approvals nobody answered in time.", total[TIMED_OUT, ""])
-    yield HistogramMetricFamily(
-        RESPONSE,
-        "Seconds from the question to a person's answer.",
-        buckets=[(edge, total[f"{RESPONSE}_bucket", f"le={edge}"]) for edge in EDGES],
-        sum_value=total[f"{RESPONSE}_sum", ""],
-    )
+    yield RESPONSE.family(total)
     alive = leases.touched_within(TIMEOUT_SERVICE, 2 * settings.APPROVALS.check_interval)
     yield GaugeMetricFamily(
         "approval_timeout_service_health", "1 if an expiry sweep finished lately.", value=int(alive)
     )
-    open_by_risk = GaugeMetricFamily("approvals_open", "Approvals that wait for a person, by risk.", labels=["risk"])
-    for risk in Approval.Risk.values:
-        open_by_risk.add_metric([risk], now.open_by_risk.get(risk, 0))
-    yield open_by_risk
+    yield from _open_families(now.open)
     by_policy = CounterMetricFamily(
         "policy_answers", "Questions a standing rule answered by itself.", labels=["verdict"]
     )
@@ -135,38 +134,50 @@ def families() -> Iterator[Metric]:
     yield by_policy
 
 
+def _open_families(waiting: list[Open]) -> Iterator[Metric]:
+    numbers = {(some.risk, some.age): some.number for some in waiting}
+    by_risk_and_age = GaugeMetricFamily(
+        "approvals_open", "Approvals that wait for a person, by risk and age.", labels=["risk", "age"]
+    )
+    for risk in Approval.Risk.values:
+        for age in AGES:
+            by_risk_and_age.add_metric([risk, age], numbers.get((risk, age), 0))
+    yield by_risk_and_age
+    oldest = max((some.oldest for some in waiting), default=0)
+    yield GaugeMetricFamily("approvals_oldest_seconds", "Age of the approval that waits longest.", value=oldest)
+    if settings.METRICS.detailed:
+        yield _open_by_tool()
+
+
+def _open_by_tool() -> Metric:
+    by_tool = GaugeMetricFamily("approvals_open_by_tool", "Approvals that wait for a person, by tool.", labels=["tool"])
+    pending = Approval.objects.filter(status=S.PENDING).order_by()
+    for tool, number in pending.values_list("tool_name").annotate(number=Count("pk")):
+        by_tool.add_metric([tool], number)
+    return by_tool
+
+
 @transaction.atomic
 def _count_batch() -> int:
-    postgres = connection.vendor == "postgresql"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE approvals SET counted = TRUE WHERE id IN ("  # noqa: S608 - constants only
-            "SELECT id FROM approvals WHERE NOT counted AND NOT (status = 'pending') ORDER BY decided_at"
-            f" LIMIT {BATCH}{' FOR UPDATE SKIP LOCKED' if postgres else ''})"
-            f" AND NOT counted RETURNING status, decided_via, {_seconds_sql()}",
-        )
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    columns = f"status, decided_via, {seconds_between('created_at', 'decided_at')}"
+    rows = take_uncounted("approvals", finished=CLOSED, by="decided_at", returning=columns)
     closed = [
-        Closed(status, via == Door.POLICY, bisect_left(BUCKETS_S, seconds), 1, seconds)
-        for status, via, seconds in ((status, via, float(seconds)) for status, via, seconds in rows)
+        Closed(status, via == Door.POLICY, RESPONSE.place(float(seconds)), 1, float(seconds))
+        for status, via, seconds in rows
     ]
     add_to_tallies(totals_of(closed))
     return len(rows)
 
 
 def _scrape_sql() -> str:
-    seconds = _seconds_sql()
-    steps = " ".join(f"WHEN {seconds} <= {edge} THEN {place}" for place, edge in enumerate(BUCKETS_S))
+    seconds = seconds_between("created_at", "decided_at")
+    age = seconds_between("created_at", sql.now())
+    steps = " ".join(f"WHEN {age} < {AGES[name]} THEN {place}" for place, name in enumerate(AGE_NAMES[:-1]))
     return (
         "SELECT 'tally', name, labels, 0, 0, value FROM tallies"  # noqa: S608 - constants only
         f" UNION ALL SELECT 'closed', status, CASE WHEN decided_via = %s THEN 'policy' ELSE 'person' END AS who,"
-        f" CASE {steps} ELSE {len(BUCKETS_S)} END AS bucket, count(*), CAST(sum({seconds}) AS double precision)"
-        " FROM approvals WHERE NOT counted AND NOT (status = 'pending') GROUP BY status, who, bucket"
-        " UNION ALL SELECT 'open', risk, '', 0, count(*), 0 FROM approvals WHERE status = 'pending' GROUP BY risk"
+        f" {RESPONSE.place_sql(seconds)} AS bucket, count(*), CAST(sum({seconds}) AS double precision)"
+        f" FROM approvals WHERE NOT counted AND {CLOSED} GROUP BY status, who, bucket"
+        f" UNION ALL SELECT 'open', risk, '', CASE {steps} ELSE {len(AGE_NAMES) - 1} END AS age, count(*),"
+        f" CAST(max({age}) AS double precision) FROM approvals WHERE status = 'pending' GROUP BY risk, age"
     )
-
-
-def _seconds_sql() -> str:
-    if connection.vendor == "postgresql":
-        return "EXTRACT(EPOCH FROM decided_at - created_at)"
-    return "((julianday(decided_at) - julianday(created_at)) * 86400.0)"

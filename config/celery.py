@@ -22,6 +22,8 @@ SCHEDULE: dict[str, tuple[str, float]] = {
     "beat": ("orchestra.beat", 10),
     "expire overdue approvals": ("approvals.expire_due", 30),
     "count closed approvals": ("approvals.count_closed", 10),
+    "count ended runs": ("sessions_app.count_ended_runs", 10),
+    "count sessions": ("sessions_app.count_sessions", 30),
     "seal the audit": ("approvals.seal_audit", 5),
     "dispatch queued turns": ("sessions_app.dispatch_queued_turns", 10),
     "resume answered sessions": ("sessions_app.resume_answered", 10),
@@ -86,8 +88,9 @@ worker_shutting_down.connect(exit_guard.begin)
 @worker_ready.connect
 def watch_for_deafness(**signal: object) -> None:
     """Imported late: the canary needs the settings, which import this package on their way."""
-    from orchestra import canary
+    from orchestra import canary, work
 
+    work.observe_tasks()
     canary.begin(**signal)
 
 

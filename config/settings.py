@@ -52,6 +52,10 @@ ORCHESTRA = OrchestraSettings.from_env(
     database=DATABASES["default"],
 )
 METRICS = MetricsSettings.from_env(env)
+METRICS_DIR = DATA_DIR / "run" / "metrics"
+if METRICS.enabled and ORCHESTRA.process:
+    METRICS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(METRICS_DIR))  # prometheus_client reads it when imported
 APPROVALS = ApprovalSettings.from_env(env, embedded=EMBEDDED)
 AGENTS = AgentSettings.from_env(env, data_dir=DATA_DIR)
 TELEGRAM = TelegramSettings.from_env(env)
@@ -82,6 +86,7 @@ INSTALLED_APPS = [
     "escalation",
 ]
 MIDDLEWARE = [
+    "orchestra.requests.observed",
     "django.middleware.security.SecurityMiddleware",
     "orchestra.headers.Headers",
     "orchestra.static_files.StaticFiles",

@@ -20,7 +20,7 @@ from django.conf import settings
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from orchestra import leases
+from orchestra import leases, vitals
 from orchestra.doorbell import redis_client
 
 logger = logging.getLogger(__name__)
@@ -49,8 +49,15 @@ def heard(token: str) -> None:
 
 def begin(*, sender: Any, **_signal: object) -> None:
     """Receiver of Celery's ``worker_ready``."""
+    consumed = sorted(sender.app.amqp.queues.consume_from)
+    vitals.also_say(lambda: {"worker": sender.hostname, "queues": consumed, "canary_age_seconds": _silent_for()})
     queue = worker_direct(sender.hostname)  # the one that the setting of that name makes the worker consume
     threading.Thread(target=_watch, args=(queue,), name="canary", daemon=True).start()
+
+
+def _silent_for() -> float | None:
+    """Seconds since this worker's own canary came back; None if none has yet."""
+    return time.monotonic() - _heard_at if _heard_at else None
 
 
 def _watch(queue: Queue) -> None:

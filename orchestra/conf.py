@@ -4,6 +4,7 @@ import hashlib
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,11 +62,19 @@ def _fingerprint(*parts: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsSettings:
-    """Whether, where and to whom figures are shown."""
+    """Whether, where and to whom figures are shown; ``detailed`` adds figures by view and tool.
+
+    OpenTelemetry sends at most ``max_points`` of them to ``export_to`` each time; nothing if that is empty.
+    """
 
     enabled: bool
     path: str
     token: str = field(repr=False)
+    detailed: bool
+    service_name: str
+    export_to: str
+    export_interval: timedelta
+    max_points: int
 
     @classmethod
     def from_env(cls, env: Env) -> Self:
@@ -73,4 +82,9 @@ class MetricsSettings:
             enabled=env.bool("METRICS_ENABLED", default=True),
             path=env("METRICS_PATH", default="/metrics"),
             token=env("METRICS_TOKEN", default=""),
+            detailed=env.bool("METRICS_DETAILED", default=False),
+            service_name=env("SERVICE_NAME", default="Orchestra.API"),
+            export_to=env("OTEL_EXPORTER_OTLP_ENDPOINT", default=""),
+            export_interval=timedelta(seconds=env.float("METRICS_EXPORT_INTERVAL_SECONDS", default=60)),
+            max_points=env.int("METRICS_MAX_POINTS", default=10000),
         )

@@ -6,11 +6,11 @@ outlive the rows they were counted from.
 
 import hmac
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -22,9 +22,6 @@ from prometheus_client.registry import Collector
 logger = logging.getLogger(__name__)
 
 Source = Callable[[], Iterable[Metric]]
-Series = tuple[str, str]
-"""Name and labels of a ``Tally``."""
-
 _sources: list[Source] = []
 
 
@@ -48,20 +45,6 @@ def page(request: HttpRequest) -> HttpResponse:
     except DatabaseError as error:
         logger.warning("no metrics without the database: %s", type(error).__name__)
         return HttpResponse("the database is out\n", status=503, content_type="text/plain")
-
-
-def add_to_tallies(amounts: Mapping[Series, float]) -> None:
-    """Raise the counters, in the caller's transaction; in one order for all, so that two callers cannot deadlock."""
-    if not amounts:
-        return
-    rows = [(name, labels, amount) for (name, labels), amount in sorted(amounts.items())]
-    places = ", ".join(["(%s, %s, %s)"] * len(rows))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO tallies (name, labels, value) VALUES {places}"  # noqa: S608 - placeholders only
-            " ON CONFLICT (name, labels) DO UPDATE SET value = tallies.value + excluded.value",
-            [value for row in rows for value in row],
-        )
 
 
 def counter(name: str, text: str, value: float) -> CounterMetricFamily:

@@ -159,6 +159,7 @@ def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr:
             exit_code=exit_code,
             ended_why=outcome.code or outcome.status,
             stderr_tail=transcript.storable(stderr[-2000:]),
+            **_cost(outcome),
         )
         if not claim.session().update(deferred_tool_use_id=deferred, **_spent(outcome)):
             return False
@@ -179,9 +180,14 @@ def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr:
     return bool(ended)
 
 
+def _cost(outcome: Outcome) -> dict[str, Any]:
+    """What one process spent."""
+    return {name: getattr(outcome, name) for name in ("cost_usd", "input_tokens", "output_tokens")}
+
+
 def _spent(outcome: Outcome) -> dict[str, Any]:
     """Changes that add what an outcome cost to a session's or a turn's sums."""
-    return {name: F(name) + getattr(outcome, name) for name in ("cost_usd", "input_tokens", "output_tokens")}
+    return {name: F(name) + value for name, value in _cost(outcome).items()}
 
 
 def _leave_open(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome) -> None:
@@ -314,6 +320,7 @@ def _after_loss(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run,
     if last_word is not None:
         session.update(**_spent(last_word))
         turn.update(**_spent(last_word))
+        Run.objects.filter(pk=run.pk).update(**_cost(last_word))
         _close_turn(session, turn, last_word, run.session_id)
     elif row.interrupt_requested_at:
         _close_turn(session, turn, Outcome(status=T.INTERRUPTED, code="interrupted", detail=why), run.session_id)

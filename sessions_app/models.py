@@ -47,11 +47,15 @@ class AgentSession(Base):
     finished_at = models.DateTimeField(null=True, blank=True)
     failure_code = models.CharField(max_length=50, blank=True)
     failure_detail = models.TextField(blank=True)
+    trace_parent = models.CharField(
+        max_length=55, blank=True, db_default="", help_text="W3C trace context of the request that started it."
+    )
 
     class Meta:
         db_table = "agent_sessions"
         ordering = ["-created_at"]
         indexes = [
+            models.Index(name="sessions_by_status", fields=["status"]),
             models.Index(name="sessions_queued", fields=["created_at"], condition=Q(status="queued")),
             models.Index(name="sessions_running", fields=["created_at"], condition=Q(status="running")),
             models.Index(name="sessions_waiting", fields=["created_at"], condition=Q(status="waiting")),
@@ -151,6 +155,10 @@ class Run(Base):
     exit_code = models.IntegerField(null=True, blank=True)
     ended_why = models.CharField(max_length=50, blank=True)
     stderr_tail = models.TextField(blank=True)
+    cost_usd = models.FloatField(db_default=0)
+    input_tokens = models.BigIntegerField(db_default=0)
+    output_tokens = models.BigIntegerField(db_default=0)
+    counted = models.BooleanField(db_default=False, help_text="The tallies hold it.")
 
     class Meta:
         db_table = "runs"
@@ -159,7 +167,12 @@ class Run(Base):
             models.UniqueConstraint(name="one_live_run", fields=["session"], condition=Q(ended_at__isnull=True)),
             models.UniqueConstraint(name="one_run_per_fence", fields=["session", "fence"]),
         ]
-        indexes = [models.Index(name="runs_live", fields=["heartbeat_at"], condition=Q(ended_at__isnull=True))]
+        indexes = [
+            models.Index(name="runs_live", fields=["heartbeat_at"], condition=Q(ended_at__isnull=True)),
+            models.Index(
+                name="runs_uncounted", fields=["ended_at"], condition=Q(counted=False, ended_at__isnull=False)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"run {self.fence} on {self.host}"

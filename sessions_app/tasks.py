@@ -4,7 +4,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from sessions_app import discovery, dispatch, leases, worker
+from sessions_app import discovery, dispatch, leases, metrics, worker
 
 
 @shared_task(name="sessions_app.run_turn", ignore_result=True)
@@ -44,3 +44,15 @@ def ask_for_discovery() -> None:
 def discover_agents() -> None:
     """Look for agents on this host and test those that are new."""
     discovery.check_agents(discovery.discover_agents())
+
+
+@shared_task(name="sessions_app.count_ended_runs", ignore_result=True)
+def count_ended_runs() -> int:
+    """Move ended runs into the counters that outlive them."""
+    return metrics.count_ended_runs()
+
+
+@shared_task(name="sessions_app.count_sessions", ignore_result=True)
+def count_sessions() -> dict[str, int]:
+    """Count the sessions that have ended, so that no scrape has to."""
+    return metrics.count_sessions()

@@ -148,11 +148,17 @@ class Stack:
 
     def worker(self, name: str) -> psutil.Process:
         """The Celery worker process whose node name starts with ``name``."""
+        found = self.worker_or_none(name)
+        assert found, f"no worker {name}"
+        return found
+
+    def worker_or_none(self, name: str, *, not_pid: int = 0) -> psutil.Process | None:
+        """The same, if there is one, and if it is not the process ``not_pid``."""
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                if any(word.startswith(f"{name}@") for word in process.cmdline()):
+                if process.pid != not_pid and any(word.startswith(f"{name}@") for word in process.cmdline()):
                     return process
-        raise AssertionError(f"no worker {name}")
+        return None
 
 
 @contextlib.contextmanager

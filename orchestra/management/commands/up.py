@@ -17,7 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from orchestra import embedded, runner, scrub, sign_in
+from orchestra import embedded, process_metrics, runner, scrub, sign_in
 
 LEFT_OVER_BROKER_S = 20.0
 
@@ -37,6 +37,7 @@ class Command(BaseCommand):
             advice = beside.submit(import_string(settings.UP_ADVICE))
             call_command("migrate", interactive=False, verbosity=0)
             banner = self.banner(advice.result())
+        process_metrics.start_anew(settings.METRICS_DIR)
         programs = import_string(settings.UP_PROGRAMS)()
         for program in programs:
             if program.socket:
