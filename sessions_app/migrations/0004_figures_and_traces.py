@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("sessions_app", "0002_agent_self_test"),
+        ("sessions_app", "0003_transcript_bytes"),
     ]
 
     operations = [
