@@ -20,7 +20,7 @@ from django.utils.safestring import SafeString
 
 from approvals import commands, render
 from approvals.errors import ApprovalNotFound
-from approvals.models import Approval, AuditEntry, Door, Rule
+from approvals.models import Approval, AuditEntry, Callback, Door, Rule
 from approvals.queries import approvals_with_ids, find_approval
 from approvals.templatetags.shown import ago, left
 from orchestra.admin import ByRights, PlainAdmin, Reading
@@ -350,6 +350,17 @@ class AuditEntryAdmin(Reading):
             return "none"
         address = reverse("admin:approvals_approval_change", args=[entry.approval_id])
         return format_html('<a href="{}"><bdi>{}</bdi></a>', address, render.one_line(entry.approval.title, 80))
+
+
+@admin.register(Callback)
+class CallbackAdmin(Reading):
+    """Who waits to be told the outcome of a question, and whether they were."""
+
+    list_display = ("created_at", "host", "status", "attempts", "next_try_at", "last_error", "approval")
+    list_filter = ("status",)
+    list_select_related = ("approval",)
+    fields = ("created_at", "host", "status", "attempts", "next_try_at", "last_error", "approval")
+    readonly_fields = ("host",)
 
 
 @admin.register(Rule)

@@ -16,7 +16,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from approvals import commands
+from approvals import callbacks, commands
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval
 from approvals.models import Door as Via
@@ -94,7 +94,11 @@ class ApprovalDoor(Door):
             requested_by=self.username,
         )
         timeout = None if minutes is None else timedelta(minutes=minutes)
-        return self.answer(commands.request_approval(question, timeout=timeout, via=Via.API), status=201)
+        if wanted["callback"]:
+            asked = callbacks.request_with_callback(question, timeout=timeout, via=Via.API, url=wanted["callback"])
+        else:
+            asked = commands.request_approval(question, timeout=timeout, via=Via.API)
+        return self.answer(asked, status=201)
 
     @read("Show an approval, at once or when it is closed", ApprovalSerializer, parameters=[WAIT])
     def retrieve(self, request: Request, pk: str) -> Response:

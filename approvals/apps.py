@@ -7,10 +7,12 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Approvals"
 
     def ready(self) -> None:
-        from approvals import metrics
+        from approvals import checks, metrics, receivers
         from orchestra.diagnostics import Probe, Weight, register
         from orchestra.metrics import register_source
 
+        receivers.connect()
+        checks.register_checks()
         register_source(metrics.families)
         register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True))
 

@@ -1,10 +1,12 @@
 """How long people get to answer; units are in the variables' names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
 from environ import Env
+
+from approvals.addresses import Place, places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,8 @@ class ApprovalSettings:
     max_concurrent_timeouts: int
     hold: timedelta
     self_approval: bool
+    callback_places: frozenset[Place] = frozenset()
+    callback_secret: str = field(default="", repr=False)
 
     @classmethod
     def from_env(cls, env: Env, *, embedded: bool) -> Self:
@@ -32,5 +36,7 @@ class ApprovalSettings:
             sweep_batch=env.int("APPROVAL_SWEEP_BATCH", default=200),
             max_concurrent_timeouts=env.int("APPROVAL_MAX_CONCURRENT_TIMEOUTS", default=10),
             hold=timedelta(seconds=env.float("APPROVAL_HOLD_SECONDS", default=300)),
+            callback_places=places(env.list("APPROVAL_CALLBACK_HOSTS", default=[])),
+            callback_secret=env("APPROVAL_CALLBACK_SECRET", default=""),
             self_approval=env.bool("ORCHESTRA_SELF_APPROVAL", default=embedded),
         )

@@ -1,6 +1,6 @@
 """What the approvals app refuses."""
 
-from orchestra.errors import Conflict, Forbidden, Invalid, NotFound
+from orchestra.errors import Conflict, Forbidden, Invalid, NotFound, OrchestraError
 
 
 class ApprovalNotFound(NotFound):
@@ -35,3 +35,13 @@ class SelfApproval(Forbidden):
 
 class InvalidAnswer(Invalid):
     """The answer does not fit the question."""
+
+
+class NotTaken(OrchestraError):
+    """The far side of a callback did not take it. ``gone``: it never will."""
+
+    code = "not_taken"
+
+    def __init__(self, detail: str, *, gone: bool = False) -> None:
+        super().__init__(detail)
+        self.gone = gone

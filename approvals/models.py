@@ -1,5 +1,7 @@
 """A question to a person, its one answer, and the record of every attempt."""
 
+from urllib.parse import urlsplit
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -116,6 +118,38 @@ class Approval(Base):
 
 S = Approval.Status
 APPROVAL_FLOW = Flow({S.PENDING: frozenset({S.APPROVED, S.REJECTED, S.EXPIRED, S.CANCELLED})})
+
+
+class Callback(Base):
+    """The promise to post an outcome to the program that asked; kept until it is taken or has failed for good."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting"
+        DELIVERED = "delivered"
+        FAILED = "failed"
+
+    approval = models.OneToOneField(Approval, on_delete=models.CASCADE, related_name="callback")
+    url = models.TextField()
+    status = models.CharField(max_length=9, choices=Status, default=Status.WAITING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_try_at = models.DateTimeField(db_default=Now())
+    last_error = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        db_table = "callbacks"
+        indexes = [models.Index(name="callbacks_due", fields=["next_try_at"], condition=Q(status="waiting"))]
+
+    def __str__(self) -> str:
+        return f"{self.host} ({self.status})"
+
+    @property
+    def host(self) -> str:
+        """Host and port alone: the rest of an address may be somebody's key."""
+        return urlsplit(self.url).netloc
+
+
+C = Callback.Status
+CALLBACK_FLOW = Flow({C.WAITING: frozenset({C.DELIVERED, C.FAILED})})
 
 
 class AuditEntry(models.Model):

@@ -4,8 +4,10 @@ import math
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from rest_framework import serializers
 
+from approvals.addresses import address_problem
 from approvals.models import Approval, Door
 from orchestra.fields import ExactJSON, JSONObject, Number, StoredObject, Text, Truth
 
@@ -55,7 +57,10 @@ class ExternalAskSerializer(serializers.Serializer[Any]):
     )  # fmt: skip
     timeout_minutes = Number(required=False, allow_null=True, default=None)
     callback = Text(
-        required=False, allow_blank=True, default="", help_text="Only to hosts the operator allows; none by default."
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Where the outcome is posted to; only to hosts the operator allows, none by default.",
     )
 
     def validate_title(self, title: str) -> str:
@@ -69,8 +74,9 @@ class ExternalAskSerializer(serializers.Serializer[Any]):
         return minutes
 
     def validate_callback(self, callback: str) -> str:
-        if callback:
-            raise serializers.ValidationError("Callbacks to this host are not allowed (APPROVAL_CALLBACK_HOSTS).")
+        problem = callback and address_problem(callback, settings.APPROVALS.callback_places)
+        if problem:
+            raise serializers.ValidationError(problem)
         return callback
 
 

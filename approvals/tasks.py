@@ -4,7 +4,7 @@ from functools import cache
 from celery import shared_task
 from django.conf import settings
 
-from approvals import audit, commands, metrics, reminders
+from approvals import audit, callbacks, commands, metrics, reminders
 from orchestra import leases
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,12 @@ def seal_audit() -> int:
 def count_closed() -> int:
     """Move closed approvals into the counters that outlive them."""
     return metrics.count_closed()
+
+
+@shared_task(name="approvals.post_callbacks", ignore_result=True)
+def post_callbacks() -> int:
+    """Tell programs what became of what they asked; rung when such a question is closed, and repeated."""
+    return callbacks.post_due_callbacks()
 
 
 @cache

@@ -25,6 +25,7 @@ SCHEDULE: dict[str, tuple[str, float]] = {
     "count ended runs": ("sessions_app.count_ended_runs", 10),
     "count sessions": ("sessions_app.count_sessions", 30),
     "seal the audit": ("approvals.seal_audit", 5),
+    "post callbacks": ("approvals.post_callbacks", 10),
     "dispatch queued turns": ("sessions_app.dispatch_queued_turns", 10),
     "resume answered sessions": ("sessions_app.resume_answered", 10),
     "reclaim lost runs": ("sessions_app.reclaim_lost_runs", 10),

@@ -1,0 +1,28 @@
+"""Settings of this app that do not go together."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+
+from approvals.signature import secret_key
+
+MAKE_ONE = "python3 -c 'import base64, os; print(\"whsec_\" + base64.b64encode(os.urandom(32)).decode())'"
+
+
+def register_checks() -> None:
+    """Called once when the app is ready."""
+    checks.register(check_callbacks, checks.Tags.security)
+
+
+def check_callbacks(**_: Any) -> list[checks.CheckMessage]:
+    """Callbacks are signed or not sent: who allows hosts gives a secret."""
+    house = settings.APPROVALS
+    if not house.callback_places:
+        return []
+    try:
+        secret_key(house.callback_secret)
+    except ValueError as error:
+        problem = f"APPROVAL_CALLBACK_HOSTS needs APPROVAL_CALLBACK_SECRET: {error}."
+        return [checks.Error(problem, hint=f"Make one with: {MAKE_ONE}", id="approvals.E001")]
+    return []
