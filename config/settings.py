@@ -138,7 +138,10 @@ else:
 
 # --- people
 AUTHENTICATION_BACKENDS = ["orchestra.accounts.RightsBackend"]
-LOGIN_URL = "/admin/login/"
+LOGIN_URL = "/sign-in"
+SESSION_ENGINE = "orchestra.browser_sessions"
+SESSION_COOKIE_AGE = 14 * 24 * 3600  # seconds
+CSRF_FAILURE_VIEW = "orchestra.gate.stale_form"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True

@@ -21,6 +21,7 @@ api.register("agents", AgentDoor, basename="agent")
 
 urlpatterns = [
     path("", include("orchestra.dashboard")),
+    path("", include("orchestra.gate")),
     path("", include("sessions_app.pages")),
     path("sign-in/<str:token>", sign_in, name="sign-in"),
     path("admin/", admin.site.urls),

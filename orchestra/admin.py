@@ -14,7 +14,8 @@ from django.utils.safestring import SafeString
 from knox.admin import AuthTokenAdmin
 from knox.models import AuthToken
 
-from orchestra.models import IdempotentRequest, Lease, SignInLink, Tally
+from orchestra.gate import end_everywhere
+from orchestra.models import IdempotentRequest, Lease, SignInAttempt, SignInLink, Tally
 from orchestra.rights import GROUP_RIGHTS, Right, may
 
 if TYPE_CHECKING:
@@ -104,6 +105,16 @@ class SignInLinkAdmin(Housekeeping):
     ordering = ("-created_at",)
 
 
+@admin.register(SignInAttempt)
+class SignInAttemptAdmin(Housekeeping):
+    """Who tried a password, from where, and whether it was right; kept for a month."""
+
+    list_display = ("at", "username", "address", "succeeded")
+    list_filter = ("succeeded",)
+    search_fields = ("username", "address")
+    ordering = ("-id",)
+
+
 admin.site.unregister(User)
 admin.site.unregister(Group)
 admin.site.unregister(AuthToken)
@@ -137,8 +148,16 @@ class PersonAdmin(ByRights, PlainUserAdmin):
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
 
+    actions = ("sign_out_selected",)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
+
+    @admin.action(description="Sign out everywhere, tokens too")
+    def sign_out_selected(self, request: HttpRequest, chosen: QuerySet[User]) -> None:
+        for user in chosen:
+            end_everywhere(user)
+        self.message_user(request, f"Signed out everywhere: {', '.join(user.get_username() for user in chosen)}.")
 
     @admin.display(description="groups")
     def in_groups(self, user: User) -> str:

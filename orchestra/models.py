@@ -3,6 +3,8 @@
 import uuid
 
 from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.db.models.functions import Now
 
@@ -91,3 +93,43 @@ class SignInLink(Base):
 
     def __str__(self) -> str:
         return f"link for {self.user}"
+
+
+class BrowserSession(AbstractBaseSession):
+    """A browser that is signed in, or was shown a form; the account is a column, so that all of a person's can end."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", null=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "browser_sessions"
+
+    def __str__(self) -> str:
+        return f"browser of {self.user_id or 'nobody yet'}"
+
+    @classmethod
+    def get_session_store_class(cls) -> type[SessionBase]:
+        from orchestra.browser_sessions import SessionStore
+
+        return SessionStore
+
+
+class SignInAttempt(models.Model):
+    """Somebody tried to sign in with a password; counted to slow down guessing, kept to be looked at."""
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField(db_default=Now(), editable=False)
+    username = models.CharField(max_length=150)
+    address = models.CharField(max_length=100, blank=True)
+    succeeded = models.BooleanField(default=False)
+
+    class Meta:
+        db_table = "sign_in_attempts"
+        indexes = [
+            models.Index(name="failed_by_name", fields=["username", "at"], condition=models.Q(succeeded=False)),
+            models.Index(name="failed_by_address", fields=["address", "at"], condition=models.Q(succeeded=False)),
+            models.Index(name="attempts_by_age", fields=["at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.username} from {self.address}: {'let in' if self.succeeded else 'refused'}"

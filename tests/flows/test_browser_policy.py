@@ -35,7 +35,6 @@ def cookie_of(user, url: str) -> dict[str, str]:
 def admin_pages() -> Iterator[str]:
     """The list, the add form and one row of everything in the admin."""
     yield reverse("admin:index")
-    yield reverse("admin:password_change")
     for model in admin.site._registry:
         stem = f"admin:{model._meta.app_label}_{model._meta.model_name}"
         yield reverse(f"{stem}_changelist")
@@ -73,7 +72,7 @@ def test_a_script_that_got_into_a_page_does_not_run(browser, live_server):
     """As if our own quoting had failed: inline script and handler, foreign script, inline style, frame, object."""
     with context(browser, live_server.url) as (own, complaints):
         page = own.new_page()
-        page.goto("/admin/login/")
+        page.goto("/sign-in")
         page.evaluate(
             """() => {
                 const range = document.createRange();
@@ -82,7 +81,7 @@ def test_a_script_that_got_into_a_page_does_not_run(browser, live_server):
                     <img src="x" onerror="window.ran = 'handler'">
                     <script src="https://elsewhere.invalid/x.js"></` + `script>
                     <style>body { display: none }</style>
-                    <iframe src="/admin/login/"></iframe>
+                    <iframe src="/sign-in"></iframe>
                     <object data="/static/orchestra/favicon.svg"></object>`));
             }"""
         )

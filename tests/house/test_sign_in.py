@@ -37,7 +37,7 @@ def test_a_link_shows_a_button_and_the_button_signs_in_once(client: Client, anna
     path = path_of(sign_in.make_link(anna))
     page = client.get(path)
     assert page.status_code == 200
-    assert b"Sign in as anna" in page.content
+    assert b"Sign in as <bdi>anna</bdi>" in page.content
     assert not signed_in(client)
 
     done = client.post(path)

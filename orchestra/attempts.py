@@ -1,0 +1,67 @@
+"""Slowing down those who guess passwords. A person who is signed in, and an API token, are never slowed down."""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from orchestra.models import SignInAttempt
+
+logger = logging.getLogger(__name__)
+
+WINDOW = timedelta(minutes=5)
+KEPT = timedelta(days=30)
+PER_PERSON_AND_PLACE, PER_PLACE, PER_PERSON = 5, 50, 100  # failures within the window
+
+
+@dataclass(frozen=True, slots=True)
+class TooManyAttempts(Exception):
+    """Not even looked at: too many failed lately, for this account, from this address, or both."""
+
+    wait: timedelta
+
+
+def begin(*, username: str, address: str) -> SignInAttempt:
+    """Count an attempt as failed before the password is looked at, so that many at once cannot slip through.
+
+    Raises:
+        TooManyAttempts: and nothing was counted.
+    """
+    SignInAttempt.objects.filter(at__lt=Now() - KEPT).delete()
+    attempt = SignInAttempt.objects.create(username=username.lower()[:150], address=address[:100])
+    wait = max(_wait(attempt, which, limit) for which, limit in _limits(attempt))
+    if wait:
+        attempt.delete()
+        logger.warning("sign-in refused: too many attempts from %s", address)
+        raise TooManyAttempts(wait)
+    return attempt
+
+
+def succeed(attempt: SignInAttempt) -> None:
+    """That one was right; it no longer counts."""
+    SignInAttempt.objects.filter(pk=attempt.pk).update(succeeded=True)
+
+
+def left(attempt: SignInAttempt) -> int:
+    """How many more tries this account has from this address."""
+    which, limit = _limits(attempt)[0]
+    return max(0, limit - _recent(which).count())
+
+
+def _limits(attempt: SignInAttempt) -> list[tuple[Q, int]]:
+    name, place = Q(username=attempt.username), Q(address=attempt.address)
+    return [(name & place, PER_PERSON_AND_PLACE), (place, PER_PLACE), (name, PER_PERSON)]
+
+
+def _wait(attempt: SignInAttempt, which: Q, limit: int) -> timedelta:
+    """Until the attempt would fit under ``limit``; zero if it does. Told by our clock, judged by the database's."""
+    earlier = _recent(which).filter(pk__lt=attempt.pk).order_by("-pk").values_list("at", flat=True)
+    filling = earlier[limit - 1 : limit].first()
+    return max(timedelta(seconds=1), filling + WINDOW - timezone.now()) if filling else timedelta()
+
+
+def _recent(which: Q) -> QuerySet[SignInAttempt]:
+    return SignInAttempt.objects.filter(which, succeeded=False, at__gt=Now() - WINDOW)

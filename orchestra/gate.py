@@ -1,0 +1,206 @@
+"""The way in and out for people: password, sign out here or everywhere, a new password."""
+
+import math
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth import logout, update_session_auth_hash, user_logged_in
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, SetPasswordForm
+from django.contrib.auth.models import User
+from django.contrib.auth.views import LoginView
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import path
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST
+from knox.models import AuthToken
+
+from orchestra import attempts, doorbell
+from orchestra.dashboard import show
+from orchestra.models import BrowserSession, SignInAttempt, SignInLink
+from orchestra.rights import Right, rights_of
+
+FRESH = timedelta(minutes=10)
+SIGNED_IN_AT = "signed_in_at"
+
+
+class PasswordForm(AuthenticationForm):
+    """Name and password, looked at only as often as ``attempts`` allows."""
+
+    error_messages = {
+        "invalid_login": "Name or password is wrong.",
+        "inactive": "Name or password is wrong.",
+    }
+
+    def clean(self) -> dict[str, Any]:
+        name, word = self.cleaned_data.get("username"), self.cleaned_data.get("password")
+        if not name or not word:
+            return super().clean()
+        attempt = counted(name, address_of(self.request))
+        try:
+            cleaned: dict[str, Any] = super().clean()
+        except ValidationError as error:
+            raise ValidationError(f"{error.message} {_tries(attempt)}", code=error.code) from None
+        attempts.succeed(attempt)
+        return cleaned
+
+
+class SignIn(LoginView):
+    """Sign in by password; afterwards what was asked for opens, if it is a page of ours."""
+
+    template_name = "sign_in/password.html"
+    authentication_form = PasswordForm
+    next_page = "/"
+
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        return super().get_context_data(**context, wanted=self.get_redirect_url())
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        response = super().form_invalid(form)
+        for error in form.non_field_errors().as_data():
+            if error.code == "throttled":
+                response.status_code = 429
+                response["Retry-After"] = str(error.params["seconds"])
+        return response
+
+
+def counted(username: str, address: str) -> SignInAttempt:
+    """A counted attempt; a form's error that says how long to wait if there were too many."""
+    try:
+        return attempts.begin(username=username, address=address)
+    except attempts.TooManyAttempts as many:
+        seconds = math.ceil(many.wait.total_seconds())
+        minutes = math.ceil(seconds / 60)
+        words = (
+            f"Too many attempts. Try again in {minutes} minute{'' if minutes == 1 else 's'}, or use a one-time link."
+        )
+        raise ValidationError(words, code="throttled", params={"seconds": seconds}) from None
+
+
+def address_of(request: HttpRequest | None) -> str:
+    """Where the browser is, as the server sees it."""
+    return str(request.META.get("REMOTE_ADDR") or "") if request else ""
+
+
+def end_everywhere(user: User, *, keep: str = "", tokens: bool = True) -> None:
+    """End the sessions of ``user``, except the one with the key ``keep``, the unused links and, if asked, the tokens.
+
+    Open sockets are told with the commit and close.
+    """
+    with transaction.atomic():
+        BrowserSession.objects.filter(user=user).exclude(session_key=keep).delete()
+        SignInLink.objects.filter(user=user, used_at=None).delete()
+        if tokens:
+            AuthToken.objects.filter(user=user).delete()
+        doorbell.ring("person", str(user.pk))
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """End this browser's session."""
+    if request.user.is_authenticated:
+        doorbell.ring("person", str(request.user.pk))
+    logout(request)
+    return redirect("sign-in-form")
+
+
+@require_POST
+def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
+    """End all sessions and API tokens of the person who asks, this one included."""
+    if isinstance(request.user, User):
+        end_everywhere(request.user)
+    logout(request)
+    messages.success(request, "Signed out everywhere. API tokens are void too.")
+    return redirect("sign-in-form")
+
+
+def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """What the CSRF check answers with: nothing was done."""
+    if request.path.startswith("/api/"):
+        return JsonResponse({"code": "forbidden", "detail": "The CSRF token is missing or wrong."}, status=403)
+    return render(request, "sign_in/stale.html", status=403)
+
+
+@never_cache
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+def account(request: HttpRequest) -> HttpResponse:
+    """One's own account: rights, where one is signed in, tokens, password."""
+    user = request.user
+    if not isinstance(user, User):
+        return redirect("sign-in-form")
+    form = _password_form(request, user)
+    if form is not None and form.is_bound and not _may_try(request, user):
+        return redirect("account")
+    if form is not None and form.is_valid():
+        form.save()
+        update_session_auth_hash(request, user)
+        end_everywhere(user, keep=request.session.session_key or "", tokens=False)
+        messages.success(request, "The password is changed. Other browsers were signed out.")
+        return redirect("account")
+    alive = Q(expiry=None) | Q(expiry__gt=timezone.now())
+    context = {
+        "form": form,
+        "browsers": BrowserSession.objects.filter(user=user, expire_date__gt=Now()).count(),
+        "tokens": AuthToken.objects.filter(alive, user=user).order_by("-created"),
+        "held": [right for right in Right if right in rights_of(user)],
+        "fresh_minutes": FRESH // timedelta(minutes=1),
+    }
+    return show(request, "console/account.html", context, title="Your account", status=400 if _failed(form) else 200)
+
+
+def _password_form(request: HttpRequest, user: User) -> "SetPasswordForm[User] | None":
+    """The old password is asked for; who never had one must have signed in just now, so that a browser
+    left alone cannot be turned into a way in for ever."""
+    data = request.POST if request.method == "POST" else None
+    if user.has_usable_password():
+        return PasswordChangeForm(user, data)
+    since = timezone.now().timestamp() - request.session.get(SIGNED_IN_AT, 0)
+    return SetPasswordForm(user, data) if since < FRESH.total_seconds() else None
+
+
+def _may_try(request: HttpRequest, user: User) -> bool:
+    """Whether the old password may be looked at; guessing it here is as slow as at the sign-in."""
+    if not user.has_usable_password():
+        return True
+    try:
+        attempt = counted(user.get_username(), address_of(request))
+    except ValidationError as error:
+        messages.error(request, error.message)
+        return False
+    if user.check_password(request.POST.get("old_password", "")):
+        attempts.succeed(attempt)
+    return True
+
+
+def _failed(form: "SetPasswordForm[User] | None") -> bool:
+    return form is not None and form.is_bound and bool(form.errors)
+
+
+def _tries(attempt: SignInAttempt) -> str:
+    tries = attempts.left(attempt)
+    rest = f"{attempts.WINDOW // timedelta(minutes=1)} minutes of rest"
+    return f"{tries} {'try' if tries == 1 else 'tries'} left, then {rest}." if tries else f"Now {rest}."
+
+
+def note_sign_in(sender: Any, request: HttpRequest, user: Any, **_signal: Any) -> None:
+    """Receiver of ``user_logged_in``: a session knows since when; those that are over go."""
+    request.session[SIGNED_IN_AT] = timezone.now().timestamp()
+    BrowserSession.objects.filter(expire_date__lt=Now()).delete()
+
+
+user_logged_in.connect(note_sign_in, dispatch_uid="orchestra.gate")
+
+urlpatterns = [
+    path("sign-in", SignIn.as_view(), name="sign-in-form"),
+    path("sign-out", sign_out, name="sign-out"),
+    path("sign-out/everywhere", sign_out_everywhere, name="sign-out-everywhere"),
+    path("account", account, name="account"),
+]
