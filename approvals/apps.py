@@ -7,12 +7,15 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Approvals"
 
     def ready(self) -> None:
-        from approvals import checks, metrics, receivers
+        from approvals import audit, checks, metrics, receivers, restored
+        from orchestra.backup.signals import copy_checks, database_restored
         from orchestra.diagnostics import Probe, Weight, register
         from orchestra.metrics import register_source
 
         receivers.connect()
         checks.register_checks()
+        copy_checks["audit"] = lambda: audit.problems(audit.head())
+        database_restored.connect(restored.make_fit, dispatch_uid="approvals.make_fit")
         register_source(metrics.families)
         register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True))
 

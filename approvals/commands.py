@@ -298,6 +298,8 @@ def _audit(
 
 def _announce(approval_id: UUID, status: str) -> None:
     """Ring other processes with the commit, this process right after it."""
+    if doorbell.is_muted():
+        return
     doorbell.ring("approval", str(approval_id))
     after = partial(approval_changed.send_robust, sender=Approval, approval_id=approval_id, status=status)
     transaction.on_commit(after, robust=True)

@@ -10,7 +10,7 @@ import environ
 from approvals.conf import ApprovalSettings
 from escalation.conf import TelegramSettings
 from orchestra import embedded, headers, scrub
-from orchestra.conf import MetricsSettings, OrchestraSettings
+from orchestra.conf import KeepingSettings, MetricsSettings, OrchestraSettings
 from orchestra.logs import logging_config
 from sessions_app.conf import AgentSettings
 
@@ -52,6 +52,7 @@ ORCHESTRA = OrchestraSettings.from_env(
     database=DATABASES["default"],
 )
 METRICS = MetricsSettings.from_env(env)
+KEEPING = KeepingSettings.from_env(env, data_dir=DATA_DIR)
 METRICS_DIR = DATA_DIR / "run" / "metrics"
 if METRICS.enabled and ORCHESTRA.process:
     METRICS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)

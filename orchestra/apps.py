@@ -9,10 +9,12 @@ class OrchestraConfig(AppConfig):
         from django.conf import settings
         from django.core import checks
 
-        from orchestra import diagnostics, figures, metrics, vitals
+        from orchestra import diagnostics, figures, metrics, restored, vitals
+        from orchestra.backup.signals import database_restored
 
         diagnostics.register_own()
         metrics.register_source(figures.families)
+        database_restored.connect(restored.make_fit, dispatch_uid="orchestra.make_fit")
         if settings.ORCHESTRA.process:
             vitals.begin()
         checks.register(metrics.check_token, checks.Tags.security)

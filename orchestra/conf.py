@@ -88,3 +88,24 @@ class MetricsSettings:
             export_interval=timedelta(seconds=env.float("METRICS_EXPORT_INTERVAL_SECONDS", default=60)),
             max_points=env.int("METRICS_MAX_POINTS", default=10000),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepingSettings:
+    """Where backups and archives go, and how long closed things stay in the database."""
+
+    backup_dir: Path
+    backup_s3_url: str
+    backup_s3_endpoint: str
+    archive_dir: Path
+    retention: timedelta
+
+    @classmethod
+    def from_env(cls, env: Env, *, data_dir: Path) -> Self:
+        return cls(
+            backup_dir=Path(env("BACKUP_DIR", default=str(data_dir / "backups"))).expanduser(),
+            backup_s3_url=env("BACKUP_S3_URL", default=""),
+            backup_s3_endpoint=env("BACKUP_S3_ENDPOINT", default=""),
+            archive_dir=Path(env("ARCHIVE_DIR", default=str(data_dir / "archives"))).expanduser(),
+            retention=timedelta(days=env.float("RETENTION_DAYS", default=90)),
+        )

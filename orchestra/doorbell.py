@@ -9,7 +9,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any
 
@@ -23,6 +24,8 @@ CHANNEL = "orchestra_doorbell"
 RECONNECT_S = 1.0
 LISTEN_SLICE_S = 5.0
 
+_muted: ContextVar[bool] = ContextVar("muted", default=False)
+
 Heard = Callable[[str, str], None]
 """Called as ``heard(topic, key)`` on the listener's thread; must return at once."""
 
@@ -32,11 +35,28 @@ def ring(topic: str, key: str) -> None:
 
     Never raises for a dead Redis; a dead PostgreSQL fails the transaction it belongs to.
     """
+    if is_muted():
+        return
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, f"{topic} {key}"])
     else:
         transaction.on_commit(partial(publish, _redis_channel(), f"{topic} {key}"), robust=True)
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Within the ``with``, nobody is told anything: the rows are not yet those that others see."""
+    token = _muted.set(True)
+    try:
+        yield
+    finally:
+        _muted.reset(token)
+
+
+def is_muted() -> bool:
+    """Whether news of changes shall stay here."""
+    return _muted.get()
 
 
 def publish(channel: str, message: str | bytes) -> bool:

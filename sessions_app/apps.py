@@ -6,10 +6,12 @@ class SessionsAppConfig(AppConfig):
     verbose_name = "Agent sessions"
 
     def ready(self) -> None:
+        from orchestra.backup.signals import database_restored
         from orchestra.metrics import register_source
-        from sessions_app import metrics, pages, probes, receivers
+        from sessions_app import metrics, pages, probes, receivers, restored
 
         probes.register_probes()
         pages.register_pages()
         register_source(metrics.families)
+        database_restored.connect(restored.make_fit, dispatch_uid="sessions_app.make_fit")
         receivers.connect()

@@ -174,7 +174,7 @@ def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr:
             claim.session().update(resumable=True)  # a process that was killed early had begun it after all
             _leave_open(claim.session(), turn, replace(outcome, status=STOPPED))
         else:
-            _close_turn(claim.session(), turn, outcome, claim.session_id)
+            close_turn(claim.session(), turn, outcome, claim.session_id)
         doorbell.ring("session", str(claim.session_id))
     logger.info("session %s run ended: %s", claim.session_id, outcome.code or outcome.status)
     return bool(ended)
@@ -205,7 +205,8 @@ def _tool_ran(turn_id: UUID) -> bool:
     return turn.number > 1 or used.exists()
 
 
-def _close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome, session_id: UUID) -> None:
+def close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome, session_id: UUID) -> None:
+    """End a turn with its session's rest: what it asked is withdrawn. One that was ended meanwhile stays as it is."""
     failure = {"failure_code": outcome.code, "failure_detail": transcript.storable(outcome.detail)}
     if not TURN_FLOW.move(
         turn, to=outcome.status, result=transcript.storable(outcome.text), finished_at=Now(), **failure
@@ -240,7 +241,7 @@ def resume_answered(session_id: UUID) -> bool:
             dispatch_on_commit(turn.pk, turn.session.host)
         else:
             transcript.append(session_id, [_became_of(last)])
-            _close_turn(session, Turn.objects.filter(pk=turn.pk), ending, session_id)
+            close_turn(session, Turn.objects.filter(pk=turn.pk), ending, session_id)
         doorbell.ring("session", str(session_id))
     return True
 
@@ -321,12 +322,12 @@ def _after_loss(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run,
         session.update(**_spent(last_word))
         turn.update(**_spent(last_word))
         Run.objects.filter(pk=run.pk).update(**_cost(last_word))
-        _close_turn(session, turn, last_word, run.session_id)
+        close_turn(session, turn, last_word, run.session_id)
     elif row.interrupt_requested_at:
-        _close_turn(session, turn, Outcome(status=T.INTERRUPTED, code="interrupted", detail=why), run.session_id)
+        close_turn(session, turn, Outcome(status=T.INTERRUPTED, code="interrupted", detail=why), run.session_id)
     elif row.lost_runs >= MOST_LOST_RUNS:
         detail = f"{row.lost_runs} processes of this turn were lost, so it is not tried again. The last: {why}"
-        _close_turn(session, turn, failed("poison", detail), run.session_id)
+        close_turn(session, turn, failed("poison", detail), run.session_id)
     elif SESSION_FLOW.move(session.filter(status=S.RUNNING), to=S.QUEUED):
         turn.update(dispatched_at=Now())
         dispatch_on_commit(run.turn_id, run.host)

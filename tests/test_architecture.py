@@ -74,6 +74,9 @@ def test_only_the_settings_read_our_own_variables() -> None:
         "TELEGRAM_",
         "CIRCUIT_BREAKER_",
         "METRICS_",
+        "BACKUP_",
+        "ARCHIVE_",
+        "RETENTION_",
         "DATABASE_URL",
         "REDIS_URL",
     )

@@ -28,6 +28,9 @@ A, S, T = Approval.Status, AgentSession.Status, Turn.Status
 UNGATED = frozenset({"Read", "Task", "ToolSearch", "TaskStop", "ListAgents"})
 """Tools of the fake CLI's scenes that the default policy lets pass without a row."""
 
+ASIDE = ("extended", "voided", "held", "released")
+"""What the audit says about an approval besides its way from question to answer."""
+
 LATE = timedelta(seconds=60)
 CLOCK_S = 0.005  # SQLite's clock is cut to milliseconds, the ledger's is not
 
@@ -96,7 +99,7 @@ def violations(evidence: Evidence) -> list[Violation]:
 def decided_once(evidence: Evidence) -> Iterator[str]:
     """I1: every closed approval has exactly one winning row in the audit, of the same status, person and door."""
     won: dict[UUID, list[AuditEntry]] = defaultdict(list)
-    for entry in AuditEntry.objects.filter(won=True).exclude(action__in=("requested", "extended")):
+    for entry in AuditEntry.objects.filter(won=True).exclude(action__in=("requested", *ASIDE)):
         won[entry.approval_id].append(entry)
     for approval in Approval.objects.all():
         rows = won[approval.pk]
@@ -310,7 +313,7 @@ def declared_transitions(evidence: Evidence) -> Iterator[str]:
     for approval_id, action in AuditEntry.objects.filter(won=True).order_by("pk").values_list("approval", "action"):
         paths[approval_id].append(action)
     for approval_id in Approval.objects.values_list("pk", flat=True):
-        path = [action for action in paths[approval_id] if action != "extended"]
+        path = [action for action in paths[approval_id] if action not in ASIDE]
         legal = len(path) == 1 if approval_id in policy else path[:1] == ["requested"] and len(path) <= 2
         if not legal:
             yield f"approval {approval_id} went {' -> '.join(path) or 'nowhere'}"

@@ -1,7 +1,6 @@
 """``manage.py up``: all processes of an installation in the foreground, with one log."""
 
 import errno
-import fcntl
 import os
 import socket
 import time
@@ -17,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from orchestra import embedded, process_metrics, runner, scrub, sign_in
+from orchestra import data_lock, embedded, process_metrics, runner, scrub, sign_in
 
 LEFT_OVER_BROKER_S = 20.0
 
@@ -73,22 +72,13 @@ def hold(data_dir: Path) -> TextIO:
     Raises:
         CommandError: another one holds it.
     """
-    path = data_dir / "run" / "up.lock"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = path.open("a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        other = file.read().strip() or "unknown"
+        return data_lock.take(data_dir)
+    except data_lock.DataFolderBusy as busy:
         raise CommandError(
-            f"Orchestra is already running on {data_dir} (process {other}). Stop that one first, or give this one "
+            f"Orchestra is already running on {data_dir} (process {busy.owner}). Stop that one first, or give this one "
             "a data folder and a port of its own: ORCHESTRA_DATA_DIR=/some/where ORCHESTRA_PORT=5285 make run"
         ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
 
 
 def refuse_busy_port(host: str, port: int) -> None:

@@ -1,0 +1,52 @@
+"""What a restore does to questions, grants and rules: nothing that ran since the backup may run again unasked."""
+
+from typing import Any
+
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from approvals.commands import cancel_approval
+from approvals.models import Approval, AuditEntry, Door, Rule
+
+S = Approval.Status
+EXTERNAL = Approval.Kind.EXTERNAL
+
+
+def make_fit(*, taken_at: str, keep_rules: bool, **_: Any) -> str:
+    """Withdraw what agents asked, void what they were given, end rules; questions of programs stay, with a warning."""
+    why = f"The database was restored from a backup of {taken_at}."
+    withdrawn = _withdraw(why)
+    voided = _void(why)
+    ended = _end_rules(keep_rules)
+    AuditEntry.objects.create(approval=None, action="restored", won=True, via=Door.SYSTEM, reason=why)
+    for approval in Approval.objects.filter(status=S.PENDING):
+        approval.facts = approval.facts | {"warning": f"{why} This may have been answered since."}
+        approval.save(update_fields=["facts"])
+    return f"{withdrawn} open questions withdrawn, {voided} unspent approvals voided, {ended} standing rules ended"
+
+
+def _withdraw(why: str) -> int:
+    asked = list(Approval.objects.filter(status=S.PENDING).exclude(kind=EXTERNAL).values_list("pk", flat=True))
+    for approval_id in asked:
+        cancel_approval(approval_id=approval_id, by="", via=Door.SYSTEM, reason=why)
+    return len(asked)
+
+
+def _void(why: str) -> int:
+    """A grant that was unspent in the backup may have been spent since: it counts as spent, so the call asks again."""
+    unspent = Approval.objects.filter(status=S.APPROVED, consumed_at=None).exclude(kind=EXTERNAL)
+    digests = dict(unspent.values_list("pk", "run_digest"))
+    unspent.update(consumed_at=Now())
+    AuditEntry.objects.bulk_create(
+        AuditEntry(approval_id=pk, action="voided", won=True, via=Door.SYSTEM, reason=why, digest=digest)
+        for pk, digest in digests.items()
+    )
+    return len(digests)
+
+
+def _end_rules(keep: bool) -> int:
+    """A rule that was withdrawn since would apply again. A session's rules go with the answers they were made by."""
+    alive = Rule.objects.filter(Q(ends_at=None) | Q(ends_at__gt=Now()), effect=Rule.Effect.ALLOW)
+    if keep:
+        alive = alive.filter(scope=Rule.ScopeKind.SESSION)
+    return alive.update(ends_at=Now())

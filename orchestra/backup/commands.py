@@ -1,0 +1,203 @@
+"""Taking, checking and restoring backups."""
+
+import logging
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import DatabaseError, connection, transaction
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+from orchestra import data_lock, doorbell, epoch
+from orchestra.backup import postgres, sqlite
+from orchestra.backup.errors import BackupRefused
+from orchestra.backup.files import flush
+from orchestra.backup.manifest import DAMAGED, Manifest, key_fingerprint, sha256_of
+from orchestra.backup.signals import copy_checks, database_restored
+
+logger = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """What differs between databases; see ``sqlite`` and ``postgres``."""
+
+    FILE: str
+
+    def server(self) -> str: ...
+    def snapshot(self, folder: Path) -> AbstractContextManager[None]: ...
+    def scratch(self, folder: Path, purpose: str) -> AbstractContextManager[str]: ...
+    def integrity(self) -> Iterator[str]: ...
+    def refuse_company(self) -> None: ...
+    def put_in_place(self, copy: str, stamp: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """``kept`` says where the previous data are; ``told`` is what the apps did to make the copy fit for use."""
+
+    manifest: Manifest
+    epoch: int
+    kept: str
+    told: list[str]
+
+
+def take_backup(directory: Path) -> Path:
+    """Make a backup below ``directory``, while everything runs, and return its folder; it is whole or not there.
+
+    Raises:
+        BackupRefused: the database's own tools are missing or failed.
+    """
+    stamp, began = _stamp(), datetime.now(UTC)
+    folder, partial = directory / f"orchestra-{stamp}", directory / f".orchestra-{stamp}.partial"
+    partial.mkdir(mode=0o700, parents=True)
+    try:
+        engine = _engine()
+        with engine.snapshot(partial):
+            facts = {"counts": _counts(), "migrations": _applied(), "fence_epoch": epoch.current()}
+        file = partial / engine.FILE
+        Manifest(
+            engine=connection.vendor,
+            server=engine.server(),
+            taken_at=began.isoformat(timespec="seconds"),
+            file=file.name,
+            size=file.stat().st_size,
+            sha256=sha256_of(file),
+            key_fingerprint=key_fingerprint(),
+            **facts,
+        ).write(partial)
+        flush(partial)
+        partial.rename(folder)
+        flush(directory)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    logger.info("backup written to %s", folder)
+    return folder
+
+
+def inspect(folder: Path) -> Manifest:
+    """Everything that can be said about a backup without opening it; touches no database.
+
+    Raises:
+        BackupRefused: it is damaged, foreign, newer than this program, of another engine, or made with another key.
+    """
+    manifest = Manifest.read(folder)
+    if manifest.engine != connection.vendor:
+        raise BackupRefused(f"The backup is of {manifest.engine}, this installation runs on {connection.vendor}.")
+    unknown = _unknown_migrations(manifest)
+    if unknown:
+        raise BackupRefused(f"The backup was made by a newer Orchestra (it has {unknown[0]}); update this one first.")
+    manifest.check_files(folder)
+    return manifest
+
+
+def verify_backup(folder: Path) -> Manifest:
+    """Check a backup to the last row, in a copy that is thrown away; the installation may be running.
+
+    Raises:
+        BackupRefused: something is wrong with it.
+    """
+    manifest = inspect(folder)
+    with _engine().scratch(folder, "verify"):
+        _judge(manifest)
+    return manifest
+
+
+def restore_backup(folder: Path, *, keep_rules: bool) -> Restored:
+    """Put a backup in the place of the database; what was there is kept aside.
+
+    Until the last step everything happens in a copy. Killed at any moment, it leaves the old database or the restored
+    one, whole. ``keep_rules`` lets standing rules of directories and of everywhere apply again.
+
+    Raises:
+        BackupRefused: the backup is unfit, or Orchestra runs; nothing was changed.
+    """
+    manifest = inspect(folder)
+    engine = _engine()
+    try:
+        lock = data_lock.take(settings.ORCHESTRA.data_dir)
+    except data_lock.DataFolderBusy as busy:
+        raise BackupRefused(f"Orchestra is running (process {busy.owner}). Stop it first.") from None
+    with lock:
+        known = _present_epoch()
+        engine.refuse_company()
+        with engine.scratch(folder, "restore") as copy:
+            _judge(manifest)
+            with transaction.atomic(), doorbell.muted():
+                begun = epoch.begin(known, manifest.fence_epoch)
+                answers = database_restored.send(
+                    sender=None, epoch=begun, taken_at=manifest.taken_at, keep_rules=keep_rules
+                )
+            kept = engine.put_in_place(copy, _stamp())
+    logger.warning("restored from the backup of %s; fence epoch %d", manifest.taken_at, begun)
+    return Restored(manifest, begun, kept, [said for _, said in answers if said])
+
+
+def _engine() -> Engine:
+    return postgres if connection.vendor == "postgresql" else sqlite
+
+
+def _stamp() -> str:
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z"
+
+
+def _counts() -> dict[str, int]:
+    """Rows by table, of all tables there are."""
+    with connection.cursor() as cursor:
+        counts = {}
+        for table in sorted(connection.introspection.table_names(cursor)):
+            cursor.execute(f"SELECT count(*) FROM {connection.ops.quote_name(table)}")  # noqa: S608 - its own name
+            counts[table] = int(cursor.fetchone()[0])
+    return counts
+
+
+def _applied() -> dict[str, list[str]]:
+    applied: defaultdict[str, list[str]] = defaultdict(list)
+    for app, name in sorted(MigrationRecorder(connection).applied_migrations()):
+        applied[app].append(name)
+    return dict(applied)
+
+
+def _unknown_migrations(manifest: Manifest) -> list[str]:
+    loader = MigrationLoader(None, replace_migrations=False)
+    known = set(loader.disk_migrations)
+    known |= {old for migration in loader.disk_migrations.values() for old in migration.replaces}
+    return [
+        f"{app}.{name}" for app, names in manifest.migrations.items() for name in names if (app, name) not in known
+    ]
+
+
+def _judge(manifest: Manifest) -> None:
+    """Whether the copy that stands in is what the manifest says, and sound; brings its tables up to date.
+
+    Raises:
+        BackupRefused: it is not.
+    """
+    try:
+        problems = list(_engine().integrity())
+        if not problems and (_counts(), _applied()) != (manifest.counts, manifest.migrations):
+            problems = ["its tables are not those that the manifest counts"]
+        if not problems:
+            call_command("migrate", interactive=False, verbosity=0)
+            problems = [problem for check in copy_checks.values() for problem in check()]
+    except DatabaseError as error:
+        problems = [str(error)]
+    if problems:
+        raise BackupRefused(DAMAGED.format("; ".join(problems[:3])), problems=problems[:100])
+
+
+def _present_epoch() -> int:
+    """Of the database that is replaced; 0 if it cannot tell any more."""
+    try:
+        return epoch.current()
+    except DatabaseError:
+        return 0

@@ -1,0 +1,222 @@
+"""PostgreSQL: copies by ``pg_dump``, loaded into a schema of their own, put in place by renaming schemas.
+
+The dump is PostgreSQL's own archive format, so any administrator can read it with ``pg_restore`` alone. A restore never
+runs it against the tables in use: it fills a schema beside them, and one short transaction swaps the names.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, transaction
+
+from orchestra.backup.errors import BackupRefused
+from orchestra.backup.files import flush
+from orchestra.backup.standing_in import standing_in
+from orchestra.scrub import scrub
+
+FILE = "database.pgdump"
+CHUNK = 1024 * 1024
+LOGICAL = ("--no-owner", "--no-privileges")  # whoever restores owns what is restored
+HEADING = (b"--", b"\\restrict ", b"\\unrestrict ", b"SET ", b"CREATE SCHEMA ", b"COMMENT ON SCHEMA ")
+
+NAMES_SCHEMA = re.compile(rb'CREATE TABLE ((?:"[^"]+"|\w+))\.')
+
+
+def server() -> str:
+    """What keeps the data."""
+    return f"PostgreSQL {_value('SHOW server_version')}"
+
+
+@contextmanager
+def snapshot(folder: Path) -> Iterator[None]:
+    """Dump the database as of one moment into ``folder``; within the ``with`` that moment is shown. Holds up no writer.
+
+    Raises:
+        BackupRefused: ``pg_dump`` is missing, too old, or failed.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        which = [f"--snapshot={_value('SELECT pg_export_snapshot()')}", f"--schema={_value('SELECT current_schema()')}"]
+        target = folder / FILE
+        # the fastest level: transcripts shrink well at any, and the dump is limited by one processor
+        run = [_program("pg_dump"), "--format=custom", "--compress=1", *LOGICAL, *which, f"--file={target}"]
+        done = subprocess.run(
+            [*run, f"--dbname={_conninfo()}"], env=_environment(), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise BackupRefused(f"pg_dump failed: {scrub(done.stderr.strip())[:500]}")
+        yield
+    flush(target)
+
+
+@contextmanager
+def scratch(folder: Path, purpose: str) -> Iterator[str]:
+    """A backup loaded into a schema of its own, standing in for the database; yields the schema's name.
+
+    Raises:
+        BackupRefused: ``pg_restore`` is missing or failed, or the database does not take what it says.
+    """
+    name = f"orchestra_{purpose}"
+    with standing_in(OPTIONS=_searching(name)):
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")  # of one that was killed
+            cursor.execute(f"CREATE SCHEMA {name}")
+        try:
+            try:
+                _load(folder / FILE, name)
+            except DatabaseError as error:
+                raise BackupRefused(f"The backup cannot be loaded: {error}") from error
+            yield name
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
+
+
+def integrity() -> Iterator[str]:
+    """Loading has checked every constraint."""
+    yield from ()
+
+
+def refuse_company() -> None:
+    """
+    Raises:
+        BackupRefused: somebody else is connected to the database.
+    """
+    connections[DEFAULT_DB_ALIAS].close()
+    connections[DEFAULT_DB_ALIAS].close_pool()  # type: ignore[attr-defined]
+    with standing_in():
+        _refuse_company()
+
+
+def put_in_place(copy: str, stamp: str) -> str:
+    """Make the copy's schema the one in use; what was there is kept under another name. Returns that name."""
+    kept = f"before_restore_{stamp.lower()}"
+    with standing_in():
+        live = _quoted(_value("SELECT current_schema()"))
+        with transaction.atomic():
+            _refuse_company(but=1)  # the connection that made the copy
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER SCHEMA {live} RENAME TO {kept}")
+                cursor.execute(f"ALTER SCHEMA {copy} RENAME TO {live}")
+    return f"schema {kept}"
+
+
+def _refuse_company(but: int = 0) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid, usename, application_name, coalesce(host(client_addr), 'this machine') FROM pg_stat_activity"
+            " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        others = cursor.fetchall()
+    if len(others) > but:
+        pid, user, program, host = others[0]
+        raise BackupRefused(
+            f"Others are connected to the database, {len(others)} in all: {user} from {host} ({program or 'no name'}, "
+            f"process {pid}). Stop Orchestra on every host, and whatever else reads this database, first."
+        )
+
+
+def _load(dump: Path, schema: str) -> None:
+    """Feed what ``pg_restore`` writes to the database: rows by COPY, everything else with the schema's name changed."""
+    run = [_program("pg_restore"), *LOGICAL, "--no-comments", "--file=-", str(dump)]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment()) as restoring:
+        assert restoring.stdout and restoring.stderr
+        with transaction.atomic():
+            _Loader(schema).feed(restoring.stdout)
+        complaint = restoring.stderr.read().decode(errors="replace")
+    if restoring.returncode:
+        raise BackupRefused(f"pg_restore failed: {scrub(complaint.strip())[:500]}")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+@dataclass(slots=True)
+class _Loader:
+    """Runs a script of ``pg_restore`` in ``schema`` instead of the one it was dumped from."""
+
+    schema: str
+    dumped: bytes = b""
+    statements: list[bytes] = field(default_factory=list)
+
+    def feed(self, script: IO[bytes]) -> None:
+        for line in script:
+            found = NAMES_SCHEMA.match(line)
+            self.dumped = self.dumped or (found[1] if found else b"")
+            if line.startswith(b"COPY ") and line.endswith(b" FROM stdin;\n"):
+                self._execute()
+                self._copy(line, script)
+            elif not line.startswith(HEADING) and b"set_config('search_path'" not in line:
+                self.statements.append(line)
+        self._execute()
+
+    def _execute(self) -> None:
+        text = self._moved(b"".join(self.statements))
+        self.statements.clear()
+        if text.strip():
+            with connection.cursor() as cursor:
+                cursor.execute(text)
+
+    def _copy(self, statement: bytes, rows: IO[bytes]) -> None:
+        buffer = bytearray()
+        with connection.cursor() as cursor, cursor.copy(self._moved(statement)) as copy:
+            for row in rows:
+                if row == b"\\.\n":
+                    break
+                buffer += row
+                if len(buffer) > CHUNK:
+                    copy.write(bytes(buffer))
+                    buffer.clear()
+            copy.write(bytes(buffer))
+
+    def _moved(self, sql: bytes) -> str:
+        """``pg_dump`` gives every name its schema; our tables' own statements hold no text in which it could appear."""
+        if not self.dumped:
+            return sql.decode()
+        return re.sub(rb"(?<![\w.\"])" + re.escape(self.dumped) + rb"\.", self.schema.encode() + b".", sql).decode()
+
+
+def _searching(schema: str) -> dict[str, Any]:
+    options = connections.settings[DEFAULT_DB_ALIAS]["OPTIONS"]
+    return {**options, "options": f"{options.get('options', '')} -c search_path={schema}".strip()}
+
+
+def _value(statement: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return str(cursor.fetchone()[0])
+
+
+def _quoted(name: str) -> str:
+    return connection.ops.quote_name(name)
+
+
+def _conninfo() -> str:
+    """How to reach the database, without the password: command lines are public."""
+    from psycopg import conninfo, pq
+
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} - {"password"}
+    params = connection.get_connection_params()
+    return conninfo.make_conninfo("", **{name: value for name, value in params.items() if name in known})
+
+
+def _environment() -> dict[str, str]:
+    password = connection.settings_dict.get("PASSWORD")
+    return dict(os.environ) | ({"PGPASSWORD": str(password)} if password else {})
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise BackupRefused(
+            f"{name} is not on PATH. Install PostgreSQL's client programs (Debian: postgresql-client), of the server's "
+            "version or newer."
+        )
+    return found
