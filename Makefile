@@ -46,6 +46,7 @@ lock: ## compile requirements*.in into hashed requirements*.txt
 	@$(PY) tools/environment.py dev
 	$(COMPILE) -o requirements-uv.txt requirements-uv.in
 	$(COMPILE) -o requirements.txt requirements.in
+	$(COMPILE) -o requirements-s3.txt requirements-s3.in
 	$(COMPILE) -o requirements-dev.txt requirements-dev.in
 
 fmt: ## format the code and fix what can be fixed

@@ -61,7 +61,7 @@ def take_backup(directory: Path) -> Path:
     try:
         engine = _engine()
         with engine.snapshot(partial):
-            facts = {"counts": _counts(), "migrations": _applied(), "fence_epoch": epoch.current()}
+            counts, migrations, fence_epoch = _counts(), _applied(), epoch.current()
         file = partial / engine.FILE
         Manifest(
             engine=connection.vendor,
@@ -70,8 +70,10 @@ def take_backup(directory: Path) -> Path:
             file=file.name,
             size=file.stat().st_size,
             sha256=sha256_of(file),
+            counts=counts,
+            migrations=migrations,
+            fence_epoch=fence_epoch,
             key_fingerprint=key_fingerprint(),
-            **facts,
         ).write(partial)
         flush(partial)
         partial.rename(folder)
@@ -171,9 +173,7 @@ def _unknown_migrations(manifest: Manifest) -> list[str]:
     loader = MigrationLoader(None, replace_migrations=False)
     known = set(loader.disk_migrations)
     known |= {old for migration in loader.disk_migrations.values() for old in migration.replaces}
-    return [
-        f"{app}.{name}" for app, names in manifest.migrations.items() for name in names if (app, name) not in known
-    ]
+    return [f"{app}.{name}" for app, names in manifest.migrations.items() for name in names if (app, name) not in known]
 
 
 def _judge(manifest: Manifest) -> None:

@@ -8,11 +8,12 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, transaction
 
@@ -127,13 +128,15 @@ def _refuse_company(but: int = 0) -> None:
 def _load(dump: Path, schema: str) -> None:
     """Feed what ``pg_restore`` writes to the database: rows by COPY, everything else with the schema's name changed."""
     run = [_program("pg_restore"), *LOGICAL, "--no-comments", "--file=-", str(dump)]
-    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment()) as restoring:
-        assert restoring.stdout and restoring.stderr
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(run, stdout=subprocess.PIPE, stderr=complaints, env=_environment()) as restoring,
+    ):
         with transaction.atomic():
-            _Loader(schema).feed(restoring.stdout)
-        complaint = restoring.stderr.read().decode(errors="replace")
-    if restoring.returncode:
-        raise BackupRefused(f"pg_restore failed: {scrub(complaint.strip())[:500]}")
+            _Loader(schema).feed(cast("IO[bytes]", restoring.stdout))
+        if restoring.wait():
+            complaints.seek(0)
+            raise BackupRefused(f"pg_restore failed: {scrub(complaints.read(500).decode(errors='replace').strip())}")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 

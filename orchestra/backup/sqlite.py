@@ -25,7 +25,7 @@ def server() -> str:
 
 @contextmanager
 def snapshot(folder: Path) -> Iterator[None]:
-    """Copy the database as of one moment into ``folder``; within the ``with`` that copy stands in. Holds up no writer."""
+    """Copy the database as of one moment into ``folder``; within the ``with`` that copy stands in. Writers go on."""
     with connection.cursor() as cursor:
         cursor.execute("VACUUM INTO %s", [str(folder / FILE)])
     with _opened(folder / FILE):

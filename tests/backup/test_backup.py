@@ -3,6 +3,8 @@
 import json
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -327,15 +329,11 @@ def test_nothing_is_restored_while_the_runner_holds_the_data_folder(house: Path)
 
 
 def test_nothing_is_restored_while_somebody_has_the_database_open(house: Path) -> None:
-    import subprocess
-    import sys
-
     folder = backup_of(house)
     if connection.vendor == "sqlite":
-        code = f"import sqlite3; c = sqlite3.connect({str(house / 'orchestra.db')!r}); c.execute('select 1 from auth_user'); print(1, flush=True); input()"
-        with subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as other:
+        code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select 1 from auth_user');"
+        run = [sys.executable, "-c", f"{code} print(1, flush=True); input()", str(house / "orchestra.db")]
+        with subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
             assert other.stdout and other.stdout.readline() == "1\n"
             with pytest.raises(BackupRefused, match="running"):
                 restore_backup(folder, keep_rules=False)

@@ -35,7 +35,9 @@ class Command(BaseCommand):
             raise CommandError(f"{str(error).strip()} Nothing was changed.") from None
         for line in restored.told:
             self.stdout.write(f"- {line}")
-        self.stdout.write(f"Fence epoch {restored.epoch}. The previous data are in {restored.kept or 'no place: none'}.")
+        self.stdout.write(f"Fence epoch {restored.epoch}.")
+        if restored.kept:
+            self.stdout.write(f"The previous data are kept: {restored.kept}")
         self.stdout.write(self.style.SUCCESS("Restored. Start Orchestra and look at what was interrupted."))
 
     def _ask(self) -> None:
