@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import wraps
 from typing import Any
@@ -16,7 +16,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from approvals import callbacks, commands
+from approvals import answers, callbacks, commands
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval
 from approvals.models import Door as Via
@@ -116,15 +116,13 @@ class ApprovalDoor(Door):
     @action(detail=True, methods=["post"])
     @idempotent
     def approve(self, request: Request, pk: str) -> Response:
-        wanted = self.body(ApproveSerializer)
-        verdict = S.APPROVED if wanted.pop("approved") else S.REJECTED
-        return self.decide(pk, verdict, **wanted)
+        return self.decide(pk, self.body(ApproveSerializer))
 
     @write("Reject", ReasonSerializer, ApprovalSerializer)
     @action(detail=True, methods=["post"])
     @idempotent
     def reject(self, request: Request, pk: str) -> Response:
-        return self.decide(pk, S.REJECTED, **self.body(ReasonSerializer))
+        return self.decide(pk, {**self.body(ReasonSerializer), "approved": False})
 
     @write("Withdraw a question", NothingSerializer, ApprovalSerializer)
     @action(detail=True, methods=["post"])
@@ -146,30 +144,9 @@ class ApprovalDoor(Door):
         commands.extend_approval(approval_id=approval_id, minutes=minutes, by=self.username, via=Via.API)
         return self.answer(approval_id)
 
-    def decide(
-        self,
-        pk: str,
-        verdict: str,
-        *,
-        reason: str = "",
-        updated_input: dict[str, Any] | None = None,
-        scope: str = Approval.Scope.ONCE,
-        answers: dict[str, Any] | None = None,
-        input_digest: str = "",
-    ) -> Response:
+    def decide(self, pk: str, wanted: Mapping[str, Any]) -> Response:
         approval_id = self.known_id(pk)
-        commands.decide_approval(
-            approval_id=approval_id,
-            verdict=verdict,
-            by=self.username,
-            via=Via.API,
-            reason=reason,
-            updated_input=_text(updated_input),
-            answers=_text(answers),
-            scope=scope,
-            seen_digest=input_digest,
-            address=self.address,
-        )
+        answers.answer(approval_id, wanted, by=self.username, via=Via.API, address=self.address)
         return self.answer(approval_id)
 
     def known_id(self, pk: str) -> UUID:
@@ -206,8 +183,3 @@ async def _closed_or_time_up(approval_id: UUID, wait_s: float) -> None:
     with listening("approval", str(approval_id)) as bell:
         while (left := end - time.monotonic()) > 0 and await in_thread(still_open.exists):
             await bell.wait(min(left, POLL_S))
-
-
-def _text(value: dict[str, Any] | None) -> str:
-    """JSON text as the commands take it (ASCII; empty for none)."""
-    return "" if value is None else json.dumps(value)

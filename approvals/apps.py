@@ -7,7 +7,7 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Approvals"
 
     def ready(self) -> None:
-        from approvals import audit, checks, metrics, receivers, restored
+        from approvals import audit, checks, consumers, metrics, receivers, restored
         from orchestra.backup.signals import copy_checks, database_restored
         from orchestra.diagnostics import Probe, Weight, register
         from orchestra.metrics import register_source
@@ -17,6 +17,7 @@ class ApprovalsConfig(AppConfig):
         copy_checks["audit"] = lambda: audit.problems(audit.head())
         database_restored.connect(restored.make_fit, dispatch_uid="approvals.make_fit")
         register_source(metrics.families)
+        consumers.connect()
         register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True))
 
 

@@ -96,6 +96,13 @@ class ApproveSerializer(ReasonSerializer):
     input_digest = Text(max_length=64, required=False, allow_blank=True, default="", help_text="Of what you looked at.")
 
 
+class DecideSerializer(ApproveSerializer):
+    """An answer on a socket, which says what it is about and what it is."""
+
+    approval = Text(max_length=100)
+    approved = Truth(help_text="false rejects.")
+
+
 class MinutesSerializer(serializers.Serializer[Any]):
     """How much longer people get."""
 

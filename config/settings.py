@@ -188,17 +188,7 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
-# --- Channels and Celery (queues and the schedule are in config/celery.py)
-CHANNEL_LAYERS = {
-    "default": {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        # redis-py 8 sets a socket timeout of 5 s, at which an idle socket would die
-        "CONFIG": {
-            "hosts": [{"address": REDIS_URL, "socket_timeout": 30}],
-            "prefix": f"orchestra-{ORCHESTRA.instance}",
-        },
-    }
-}
+# --- Celery (queues and the schedule are in config/celery.py)
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
 
 # --- logs: no line carries a secret, whichever library wrote it

@@ -111,10 +111,7 @@ class Door(GenericViewSet[Any]):
 
     def body(self, serializer: type[Any]) -> dict[str, Any]:
         """The request's body as ``serializer`` understands it; fields it does not know are ignored."""
-        filled = serializer(data=self.request.data, context=self.get_serializer_context())
-        filled.is_valid(raise_exception=True)
-        known: dict[str, Any] = filled.validated_data
-        return known
+        return checked(serializer, self.request.data)
 
     @property
     def username(self) -> str:
@@ -125,6 +122,18 @@ class Door(GenericViewSet[Any]):
     def address(self) -> str:
         """Where the caller is, for the audit."""
         return str(self.request.META.get("REMOTE_ADDR", ""))
+
+
+def checked(serializer: type[Any], data: object) -> dict[str, Any]:
+    """``data`` as ``serializer`` understands it; fields it does not know are ignored.
+
+    Raises:
+        ValidationError: it does not fit.
+    """
+    filled = serializer(data=data)
+    filled.is_valid(raise_exception=True)
+    known: dict[str, Any] = filled.validated_data
+    return known
 
 
 def id_or_not_found(text: str, error: type[NotFound], detail: str) -> UUID:

@@ -11,10 +11,12 @@ class OrchestraConfig(AppConfig):
 
         from orchestra import diagnostics, figures, metrics, restored, vitals
         from orchestra.backup.signals import database_restored
+        from orchestra.realtime import attendance
 
         diagnostics.register_own()
         metrics.register_source(figures.families)
         database_restored.connect(restored.make_fit, dispatch_uid="orchestra.make_fit")
         if settings.ORCHESTRA.process:
             vitals.begin()
+        attendance.connect()
         checks.register(metrics.check_token, checks.Tags.security)

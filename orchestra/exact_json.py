@@ -63,15 +63,30 @@ class ExactJSONParser(JSONParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         try:
-            text = codecs.getreader("utf-8")(stream).read()
-            data = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-        except RecursionError:
-            raise ParseError("The JSON is nested too deeply.") from None
+            return strict_loads(codecs.getreader("utf-8")(stream).read())
+        except TooDeep as error:
+            raise ParseError(str(error)) from None
         except ValueError as error:
             raise ParseError(f"The body is not JSON: {error}") from None
-        if too_deep(data):
-            raise ParseError("The JSON is nested too deeply.")
-        return data
+
+
+class TooDeep(ValueError):
+    """Arrays and objects are nested in more than ``DEEPEST`` levels."""
+
+
+def strict_loads(text: str) -> Any:
+    """Strict JSON of bounded depth, whose numbers are numbers.
+
+    Raises:
+        TooDeep, ValueError: it is nested too deeply; it is not JSON.
+    """
+    try:
+        data = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise TooDeep("The JSON is nested too deeply.") from None
+    if too_deep(data):
+        raise TooDeep("The JSON is nested too deeply.")
+    return data
 
 
 def too_deep(data: object) -> bool:

@@ -6,7 +6,6 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -18,15 +17,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orchestra.api import Door, afresh, any_of, id_or_not_found, query_number
-from orchestra.errors import Forbidden
 from orchestra.fields import NothingSerializer
 from orchestra.idempotency import idempotent
 from orchestra.listing import Ordering, StrictFilters
-from orchestra.rights import Right, may
+from orchestra.rights import Right
 from orchestra.schema import query, read, write
 from orchestra.waiting import in_request_thread, in_thread
 from sessions_app import commands
-from sessions_app.commands import SessionRequest
 from sessions_app.dispatch import dispatch_discovery
 from sessions_app.errors import SessionNotFound
 from sessions_app.models import AgentSession
@@ -41,6 +38,7 @@ from sessions_app.serializers import (
     SessionSerializer,
     TurnSerializer,
 )
+from sessions_app.starts import start
 from sessions_app.streams import event_data, json_lines, markdown, server_sent_events
 
 TRANSCRIPTS = {
@@ -100,11 +98,7 @@ class SessionDoor(Door):
     @write("Start a session", SessionRequestSerializer, SessionSerializer, status=201)
     @idempotent
     def create(self, request: Request) -> Response:
-        wanted = SessionRequest(**_given(self.body(SessionRequestSerializer)))
-        if wanted.setting_sources and not may(request.user, Right.ADMINISTER):
-            raise Forbidden("Only an administrator may let an agent read settings of its own.")
-        may_allow = settings.APPROVALS.self_approval and may(request.user, Right.DECIDE)
-        session = commands.start_session(wanted, by=self.username, may_allow=may_allow)
+        session = start(request.user, self.body(SessionRequestSerializer))
         return self.answer(session.pk, status=201)
 
     @read("Show a session", SessionSerializer)
@@ -231,8 +225,3 @@ def follow(view: Callable[..., Response]) -> Callable[..., Awaitable[HttpRespons
 
 def _session_id(pk: str) -> UUID:
     return id_or_not_found(pk, SessionNotFound, "Session not found")
-
-
-def _given(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Without the fields that were left out or null: the command has its own defaults."""
-    return {name: value for name, value in wanted.items() if value is not None}

@@ -8,10 +8,11 @@ class SessionsAppConfig(AppConfig):
     def ready(self) -> None:
         from orchestra.backup.signals import database_restored
         from orchestra.metrics import register_source
-        from sessions_app import metrics, pages, probes, receivers, restored
+        from sessions_app import consumers, metrics, pages, probes, receivers, restored
 
         probes.register_probes()
         pages.register_pages()
         register_source(metrics.families)
         database_restored.connect(restored.make_fit, dispatch_uid="sessions_app.make_fit")
         receivers.connect()
+        consumers.connect()

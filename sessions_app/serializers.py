@@ -104,6 +104,16 @@ class MessageSerializer(serializers.Serializer[Any]):
     prompt = Text()
 
 
+class SessionIdSerializer(serializers.Serializer[Any]):
+    """Which session a message on a socket is about."""
+
+    session = Text(max_length=100)
+
+
+class MessageToSerializer(SessionIdSerializer, MessageSerializer):
+    """The next prompt of the dialog that is named."""
+
+
 class EventSerializer(serializers.Serializer[Event]):
     """One line of a transcript; ``payload`` is shown word for word."""
 

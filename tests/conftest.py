@@ -3,8 +3,14 @@
 from importlib import import_module
 from typing import Any
 
+import pytest
 from django.apps import apps
+from django.conf import settings
+from django.db import connection
 from django.db.models.signals import post_migrate
+from environ import Env
+
+from orchestra.conf import OrchestraSettings
 
 make_groups = import_module("orchestra.migrations.0002_groups").make_groups
 
@@ -16,3 +22,16 @@ def _groups_again(sender: Any, **_signal: Any) -> None:
 
 
 post_migrate.connect(_groups_again, weak=False)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> None:
+    """The test database has a name of its own, by which processes of one installation know each other's messages."""
+    settings.ORCHESTRA = OrchestraSettings.from_env(
+        Env(),
+        data_dir=settings.DATA_DIR,
+        embedded=settings.EMBEDDED,
+        redis_url=settings.REDIS_URL,
+        secret_key=settings.SECRET_KEY,
+        database=connection.settings_dict,
+    )

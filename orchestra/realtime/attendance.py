@@ -1,0 +1,98 @@
+"""Who is in: sockets end when what they were opened with no longer counts, at once where it is announced.
+
+Signals announce a sign-out, a token or session deleted, a changed password, group or account; a sweep finds what no
+signal told.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
+from django.db.models.signals import m2m_changed, post_delete, post_save
+from knox.models import AuthToken
+
+from orchestra import doorbell
+from orchestra.realtime.feeds import complain
+from orchestra.realtime.people import Credential, people
+from orchestra.waiting import in_thread
+
+logger = logging.getLogger(__name__)
+
+TOPIC = "people"
+SWEEP_S = 10.0
+PAUSE_S = 0.5  # between two rounds, however often it rings
+
+
+class Guest(Protocol):
+    """An open socket somebody signed in on."""
+
+    @property
+    def credential(self) -> Credential | None: ...
+
+    async def judge(self, user: Any | None) -> None:
+        """Go on as ``user`` is now, or end for None."""
+
+
+class Attendance:
+    """All sockets of this process; lives on its event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._guests: set[Guest] = set()
+        self._rung = asyncio.Event()
+        doorbell.listener.add(self._heard)
+        self._task = asyncio.create_task(self._watch())
+
+    def enter(self, guest: Guest) -> None:
+        self._guests.add(guest)
+
+    def leave(self, guest: Guest) -> None:
+        self._guests.discard(guest)
+
+    def _heard(self, topic: str, key: str) -> None:
+        if topic == TOPIC:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._rung.set)
+
+    async def _watch(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._rung.wait(), SWEEP_S)
+            self._rung.clear()
+            try:
+                await self._look()
+            except Exception as error:
+                complain("of people", error)
+            await asyncio.sleep(PAUSE_S)
+
+    async def _look(self) -> None:
+        guests = [(guest, guest.credential) for guest in self._guests]
+        known = {credential for _, credential in guests if credential}
+        found = await in_thread(people, known) if known else {}
+        for guest, credential in guests:
+            if credential in found:
+                await guest.judge(found[credential])
+
+
+def announce(**_signal: Any) -> None:
+    """Have every web process look again at who is in, once this transaction commits."""
+    doorbell.ring(TOPIC, "")
+
+
+def connect() -> None:
+    """Called once when the app is ready."""
+    user = get_user_model()
+    senders: Iterable[tuple[Any, Any]] = (
+        (post_delete, Session),
+        (post_delete, AuthToken),
+        (post_save, AuthToken),
+        (post_save, user),
+        (post_delete, user),
+        (m2m_changed, user.groups.through),
+    )
+    for signal, sender in senders:
+        signal.connect(announce, sender=sender, dispatch_uid=f"orchestra.attendance.{id(signal)}.{sender.__name__}")

@@ -1,0 +1,71 @@
+"""What Daphne does not offer an ASGI application: whether the far side reads, and limits of one socket.
+
+Daphne has no back-pressure (django/daphne#170): its ``send`` returns at once, and what a client does not read piles up
+in memory. The transport below knows better, so we ask it, through Twisted's and Autobahn's public interfaces. Under
+another server, whose ``send`` waits by itself, all of this does nothing.
+"""
+
+import asyncio
+from typing import Any
+
+Send = Any
+
+
+class TooSlow(Exception):
+    """The far side has not read for too long."""
+
+
+class Wire:
+    """One socket's way out. More than ``bufferSize`` (64 KiB) unsent bytes close the gate until all are gone."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._open = asyncio.Event()
+        self._open.set()
+        arguments = getattr(send, "args", ())  # Daphne gives partial(Server.handle_reply, protocol)
+        self._protocol: Any = arguments[0] if arguments and hasattr(arguments[0], "transport") else None
+        if self._protocol is not None:
+            self._protocol.failByDrop = False  # tell the client why (1009) before the line is cut
+            self._protocol.unregisterProducer()  # that of the HTTP request which became this socket
+            self._protocol.registerProducer(self, True)
+
+    def take_at_most(self, size: int) -> None:
+        """Longer messages (bytes) close the socket with 1009 before they are in memory."""
+        if self._protocol is not None:
+            self._protocol.maxMessagePayloadSize = self._protocol.maxFramePayloadSize = size
+
+    async def room(self, patience_s: float) -> None:
+        """Wait until the far side has read what was sent.
+
+        Raises:
+            TooSlow: it did not within ``patience_s``.
+        """
+        if not self._open.is_set():
+            try:
+                await asyncio.wait_for(self._open.wait(), patience_s)
+            except TimeoutError:
+                raise TooSlow from None
+
+    async def send(self, text: str) -> None:
+        """Send one text message of any length, whatever the limit on those that come in (Autobahn has but one)."""
+        if self._protocol is None:
+            await self._send({"type": "websocket.send", "text": text})
+            return
+        limit, self._protocol.maxMessagePayloadSize = self._protocol.maxMessagePayloadSize, 0
+        try:
+            await self._send({"type": "websocket.send", "text": text})
+        finally:
+            self._protocol.maxMessagePayloadSize = limit
+
+    # Twisted's IPushProducer: the transport calls these. While it cannot write, nothing is read either.
+
+    def pauseProducing(self) -> None:
+        self._open.clear()
+        self._protocol.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._open.set()
+        self._protocol.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self._open.set()

@@ -1,0 +1,53 @@
+"""Messages of the hub as text."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from orchestra.errors import Invalid
+from orchestra.exact_json import dumps, strict_loads
+
+
+def text(data: object) -> str:
+    """JSON that UTF-8 can carry: a lone surrogate leaves as its escape, as at the REST door."""
+    return dumps(data).encode("utf-8", "backslashreplace").decode()
+
+
+def message(kind: str, ref: object = None, **fields: object) -> str:
+    """One message of ours; ``ref`` is that of the request it answers."""
+    return text({"type": kind, **({"ref": ref} if ref is not None else {}), **fields})
+
+
+def joined(object_text: str, more: Mapping[str, object]) -> str:
+    """The JSON object ``object_text``, which is not empty, with further fields at its end."""
+    return f"{object_text[:-1]},{text(more)[1:]}" if more else object_text
+
+
+def parsed(frame: str) -> dict[str, Any]:
+    """What a client sent.
+
+    Raises:
+        Invalid: it is not a JSON object with a ``type``.
+    """
+    try:
+        data = strict_loads(frame)
+    except ValueError as error:
+        raise Invalid(f"A message is a JSON object: {error}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+        raise Invalid("A message is a JSON object with a type.")
+    return data
+
+
+def ref_of(data: Mapping[str, Any]) -> object:
+    """The request's ``ref``, a text or a number; None if it has none.
+
+    Raises:
+        Invalid: it is something else, or long.
+    """
+    ref = data.get("ref")
+    if ref is None or (isinstance(ref, str | int | float) and len(json.dumps(ref)) <= LONGEST_REF):
+        return ref
+    raise Invalid(f"A ref is a text or a number of at most {LONGEST_REF} characters.")
+
+
+LONGEST_REF = 200
