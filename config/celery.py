@@ -29,6 +29,8 @@ SCHEDULE: dict[str, tuple[str, float]] = {
     "dispatch queued turns": ("sessions_app.dispatch_queued_turns", 10),
     "resume answered sessions": ("sessions_app.resume_answered", 10),
     "reclaim lost runs": ("sessions_app.reclaim_lost_runs", 10),
+    "open missing deliveries": ("escalation.open_missing_deliveries", 10),
+    "forget old updates": ("escalation.forget_old_updates", 3600),
     "discover and check agents": ("sessions_app.ask_for_discovery", 300),
 }
 

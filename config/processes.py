@@ -30,6 +30,7 @@ def programs() -> list[Program]:
         _python("sessions", _worker(sessions, f"sessions@{host}", slots), stops=2, grace_s=GRACE_S + 3),
         _python("worker", _worker("default", f"default@{host}", WORKER_THREADS), stops=2, grace_s=GRACE_S + 3),
         _python("beat", [*CELERY, "beat", "--pidfile", ""], stops=1, grace_s=5),
+        *_telegram(),
     ]
 
 
@@ -51,6 +52,13 @@ def _broker() -> list[Program]:
     command = embedded.server_command(path, data_dir / "run")
     log = str(data_dir / "run" / "valkey.log")
     return [Program(name="valkey", command=command, stops=3, grace_s=10, socket=str(path), own_log=log)]
+
+
+def _telegram() -> list[Program]:
+    """The one process that talks to the Bot API, if a bot and a chat are set."""
+    if not settings.TELEGRAM.configured:
+        return []
+    return [_python("telegram", ["manage.py", "telegram"], stops=1, grace_s=12)]
 
 
 def _worker(queues: str, name: str, slots: int) -> list[str]:

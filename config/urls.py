@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from approvals.api import ApprovalDoor
+from escalation.api import EscalationDoor, webhook
 from orchestra import diagnostics, headers, metrics
 from orchestra.api import Routes
 from orchestra.sign_in import sign_in
@@ -18,6 +19,7 @@ api = Routes()
 api.register("sessions", SessionDoor, basename="session")
 api.register("approvals", ApprovalDoor, basename="approval")
 api.register("agents", AgentDoor, basename="agent")
+api.register("diagnostics", EscalationDoor, basename="escalation-diagnostics")
 
 urlpatterns = [
     path("", include("orchestra.dashboard")),
@@ -25,6 +27,7 @@ urlpatterns = [
     path("", include("sessions_app.pages")),
     path("sign-in/<str:token>", sign_in, name="sign-in"),
     path("admin/", admin.site.urls),
+    re_path(r"^api/telegram/webhook/?$", webhook, name="telegram-webhook"),
     path("api/", include(api.urls)),
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
     path("swagger/index.html", swagger, name="swagger"),

@@ -1,18 +1,204 @@
-"""Every write to the outbox and to what came in."""
+"""Every write to the outbox, to people's accounts and to what came in."""
 
+import logging
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
+from approvals.models import Approval
+from escalation.channels.base import Channel, Place
 from escalation.channels.telegram.cards import hashed
-from escalation.models import Approver
-from orchestra import sql
+from escalation.errors import (
+    ChatUnusable,
+    CircuitOpen,
+    DeliveryError,
+    NotReached,
+    Refused,
+    TokenRefused,
+    TooManyRequests,
+)
+from escalation.models import DELIVERY_FLOW, Approver, Delivery, Message, Update
+from escalation.policy import is_silent, next_try_in_s, wants_reminder
+from escalation.queries import told_of, who_has_muted
+from orchestra import doorbell, sql
 
+logger = logging.getLogger(__name__)
+
+S = Delivery.Status
+PENDING = Approval.Status.PENDING
+CLAIM = timedelta(minutes=2)  # longer than an attempt with all its quick repetitions usually takes
 LINK_CODE_LASTS = timedelta(minutes=15)
+UPDATES_KEPT = timedelta(hours=48)
+NOT_SENT = "Failed to send Telegram message"
+
+
+# --- the outbox
+
+
+def open_delivery(approval_id: UUID) -> bool:
+    """Note that an approval has to be told; False if that is noted already, or if it is not open."""
+    return bool(
+        sql.run(
+            "INSERT INTO deliveries"  # noqa: S608 - constants only
+            " (id, approval_id, channel, status, attempts, next_try_at, last_error, doubtful, created_at)"
+            f" SELECT %s, id, 'telegram', 'waiting', 0, {sql.now()}, '', FALSE, {sql.now()} FROM approvals"
+            " WHERE id = %s AND status = 'pending' ON CONFLICT DO NOTHING",
+            uuid4(), approval_id,
+        )
+    )  # fmt: skip
+
+
+def open_missing_deliveries(*, batch: int) -> int:
+    """Note all open approvals that nobody noted; return how many. Safe to run twice at once."""
+    mine = Delivery.objects.filter(approval=OuterRef("pk"))
+    missing = Approval.objects.filter(~Exists(mine), status=PENDING).order_by("expires_at")
+    ids = list(missing.values_list("pk", flat=True)[:batch])
+    return sum(open_delivery(approval_id) for approval_id in ids)
+
+
+def claim_due_deliveries(*, limit: int, lease: timedelta = CLAIM) -> list[Delivery]:
+    """Take up to ``limit`` due rows, the most urgent first; nobody else sees them until ``lease`` is over.
+
+    A sender that dies lets its rows come due again: at least once, never lost.
+    """
+    due = Delivery.objects.filter(status=S.WAITING, next_try_at__lte=Now(), approval__status=PENDING)
+    with transaction.atomic():
+        rows = list(due.select_for_update(skip_locked=True, of=("self",)).order_by("approval__expires_at")[:limit])
+        claimed = Delivery.objects.filter(pk__in=[row.pk for row in rows])
+        claimed.update(next_try_at=Now() + lease, attempts=F("attempts") + 1)
+    for row in rows:
+        row.attempts += 1
+    return rows
+
+
+def send(channel: Channel, deliveries: Sequence[Delivery]) -> bool:
+    """Tell people of these claimed deliveries, in one message. False if that did not work; never raises.
+
+    What failed for now stays ``waiting`` and comes due again; what can never work is ``failed``, with the reason.
+    """
+    try:
+        told = told_of(deliveries, whole=len(deliveries) == 1)
+        if told:
+            channel.ask(told, silent=is_silent(who_has_muted()))
+            for delivery, notice in told:
+                mine = Delivery.objects.filter(pk=delivery.pk)
+                DELIVERY_FLOW.move(mine, to=S.SENT, sent_at=Now(), shown_deadline=notice.expires_at, last_error="")
+                mine.update(next_try_at=Now())
+        return True
+    except DeliveryError as error:
+        return _put_back(deliveries, error)
+    except DatabaseError as error:
+        logger.warning("telegram delivery failed: the database does not answer (%s)", type(error).__name__)
+    except Exception:
+        logger.exception("telegram delivery failed: a bug; it is tried again")
+    return False
+
+
+def settle(channel: Channel, place: Place) -> bool:
+    """Bring the message at ``place`` up to the truth. False if that did not work; never raises."""
+    try:
+        channel.settle(place)
+        _close_settled(place)
+        return True
+    except DeliveryError as error:
+        _put_off(Delivery.objects.filter(messages__chat=place[0], messages__message=place[1]), error)
+    except DatabaseError as error:
+        logger.warning("telegram card not settled: the database does not answer (%s)", type(error).__name__)
+    except Exception:
+        logger.exception("telegram card not settled: a bug; it is tried again")
+        _put_off(Delivery.objects.filter(messages__chat=place[0], messages__message=place[1]), None)
+    return False
+
+
+def remind(channel: Channel, deliveries: Sequence[Delivery]) -> bool:
+    """Say that these are nearly over, once for each deadline. False if that did not work; never raises."""
+    try:
+        told = told_of(deliveries, whole=False)
+        if told and wants_reminder(who_has_muted()):
+            channel.remind(told)
+        for delivery, notice in told:
+            Delivery.objects.filter(pk=delivery.pk).update(reminded_for=notice.expires_at)
+        return True
+    except DeliveryError as error:
+        _put_off(Delivery.objects.filter(pk__in=[one.pk for one in deliveries]), error)
+    except DatabaseError as error:
+        logger.warning("telegram reminder failed: the database does not answer (%s)", type(error).__name__)
+    except Exception:
+        logger.exception("telegram reminder failed: a bug")
+        _put_off(Delivery.objects.filter(pk__in=[one.pk for one in deliveries]), None)
+    return False
+
+
+def close_unsent() -> int:
+    """Settle what closed before anybody was told of it; return how many."""
+    closed = Approval.objects.filter(pk=OuterRef("approval")).exclude(status=PENDING)
+    ids = list(Delivery.objects.filter(Exists(closed), status=S.WAITING).values_list("pk", flat=True)[:1000])
+    return DELIVERY_FLOW.move(Delivery.objects.filter(pk__in=ids), to=S.SETTLED, settled_at=Now()) if ids else 0
+
+
+def send_again(delivery_ids: Sequence[UUID]) -> int:
+    """Have these told once more, whatever became of the first time; return how many are still open and will be."""
+    open_ones = Approval.objects.filter(pk=OuterRef("approval"), status=PENDING)
+    ids = list(Delivery.objects.filter(Exists(open_ones), pk__in=delivery_ids).values_list("pk", flat=True))
+    rows = Delivery.objects.filter(pk__in=ids)
+    DELIVERY_FLOW.move(rows, to=S.WAITING)
+    return rows.filter(status=S.WAITING).update(next_try_at=Now(), last_error="")
+
+
+def _put_back(deliveries: Sequence[Delivery], error: DeliveryError) -> bool:
+    rows = Delivery.objects.filter(pk__in=[one.pk for one in deliveries], status=S.WAITING)
+    told = f"{NOT_SENT}: {error.detail}"[:300]
+    try:
+        if isinstance(error, Refused) and not isinstance(error, ChatUnusable | TokenRefused):
+            logger.error("telegram delivery failed for good: %s", told)
+            DELIVERY_FLOW.move(rows, to=S.FAILED, last_error=told)
+            return False
+        logger.warning("telegram delivery failed, it stays in the outbox: %s", told)
+        perhaps = {"doubtful": True} if isinstance(error, NotReached) and error.perhaps_done else {}
+        attempts = max(one.attempts for one in deliveries)
+        rows.update(next_try_at=Now() + _pause(error, attempts), last_error=told, **perhaps)
+    except DatabaseError as problem:
+        logger.warning("telegram delivery: its failure was not written down (%s)", type(problem).__name__)
+    return False
+
+
+def _put_off(rows: Any, error: DeliveryError | None) -> None:
+    ids = list(rows.values_list("pk", flat=True))
+    changes = {"last_error": error.detail[:300]} if error else {}
+    try:
+        Delivery.objects.filter(pk__in=ids).update(next_try_at=Now() + _pause(error, 1), **changes)
+    except DatabaseError as problem:
+        logger.warning("telegram: a failure was not written down (%s)", type(problem).__name__)
+
+
+def _pause(error: DeliveryError | None, attempts: int) -> timedelta:
+    """Until the next attempt. What was not even tried comes due at once: its own gate says when to go on."""
+    if isinstance(error, CircuitOpen | ChatUnusable | TokenRefused):
+        return timedelta(0)
+    seconds = error.retry_after_s if isinstance(error, TooManyRequests) else next_try_in_s(attempts)
+    return timedelta(seconds=seconds)
+
+
+def _close_settled(place: Place) -> None:
+    """Settle deliveries of this message that have closed and have no live message left; the others are up to date."""
+    here = Message.objects.filter(chat=place[0], message=place[1]).values("delivery")
+    rows = Delivery.objects.filter(pk__in=here).select_related("approval")
+    for delivery in rows:
+        mine = Delivery.objects.filter(pk=delivery.pk)
+        if delivery.approval.is_open:
+            mine.update(shown_deadline=delivery.approval.expires_at)
+        elif not delivery.messages.filter(live=True).exists():
+            DELIVERY_FLOW.move(mine, to=S.SETTLED, settled_at=Now())
+
+
+# --- people
 
 
 def new_link_code(user: User) -> str:
@@ -46,6 +232,9 @@ def mute(approver: Approver, *, until: datetime | None) -> None:
     Approver.objects.filter(pk=approver.pk).update(muted_until=until)
 
 
+# --- what came in
+
+
 def record_update(update: dict[str, Any]) -> bool:
     """Mark an update as applied; False if it was before, by its exact id or that of its press.
 
@@ -66,3 +255,22 @@ def record_update(update: dict[str, Any]) -> bool:
             [update_id, callback_id],
         )
         return bool(cursor.rowcount)
+
+
+def take_in(update: dict[str, Any], payload: str) -> bool:
+    """Keep an update that came by webhook, until the process that applies it does; False if it is known already."""
+    callback_id = str(update["callback_query"]["id"]) if "callback_query" in update else None
+    with transaction.atomic():
+        taken = sql.run(
+            "INSERT INTO telegram_updates (update_id, callback_id, payload, received_at, failures)"  # noqa: S608 - constants only
+            f" VALUES (%s, %s, %s, {sql.now()}, 0) ON CONFLICT DO NOTHING",
+            int(update["update_id"]), callback_id, payload,
+        )  # fmt: skip
+        if taken:
+            doorbell.ring("telegram", "update")
+    return bool(taken)
+
+
+def forget_old_updates() -> int:
+    """Applied ones are kept while Telegram might send them again (24 hours at most); return how many went."""
+    return Update.objects.filter(applied_at__isnull=False, received_at__lt=Now() - UPDATES_KEPT).delete()[0]

@@ -38,7 +38,6 @@ class TelegramSettings:
     longest_delay: timedelta
     jitter: bool
     retry_on: frozenset[int]
-    warning: timedelta
     breaker: BreakerSettings
 
     @property
@@ -71,7 +70,6 @@ class TelegramSettings:
             retry_on=frozenset(
                 int(code) for code in env.list("TELEGRAM_RETRY_ON", default=["429", "500", "502", "503", "504"])
             ),
-            warning=timedelta(minutes=env.float("APPROVAL_WARNING_MINUTES", default=5)),
             breaker=BreakerSettings(
                 consecutive_failures=env.int("CIRCUIT_BREAKER_CONSECUTIVE_FAILURES", default=5),
                 failure_rate=env.float("CIRCUIT_BREAKER_FAILURE_RATE", default=0.5),

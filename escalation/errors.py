@@ -20,13 +20,17 @@ class BotApiError(DeliveryError):
 
 
 class NotReached(BotApiError):
-    """The network, a proxy or Telegram itself failed. ``perhaps_done``: the request may have been carried out."""
+    """The network, a proxy or Telegram itself failed. ``perhaps_done``: the request may have been carried out.
+
+    ``status`` is the HTTP status, None if there was no proper answer.
+    """
 
     again = True
 
-    def __init__(self, detail: str, *, perhaps_done: bool = False) -> None:
+    def __init__(self, detail: str, *, perhaps_done: bool = False, status: int | None = None) -> None:
         super().__init__(detail)
         self.perhaps_done = perhaps_done
+        self.status = status
 
 
 class TooManyRequests(BotApiError):

@@ -15,7 +15,7 @@ class Delivery(Base):
 
     ``next_try_at`` is when it is due: to be sent while ``waiting``, to be brought up to date while ``sent``. Whoever
     claims it pushes that ahead. ``doubtful``: the answer to a send was lost, so there may be a copy nobody knows of.
-    ``shown_deadline`` is the deadline that the messages tell.
+    ``shown_deadline`` is the deadline that the messages tell, ``reminded_for`` the one that people were reminded of.
     """
 
     class Status(models.TextChoices):
@@ -33,7 +33,7 @@ class Delivery(Base):
     doubtful = models.BooleanField(default=False)
     shown_deadline = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
-    reminded_at = models.DateTimeField(null=True, blank=True)
+    reminded_for = models.DateTimeField(null=True, blank=True)
     settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -55,8 +55,8 @@ S = Delivery.Status
 DELIVERY_FLOW = Flow(
     {
         S.WAITING: frozenset({S.SENT, S.SETTLED, S.FAILED}),
-        S.SENT: frozenset({S.SETTLED, S.FAILED}),
-        S.FAILED: frozenset({S.WAITING}),  # "send again"
+        S.SENT: frozenset({S.SETTLED, S.FAILED, S.WAITING}),  # back to waiting: "send again"
+        S.FAILED: frozenset({S.WAITING, S.SETTLED}),
     }
 )
 

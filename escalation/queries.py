@@ -1,15 +1,21 @@
 """Every read of the outbox and its people that others need."""
 
+from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
 
 from approvals.models import Approval
 from approvals.queries import readable_approvals
 from approvals.render import questions_of, what_would_run
-from escalation.channels.base import Notice, Outcome
-from escalation.models import Approver
+from escalation.channels.base import Notice, Outcome, Place, Told
+from escalation.models import Approver, Delivery, Message, Update
+from orchestra.rights import Right, may
 
+PENDING = Approval.Status.PENDING
 WHOLE = 20_000_000  # characters: as much as an input can have
 
 
@@ -64,3 +70,89 @@ def outcome_of(approval: Approval) -> Outcome | None:
 def approver_of(telegram_user: int) -> Approver | None:
     """The account that belongs to a Telegram user, with its ``user``; judge their rights afresh at every press."""
     return Approver.objects.select_related("user").filter(telegram_user=telegram_user).first()
+
+
+def told_of(deliveries: Iterable[Delivery], *, whole: bool) -> list[Told]:
+    """Each of these deliveries with what to tell, in the same order; those whose approval has closed are left out."""
+    deliveries = list(deliveries)
+    wanted = [delivery.approval_id for delivery in deliveries]
+    found = {approval.pk: approval for approval in readable_approvals().filter(pk__in=wanted, status=PENDING)}
+    return [
+        (delivery, notice_of(found[delivery.approval_id], whole=whole))
+        for delivery in deliveries
+        if delivery.approval_id in found
+    ]
+
+
+def messages_at(place: Place) -> list[Message]:
+    """The rows of one message, in the order of a list; each delivery's approval as `asked` reads it."""
+    chat, number = place
+    rows = list(Message.objects.filter(chat=chat, message=number).select_related("delivery").order_by("id"))
+    found = {one.pk: one for one in readable_approvals().filter(pk__in=[row.delivery.approval_id for row in rows])}
+    for row in rows:
+        row.delivery.approval = found[row.delivery.approval_id]
+    return rows
+
+
+def untrue_messages() -> QuerySet[Message]:
+    """Messages that say something else than the truth: their approval has closed, or got another deadline."""
+    closed = ~Q(delivery__approval__status=PENDING)
+    extended = Q(kind__in=(Message.Kind.CARD, Message.Kind.LIST)) & ~Q(
+        delivery__shown_deadline=F("delivery__approval__expires_at")
+    )
+    return Message.objects.filter(closed | extended, live=True)
+
+
+def untrue_places(*, approval_ids: Iterable[UUID] | None = None, limit: int = 100) -> list[Place]:
+    """Where such messages stand, those that are due; of some approvals only, if given."""
+    rows = untrue_messages().filter(delivery__next_try_at__lte=Now())
+    if approval_ids is not None:
+        rows = rows.filter(delivery__approval__in=list(approval_ids))
+    places = rows.order_by("id").values_list("chat", "message")[:limit]
+    return list(dict.fromkeys(places))
+
+
+def stale_cards() -> int:
+    """Messages whose buttons outlive their question; 0 a moment after any close, while Telegram is up."""
+    return Message.objects.filter(live=True).exclude(delivery__approval__status=PENDING).count()
+
+
+def waiting_deliveries() -> int:
+    """The outbox's depth: questions nobody was told of yet."""
+    return Delivery.objects.filter(status=Delivery.Status.WAITING).count()
+
+
+def due_reminders(*, limit: int) -> list[Delivery]:
+    """Told, still open, and nearly over, as `approvals.reminders` noted; and people were not reminded of it yet."""
+    due = Delivery.objects.filter(
+        status=Delivery.Status.SENT,
+        approval__status=PENDING,
+        approval__reminded_for=F("approval__expires_at"),
+        next_try_at__lte=Now(),
+    )
+    fresh = Q(reminded_for__isnull=True) | ~Q(reminded_for=F("approval__expires_at"))
+    return list(due.filter(fresh).order_by("approval__expires_at")[:limit])
+
+
+def who_has_muted() -> list[bool]:
+    """For everybody with a Telegram account who may decide: whether they have muted just now."""
+    people = Approver.objects.filter(telegram_user__isnull=False).select_related("user").annotate(read_at=Now())
+    return [
+        one.muted_until is not None and one.muted_until > one.read_at for one in people if may(one.user, Right.DECIDE)
+    ]
+
+
+def unapplied_updates() -> list[Update]:
+    """What the webhook took and nobody applied yet, in the order of Telegram's numbers."""
+    return list(Update.objects.filter(applied_at=None).order_by("update_id")[:100])
+
+
+def unapplied_count() -> int:
+    """How many those are."""
+    return Update.objects.filter(applied_at=None).count()
+
+
+def last_error() -> str:
+    """Why the latest delivery that is in trouble is so; empty if none is."""
+    troubled = Delivery.objects.exclude(last_error="").order_by("-created_at")
+    return troubled.values_list("last_error", flat=True).first() or ""

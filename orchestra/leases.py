@@ -1,10 +1,11 @@
-"""Signs of life of what runs now and then, kept where every process sees them."""
+"""What one process owns at a time, and signs of life of what runs now and then, kept where every process sees them."""
 
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import DurationField, ExpressionWrapper, F
+from django.db import transaction
+from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
 from orchestra.models import Lease
@@ -36,6 +37,42 @@ def ages(prefix: str) -> dict[str, float]:
 def touched_within(name: str, age: timedelta) -> bool:
     """Whether ``name`` gave a sign of life no longer than ``age`` ago."""
     return Lease.objects.filter(name=name, updated_at__gt=Now() - age).exists()
+
+
+def take(name: str, owner: str, lasts: timedelta) -> int | None:
+    """Become the owner of ``name`` for ``lasts``; the new fence, or None while somebody else owns it.
+
+    One conditional UPDATE by the database's clock, so of two that try at once one is told None.
+    """
+    free = Q(expires_at=None) | Q(expires_at__lte=Now())
+    changes = {"owner": owner, "fence": F("fence") + 1, "expires_at": Now() + lasts, "updated_at": Now()}
+    Lease.objects.bulk_create([Lease(name=name)], ignore_conflicts=True)
+    if not Lease.objects.filter(free, name=name).update(**changes):
+        return None
+    return Lease.objects.values_list("fence", flat=True).get(name=name)
+
+
+def keep(name: str, owner: str, fence: int, lasts: timedelta) -> bool:
+    """Own ``name`` for ``lasts`` from now; False if it was lost to somebody else in the meantime."""
+    mine = Lease.objects.filter(name=name, owner=owner, fence=fence)
+    return bool(mine.update(expires_at=Now() + lasts, updated_at=Now()))
+
+
+def give_up(name: str, owner: str, fence: int) -> None:
+    """Let the next one have it at once."""
+    Lease.objects.filter(name=name, owner=owner, fence=fence).update(expires_at=None)
+
+
+def is_held(name: str) -> bool:
+    """Whether somebody owns ``name`` now."""
+    return Lease.objects.filter(name=name, expires_at__gt=Now()).exists()
+
+
+def note_also(name: str, **facts: object) -> None:
+    """As `note`, beside what is kept there already; it is no sign of life."""
+    with transaction.atomic():
+        lease, _ = Lease.objects.select_for_update().get_or_create(name=name)
+        Lease.objects.filter(name=name).update(state=lease.state | facts)
 
 
 def _write(lease: Lease, *fields: str) -> None:

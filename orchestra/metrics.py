@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -69,24 +69,8 @@ def _may_read(request: HttpRequest) -> bool:
 
 
 class _Everything(Collector):
-    """Every source's families; then, at zero, the promised ones that nobody supplies."""
+    """Every source's families."""
 
     def collect(self) -> Iterator[Metric]:
-        said = set()
         for source in _sources:
-            for family in source():
-                said.add(family.name)
-                yield family
-        yield from (family for family in _promised() if family.name not in said)
-
-
-def _promised() -> Iterator[Metric]:
-    """Names that dashboards and alerts rely on whether or not Telegram is set up; without it, nothing was sent."""
-    yield GaugeMetricFamily("telegram_enabled", "1 if Telegram is set up.", value=0)
-    yield GaugeMetricFamily("telegram_service_health", "1 if Telegram answers; 0 when off.", value=0)
-    yield counter("telegram_api_requests_total", "Calls to the Bot API.", 0)
-    yield counter("telegram_api_failures_total", "Calls to the Bot API that failed.", 0)
-    yield counter("telegram_api_retry_attempts_total", "Repeated calls to the Bot API.", 0)
-    yield HistogramMetricFamily(
-        "telegram_api_duration_seconds", "Duration of calls to the Bot API.", buckets=[("+Inf", 0)], sum_value=0
-    )
+            yield from source()

@@ -1,5 +1,6 @@
 """What a channel promises, and what it is given to tell."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -7,8 +8,13 @@ from uuid import UUID
 
 from approvals.render import Block
 from escalation.errors import DeliveryError
+from escalation.models import Delivery
 
-__all__ = ["Channel", "DeliveryError", "Notice", "Outcome"]
+__all__ = ["Channel", "DeliveryError", "Notice", "Outcome", "Told"]
+
+
+Place = tuple[int, int]
+"""Chat and number of a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +61,18 @@ class Outcome:
     edited: bool = False
 
 
+Told = tuple[Delivery, Notice]
+
+
 class Channel(Protocol):
-    """One way to reach people. Methods raise ``DeliveryError`` and nothing else, and return within the channel's own
-    timeout, quick repetitions included; what is tried later is the outbox's business."""
+    """One way to reach people. Methods raise ``DeliveryError`` (and what the database raises), and return within the
+    channel's own timeout, quick repetitions included; what is tried later is the outbox's business."""
 
-    def ask(self, delivery_id: UUID, notice: Notice) -> None: ...
+    def ask(self, told: Sequence[Told], *, silent: bool) -> None:
+        """Tell people of these questions, in one message; remember it, so that it is settled later."""
 
-    def settle(self, delivery_id: UUID, notice: Notice, outcome: Outcome) -> None: ...
+    def remind(self, told: Sequence[Told]) -> None:
+        """Say that these are still open and nearly over."""
+
+    def settle(self, place: Place) -> None:
+        """Bring the message at ``place`` up to what is true now."""

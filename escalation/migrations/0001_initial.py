@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
                 ('doubtful', models.BooleanField(default=False)),
                 ('shown_deadline', models.DateTimeField(blank=True, null=True)),
                 ('sent_at', models.DateTimeField(blank=True, null=True)),
-                ('reminded_at', models.DateTimeField(blank=True, null=True)),
+                ('reminded_for', models.DateTimeField(blank=True, null=True)),
                 ('settled_at', models.DateTimeField(blank=True, null=True)),
                 ('approval', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='approvals.approval')),
             ],

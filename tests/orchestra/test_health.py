@@ -36,7 +36,7 @@ def test_health_names_every_part_when_all_is_well(client):
     assert answer.status_code == 200
     assert answer.json() == {
         "status": "ok",
-        "parts": {"database": "ok", "redis": "ok", "beat": "ok", "agents": "ok"},
+        "parts": {"database": "ok", "redis": "ok", "beat": "ok", "agents": "ok", "telegram": "off"},
     }
 
 
@@ -53,7 +53,13 @@ def test_missing_agents_and_a_silent_beat_degrade_but_do_not_fail(client):
     answer = client.get("/health")
     assert answer.status_code == 200
     assert answer.json()["status"] == "degraded"
-    assert answer.json()["parts"] == {"database": "ok", "redis": "ok", "beat": "down", "agents": "down"}
+    assert answer.json()["parts"] == {
+        "database": "ok",
+        "redis": "ok",
+        "beat": "down",
+        "agents": "down",
+        "telegram": "off",
+    }
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,6 +2,8 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +11,12 @@ from django.db.models.functions import Now
 
 from escalation.channels.telegram.card import Card, Key
 from escalation.channels.telegram.client import BotApi
-from escalation.errors import Refused
+from escalation.errors import BotApiError, Refused
 from escalation.models import Button, Delivery, Message
 
 Markup = dict[str, Any]
+COPIES_NEAR = 5
+SENT_TWICE = "This was sent twice because the connection was lost. The message below counts."
 
 
 def post(
@@ -21,6 +25,7 @@ def post(
     chat: int,
     card: Card,
     delivery: Delivery | None = None,
+    also: Sequence[Delivery] = (),
     kind: str = Message.Kind.CARD,
     reply_to: int = 0,
     silent: bool = False,
@@ -28,7 +33,7 @@ def post(
     """Send ``card`` with fresh buttons; the number of the new message.
 
     Buttons are bound to the approval of ``delivery``, unless their value names one. With ``delivery`` the message is
-    remembered, so that it is settled when the approval closes.
+    remembered, so that it is settled when the approval closes; a list is remembered for those of ``also`` too.
 
     Raises:
         BotApiError: it was not sent, or perhaps it was (``NotReached.perhaps_done``).
@@ -41,21 +46,25 @@ def post(
     if silent:
         more["disable_notification"] = True
     sent = _in_html_or_plain(api, "sendMessage", card, chat_id=chat, **more)
-    number = int(sent["message_id"])
-    Button.objects.filter(pk__in=[button.pk for button in buttons]).update(message=number)
-    if delivery is not None:
-        Message.objects.create(
-            delivery=delivery, kind=kind, chat=int(sent["chat"]["id"]), message=number, text=card.text
-        )
+    doubtful = api.doubtful
+    number, chat = int(sent["message_id"]), int(sent["chat"]["id"])  # a group may have moved meanwhile
+    Button.objects.filter(pk__in=[button.pk for button in buttons]).update(chat=chat, message=number)
+    about = [one for one in (delivery, *also) if one is not None]
+    Message.objects.bulk_create(
+        Message(delivery=one, kind=kind, chat=chat, message=number, text=card.text) for one in about
+    )
+    if doubtful and about:
+        _after_a_lost_answer(api, chat, number, about)
     return number
 
 
-def edit(api: BotApi, *, chat: int, message: int, card: Card, approval_id: UUID | None = None) -> None:
+def edit(api: BotApi, *, chat: int, message: int, card: Card, delivery: Delivery | None = None) -> None:
     """Bring a message up to ``card``: without keys its buttons go away, with keys it gets fresh ones.
 
     Raises:
         BotApiError: as `post`.
     """
+    approval_id = delivery.approval_id if delivery else None
     buttons, markup = keyboard(card, chat=chat, approval_id=approval_id, message=message)
     Button.objects.bulk_create(buttons)
     more = {"reply_markup": markup} if markup else {}
@@ -92,14 +101,13 @@ def keyboard(
 def pressed(token: str, *, chat: int, message: int) -> Button | None:
     """The button with that token if it stands in this chat and message; None if it is forged, foreign or stray.
 
-    The number of a message whose sending was never confirmed is learned here: it is a copy, and will be settled too.
+    A message that was sent although the answer was lost carries good tokens and a number nobody knows: it is a copy,
+    its number is learned here, and it will be settled too.
     """
     button = Button.objects.filter(token_sha256=hashed(token), chat=chat).first()
-    if button is None or button.message not in (None, message):
+    if button is None:
         return None
-    if button.message is None and not _learn(button, chat, message):
-        return None
-    return button
+    return button if button.message == message or _is_copy(button, chat, message) else None
 
 
 def use(button: Button) -> bool:
@@ -112,14 +120,33 @@ def hashed(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _learn(button: Button, chat: int, message: int) -> bool:
-    """Whether an unbound button may stand in ``message``: no other message that we know of has that number."""
+def _is_copy(button: Button, chat: int, message: int) -> bool:
+    """Whether ``message`` is an unknown copy of a message with this button, which is remembered if so."""
     delivery = Delivery.objects.filter(approval=button.approval_id).first()
-    if delivery is None or Message.objects.filter(chat=chat, message=message).exclude(delivery=delivery).exists():
+    if delivery is None or not (button.message is None or delivery.doubtful):
         return False
-    Button.objects.filter(pk=button.pk, message=None).update(message=message)
+    if Message.objects.filter(chat=chat, message=message).exclude(delivery=delivery).exists():
+        return False
     Message.objects.get_or_create(chat=chat, message=message, delivery=delivery, defaults={"kind": Message.Kind.COPY})
     return True
+
+
+def _after_a_lost_answer(api: BotApi, chat: int, number: int, deliveries: Sequence[Delivery]) -> None:
+    """Look just before the message that was confirmed for copies of it, and take their buttons away.
+
+    Nothing tells which numbers a chat has; but taking away buttons changes only messages of ours that have some.
+    """
+    Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries]).update(doubtful=True)
+    near = range(number - 1, max(0, number - 1 - COPIES_NEAR), -1)
+    known: set[int | None] = set(Message.objects.filter(chat=chat, message__in=near).values_list("message", flat=True))
+    known |= set(Button.objects.filter(chat=chat, message__in=near).values_list("message", flat=True))
+    for suspect in near:
+        if suspect in known:
+            break
+        with suppress(BotApiError):
+            found = api.once("editMessageReplyMarkup", chat_id=chat, message_id=suspect)
+            if isinstance(found, dict):
+                api.once("editMessageText", chat_id=chat, message_id=suspect, text=SENT_TWICE)
 
 
 def _in_html_or_plain(api: BotApi, method: str, card: Card, **params: Any) -> Any:

@@ -1,0 +1,118 @@
+"""Telegram as a channel of the outbox: what to say is `render`'s business, how to send it `cards`'."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from escalation.channels.base import Notice, Outcome, Place, Told
+from escalation.channels.telegram import cards, render
+from escalation.channels.telegram.card import Card
+from escalation.channels.telegram.client import BotApi
+from escalation.channels.telegram.verdicts import BAD_KEYS, GONE, TOO_LONG, is_about
+from escalation.errors import ChatMoved, ChatUnusable, Refused
+from escalation.models import Delivery, Message
+from escalation.queries import messages_at, notice_of, outcome_of
+
+logger = logging.getLogger(__name__)
+
+K = Message.Kind
+TOO_LONG_HERE = "This is too long for Telegram. Answer in the admin, over REST or in the terminal."
+
+
+@dataclass(frozen=True, slots=True)
+class Telegram:
+    """The chat of the settings. A `Channel`."""
+
+    api: BotApi
+
+    def ask(self, told: Sequence[Told], *, silent: bool) -> None:
+        """One question as a card, several as a list.
+
+        Raises:
+            BotApiError: nobody was told, or perhaps somebody was (``NotReached.perhaps_done``).
+        """
+        (_, notice), *rest = told
+        if rest:
+            self._post(render.several([(one, None) for _, one in told]), told, kind=K.LIST, silent=silent)
+        else:
+            self._post(render.card(notice), told, kind=K.CARD, silent=silent)
+
+    def remind(self, told: Sequence[Told]) -> None:
+        """One question in reply to its card, several as a list.
+
+        Raises:
+            BotApiError: nobody was reminded.
+        """
+        (delivery, notice), *rest = told
+        if rest:
+            self._post(render.several([(one, None) for _, one in told]), told, kind=K.LIST)
+            return
+        card = delivery.messages.filter(kind__in=(K.CARD, K.LIST)).order_by("-message").first()
+        self._post(render.reminder(notice), told, kind=K.REMINDER, reply_to=card.message if card else 0)
+
+    def settle(self, place: Place) -> None:
+        """Edit the message at ``place`` to what is true now, and remember it.
+
+        Raises:
+            BotApiError: the message still says what it said.
+        """
+        rows = messages_at(place)
+        if not rows:
+            return
+        told = [(row, notice_of(row.delivery.approval, whole=False), outcome_of(row.delivery.approval)) for row in rows]
+        first, notice, outcome = told[0]
+        if first.kind == K.LIST:
+            self._edit(place, render.several([(about, end) for _, about, end in told]), None)
+        elif outcome is None:
+            self._edit(place, render.card(notice_of(first.delivery.approval)), first.delivery)
+        elif first.kind == K.PROMPT:
+            with suppress(Refused):  # a forced reply can be deleted, never edited
+                self.api.call("deleteMessage", chat_id=place[0], message_id=place[1])
+        else:
+            self._settle_one(place, first, notice, outcome)
+        done = [row.pk for row, _, end in told if end is not None]
+        Message.objects.filter(pk__in=done).update(live=False)
+
+    def _settle_one(self, place: Place, row: Message, notice: Notice, outcome: Outcome) -> None:
+        card = render.settled(notice, outcome, shown=row.text) if row.text else render.outcome_only(notice, outcome)
+        self._edit(place, card, None, instead=render.outcome_only(notice, outcome) if row.kind == K.CARD else None)
+
+    def _edit(self, place: Place, card: Card, delivery: Delivery | None, *, instead: Card | None = None) -> None:
+        """Edit; where that is no longer possible, say it in a new message, if there is one to say ``instead``."""
+        try:
+            cards.edit(self.api, chat=place[0], message=place[1], card=card, delivery=delivery)
+        except ChatUnusable:
+            raise
+        except Refused as refused:
+            if not (isinstance(refused, ChatMoved) or is_about(refused.description, GONE)):
+                logger.error("telegram editMessageText failed for good: %s", refused.detail)
+            if instead is not None:
+                cards.post(self.api, chat=self.api.chat, card=instead)
+
+    def _post(self, card: Card, told: Sequence[Told], *, kind: str, silent: bool = False, reply_to: int = 0) -> None:
+        delivery, *also = (one for one, _ in told)
+
+        def post(card: Card) -> None:
+            cards.post(
+                self.api, chat=self.api.chat, card=card, delivery=delivery, also=also, kind=kind, silent=silent,
+                reply_to=reply_to,
+            )  # fmt: skip
+
+        try:
+            post(card)
+        except Refused as refused:
+            simpler = _simpler(card, refused)
+            if simpler is None:
+                raise
+            logger.error("telegram sendMessage failed, a bug: %s; sending it without what was refused", refused.detail)
+            post(simpler)
+
+
+def _simpler(card: Card, refused: Refused) -> Card | None:
+    """What may be sent in place of a card that Telegram refused for its form; None if nothing."""
+    if is_about(refused.description, TOO_LONG):
+        return Card(text=TOO_LONG_HERE, plain=TOO_LONG_HERE)
+    if is_about(refused.description, BAD_KEYS):
+        return Card(text=card.text, plain=card.plain)
+    return None

@@ -1,0 +1,103 @@
+"""The sender: wakes when an approval changes, tells people, keeps the messages true. One thread of the leased process.
+
+A ring makes it happen now, a look every few seconds makes it happen anyway; in between no timer stands between a
+question and its card.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from django.db import DatabaseError, close_old_connections
+
+from escalation import commands, policy, queries
+from escalation.channels.base import Channel
+from escalation.channels.telegram.client import BotApi
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 5.0
+BATCH = 500
+
+
+class Sender:
+    """Feed it rings from any thread; run it on one."""
+
+    def __init__(self, api: BotApi, channel: Channel, *, may_go_on: Callable[[], bool]) -> None:
+        self._api = api
+        self._channel = channel
+        self._may_go_on = may_go_on
+        self._bell = threading.Event()
+        self._lock = threading.Lock()
+        self._rung: dict[UUID, None] = {}
+        self._looked_at = 0.0
+
+    def ring(self, approval_id: UUID | None = None) -> None:
+        """Something is new, about this approval if one is named; returns at once."""
+        with self._lock:
+            if approval_id is not None:
+                self._rung[approval_id] = None
+        self._bell.set()
+
+    def run(self) -> None:
+        """Until ``may_go_on`` says no."""
+        wait_s = 0.0
+        while self._may_go_on():
+            self._bell.wait(wait_s)
+            self._bell.clear()
+            try:
+                wait_s = self.work()
+            except DatabaseError as error:
+                logger.warning("telegram sender failed: the database does not answer (%s)", type(error).__name__)
+                wait_s = 1.0
+            finally:
+                close_old_connections()
+
+    def work(self) -> float:
+        """Do what there is to do; seconds until it makes sense to look again."""
+        with self._lock:
+            rung, self._rung = list(self._rung), {}
+        for approval_id in rung:
+            commands.open_delivery(approval_id)
+        if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            commands.open_missing_deliveries(batch=BATCH)
+            commands.close_unsent()
+        while self._may_go_on():
+            if blocked_s := self._blocked():
+                return min(blocked_s, LOOK_EVERY_S)
+            if not (self._settle_next() | self._send_next() | self._remind_next()):
+                return LOOK_EVERY_S
+            if self._bell.is_set():
+                return 0.0
+        return 0.0
+
+    def _blocked(self) -> float:
+        """Seconds until another message may go out, at least one if nobody can tell; 0 if it may now."""
+        api = self._api
+        if api.off:
+            return LOOK_EVERY_S
+        if api.breaker and api.breaker.opens_in_s:
+            return api.breaker.opens_in_s
+        return api.pacer.wait_for(api.chat)
+
+    def _send_next(self) -> bool:
+        if self._blocked():
+            return False
+        waiting = queries.waiting_deliveries()
+        number = policy.how_many_together(waiting, room=self._api.pacer.room(self._api.chat)) if waiting else 0
+        claimed = commands.claim_due_deliveries(limit=number) if number else []
+        return bool(claimed) and commands.send(self._channel, claimed)
+
+    def _settle_next(self) -> bool:
+        places = queries.untrue_places(limit=1) if not self._blocked() else []
+        return bool(places) and commands.settle(self._channel, places[0])
+
+    def _remind_next(self) -> bool:
+        if self._blocked() or self._api.pacer.room(self._api.chat) <= policy.RESERVE:
+            return False
+        due = queries.due_reminders(limit=policy.MOST_IN_A_LIST)
+        together = policy.how_many_together(len(due), room=self._api.pacer.room(self._api.chat))
+        return bool(due) and commands.remind(self._channel, due[:together])

@@ -1,0 +1,67 @@
+"""What an error answer of the Bot API means for us. Pure.
+
+Telegram promises nothing about the wording of descriptions; they are matched only where ``error_code`` and
+``parameters`` do not say enough, and without regard to case.
+"""
+
+from typing import Any
+
+from escalation.errors import (
+    BotApiError,
+    ChatMoved,
+    ChatUnusable,
+    NotReached,
+    PollerConflict,
+    Refused,
+    TokenRefused,
+    TooManyRequests,
+)
+
+NOTHING_CHANGED = "message is not modified"
+UNUSABLE = ("chat not found", "not enough rights to send", "have no rights to send", "chat_write_forbidden")
+GONE = ("message to edit not found", "message can't be edited", "message_id_invalid")
+TOO_LONG = ("message is too long", "message caption is too long", "text is too long")
+BAD_KEYS = ("button_data_invalid", "inline keyboard button", "reply markup is too long")
+UNNAMED_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 3600.0
+
+
+def error_for(code: int, description: str, parameters: dict[str, Any], retry_after: str | None) -> BotApiError:
+    """The error for an answer that was no success; an empty ``description`` stands for HTML, garbage or nothing."""
+    said = f"{code} {description}".strip() if description else f"HTTP {code} without a proper answer"
+    if code == 429:
+        return TooManyRequests(said, retry_after_s=_pause(parameters.get("retry_after"), retry_after))
+    if code == 413:
+        return Refused(said, error_code=code, description=description)
+    if code >= 500 or not description:
+        return NotReached(said, perhaps_done=True, status=code if code >= 500 else None)
+    if (chat := moved_to(parameters)) is not None:
+        return ChatMoved(said, chat=chat)
+    if code == 401 or (code == 404 and "method" not in description.lower()):
+        return TokenRefused(said, error_code=code, description=description)
+    if code == 403 or is_about(description, UNUSABLE):
+        return ChatUnusable(said, error_code=code, description=description)
+    if code == 409:
+        return PollerConflict(said)
+    return Refused(said, error_code=code, description=description)
+
+
+def moved_to(parameters: dict[str, Any]) -> int | None:
+    """The supergroup that the group became."""
+    chat = parameters.get("migrate_to_chat_id")
+    return chat if isinstance(chat, int) else None
+
+
+def is_about(description: str, phrases: tuple[str, ...]) -> bool:
+    """Whether Telegram's words hold one of these."""
+    lowered = description.lower()
+    return any(phrase in lowered for phrase in phrases)
+
+
+def _pause(*said: Any) -> float:
+    """Seconds to leave Telegram alone, from whichever place named them."""
+    for seconds in said:
+        text = str(seconds)
+        if text.isascii() and text.isdigit():
+            return min(float(text), LONGEST_PAUSE_S)
+    return UNNAMED_PAUSE_S

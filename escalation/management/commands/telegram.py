@@ -1,0 +1,111 @@
+"""``manage.py telegram``: the process that talks to Telegram, and what is needed to set it up."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from escalation import commands
+from escalation.channels.telegram import setup, status
+from escalation.channels.telegram.client import BotApi
+from escalation.channels.telegram.service import Service
+from escalation.errors import BotApiError
+from escalation.models import Button
+from orchestra import leases
+from orchestra.management.accounts import find_account
+
+PATIENCE_S = 300.0
+LOOK_EVERY_S = 0.5
+MARKS = {True: "ok  ", False: "FIX ", None: "    "}
+
+
+class Command(BaseCommand):
+    help = "Run the process that talks to Telegram; or check the set-up, send a test card, link a person's account."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        what = parser.add_subparsers(dest="what", metavar="check | test-card | link USER")
+        what.add_parser("check", help="say what is right and what to mend")
+        tap = what.add_parser("test-card", help="send a card and wait until somebody taps it")
+        tap.add_argument("--wait", type=float, default=PATIENCE_S, help="seconds to wait (default %(default)g)")
+        link = what.add_parser("link", help="print a one-time code for /link CODE")
+        link.add_argument("user", metavar="USER")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        doing: dict[str | None, Callable[[], None]] = {
+            None: self.run_service,
+            "check": self.check_setup,
+            "test-card": lambda: self.test_card(options["wait"]),
+            "link": lambda: self.link(options["user"]),
+        }
+        doing[options["what"]]()
+
+    def run_service(self) -> None:
+        """Until SIGTERM or Ctrl-C; a second process waits until the first is gone."""
+        _refuse_unless_configured()
+        service = Service()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.stop())
+        service.run()
+
+    def check_setup(self) -> None:
+        """Exit code 1 if anything has to be mended."""
+        bad = 0
+        for finding in setup.findings(_api()):
+            bad += finding.good is False
+            self.stdout.write(f"{MARKS[finding.good]} {finding.text}")
+        if bad:
+            raise CommandError(f"{bad} {'thing has' if bad == 1 else 'things have'} to be mended.")
+        self.stdout.write("Everything is in place.")
+
+    def test_card(self, wait_s: float) -> None:
+        """Readiness shows the channel as ok only after this: a card that arrived and a press that came back."""
+        _refuse_unless_configured()
+        try:
+            button = setup.post_test_card(_api())
+        except BotApiError as error:
+            raise CommandError(f"{commands.NOT_SENT}: {error.detail}") from None
+        self.stdout.write("Sent. Tap “It works” in the chat ...")
+        service = None if leases.is_held(status.LEASE) else Service()
+        thread = threading.Thread(target=service.run, daemon=True) if service else None
+        if thread:
+            thread.start()
+        try:
+            tapped = _tapped(button, wait_s)
+        finally:
+            if service and thread:
+                service.stop()
+                thread.join(15.0)
+        if not tapped:
+            raise CommandError("Nobody tapped it in time. Is the telegram process running, and is it the right chat?")
+        self.stdout.write("Tapped. Telegram works both ways.")
+
+    def link(self, username: str) -> None:
+        """The code is the last word printed."""
+        user = find_account(username)
+        minutes = commands.LINK_CODE_LASTS.total_seconds() / 60
+        code = commands.new_link_code(user)
+        self.stdout.write(f"Within {minutes:g} minutes {user} writes this to the bot:")
+        self.stdout.write(f"/link {code}")
+
+
+def _api() -> BotApi:
+    moved = leases.noted(status.LEASE).get("moved", {})
+    return BotApi(settings.TELEGRAM, moved={int(old): int(new) for old, new in moved.items()})
+
+
+def _refuse_unless_configured() -> None:
+    if not settings.TELEGRAM.configured:
+        raise CommandError("Telegram is off: set TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID; see docs/telegram.md.")
+
+
+def _tapped(button: Button, wait_s: float) -> bool:
+    end = time.monotonic() + wait_s
+    while time.monotonic() < end:
+        if Button.objects.filter(pk=button.pk, used_at__isnull=False).exists():
+            return True
+        time.sleep(LOOK_EVERY_S)
+    return False

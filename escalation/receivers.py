@@ -1,0 +1,29 @@
+"""What this app does when approvals ring inside its own process; other processes are heard by `orchestra.doorbell`.
+
+A press that is decided here is told to the sender without a detour.
+"""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from approvals.signals import approval_changed, approval_expiring
+
+_ring: Callable[[UUID], None] | None = None
+
+
+def connect() -> None:
+    """Called once when the app is ready."""
+    approval_changed.connect(_pass_on, dispatch_uid="escalation.changed")
+    approval_expiring.connect(_pass_on, dispatch_uid="escalation.expiring")
+
+
+def tell(ring: Callable[[UUID], None] | None) -> None:
+    """Have ``ring`` called for every approval that changes in this process, or nobody."""
+    global _ring  # noqa: PLW0603 - there is one sender in the one process that sends
+    _ring = ring
+
+
+def _pass_on(*, approval_id: UUID, **_: Any) -> None:
+    if _ring is not None:
+        _ring(approval_id)
