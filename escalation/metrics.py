@@ -1,13 +1,15 @@
 """Figures about reaching people. Calls are counted by the process that makes them and kept as tallies."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from django.conf import settings
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from escalation import breaker, queries
 from escalation.channels.telegram import status
-from escalation.figures import DURATION, EDGES, FAILURES, REQUESTS, RETRIES
+from escalation.figures import DURATION, FAILURES, REQUESTS, RETRIES
+from orchestra.counting import Totals
 from orchestra.metrics import counter
 from orchestra.models import Tally
 
@@ -16,18 +18,15 @@ BREAKER_STATES = (breaker.CLOSED, breaker.HALF_OPEN, breaker.OPEN)
 
 def families() -> Iterator[Metric]:
     """Every name is there from the first scrape, whether or not Telegram is set up."""
-    total = {(row.name, row.labels): row.value for row in Tally.objects.filter(name__startswith="telegram_api_")}
+    total: Totals = defaultdict(float)
+    for row in Tally.objects.filter(name__startswith="telegram_api_"):
+        total[row.name, row.labels] = row.value
     yield gauge("telegram_enabled", "1 if Telegram is set up.", int(settings.TELEGRAM.configured))
     yield gauge("telegram_service_health", "1 if Telegram answers; 0 when off.", int(status.answers()))
-    yield counter(REQUESTS, "Calls to the Bot API.", total.get((REQUESTS, ""), 0))
-    yield counter(FAILURES, "Calls to the Bot API that failed.", total.get((FAILURES, ""), 0))
-    yield counter(RETRIES, "Repeated calls to the Bot API.", total.get((RETRIES, ""), 0))
-    yield HistogramMetricFamily(
-        DURATION,
-        "Seconds that calls to the Bot API took; waiting there for news is not counted.",
-        buckets=[(edge, total.get((f"{DURATION}_bucket", f"le={edge}"), 0)) for edge in EDGES],
-        sum_value=total.get((f"{DURATION}_sum", ""), 0),
-    )
+    yield counter(REQUESTS, "Calls to the Bot API.", total[REQUESTS, ""])
+    yield counter(FAILURES, "Calls to the Bot API that failed.", total[FAILURES, ""])
+    yield counter(RETRIES, "Repeated calls to the Bot API.", total[RETRIES, ""])
+    yield DURATION.family(total)
     yield gauge("escalation_outbox_depth", "Questions nobody was told of yet.", queries.waiting_deliveries())
     yield gauge("approval_cards_stale", "Messages whose buttons outlive their question.", queries.stale_cards())
     states = GaugeMetricFamily("telegram_circuit_breaker", "1 for the breaker's present state.", labels=["state"])
