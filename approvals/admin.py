@@ -1,6 +1,5 @@
 """The desk in the admin: every answer goes through ``decide_approval``; this file only parses and shows."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from approvals import commands, render
+from approvals.answer_forms import Answer, answer_from, record
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, AuditEntry, Callback, Door, Rule
 from approvals.queries import approvals_with_ids, find_approval
@@ -216,11 +216,10 @@ class ApprovalAdmin(Reading):
             return False
         return self._record(request, approval.pk, answer)
 
-    def _record(self, request: HttpRequest, approval_id: UUID, answer: "Answer") -> bool:
-        decide = lambda: commands.decide_approval(  # noqa: E731
-            approval_id=approval_id, verdict=answer.verdict, reason=answer.reason, updated_input=answer.updated_input,
-            answers=answer.answers, scope=answer.scope, seen_digest=answer.seen_digest,
-            by=request.user.get_username(), via=Door.ADMIN, address=request.META.get("REMOTE_ADDR", ""),
+    def _record(self, request: HttpRequest, approval_id: UUID, answer: Answer) -> bool:
+        decide = lambda: record(  # noqa: E731
+            approval_id, answer, by=request.user.get_username(), via=Door.ADMIN,
+            address=request.META.get("REMOTE_ADDR", ""),
         )  # fmt: skip
         word = "Approved" if answer.verdict == S.APPROVED else "Rejected"
         return self._say(request, decide, f"{word}. Recorded; the agent is told.")
@@ -236,18 +235,6 @@ class ApprovalAdmin(Reading):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a form said; JSON texts as ``decide_approval`` takes them."""
-
-    verdict: str
-    reason: str = ""
-    updated_input: str = ""
-    answers: str = ""
-    scope: str = Approval.Scope.ONCE
-    seen_digest: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Asked:
     """A question with what would run, for templates."""
 
@@ -257,45 +244,6 @@ class Asked:
     @classmethod
     def of(cls, approval: Approval, *, longest: int = render.LONGEST_BLOCK) -> "Asked":
         return cls(approval, render.what_would_run(approval, longest=longest))
-
-
-def answer_from(form: QueryDict, approval: Approval) -> Answer | str:
-    """The answer a form means, or one sentence why it means none."""
-    reason, seen, decision = form.get("reason", ""), form.get("seen_digest", ""), form.get("decision", "")
-    if not seen and approval.input_digest:
-        return "The page did not say what you were looking at; load it again."
-    if decision == "reject":
-        return Answer(S.REJECTED, reason=reason, seen_digest=seen)
-    if decision == "approve" and render.questions_of(approval):
-        answers = answers_from(form, approval)
-        return (
-            Answer(S.APPROVED, reason=reason, seen_digest=seen, answers=answers)
-            if answers != "{}"
-            else "Answer at least one question, or reject."
-        )
-    if decision == "approve":
-        return Answer(S.APPROVED, reason=reason, seen_digest=seen)
-    if decision == "approve_session":
-        return Answer(S.APPROVED, reason=reason, seen_digest=seen, scope=Approval.Scope.SESSION)
-    if decision == "edit":
-        return Answer(
-            S.APPROVED,
-            reason=reason,
-            seen_digest=seen,
-            updated_input=render.exact_json(form.get("updated_input", "")) or "{}",
-        )
-    return "Choose what to answer."
-
-
-def answers_from(form: QueryDict, approval: Approval) -> str:
-    """Question text to answer, as JSON text; several choices joined by commas, as the CLI wants them."""
-    given = {}
-    for number, question in enumerate(render.questions_of(approval)):
-        words = [*form.getlist(f"answer_{number}"), form.get(f"other_{number}", "").strip()]
-        said = ", ".join(word for word in words if word)
-        if said:
-            given[question["question"]] = said
-    return json.dumps(given)
 
 
 def _why_not_with_others(approval: Approval, verdict: str) -> str:

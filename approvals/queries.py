@@ -34,12 +34,12 @@ def status_of(approval_id: UUID) -> str:
     return str(found[0])
 
 
-def open_approvals(session: UUID | None = None) -> list[Approval]:
-    """Pending approvals, the most urgent first; of one session if given."""
+def open_approvals(session: UUID | None = None, *, most: int | None = None) -> list[Approval]:
+    """Pending approvals, the most urgent first; of one session if given, and no more than ``most``."""
     rows = Approval.objects.filter(status=Approval.Status.PENDING)
     if session is not None:
         rows = rows.filter(session=session)
-    return list(rows.order_by("expires_at"))
+    return list(rows.order_by("expires_at")[:most])
 
 
 def reminded_approvals() -> list[Approval]:

@@ -24,7 +24,9 @@ api.register("diagnostics", EscalationDoor, basename="escalation-diagnostics")
 urlpatterns = [
     path("", include("orchestra.dashboard")),
     path("", include("orchestra.gate")),
+    path("", include("approvals.desk")),
     path("", include("sessions_app.pages")),
+    path("", include("sessions_app.session_pages")),
     path("sign-in/<str:token>", sign_in, name="sign-in"),
     path("admin/", admin.site.urls),
     re_path(r"^api/telegram/webhook/?$", webhook, name="telegram-webhook"),

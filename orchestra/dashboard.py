@@ -118,9 +118,19 @@ def shell(request: HttpRequest, section: str) -> dict[str, Any]:
         "section": section,
         "needing": sum(one.count or 0 for one in shown if one.entry.needs_people),
         "role": role_of(request.user),
-        "rights": {right.value: may(request.user, right) for right in Right},
+        "rights": rights_in_words(request.user),
         "server_time": timezone.now(),
     }
+
+
+def part(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+    """A part of a page, for a page that refreshes it."""
+    return render(request, template, {**context, "rights": rights_in_words(request.user)})
+
+
+def rights_in_words(user: Any) -> dict[str, bool]:
+    """Every right by its name, for templates."""
+    return {right.value: may(user, right) for right in Right}
 
 
 def role_of(user: Any) -> str:

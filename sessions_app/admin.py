@@ -6,8 +6,6 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from celery import current_app
-from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Case, IntegerField, QuerySet, Value, When
@@ -26,6 +24,7 @@ from orchestra.admin import Reading
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right, may
 from sessions_app import commands
+from sessions_app.forms import StartForm
 from sessions_app.models import Agent, AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.queries import find_session
 from sessions_app.render import bounded, said, spent
@@ -36,53 +35,6 @@ S = AgentSession.Status
 EVENTS_SHOWN = 200
 MOST_EVENTS_SHOWN = 5_000
 LONGEST_TEXT = 20_000
-USUAL_FIELDS = ("prompt", "agent", "working_directory")
-
-
-class StartForm(forms.Form):
-    """What somebody wants done; ``commands.start_session`` has the last word on every field."""
-
-    prompt = forms.CharField(widget=forms.Textarea(attrs={"rows": 5}), strip=False)
-    agent = forms.ChoiceField(choices=[("claude", "claude"), ("demo", "demo: scripted, not an AI")])
-    working_directory = forms.CharField(required=False, help_text="Empty: a fresh folder.")
-    title = forms.CharField(
-        required=False, max_length=commands.LONGEST_TITLE, help_text="Empty: the first line of the prompt."
-    )
-    model = forms.CharField(required=False, help_text="Empty: the agent's own default.")
-    permission_mode = forms.ChoiceField(choices=[(mode, mode) for mode in commands.PERMISSION_MODES])
-    allowed_tools = forms.CharField(
-        required=False,
-        help_text="One a line, such as Bash(git status). These pass without a question.",
-        widget=forms.Textarea(attrs={"rows": 2}),
-    )
-    disallowed_tools = forms.CharField(
-        required=False,
-        help_text="One a line. These are never offered to the agent.",
-        widget=forms.Textarea(attrs={"rows": 2}),
-    )
-    append_system_prompt = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
-    max_turns = forms.IntegerField(required=False)
-    max_budget_usd = forms.FloatField(required=False, label="Max budget, US dollars")
-    approval_timeout_minutes = forms.FloatField(
-        required=False, help_text="How long people have to answer each question."
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        roots = ", ".join(str(root) for root in settings.AGENTS.working_roots)
-        self.fields["working_directory"].help_text = f"Below {roots}. Empty: a fresh folder."
-
-    def usual(self) -> list[forms.BoundField]:
-        return [self[name] for name in USUAL_FIELDS]
-
-    def more(self) -> list[forms.BoundField]:
-        return [field for field in self if field.name not in USUAL_FIELDS]
-
-    def wanted(self) -> commands.SessionRequest:
-        data = dict(self.cleaned_data)
-        for name in ("allowed_tools", "disallowed_tools"):
-            data[name] = [line.strip() for line in data[name].splitlines() if line.strip()]
-        return commands.SessionRequest(**data)
 
 
 @admin.register(AgentSession)
@@ -144,24 +96,12 @@ class AgentSessionAdmin(Reading):
             raise PermissionDenied
         form = StartForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            session = self._start(request, form)
+            session = form.start(request.user)
             if session is not None:
                 self.message_user(request, "Queued; a worker takes it from here.", messages.SUCCESS)
                 return Redirect(session_address(session.pk))
         context = {**self.admin_site.each_context(request), "title": "Start a session", "opts": self.opts, "form": form}
         return TemplateResponse(request, "admin/sessions_app/agentsession/start.html", context)
-
-    def _start(self, request: HttpRequest, form: StartForm) -> AgentSession | None:
-        may_allow = settings.APPROVALS.self_approval and may(request.user, Right.DECIDE)
-        try:
-            return commands.start_session(form.wanted(), by=request.user.get_username(), may_allow=may_allow)
-        except OrchestraError as error:
-            fields = error.facts.get("fields")
-            for name, complaints in fields.items() if isinstance(fields, dict) else ():
-                form.add_error(name if name in form.fields else None, complaints)
-            if not form.errors:
-                form.add_error(None, error.detail)
-            return None
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -12,7 +12,19 @@ let going = 0;
 const on = () => { try { return localStorage.getItem(KEY) !== "off"; } catch { return true; } };
 const typing = (target) => target.closest?.("input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]");
 const asks = () => [...document.querySelectorAll(".ask")].filter((ask) => ask.offsetParent !== null);
-const armed = () => document.activeElement?.closest?.(".ask") ?? null;
+
+// A question is armed by moving to it, touching it or tabbing into it; not by a script that puts the focus there.
+let meant = null;
+const armed = () => {
+  const ask = document.activeElement?.closest?.(".ask") ?? null;
+  return ask && ask === meant ? ask : null;
+};
+const focusedAsk = () => document.activeElement?.closest?.(".ask") ?? null;
+document.addEventListener("pointerdown", (event) => { meant = event.target.closest(".ask"); });
+document.addEventListener("keyup", (event) => { if (event.key === "Tab") meant = focusedAsk(); });
+
+/** From now on no key answers anything, until somebody moves to a question. */
+export function armNothing() { meant = null; }
 
 /** Whether a card has been in place long enough to be meant by a key, a click or a tap. */
 function ready(ask) {
@@ -28,16 +40,32 @@ function born(within) {
 function move(step) {
   const all = asks();
   if (!all.length) return;
-  const at = all.indexOf(armed());
+  const at = meant === focusedAsk() ? all.indexOf(focusedAsk()) : all.indexOf(focusedAsk()) - (step > 0 && focusedAsk() ? 1 : 0);
   const next = all[Math.max(0, Math.min(all.length - 1, at < 0 ? (step > 0 ? 0 : all.length - 1) : at + step))];
+  meant = next;
   next.focus({ preventScroll: true });
   next.scrollIntoView({ block: "nearest" });
-  if (!next.hasAttribute("data-open")) next.querySelector("[data-opener]")?.click();
+  if (!next.hasAttribute("data-open") && !next.hasAttribute("data-closed")) open(next);
+}
+
+/** A line becomes the whole card, which keeps the focus and is armed like the line was. */
+function open(line) {
+  const id = line.id;
+  document.addEventListener("htmx:load", function opened() {
+    const whole = document.getElementById(id);
+    if (whole === line) return;
+    document.removeEventListener("htmx:load", opened);
+    meant = whole;
+    whole?.focus({ preventScroll: true });
+    whole?.scrollIntoView({ block: "nearest" });
+  });
+  line.querySelector("[data-opener]")?.click();
 }
 
 function press(within, key) {
   const target = [...within.querySelectorAll(`[data-key="${key}"]`)].find((one) => one.offsetParent !== null && !one.disabled);
-  target?.click();
+  if (target?.matches("input, textarea")) target.focus();
+  else target?.click();
   return Boolean(target);
 }
 
@@ -47,6 +75,7 @@ document.addEventListener("keydown", (event) => {
     return event.target.form.requestSubmit();
   }
   if (event.key === "Escape") return letGo(event);
+  if (event.key === " " && event.target.matches?.("a[role=button]")) { event.preventDefault(); return event.target.click(); }
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || typing(event.target) || !on()) return undefined;
   const key = event.key.toLowerCase();
   if (going && GO[key]) { event.preventDefault(); location.href = GO[key]; return undefined; }
@@ -64,7 +93,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 function letGo(event) {
-  const ask = armed();
+  const ask = focusedAsk();
   const panel = ask?.querySelector("[data-panel]:not([hidden])");
   if (panel) { event.preventDefault(); closePanels(ask); ask.focus(); } else if (!document.querySelector("dialog[open], :popover-open")) {
     document.activeElement?.blur();

@@ -3,6 +3,7 @@
 
 import { hub } from "./hub.js";
 import { announce, announceNow, toast } from "./say.js";
+import "./asks.js";
 import "./keys.js";
 import "./notify.js";
 import { startClock } from "./clock.js";
@@ -91,8 +92,23 @@ document.addEventListener("htmx:responseError", (event) => {
   toast("Not done", xhr.status === 403 ? "You have no right to do this." : "The server refused; load the page again.", "bad");
 });
 
+// ── dialogs ────────────────────────────────────────────────────────────────
+document.addEventListener("htmx:afterSwap", ({ detail: { target } }) => {
+  if (target.id === "dialog" && !target.open) target.showModal();
+  if (target.id === "dialog") target.querySelector("[aria-invalid], textarea, input:not([type=hidden])")?.focus();
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  const form = event.target.closest?.("form[data-closes]");
+  if (form && event.detail.successful) form.closest("dialog").close();
+});
+
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-try-now]")) hub.tryNow();
+  const opener = event.target.closest("[data-dialog]");
+  if (opener) {
+    opener.closest("[popover]")?.hidePopover();
+    document.getElementById(opener.dataset.dialog)?.showModal();
+  }
   const closing = event.target.closest("[data-close]");
   if (closing) closing.closest("dialog, .toast, .banner")?.[closing.closest("dialog") ? "close" : "remove"]();
 });

@@ -1,0 +1,277 @@
+"""A question as people see it in the console: everything the card of one needs, read and never written."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.urls import reverse
+
+from approvals import render
+from approvals.calls import Call
+from approvals.models import Approval, Door
+from approvals.policy import session_pattern
+from approvals.texts import one_line, visible
+from orchestra.rights import Right, may
+
+S, K = Approval.Status, Approval.Kind
+
+MOST_LINES = 40  # changed lines, or lines of anything else, that a card shows; more are read on the question's page
+LONGEST_TEXT = 4_000  # characters of a block on a card
+VERBS = {
+    "Bash": "Run a command", "Write": "Write a file", "Edit": "Edit a file", "MultiEdit": "Edit a file",
+    "NotebookEdit": "Edit a notebook", "Read": "Read a file", "Glob": "List files", "Grep": "Search files",
+    "WebFetch": "Fetch a page", "WebSearch": "Search the web", "Task": "Start a sub-agent",
+    "Agent": "Start a sub-agent",
+}  # fmt: skip
+SAYS_NOTHING = frozenset({"runs a command", "changes a file", "only looks", "only reads", "asks you something"})
+DOORS = {
+    Door.TELEGRAM: "on Telegram", Door.ADMIN: "in the admin", Door.API: "by API", Door.DASHBOARD: "here",
+    Door.WEBSOCKET: "here", Door.CLI: "in the shell", Door.POLICY: "by rule", Door.SYSTEM: "by the system",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The session that asks, as far as another app describes it."""
+
+    title: str
+    address: str
+    parked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a question ended: a tone (ok, bad or empty), a shape, a strong beginning and the rest of the sentence."""
+
+    tone: str
+    icon: str
+    strong: str
+    rest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One question. ``notice`` is what somebody who just answered is told; ``typed`` what they had written."""
+
+    approval: Approval
+    blocks: list[render.Block]
+    heading: str
+    line: str
+    place: Place | None
+    answerable: bool
+    own: bool
+    is_long: bool
+    notice: str = ""
+    typed: str = ""
+    is_open: bool = True
+    """Drawn whole, or as one line."""
+    questions: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """How it ended, or None while it is open."""
+        return verdict_of(self.approval)
+
+    @property
+    def reason(self) -> str:
+        """Why this may be dangerous; empty where the reason says no more than the heading."""
+        return "" if self.approval.risk_reason in SAYS_NOTHING else visible(self.approval.risk_reason)
+
+    @property
+    def address(self) -> str:
+        """The question's own page."""
+        return address_of(self.approval.pk)
+
+    @property
+    def answers(self) -> list[tuple[str, str]]:
+        """Questions and what people answered."""
+        return answers_given(self.approval)
+
+    @property
+    def demo(self) -> bool:
+        """Whether the scripted demo agent asks."""
+        return bool(self.approval.facts.get("agent") == "demo")
+
+    @property
+    def warning(self) -> str:
+        """What the asker wants people to look at twice."""
+        return visible(str(self.approval.facts.get("warning") or ""))
+
+    @property
+    def host(self) -> str:
+        """Where it would run."""
+        return visible(str(self.approval.facts.get("host") or ""))
+
+    @property
+    def digest(self) -> str:
+        """The two ends of the digest, enough for two people to compare."""
+        whole = self.approval.input_digest
+        return f"{whole[:4]}·{whole[-4:]}" if whole else ""
+
+    @property
+    def input_to_edit(self) -> str:
+        """The input as text to change."""
+        return render.editable(self.approval.tool_input or "{}")
+
+    @property
+    def rule(self) -> str:
+        """What "for this session" would let pass from now on."""
+        approval = self.approval
+        call = Call(tool_name=approval.tool_name, tool_input=approval.tool_input, directory=approval.working_directory)
+        return visible(f"{approval.tool_name}({session_pattern(call)})")
+
+    @property
+    def whole_s(self) -> int:
+        """How long people were given, in seconds."""
+        return int((self.approval.expires_at - self.approval.created_at).total_seconds())
+
+    @property
+    def agent_says(self) -> str:
+        """The agent's own words about the call, if it gave any."""
+        prefix = "The agent says: "
+        summary = self.approval.summary
+        return visible(summary.removeprefix(prefix)) if summary.startswith(prefix) else ""
+
+
+Describe = Callable[[Iterable[UUID]], Mapping[UUID, Place]]
+_describe: list[Describe] = []
+
+
+def register_askers(describe: Describe) -> None:
+    """Who can say what a session is called; this app knows its id and nothing else of it. One query a call."""
+    _describe.append(describe)
+
+
+def places_of(approvals: Iterable[Approval]) -> dict[UUID, Place]:
+    """The sessions that ask, by id."""
+    ids = {approval.session for approval in approvals if approval.session}
+    return {key: place for describe in _describe if ids for key, place in describe(ids).items()}
+
+
+def cards_for(approvals: list[Approval], user: Any, *, opened: Iterable[UUID] = ()) -> list[Card]:
+    """Cards in the same order; those in ``opened`` are drawn whole, the others as one line."""
+    places, whole = places_of(approvals), set(opened)
+    return [card_for(one, user, place=_at(places, one), is_open=one.pk in whole) for one in approvals]
+
+
+def _at(places: Mapping[UUID, Place], approval: Approval) -> Place | None:
+    return places.get(approval.session) if approval.session else None
+
+
+def place_of(approval: Approval) -> Place | None:
+    """The session that asks, if anybody can describe it."""
+    return _at(places_of([approval]), approval)
+
+
+def card_for(
+    approval: Approval,
+    user: Any,
+    *,
+    place: Place | None = None,
+    is_open: bool = True,
+    notice: str = "",
+    typed: str = "",
+) -> Card:
+    """The card of one question for ``user``; a closed question has no buttons for anybody."""
+    blocks = render.what_would_run(approval, longest=LONGEST_TEXT) if is_open else []
+    own = approval.requested_by == user.get_username() and not settings.APPROVALS.self_approval
+    decides = may(user, Right.DECIDE)
+    return Card(
+        approval=approval,
+        blocks=[
+            block for block in blocks if block.kind != "question" or not (approval.is_open and decides and not own)
+        ],
+        heading=heading_of(approval),
+        line=one_line(_line(approval), 160),
+        place=place,
+        answerable=approval.is_open and decides and not own,
+        own=own,
+        is_long=any(_is_long(block) for block in blocks),
+        notice=notice,
+        typed=typed,
+        is_open=is_open,
+        questions=list(enumerate(render.questions_of(approval))),
+    )
+
+
+def address_of(approval_id: UUID) -> str:
+    """Where a question has a page of its own."""
+    return reverse("admin:approvals_approval_change", args=[approval_id])
+
+
+def heading_of(approval: Approval) -> str:
+    """A verb and the project: "Run a command in shop-api"; a question is its own heading."""
+    if approval.kind == K.EXTERNAL:
+        return one_line(approval.title, 200)
+    if approval.kind == K.PLAN:
+        return "May I work by this plan?"
+    if approval.kind == K.QUESTION:
+        questions = render.questions_of(approval)
+        return one_line(questions[0]["question"], 200) if len(questions) == 1 else f"{len(questions)} questions"
+    folder = "" if _is_own_folder(approval) else folder_of(approval)
+    return f"{verb_of(approval)} in {folder}" if folder else verb_of(approval)
+
+
+def verb_of(approval: Approval) -> str:
+    """What the call does, in a word or two."""
+    name = approval.tool_name
+    if name.startswith("mcp__") and name.count("__") >= 2:
+        _, server, tool = name.split("__", 2)
+        return one_line(f"Use {tool} of {server}", 80)
+    return VERBS.get(name) or one_line(f"Use {name}" if name else approval.title, 80)
+
+
+def folder_of(approval: Approval) -> str:
+    """The last part of the working directory."""
+    return one_line(PurePosixPath(approval.working_directory).name, 60) if approval.working_directory else ""
+
+
+def _is_own_folder(approval: Approval) -> bool:
+    """Whether the folder was made for this session alone, so that its name says nothing."""
+    return bool(approval.session) and approval.working_directory.endswith(f"/session-{str(approval.session)[:8]}")
+
+
+def verdict_of(approval: Approval) -> Verdict | None:
+    """How ``approval`` ended, in words, or None while it is open."""
+    if approval.is_open:
+        return None
+    who = visible(approval.decided_by)
+    door = DOORS.get(Door(approval.decided_via), "") if approval.decided_via else ""
+    by = ", ".join(part for part in (f"by {who}" if who else "", door) if part)
+    if approval.status == S.APPROVED:
+        edited = " with edits" if approval.updated_input else ""
+        scope = " for this session" if approval.scope == Approval.Scope.SESSION else ""
+        icon = "edited" if approval.updated_input else "done"
+        return Verdict("ok", icon, f"Approved{edited}{scope} {by}".strip())
+    if approval.status == S.REJECTED:
+        return Verdict("bad", "rejected", f"Rejected {by}".strip())
+    if approval.status == S.EXPIRED:
+        return Verdict("", "expired", "Expired", "Nobody answered in time. It did not run.")
+    return Verdict("", "cancelled", f"Cancelled {by}".strip(), "It did not run.")
+
+
+def _line(approval: Approval) -> str:
+    """What a closed card shows of the call."""
+    title = approval.title
+    return title.removeprefix(f"{approval.tool_name}: ") if approval.tool_name else approval.body or title
+
+
+def _is_long(block: render.Block) -> bool:
+    changed = sum(line.kind in ("add", "del") for line in block.lines)
+    lines = changed if block.kind == "diff" else block.text.count("\n") + 1
+    return bool(block.cut) or (lines > MOST_LINES and block.kind not in ("plan", "question", "command"))
+
+
+def answers_given(approval: Approval) -> list[tuple[str, str]]:
+    """Questions and the answers people gave, as text."""
+    try:
+        given = json.loads(approval.answers or "{}")
+    except ValueError:
+        return []
+    return (
+        [(visible(str(name)), visible(str(value))) for name, value in given.items()] if isinstance(given, dict) else []
+    )

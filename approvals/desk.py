@@ -1,0 +1,106 @@
+"""The desk in the console: one question as a card, and its answer by a form that needs no script."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST, require_safe
+
+from approvals import commands
+from approvals.answer_forms import answer_from, record
+from approvals.cards import Card, card_for, place_of, verdict_of
+from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, DigestMismatch
+from approvals.models import Approval, Door
+from approvals.queries import find_approval
+from approvals.texts import visible
+from orchestra.dashboard import page
+from orchestra.errors import OrchestraError
+from orchestra.rights import Right
+
+EXTENSION_MINUTES = 10
+TYPED = ("reason", "updated_input")
+
+
+@require_safe
+@page()
+def card(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """The card as the row says it now; ``?line`` draws it as one line."""
+    return _card(request, found_or_404(approval_id), is_open="line" not in request.GET)
+
+
+@require_POST
+@page(Right.DECIDE)
+def decide(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """Record an answer, or say why it was not recorded. Scripts get the card, everybody else their page again."""
+    notice = take(request, found_or_404(approval_id))
+    approval = found_or_404(approval_id)
+    if request.headers.get("HX-Request"):
+        typed = "\n\n".join(text for name in TYPED if (text := request.POST.get(name, "").strip())) if notice else ""
+        return _card(request, approval, notice=notice, typed=visible(typed))
+    if notice:
+        messages.warning(request, notice)
+    else:
+        verdict = verdict_of(approval)
+        messages.success(request, f"{verdict.strong}. Recorded." if verdict else "Recorded.")
+    return redirect(back_to(request))
+
+
+def take(request: HttpRequest, approval: Approval) -> str:
+    """Record what the form says; what is returned is why not, in words for the person, or empty."""
+    by = request.user.get_username()
+    try:
+        if request.POST.get("decision") == "extend":
+            commands.extend_approval(approval_id=approval.pk, minutes=EXTENSION_MINUTES, by=by, via=Door.DASHBOARD)
+            return ""
+        answer = answer_from(request.POST, approval)
+        if isinstance(answer, str):
+            return f"Not recorded. {answer}"
+        record(approval.pk, answer, by=by, via=Door.DASHBOARD, address=request.META.get("REMOTE_ADDR", ""))
+    except (ApprovalClosed, ApprovalExpired):
+        return _too_late(find_approval(approval.pk), request.POST.get("decision", ""))
+    except DigestMismatch:
+        return "Not recorded. The question changed while you looked at it; this is what it asks now."
+    except OrchestraError as error:
+        return f"Not recorded. {error.detail}"
+    return ""
+
+
+def back_to(request: HttpRequest) -> str:
+    """Where the form stood, if that is a place of ours."""
+    wanted = request.POST.get("next", "")
+    return wanted if url_has_allowed_host_and_scheme(wanted, {request.get_host()}) else "/"
+
+
+def found_or_404(approval_id: UUID) -> Approval:
+    """The approval, or the page that says there is none."""
+    try:
+        return find_approval(approval_id)
+    except ApprovalNotFound:
+        raise Http404("Approval not found") from None
+
+
+def _too_late(approval: Approval, decision: str) -> str:
+    verdict = verdict_of(approval)
+    if verdict is None:
+        return "Not recorded. The time to answer is over."
+    same = (approval.status == Approval.Status.REJECTED) == (decision == "reject")
+    agreed = same and approval.status in (Approval.Status.APPROVED, Approval.Status.REJECTED)
+    at = f" at {approval.decided_at:%H:%M:%S} UTC" if approval.decided_at else ""
+    return f"Already answered. {verdict.strong}{at}. " + (
+        "You agree; nothing of yours was needed." if agreed else "Nothing of yours was recorded."
+    )
+
+
+def _card(request: HttpRequest, approval: Approval, **shown: Any) -> HttpResponse:
+    drawn: Card = card_for(approval, request.user, place=place_of(approval), **shown)
+    return render(request, "console/ask.html", {"card": drawn})
+
+
+urlpatterns = [
+    path("approvals/<uuid:approval_id>/card", card, name="question-card"),
+    path("approvals/<uuid:approval_id>/decide", decide, name="question-decide"),
+]

@@ -1,0 +1,107 @@
+// Cards of questions, wherever they stand: an answer is shown when it is recorded, and one given elsewhere shows up here.
+
+import { announce, announceNow } from "./say.js";
+import { armNothing } from "./keys.js";
+
+const VERDICT_STAYS_MS = 8000;
+
+/** The card of a question in this page, or null. */
+export const cardOf = (id) => document.getElementById(`ask-${id}`);
+
+/** Put `fresh` in the place of `card`. What somebody had typed into it is kept, to be read and copied. */
+function replace(card, fresh) {
+  const typed = [...card.querySelectorAll("[data-panel]:not([hidden]) textarea, .choice-words input")]
+    .filter((field) => field.value && field.value !== field.defaultValue).map((field) => field.value).join("\n\n");
+  const focused = card.contains(document.activeElement);
+  card.replaceWith(fresh);
+  if (typed && fresh.hasAttribute("data-closed")) {
+    const kept = document.createElement("pre");
+    kept.className = "kept";
+    kept.textContent = typed;
+    fresh.querySelector(".ask-body")?.append(kept);
+  }
+  if (focused) { armNothing(); fresh.focus({ preventScroll: true }); }
+  window.htmx.process(fresh);
+}
+
+/** Fetch one card anew. Resolves to the new element, or null if it could not be had. */
+export async function refreshCard(id, { line = false } = {}) {
+  const card = cardOf(id);
+  if (!card) return null;
+  const fresh = await fetchElement(`/approvals/${id}/card${line ? "?line" : ""}`);
+  if (!fresh || cardOf(id) !== card) return null;
+  replace(card, fresh);
+  return fresh;
+}
+
+/** The first element of a part of a page. */
+export async function fetchElement(address) {
+  const answer = await fetch(address, { headers: { "X-Part": "1" }, cache: "no-store" }).catch(() => null);
+  if (answer?.status === 401) location.reload();
+  if (!answer?.ok) return null;
+  const holder = document.createElement("template");
+  holder.innerHTML = await answer.text();
+  return holder.content.firstElementChild;
+}
+
+function titleOf(card) {
+  return (card.querySelector(".ask-title") ?? card.querySelector(".what b"))?.textContent.trim() ?? "Question";
+}
+
+// ── news from elsewhere ────────────────────────────────────────────────────
+document.body.addEventListener("hub:event", async ({ detail: { kind, payload } }) => {
+  if (kind === "approval.requested" && payload.title) {
+    announce(`New question, ${payload.risk ?? "unknown"} risk.`);
+    return;
+  }
+  if (kind !== "approval.changed") return;
+  const card = cardOf(payload.id);
+  if (!card || card.querySelector(".htmx-request") || card.hasAttribute("data-closed")) return;
+  if (payload.status === "pending" && card.contains(document.activeElement)) return;
+  const fresh = await refreshCard(payload.id, { line: !card.hasAttribute("data-open") });
+  if (fresh?.hasAttribute("data-closed")) closed(fresh);
+});
+
+// ── an answer given here ───────────────────────────────────────────────────
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const form = event.target.closest?.(".ask-form");
+  const button = event.detail.requestConfig.triggeringEvent?.submitter;
+  if (!form || !button) return;
+  button.dataset.words = button.innerHTML;
+  button.textContent = "Recording…";
+  button.setAttribute("aria-busy", "true");
+});
+
+document.addEventListener("htmx:afterRequest", (event) => {
+  const form = event.target.closest?.(".ask-form");
+  if (!form || event.detail.successful) return;
+  form.querySelectorAll("[aria-busy]").forEach((button) => {
+    button.removeAttribute("aria-busy");
+    button.innerHTML = button.dataset.words;
+  });
+  announceNow("Not recorded. The question is still open.");
+});
+
+document.addEventListener("htmx:load", (event) => {
+  const card = event.detail.elt;
+  if (card.matches?.(".ask[data-closed]")) closed(card, { mine: true });
+});
+
+function closed(card, { mine = false } = {}) {
+  const verdict = card.querySelector(".verdict b")?.textContent.trim() ?? "Closed";
+  const refused = card.querySelector(".verdict[role=alert]");
+  if (refused) announceNow(refused.textContent.trim());
+  else announce(`${verdict}: ${titleOf(card)}.`);
+  if (mine) goOn(card);
+  if (card.closest("#asks")) setTimeout(() => document.body.dispatchEvent(new CustomEvent("asks:settle")), VERDICT_STAYS_MS);
+}
+
+/** After an answer the next open question is shown, but no key acts on it before somebody moves to it. */
+function goOn(card) {
+  const all = [...document.querySelectorAll(".ask:not([data-closed])")].filter((one) => one.offsetParent !== null);
+  const next = all.find((one) => card.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING) ?? all[0];
+  armNothing();
+  if (!next) return card.focus({ preventScroll: true });
+  if (next.hasAttribute("data-open")) return next.focus({ preventScroll: true });
+  return refreshCard(next.dataset.ask).then((fresh) => { armNothing(); fresh?.focus({ preventScroll: true }); });
+}

@@ -1,0 +1,283 @@
+// The transcript of one session: grows at its end, is fetched in pieces elsewhere, and never moves under the reader.
+//
+// The server draws the rows. News of the hub say that there are more; text that is being said is shown meanwhile, in a row of
+// its own, and makes way for the row of the finished text.
+
+import { hub } from "./hub.js";
+
+const NEAR_PX = 48; // so close to the end counts as following it
+const AHEAD_PX = 1500; // pieces are fetched before somebody gets there
+const MOST_ROWS = 450;
+const FETCH_EVERY_MS = 250;
+
+const pane = document.getElementById("transcript");
+const rows = document.getElementById("rows");
+const toEnd = document.getElementById("to-end");
+const message = document.getElementById("message");
+const session = document.getElementById("main").dataset.session;
+const topic = `session:${session}`;
+
+let first = Number(pane.dataset.first);
+let last = Number(pane.dataset.last);
+let newest = Number(pane.dataset.newest);
+let following = true;
+let missed = 0;
+let busy = false;
+let fetchedAt = 0;
+let timer = 0;
+
+// ── reading position ───────────────────────────────────────────────────────
+const gap = () => pane.scrollHeight - pane.scrollTop - pane.clientHeight;
+const atEnd = () => last >= newest;
+
+/** Change the page so that the line somebody reads stays where it is. */
+function keepingPlace(change) {
+  if (following) { change(); pane.scrollTop = pane.scrollHeight; return; }
+  const top = pane.getBoundingClientRect().top;
+  const line = [...rows.children].find((row) => row.getBoundingClientRect().bottom > top && !row.hidden);
+  const before = line?.getBoundingClientRect().top;
+  change();
+  if (line?.isConnected) pane.scrollTop += line.getBoundingClientRect().top - before;
+}
+
+function drawPill() {
+  const asks = [...rows.querySelectorAll(".ask[data-open]")].filter((ask) => ask.getBoundingClientRect().top > pane.getBoundingClientRect().bottom);
+  toEnd.hidden = following && atEnd();
+  toEnd.classList.toggle("pill-wait", asks.length > 0);
+  const words = asks.length ? `${asks.length} question${asks.length > 1 ? "s" : ""} below` : missed ? `Live end, ${missed} new` : "Live end";
+  toEnd.querySelector("span").textContent = words;
+}
+
+pane.addEventListener("scroll", () => {
+  const near = gap() < NEAR_PX && atEnd();
+  if (near !== following) { following = near; if (near) missed = 0; }
+  drawPill();
+  if (pane.scrollTop < AHEAD_PX && first > 1) more("before");
+  else if (gap() < AHEAD_PX && !atEnd()) more("after");
+}, { passive: true });
+for (const name of ["wheel", "touchmove"]) {
+  pane.addEventListener(name, (event) => { if (name === "touchmove" || event.deltaY < 0) following = false; }, { passive: true });
+}
+pane.addEventListener("keydown", (event) => {
+  if (["ArrowUp", "PageUp", "Home"].includes(event.key)) following = false;
+  if (event.key === "End") { event.preventDefault(); goToEnd(); }
+});
+toEnd.addEventListener("click", () => {
+  const below = [...rows.querySelectorAll(".ask[data-open]")].find((ask) => ask.getBoundingClientRect().top > pane.getBoundingClientRect().bottom);
+  if (below && toEnd.classList.contains("pill-wait")) { below.scrollIntoView({ block: "center" }); below.focus({ preventScroll: true }); } else goToEnd();
+});
+
+async function goToEnd() {
+  if (!atEnd()) await jump(Math.max(1, newest - 100));
+  following = true;
+  missed = 0;
+  pane.scrollTop = pane.scrollHeight;
+  drawPill();
+}
+
+// ── pieces ─────────────────────────────────────────────────────────────────
+async function piece(query) {
+  const answer = await fetch(`${pane.dataset.src}?${query}`, { headers: { "X-Part": "1" }, cache: "no-store" }).catch(() => null);
+  if (answer?.status === 401) location.reload();
+  if (!answer?.ok) return null;
+  const holder = document.createElement("template");
+  holder.innerHTML = await answer.text();
+  const span = holder.content.querySelector("[data-window]").dataset;
+  holder.content.querySelectorAll("[data-window]").forEach((mark) => mark.remove());
+  return { items: [...holder.content.children], first: Number(span.first), last: Number(span.last), newest: Number(span.newest) };
+}
+
+async function more(direction) {
+  if (busy) { if (direction === "after") tail(); return; }
+  busy = true;
+  const found = await piece(direction === "before" ? `before=${first}` : `after=${last}`);
+  busy = false;
+  fetchedAt = Date.now();
+  if (!found || !found.first) return;
+  keepingPlace(() => {
+    if (direction === "before") {
+      rows.prepend(...found.items);
+      first = found.first;
+      drop(rows.lastElementChild, "previousElementSibling");
+    } else {
+      append(found.items);
+      last = Math.max(last, found.last);
+      if (!following) drop(rows.firstElementChild, "nextElementSibling");
+    }
+    newest = Math.max(newest, found.newest);
+    rows.querySelector("[data-key=none]")?.remove();
+  });
+  found.items.forEach((item) => item.isConnected && window.htmx.process(item));
+  frame();
+  if (direction === "after" && !atEnd()) tail();
+}
+
+/** Rows far from the reader go; they come back by their numbers. */
+function drop(from, step) {
+  let row = from;
+  while (rows.children.length > MOST_ROWS && row) {
+    const next = row[step];
+    if (row !== live) row.remove();
+    row = next;
+  }
+  const seqs = [...rows.querySelectorAll("[data-seq]")].map((one) => Number(one.dataset.seq));
+  if (step === "nextElementSibling") first = Math.min(...seqs);
+  else { const kept = Math.max(...seqs); if (kept < last) last = kept; }
+}
+
+function append(items) {
+  for (const item of items) {
+    const there = rows.querySelector(`[data-key="${item.dataset.key}"]`);
+    if (there) renew(there, item);
+    else if (!("update" in item.dataset)) {
+      if (live.isConnected) live.before(item); else rows.append(item);
+      if (!following) missed += 1;
+    }
+  }
+}
+
+/** A row that is drawn again keeps what somebody opened or is typing. */
+function renew(there, item) {
+  if (there.contains(document.activeElement) && document.activeElement.matches("textarea, input") && item.querySelector(".ask[data-open]")) return;
+  const [old, fresh] = [there.querySelector("details"), item.querySelector("details")];
+  if (old && fresh) fresh.open = old.open || fresh.open;
+  else if (fresh) fresh.open = true;
+  const focused = there.contains(document.activeElement);
+  there.replaceWith(item);
+  if (focused) { item.tabIndex = -1; item.focus({ preventScroll: true }); }
+}
+
+async function jump(seq) {
+  const found = await piece(`from=${seq}`);
+  if (!found || !found.first) return;
+  following = false;
+  rows.replaceChildren(...found.items);
+  found.items.forEach((item) => window.htmx.process(item));
+  ({ first, last } = found);
+  newest = Math.max(newest, found.newest);
+  if (atEnd()) rows.append(live);
+  const target = [...rows.children].find((row) => Number(row.dataset.seq) >= seq) ?? rows.lastElementChild;
+  target?.scrollIntoView({ block: "start" });
+  rows.querySelectorAll(".found-row").forEach((row) => row.classList.remove("found-row"));
+  target?.classList.add("found-row");
+  frame();
+}
+
+function frame() {
+  const mark = (id, visible, words) => { const place = document.getElementById(id); if (place) { place.hidden = !visible; if (words) place.firstElementChild.textContent = words; } };
+  mark("earlier", first > 1, `Earlier: ${first - 1} events before these`);
+  mark("later", !atEnd());
+  drawPill();
+}
+
+// ── what is new ────────────────────────────────────────────────────────────
+/** Fetch what is new, a few times a second at most. Far below a reader it waits until they scroll down. */
+function tail() {
+  if (timer || !(following || rows.children.length < MOST_ROWS)) return;
+  timer = setTimeout(async () => {
+    timer = 0;
+    if (atEnd()) return;
+    await more("after");
+    settleText();
+  }, Math.max(20, fetchedAt + FETCH_EVERY_MS - Date.now()));
+}
+
+document.body.addEventListener("hub:event", ({ detail }) => {
+  if (detail.topic !== topic) return;
+  newest = Math.max(newest, detail.seq);
+  if (detail.kind === "text" && !detail.payload?.parent_tool_use_id) finished.push({ seq: detail.seq, length: said.length });
+  if (detail.kind === "result" || detail.kind === "status") finished.push({ seq: detail.seq, length: said.length });
+  tail();
+});
+document.body.addEventListener("hub:snapshot", ({ detail }) => {
+  if (detail.topic !== topic) return;
+  newest = Math.max(newest, detail.last_seq ?? 0);
+  if (last < newest) tail();
+});
+
+// ── text as it is being said ───────────────────────────────────────────────
+const live = document.createElement("li");
+live.className = "said said-agent live";
+live.hidden = true;
+live.innerHTML = '<span class="who" aria-hidden="true">…</span><div class="text" dir="auto"><p class="as-typed"></p></div>';
+const words = document.createTextNode("");
+const caret = document.createElement("span");
+caret.className = "caret";
+caret.setAttribute("aria-hidden", "true");
+live.querySelector("p").append(words, caret);
+if (atEnd()) rows.append(live);
+let said = "";
+let finished = []; // texts that are complete: up to where of `said`, and the number of the row that shows them
+let drawing = 0;
+
+document.body.addEventListener("hub:delta", ({ detail }) => {
+  if (detail.topic !== topic || typeof detail.text !== "string") return;
+  said += detail.text;
+  drawSoon();
+});
+
+function drawSoon() {
+  drawing ||= requestAnimationFrame(() => {
+    drawing = 0;
+    keepingPlace(() => {
+      words.data = visible(said);
+      live.hidden = !said;
+    });
+  });
+}
+
+/** The row of a finished text is there: what was shown meanwhile goes. */
+function settleText() {
+  const done = finished.filter((one) => one.seq <= last);
+  if (!done.length) return;
+  const length = Math.max(...done.map((one) => one.length));
+  finished = finished.filter((one) => one.seq > last).map((one) => ({ ...one, length: Math.max(0, one.length - length) }));
+  said = said.slice(length);
+  keepingPlace(() => { words.data = visible(said); live.hidden = !said; });
+}
+
+// The same rule as on the server: what could hide or reorder text is spelled out.
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028-\u202f\u2060-\u206f\u2800\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb\u200b-\u200f]/g;
+const visible = (text) => text.replace(HIDDEN, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
+// ── composer, search, links into the transcript ────────────────────────────
+const send = document.getElementById("send");
+function drawComposer() {
+  const under = document.getElementById("under");
+  if (!send || !under) return;
+  send.disabled = under.dataset.mayMessage !== "yes";
+}
+document.addEventListener("htmx:load", drawComposer);
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.target.id !== "composer" || !event.detail.successful) return;
+  if (!document.getElementById("under").hasAttribute("data-refused")) { message.value = ""; following = true; }
+});
+document.getElementById("composer")?.addEventListener("submit", (event) => {
+  if (send.disabled || !message.value.trim()) { event.preventDefault(); event.stopImmediatePropagation(); }
+}, true);
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("[data-jump]");
+  if (link && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    link.closest("dialog")?.close();
+    jump(Number(link.dataset.jump));
+  }
+  const question = event.target.closest(".side-ask a");
+  const card = question && document.querySelector(question.getAttribute("href"));
+  if (card) {
+    event.preventDefault();
+    following = false;
+    card.scrollIntoView({ block: "center" });
+    card.focus({ preventScroll: true });
+  }
+});
+
+rows.addEventListener("toggle", () => requestAnimationFrame(drawPill), true);
+new ResizeObserver(() => { if (following) pane.scrollTop = pane.scrollHeight; }).observe(pane);
+
+const start = new URLSearchParams(location.search).get("from");
+if (start) { following = false; [...rows.children].find((row) => Number(row.dataset.seq) >= Number(start))?.scrollIntoView(); } else pane.scrollTop = pane.scrollHeight;
+frame();
+drawComposer();
+hub.subscribe(topic, { after: last });

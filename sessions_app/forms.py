@@ -1,0 +1,85 @@
+"""The form that starts a session, the same in the console and in the admin."""
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.db.models import Max
+
+from orchestra.errors import OrchestraError
+from orchestra.rights import Right, may
+from sessions_app import commands
+from sessions_app.models import AgentSession
+
+USUAL_FIELDS = ("prompt", "agent", "working_directory")
+MOST_FOLDERS = 12
+
+
+class StartForm(forms.Form):
+    """What somebody wants done; ``commands.start_session`` has the last word on every field."""
+
+    prompt = forms.CharField(widget=forms.Textarea(attrs={"rows": 5}), strip=False)
+    agent = forms.ChoiceField(choices=[("claude", "claude"), ("demo", "demo: scripted, not an AI")])
+    working_directory = forms.CharField(required=False, help_text="Empty: a fresh folder.")
+    title = forms.CharField(
+        required=False, max_length=commands.LONGEST_TITLE, help_text="Empty: the first line of the prompt."
+    )
+    model = forms.CharField(required=False, help_text="Empty: the agent's own default.")
+    permission_mode = forms.ChoiceField(choices=[(mode, mode) for mode in commands.PERMISSION_MODES])
+    allowed_tools = forms.CharField(
+        required=False,
+        help_text="One a line, such as Bash(git status). These pass without a question.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+    disallowed_tools = forms.CharField(
+        required=False,
+        help_text="One a line. These are never offered to the agent.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+    append_system_prompt = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    max_turns = forms.IntegerField(required=False)
+    max_budget_usd = forms.FloatField(required=False, label="Max budget, US dollars")
+    approval_timeout_minutes = forms.FloatField(
+        required=False, help_text="How long people have to answer each question."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.widget.attrs["class"] = "select" if isinstance(field.widget, forms.Select) else "input"
+        self.fields["working_directory"].widget.attrs["list"] = "folders"
+        roots = ", ".join(str(root) for root in settings.AGENTS.working_roots)
+        self.fields["working_directory"].help_text = f"Below {roots}. Empty: a fresh folder."
+
+    def usual(self) -> list[forms.BoundField]:
+        return [self[name] for name in USUAL_FIELDS]
+
+    def more(self) -> list[forms.BoundField]:
+        return [field for field in self if field.name not in USUAL_FIELDS]
+
+    def more_has_errors(self) -> bool:
+        return any(field.errors for field in self.more())
+
+    def wanted(self) -> commands.SessionRequest:
+        data = dict(self.cleaned_data)
+        for name in ("allowed_tools", "disallowed_tools"):
+            data[name] = [line.strip() for line in data[name].splitlines() if line.strip()]
+        return commands.SessionRequest(**data)
+
+    def start(self, user: Any) -> AgentSession | None:
+        """Start what a valid form wants; None, and the complaints at their fields, if that is refused."""
+        may_allow = settings.APPROVALS.self_approval and may(user, Right.DECIDE)
+        try:
+            return commands.start_session(self.wanted(), by=user.get_username(), may_allow=may_allow)
+        except OrchestraError as error:
+            fields = error.facts.get("fields")
+            for name, complaints in fields.items() if isinstance(fields, dict) else ():
+                self.add_error(name if name in self.fields else None, complaints)
+            if not self.errors:
+                self.add_error(None, error.detail)
+            return None
+
+    def folders(self) -> list[str]:
+        """Where sessions worked lately, the last used first."""
+        used = AgentSession.objects.values("working_directory").annotate(last=Max("created_at")).order_by("-last")
+        return [row["working_directory"] for row in used[:MOST_FOLDERS]]
