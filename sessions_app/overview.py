@@ -6,13 +6,14 @@ from statistics import median
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Substr
 from django.utils import timezone
 
 from approvals.models import Approval, AuditEntry, Door
 from approvals.render import one_line
-from sessions_app.models import Agent, AgentSession, Event, Run
+from orchestra import sql
+from sessions_app.models import AgentSession, Event
 from sessions_app.queries import readable_sessions
 from sessions_app.render import said
 from sessions_app.states import Look, look_of
@@ -118,15 +119,11 @@ def _waiting(spans: list[tuple[datetime, datetime | None]], now: datetime) -> li
     return [sum(start <= mark and (end is None or end > mark) for start, end in recent) for mark in marks]
 
 
-def places() -> dict[str, int]:
-    """How many agents run now, of how many that may."""
-    return {
-        "taken": Run.objects.filter(ended_at=None).count(),
-        "all": settings.AGENTS.max_concurrent,
-    }
-
-
-def agents() -> dict[str, int]:
-    """How many real agents were found, and how many of them can work."""
-    real = Agent.objects.exclude(name="demo")
-    return dict(real.aggregate(found=Count("pk"), ready=Count("pk", filter=Q(status=Agent.Status.READY))))
+def house() -> dict[str, int]:
+    """How many agents run now and how many may; how many real agents were found and can work. One query."""
+    counts = sql.row(
+        "SELECT (SELECT count(*) FROM runs WHERE ended_at IS NULL),"
+        " (SELECT count(*) FROM agents WHERE name <> 'demo'),"
+        " (SELECT count(*) FROM agents WHERE name <> 'demo' AND status = 'ready')"
+    ) or (0, 0, 0)
+    return {"taken": counts[0], "found": counts[1], "ready": counts[2], "places": settings.AGENTS.max_concurrent}

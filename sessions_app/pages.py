@@ -74,7 +74,7 @@ def home(request: HttpRequest) -> HttpResponse:
     at_work, decided = overview.running(), _decided()
     if not (asked["cards"] or at_work["rows"] or decided) and welcome.is_new():
         return redirect("welcome")
-    context = {**asked, "day": day, "at_work": at_work, "decided": decided, **_places()}
+    context = {**asked, "day": day, "at_work": at_work, "decided": decided, "house": overview.house()}
     return show(request, "console/home.html", context, title="Needs you", section="home")
 
 
@@ -88,12 +88,15 @@ def home_part(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _asks(request: HttpRequest) -> dict[str, Any]:
-    """The open questions, the most urgent first and whole, others as lines; ``?open`` names others to draw whole."""
+    """The open questions, the most urgent first and whole, others as lines; ``?open`` names others to draw whole.
+
+    ``count`` is None where there are more than are shown; ``needing``, which every page has, tells how many.
+    """
     approvals = open_approvals(most=MOST_WAITING + 1)
     wanted = request.GET.get("open", "").split(",")
     opened = [one.pk for one in approvals if str(one.pk) in wanted] or [one.pk for one in approvals[:1]]
     cards = cards_for(approvals[:MOST_WAITING], request.user, opened=opened)
-    count = count_open() if len(approvals) > MOST_WAITING else len(approvals)
+    count = len(approvals) if len(approvals) <= MOST_WAITING else None
     return {"cards": cards, "count": count, "first": approvals[0] if approvals else None}
 
 
@@ -105,15 +108,11 @@ def _short(approval: Approval) -> str:
     return one_line(approval.title.removeprefix(f"{approval.tool_name}: "), 60)
 
 
-def _places() -> dict[str, Any]:
-    return {"places": overview.places(), "agents": overview.agents()}
-
-
 PARTS: dict[str, Callable[[HttpRequest], dict[str, Any]]] = {
-    "head": lambda request: {**_asks(request), "day": overview.today()},
-    "asks": _asks,
+    "head": lambda request: {**_asks(request), "day": overview.today(), "needing": count_open()},
+    "asks": lambda request: {**_asks(request), "needing": count_open()},
     "running": lambda request: {"at_work": overview.running()},
-    "now": lambda request: {"day": overview.today(), **_places()},
+    "now": lambda request: {"day": overview.today(), "house": overview.house()},
     "decided": lambda request: {"decided": _decided()},
 }
 
