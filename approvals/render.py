@@ -14,14 +14,15 @@ from approvals.models import Approval
 from approvals.texts import editable, exact_json, has_repeated_names, hidden_kinds, one_line, pretty, visible
 
 __all__ = [
-    "Block", "Line", "blocks_for", "editable", "exact_json", "one_line", "pretty", "questions_in", "questions_of",
-    "summary_for", "title_for", "visible", "what_would_run",
+    "OWN_WORDS", "Block", "Line", "blocks_for", "editable", "exact_json", "one_line", "pretty", "questions_in",
+    "questions_of", "summary_for", "title_for", "visible", "what_would_run",
 ]  # fmt: skip
 
 LONGEST_TITLE = 200
 LONGEST_SUMMARY = 500
 LONGEST_BLOCK = 200_000  # characters
 MOST_DIFF_LINES = 4_000
+OWN_WORDS = "The agent's own words"
 AGAINST_DISK = "Against the file as it is on disk now."
 EDIT_FIELDS = frozenset({"old_string", "new_string", "replace_all"})
 PLAIN_TOOLS = frozenset({"Read", "Glob", "Grep", "LS", "WebFetch", "WebSearch"})
@@ -32,7 +33,8 @@ class Block:
     """A part of what would run. ``kind`` is command, diff, text, json, question or plan.
 
     ``text`` is complete unless ``cut`` says what is missing. A diff has ``lines``, and its ``text`` is the same
-    in the form every developer knows. ``note`` is Orchestra's remark, never the agent's words.
+    in the form every developer knows. ``note`` is Orchestra's remark, never the agent's words; a ``quiet`` one can be
+    left out where room is scarce.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Block:
     text: str = ""
     lines: tuple[Line, ...] = ()
     note: str = ""
+    quiet: bool = False
     cut: str = ""
 
 
@@ -124,11 +127,12 @@ def _bash(tool_name: str, arguments: dict[str, Any], directory: str) -> Drawn:
     command = arguments.get("command")
     if not isinstance(command, str):
         return [], frozenset()
-    blocks = [Block(kind="command", label="Command", text=visible(command), note=_hidden_note(command))]
+    quiet = not hidden_kinds(command)
+    blocks = [Block(kind="command", label="Command", text=visible(command), note=_hidden_note(command), quiet=quiet)]
     claimed = _text(arguments, "description")
     if not claimed:
         return blocks, frozenset({"command"})
-    blocks.append(Block(kind="text", label="The agent's own words", text=visible(claimed)))
+    blocks.append(Block(kind="text", label=OWN_WORDS, text=visible(claimed)))
     return blocks, frozenset({"command", "description"})
 
 

@@ -104,7 +104,9 @@ class Button(Base):
     class Action(models.TextChoices):
         APPROVE = "approve"
         APPROVE_SESSION = "approve_session"
-        REJECT = "reject"
+        REJECT = "reject", "reject, once a reason was given or did not come"
+        REJECT_NOW = "reject_now", "reject without waiting for a reason"
+        KEEP_OPEN = "keep_open", "take a rejection back before it counts"
         SHOW = "show", "post the card of one approval of a list"
         SHOW_ALL = "show_all", "post what a cut card left out"
         OPTION = "option", "choose an answer; value: {question, label}"

@@ -55,6 +55,7 @@ class Claim:
     turn_id: UUID
     run_id: UUID
     fence: int
+    title: str
     agent: str
     model: str
     directory: str
@@ -118,6 +119,7 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
         turn_id=turn.pk,
         run_id=run.pk,
         fence=session.fence,
+        title=session.title,
         agent=session.agent,
         model=session.model,
         directory=session.working_directory,

@@ -180,7 +180,7 @@ def _rule_still_counts(rule: Rule | None) -> bool:
 
 def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may_have_run: bool) -> Question:
     risk, why = assess_risk(request.tool_name, telling_argument(request.tool_name, request.tool_input))
-    facts = {"agent": claim.agent, "host": settings.ORCHESTRA.hostname}
+    facts = {"session": claim.title, "agent": claim.agent, "host": settings.ORCHESTRA.hostname}
     if request.agent_id:
         facts["sub_agent"] = request.agent_id
     if may_have_run:

@@ -1,39 +1,99 @@
-"""From a notice to what stands in the chat. Pure."""
+"""From a notice to what stands in the chat. Pure.
 
-import html
-from collections.abc import Sequence
+Built so that a person on a phone understands it in five seconds: what would run, how risky, where, how long there is.
+Who wrote which words can be seen (`markup`), and only what is shown whole can be approved.
+"""
 
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC
+
+from approvals.render import OWN_WORDS, Block, one_line, visible
 from escalation.channels.base import Notice, Outcome
-from escalation.channels.telegram.card import Card, Key
-from escalation.models import Button
+from escalation.channels.telegram.card import Card, Key, Row
+from escalation.channels.telegram.draft import Draft
+from escalation.channels.telegram.keys import A, cut_keys, decision_keys, rejecting_keys
+from escalation.channels.telegram.markup import (
+    LONGEST_MESSAGE,
+    NOTHING,
+    Piece,
+    box,
+    cut_to,
+    day_and_time,
+    lines,
+    moment,
+    plain_of,
+    remark,
+    said,
+    strong,
+    words,
+)
 
-A = Button.Action
+LONGEST_CARD = 3500  # leaves room for the outcome that is put above it once it is closed
+CUT_LINES = 8
+CUT_WIDTH = 160
+SHORT = 200
+LONGEST_REASON = 300
+LONGEST_NAME = 60
+MOST_IN_A_LIST = 15
+UNTIL = "⏳ "
+RISK_MARKS = {"low": "🟢", "medium": "🟡", "high": "🔴"}
+LANGUAGES = {"command": "bash", "diff": "diff", "json": "json"}
+HEADLINES = {
+    "Bash": "Run this command?", "Write": "Write this file?", "Edit": "Change this file?",
+    "MultiEdit": "Change this file?", "NotebookEdit": "Change this notebook?", "WebFetch": "Fetch this page?",
+    "WebSearch": "Search the web?",
+}  # fmt: skip
+OUTCOMES = {
+    "approved": ("✅", "Approved"), "rejected": ("⛔", "Rejected"),
+    "expired": ("⌛", "Nobody answered in time"), "cancelled": ("⚪", "Withdrawn"),
+}  # fmt: skip
+DOORS = {
+    "telegram": "in Telegram", "admin": "in the admin", "api": "by the API", "dashboard": "on the dashboard",
+    "websocket": "on the dashboard", "cli": "in a terminal", "policy": "by a rule", "system": "by Orchestra",
+}  # fmt: skip
 
 
-def card(notice: Notice) -> Card:
-    """The question, whole if it fits, with the buttons that fit it."""
-    keys = (
-        (Key(label="Approve", action=A.APPROVE), Key(label="Reject", action=A.REJECT)),
-        *(((Key(label="Approve for session", action=A.APPROVE_SESSION),),) if notice.for_session else ()),
-    )
-    return Card(text=f"<b>{_quoted(notice.title)}</b>", plain=notice.title, keys=keys)
+def card(notice: Notice, draft: Draft | None = None) -> Card:
+    """The question, whole if it fits, with the buttons that fit it; ``draft`` holds answers chosen so far."""
+    draft = draft or Draft()
+    whole = _question(notice, _whole(notice), draft, directory=notice.working_directory)
+    if whole.size <= LONGEST_CARD and not any(block.cut for block in notice.blocks):
+        return _card(whole, decision_keys(notice, draft))
+    directory = cut_to(notice.working_directory, SHORT)
+    return _card(_question(notice, _beginning(notice), draft, directory=directory), cut_keys(notice))
+
+
+def after_all(notice: Notice, draft: Draft | None = None) -> Card:
+    """Below what "Show all" sent: the decision."""
+    size = sum(len(block.text) for block in notice.blocks)
+    told = lines([strong("That was all of it") + words(f", {size:,} characters."), _digest(notice), _deadline(notice)])
+    return _card(told, decision_keys(notice, draft or Draft()))
+
+
+def rejecting(notice: Notice, *, who: str, shown: str, seconds: int) -> Card:
+    """The card while ``who`` is asked for a reason."""
+    told = words("✋ ") + said(who) + words(f" rejects this. A reason may follow within {seconds} s.")
+    return _above(told, notice, shown, rejecting_keys(notice))
 
 
 def settled(notice: Notice, outcome: Outcome, *, shown: str) -> Card:
-    """The message whose HTML was ``shown``, as it stands once the approval is closed: no buttons."""
-    told = f"{outcome.status} by {outcome.decided_by or 'nobody'} via {outcome.decided_via or 'the clock'}"
-    return Card(text=f"{_quoted(told)}\n{shown}", plain=f"{told}\n{notice.title}")
+    """The message whose HTML was ``shown``, as it stands for ever once the approval is closed: no buttons."""
+    told = _told(outcome, width=LONGEST_REASON, answers=4)
+    if not _fits(told, _still_true(shown)):
+        told = _told(outcome, width=100, answers=2)
+    return _above(told, notice, shown, ())
 
 
 def outcome_only(notice: Notice, outcome: Outcome) -> Card:
     """A new message that tells the outcome, where the old one cannot be edited any more."""
-    return settled(notice, outcome, shown=f"<b>{_quoted(notice.title)}</b>")
+    return settled(notice, outcome, shown="")
 
 
 def reminder(notice: Notice) -> Card:
     """Sent in reply to the card shortly before the deadline."""
-    text = f"Still open, {notice.seconds_left / 60:.0f} min left: {notice.title}"
-    return Card(text=_quoted(text), plain=text)
+    left = strong(f"{_about(notice.seconds_left)} left") + words(", and nobody has answered.")
+    return _card(lines([words("⏰ ") + left, said(one_line(notice.title, SHORT))]), ())
 
 
 def several(items: Sequence[tuple[Notice, Outcome | None]]) -> Card:
@@ -41,19 +101,203 @@ def several(items: Sequence[tuple[Notice, Outcome | None]]) -> Card:
 
     Sent when more wait than Telegram takes as single cards; ``SHOW`` carries ``{"approval": id}``.
     """
-    lines, keys = [], []
-    for number, (notice, outcome) in enumerate(items, 1):
-        state = outcome.status if outcome else "open"
-        lines.append(f"{number}. [{state}] {notice.title[:100]}")
-        if outcome is None:
-            keys.append(Key(label=str(number), action=A.SHOW, value={"approval": str(notice.approval_id)}))
-    rows = tuple(tuple(keys[at : at + 5]) for at in range(0, len(keys), 5))
-    text = "\n".join(lines)
-    return Card(text=_quoted(text), plain=text, keys=rows)
+    open_ones = [number for number, (_, outcome) in enumerate(items, 1) if outcome is None]
+    verb = "question waits" if len(open_ones) == 1 else "questions wait"
+    head = strong(f"{len(open_ones)} {verb} for an answer") if open_ones else strong("All of these are answered")
+    rows = [_listed(number, notice, outcome) for number, (notice, outcome) in enumerate(items, 1)]
+    keys = [
+        Key(label=f"Show {number}", action=A.SHOW, value={"approval": str(items[number - 1][0].approval_id)})
+        for number in open_ones
+    ]
+    return _card(lines([head, *rows]), tuple(tuple(keys[at : at + 3]) for at in range(0, len(keys), 3)))
 
 
-MOST_IN_A_LIST = 15
+def _card(text: Piece, keys: tuple[Row, ...]) -> Card:
+    return Card(text=text.html, plain=text.plain, keys=keys)
 
 
-def _quoted(text: str) -> str:
-    return html.escape(text, quote=False)
+def _question(notice: Notice, asked: list[Piece], draft: Draft, *, directory: str) -> Piece:
+    return lines(
+        [
+            _headline(notice),
+            _warning(notice),
+            *asked,
+            *_chosen(notice, draft),
+            _risk(notice),
+            _where(notice, directory),
+            _deadline(notice),
+        ]
+    )
+
+
+def _headline(notice: Notice) -> Piece:
+    mark = RISK_MARKS.get(notice.risk, "🟡") + " "
+    if notice.kind == "external":
+        return words("❓ ") + strong("Question from ") + said(notice.requested_by or "an unknown program")
+    if notice.kind == "plan":
+        return words("📋 ") + strong("Carry out this plan?")
+    if notice.kind == "question":
+        count = len(notice.questions)
+        return words("❓ ") + strong("The agent asks you" + (f" {count} questions" if count > 1 else ""))
+    if notice.tool_name in HEADLINES:
+        return words(mark) + strong(HEADLINES[notice.tool_name])
+    return words(mark) + strong("Use this tool? ") + said(cut_to(notice.tool_name, SHORT))
+
+
+def _warning(notice: Notice) -> Piece:
+    """What Orchestra has to say about the call; an external asker's facts are its own claims and no warning."""
+    if notice.kind == "external":
+        return NOTHING
+    demo = remark("A demo: scripted, not an AI.") if notice.facts.get("agent") == "demo" else NOTHING
+    warned = notice.facts.get("warning")
+    return lines([demo, words("⚠️ ") + strong(one_line(str(warned), SHORT)) if warned else NOTHING])
+
+
+def _whole(notice: Notice) -> list[Piece]:
+    title = [said(notice.title)] if notice.kind == "external" else []
+    return title + [piece for number, block in enumerate(notice.blocks) for piece in _block(notice, block, number)]
+
+
+def _block(notice: Notice, block: Block, number: int) -> Iterator[Piece]:
+    """A block's name, its text, and the renderer's remark on it."""
+    if notice.kind == "external" and block.text == visible(notice.title):
+        return
+    if block.label == OWN_WORDS and "\n" not in block.text and len(block.text) <= SHORT:
+        yield words("The agent says: ") + said(block.text)
+        return
+    if not _said_before(notice, block, number):
+        yield said(block.label)
+    yield box(block.text, LANGUAGES.get(block.kind, "")) if block.text else words("No difference.")
+    if block.note and not block.quiet:
+        yield remark(block.note)
+
+
+def _said_before(notice: Notice, block: Block, number: int) -> bool:
+    """Whether the headline tells what this block is."""
+    return number == 0 and (block.kind in ("command", "plan") or notice.kind == "external")
+
+
+def _beginning(notice: Notice) -> list[Piece]:
+    """The first lines of all that would run, and what is missing, by name and number."""
+    left, lost, unseen = CUT_LINES, 0, []
+    shown: list[Piece] = [said(one_line(notice.title, SHORT))] if notice.kind == "external" else []
+    missing = 0
+    for number, block in enumerate(notice.blocks):
+        rows = block.text.split("\n")
+        kept = [cut_to(row, CUT_WIDTH) for row in rows[:left]]
+        left -= len(kept)
+        lost += len(rows) - len(kept)
+        missing += len(block.text) - len("\n".join(kept))
+        if kept:
+            name = [] if _said_before(notice, block, number) else [said(cut_to(block.label, SHORT))]
+            shown += [*name, box("\n".join(kept), LANGUAGES.get(block.kind, ""))]
+        else:
+            unseen.append(one_line(block.label, SHORT // 4))
+    parts = words("Not at all: ") + said(", ".join(unseen[:4])) if unseen else NOTHING
+    more = (f"{lost:,} more lines, " if lost else "") + f"{missing:,} more characters"
+    cut = words("✂️ ") + strong("Cut.") + words(f" Not shown here: {more}. Approve after “Show all”.")
+    return [*shown, cut, parts, _digest(notice)]
+
+
+def _digest(notice: Notice) -> Piece:
+    return words("Digest of the whole: ") + said(notice.digest) if notice.digest else NOTHING
+
+
+def _chosen(notice: Notice, draft: Draft) -> Iterator[Piece]:
+    for number, question in enumerate(notice.questions):
+        if labels := draft.chosen.get(number):
+            name = question["header"] or question["question"]
+            yield words("✓ ") + said(one_line(name, 60)) + words(": ") + said(one_line(", ".join(labels), SHORT))
+
+
+def _risk(notice: Notice) -> Piece:
+    if notice.kind != "tool":
+        return NOTHING
+    why = words(": ") + words(one_line(notice.risk_reason, SHORT)) if notice.risk_reason else NOTHING
+    return strong(f"{notice.risk.capitalize()} risk") + why
+
+
+def _where(notice: Notice, directory: str) -> Piece:
+    """Session, agent, host, directory; an external asker's facts are shown with its question and nowhere else."""
+    if notice.kind == "external":
+        return NOTHING
+    title, agent, host, helper = (
+        one_line(str(notice.facts.get(name) or ""), SHORT) for name in ("session", "agent", "host", "sub_agent")
+    )
+    who = [said(text) for text in (title, agent, helper) if text]
+    place = [said(text) for text in (host, directory) if text]
+    return lines([_dotted("💬 ", who), _dotted("🖥 ", place)])
+
+
+def _dotted(mark: str, pieces: list[Piece]) -> Piece:
+    return words(mark) + lines(pieces, between=" · ") if pieces else NOTHING
+
+
+def _deadline(notice: Notice) -> Piece:
+    """Always the last line: it is taken away when the question is closed."""
+    clock = f"{notice.expires_at.astimezone(UTC):%H:%M} UTC"
+    within = moment(notice.expires_at, "r", f"within {_about(notice.seconds_left)}")
+    return words(UNTIL + "Answer ") + within + words(", by ") + moment(notice.expires_at, "t", clock)
+
+
+def _about(seconds: float) -> str:
+    """A time left, as exact as it matters on something that was sent a while ago."""
+    return f"{round(seconds)} s" if seconds < 100 else f"{round(seconds / 60)} min"
+
+
+def _above(told: Piece, notice: Notice, shown: str, keys: tuple[Row, ...]) -> Card:
+    """``told`` and below it what was ``shown``; only the title where that is unknown or does not fit any more."""
+    below = _still_true(shown)
+    if not below or not _fits(told, below):
+        below = said(one_line(notice.title, SHORT))
+    return _card(lines([told, below], between="\n\n"), keys)
+
+
+def _still_true(shown: str) -> Piece:
+    """What was sent, without the time that was left then."""
+    before, _, last = shown.rpartition("\n")
+    body = before if last.startswith(UNTIL) else shown
+    return Piece(plain_of(body), body)
+
+
+def _fits(told: Piece, below: Piece) -> bool:
+    return told.size + below.size + 2 <= LONGEST_MESSAGE
+
+
+def _told(outcome: Outcome, *, width: int, answers: int) -> Piece:
+    """Who decided what, when, at which door, and why."""
+    mark, verb = OUTCOMES.get(outcome.status, ("•", outcome.status))
+    who = words(" by ") + said(one_line(outcome.decided_by, LONGEST_NAME)) if outcome.decided_by else NOTHING
+    door = words(f" {DOORS.get(outcome.decided_via, '')}".rstrip())
+    at = words(", ") + day_and_time(outcome.decided_at) if outcome.decided_at else NOTHING
+    first = words(f"{mark} ") + strong(verb) + who + door + at
+    return lines([first, *_how(outcome, answers), _why(outcome, width)])
+
+
+def _how(outcome: Outcome, most: int) -> Iterator[Piece]:
+    if outcome.scope == "session" and outcome.status == "approved":
+        yield words("The same call passes for the rest of the session.")
+    if outcome.edited:
+        yield words("As edited: not what is shown here ran, but what the person made of it.")
+    for question, answer in list(_answers(outcome.answers).items())[:most]:
+        yield said(one_line(question, 30)) + words(" → ") + said(one_line(answer, 60))
+
+
+def _why(outcome: Outcome, width: int) -> Piece:
+    by_a_person = outcome.reason and outcome.status != "expired"
+    return words("Reason: ") + said(one_line(outcome.reason, width)) if by_a_person else NOTHING
+
+
+def _answers(text: str) -> dict[str, str]:
+    given = json.loads(text) if text else {}
+    return {str(question): str(answer) for question, answer in given.items()}
+
+
+def _listed(number: int, notice: Notice, outcome: Outcome | None) -> Piece:
+    title = said(one_line(notice.title, 70))
+    if outcome is None:
+        until = moment(notice.expires_at, "r", f"{_about(notice.seconds_left)} left")
+        return words(f"{number}. {RISK_MARKS.get(notice.risk, '🟡')} ") + title + words(" · ") + until
+    mark, verb = OUTCOMES.get(outcome.status, ("•", outcome.status))
+    who = words(" by ") + said(one_line(outcome.decided_by, 30)) if outcome.decided_by else NOTHING
+    return words(f"{number}. {mark} ") + title + words(f" · {verb}") + who

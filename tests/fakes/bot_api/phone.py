@@ -1,6 +1,7 @@
 """The chats as a person sees them: as text for a terminal, and as a page with buttons to press in a browser."""
 
 import html
+import re
 import time
 from typing import Any
 from urllib.parse import parse_qsl
@@ -67,7 +68,7 @@ def with_tags(text: str, entities: list[Json]) -> str:
         out += [f"</{TAGS[entity['type']]}>" for entity in closed.get(at, ()) if entity["type"] in TAGS]
         out += [_opening(entity) for entity in opened.get(at, ()) if entity["type"] in TAGS]
         out.append(html.escape(units[2 * at : 2 * end].decode("utf-16-le", "replace")))
-    return "".join(out)
+    return re.sub(r"(</pre>|</blockquote>)\n", r"\1", "".join(out))  # a block ends its line by itself
 
 
 def _opening(entity: Json) -> str:
