@@ -136,6 +136,7 @@ else:
     }
     _database["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 2}  # plan a statement once a connection
     _database["CONN_MAX_AGE"] = 0
+    _database["ENGINE"] = "orchestra.postgresql"
 
 # --- people
 AUTHENTICATION_BACKENDS = ["orchestra.accounts.RightsBackend"]

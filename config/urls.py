@@ -11,6 +11,7 @@ from approvals.api import ApprovalDoor
 from escalation.api import EscalationDoor, webhook
 from orchestra import diagnostics, headers, metrics
 from orchestra.api import Routes
+from orchestra.diagnostics_api import DiagnosticsDoor
 from orchestra.sign_in import sign_in
 from sessions_app.api import AgentDoor, SessionDoor
 
@@ -20,6 +21,7 @@ api.register("sessions", SessionDoor, basename="session")
 api.register("approvals", ApprovalDoor, basename="approval")
 api.register("agents", AgentDoor, basename="agent")
 api.register("diagnostics", EscalationDoor, basename="escalation-diagnostics")
+api.register("diagnostics", DiagnosticsDoor, basename="diagnostics")
 
 urlpatterns = [
     path("", include("orchestra.dashboard")),

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 from collections.abc import Mapping
 from copy import copy
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ from rest_framework.views import set_rollback
 from rest_framework.viewsets import GenericViewSet
 
 from orchestra.authority import HasRight
-from orchestra.errors import Conflict, Forbidden, Invalid, NotFound, OrchestraError, Unavailable
+from orchestra.errors import RETRY_LATER, Conflict, Forbidden, Invalid, NotFound, OrchestraError, Unavailable
 from orchestra.idempotency import IdempotencyMismatch
 from orchestra.rights import Right
 
@@ -36,7 +37,7 @@ STATUS_OF: tuple[tuple[type[OrchestraError], int], ...] = (
     (IdempotencyMismatch, 422),
     (Unavailable, 503),
 )
-RETRY_LATER = {"Retry-After": "5"}  # seconds
+DATABASE_OUT = "The database does not answer just now; nothing was changed."
 
 
 def answer_for_error(error: Exception, context: Mapping[str, Any]) -> Response | None:
@@ -48,8 +49,7 @@ def answer_for_error(error: Exception, context: Mapping[str, Any]) -> Response |
         return _answer(status, error.code, error.detail, error.facts, headers) if status else None
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("database unavailable: %s", type(error).__name__)
-        detail = "The database does not answer just now; nothing was changed."
-        return _answer(503, Unavailable.code, detail, headers=RETRY_LATER)
+        return _answer(503, Unavailable.code, DATABASE_OUT, headers=RETRY_LATER)
     if isinstance(error, RequestDataTooBig):
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // (1024 * 1024)
         return _answer(413, "too_large", f"A body may have at most {limit} MiB.")
@@ -73,10 +73,20 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def failed(request: HttpRequest) -> HttpResponse:
-    """Django's handler500: JSON below /api, and never a word about the cause."""
+    """Django's handler500: JSON below /api, and never a word about the cause but that it may pass by itself."""
+    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        return _database_out(request)
     if request.path.startswith("/api/"):
         return JsonResponse({"code": "error", "detail": "Something went wrong on our side; it was logged."}, status=500)
     return server_error(request)
+
+
+def _database_out(request: HttpRequest) -> HttpResponse:
+    """Also for pages whose session could not even be looked up."""
+    if request.path.startswith("/api/"):
+        refusal = {"code": Unavailable.code, "detail": DATABASE_OUT}
+        return JsonResponse(refusal, status=503, headers=RETRY_LATER)
+    return HttpResponse(f"{DATABASE_OUT}\n", status=503, headers=RETRY_LATER, content_type="text/plain")
 
 
 class OnlyJSON(DefaultContentNegotiation):

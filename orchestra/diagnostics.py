@@ -24,6 +24,7 @@ from django.views.decorators.http import require_safe
 
 from orchestra import leases
 from orchestra.doorbell import redis_client
+from orchestra.errors import RETRY_LATER
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,8 @@ def live(request: HttpRequest) -> HttpResponse:
 
 def _page(probes: Iterable[Probe]) -> HttpResponse:
     status, parts = examine(list(probes))
-    return JsonResponse({"status": status, "parts": parts}, status=503 if status == "down" else 200)
+    answer = {"status": status, "parts": parts}
+    return JsonResponse(answer, status=503, headers=RETRY_LATER) if status == "down" else JsonResponse(answer)
 
 
 def _ask(probe: Probe) -> "Future[str]":

@@ -2,6 +2,9 @@
 
 from typing import ClassVar
 
+RETRY_LATER = {"Retry-After": "5"}
+"""The header of an answer that says: not now. Seconds."""
+
 
 class OrchestraError(Exception):
     """Something was refused; ``code`` is stable, ``detail`` is one sentence a person understands.

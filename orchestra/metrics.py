@@ -19,6 +19,8 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from orchestra.errors import RETRY_LATER
+
 logger = logging.getLogger(__name__)
 
 Source = Callable[[], Iterable[Metric]]
@@ -44,7 +46,12 @@ def page(request: HttpRequest) -> HttpResponse:
         return HttpResponse(encode(registry), content_type=content_type)
     except DatabaseError as error:
         logger.warning("no metrics without the database: %s", type(error).__name__)
-        return HttpResponse("the database is out\n", status=503, content_type="text/plain")
+        return HttpResponse("the database is out\n", status=503, content_type="text/plain", headers=RETRY_LATER)
+
+
+def collect() -> Iterable[Metric]:
+    """Every figure there is, now."""
+    return _Everything().collect()
 
 
 def counter(name: str, text: str, value: float) -> CounterMetricFamily:

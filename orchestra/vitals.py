@@ -6,7 +6,6 @@ is removed after a while.
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,16 +17,18 @@ from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from orchestra import leases
+from orchestra import database_facts, leases
 from orchestra.models import Lease
 
 logger = logging.getLogger(__name__)
 
 EVERY_S = 15.0
+SILENT_AFTER_S = 3 * EVERY_S
 GONE_AFTER = timedelta(minutes=5)
 PREFIX = "process:"
 
 _more: list[Callable[[], dict[str, Any]]] = []
+_news = threading.Event()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Vital:
 def also_say(facts: Callable[[], dict[str, Any]]) -> None:
     """Have this process say these facts too: a few names with numbers or short texts."""
     _more.append(facts)
+    _news.set()
 
 
 def begin() -> None:
@@ -61,7 +63,7 @@ def say() -> None:
             "cpu_seconds": sum(process.cpu_times()[:2]),
             "threads": process.num_threads(),
             "open_files": process.num_fds() if hasattr(process, "num_fds") else 0,
-            "connections": _pooled(),
+            "connections": (database_facts.pool() or {}).get("open", 0),
         }
     for facts in _more:
         state |= facts()
@@ -105,10 +107,5 @@ def _go_on() -> None:
             logger.warning("vitals: not said this time (%s)", type(error).__name__)
         finally:
             connection.close()
-        time.sleep(EVERY_S)
-
-
-def _pooled() -> int:
-    """Connections to the database that this process holds open; SQLite has none to count."""
-    pool = getattr(connection, "pool", None) if connection.vendor == "postgresql" else None
-    return int(pool.get_stats().get("pool_size", 0)) if pool else 0
+        _news.wait(EVERY_S)
+        _news.clear()

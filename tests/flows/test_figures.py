@@ -4,6 +4,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -49,6 +50,26 @@ def test_requests_of_web_and_tasks_of_workers_are_in_one_scrape(stack: Stack) ->
         until(lambda memory=memory: re.search(memory, text_of(stack), re.MULTILINE), f"{process} says that it lives")
     assert value(text, 'worker_canary_age_seconds{worker="sessions"}') < 60
     assert value(text, "broker_up") == 1
+
+
+def test_diagnostics_say_on_sqlite_what_it_knows_and_null_for_the_rest(stack: Stack) -> None:
+    found = stack.call("GET", "/api/diagnostics/database", expect=200)
+    assert (found["engine"], found["migrations"]["missing"]) == ("sqlite", [])
+    assert found["counts"]["agent_sessions"] >= 1
+    found = stack.call("GET", "/api/diagnostics/database/performance", expect=200)
+    assert found["size_bytes"] > 100_000
+    assert "approvals_due" in {index["name"] for index in found["indexes"]}
+    assert (found["pool"], found["slow_statements"], found["indexes"][0]["used"]) == (None, None, None)
+    workers = until(lambda: all_proved(stack), "both workers have proved that they consume")
+    assert workers["broker"] == "ok"
+    consumed = {queue["name"]: queue["workers"] for queue in workers["queues"]}
+    assert (consumed["default"], consumed["sessions"]) == (1, 1)
+
+
+def all_proved(stack: Stack) -> dict[str, Any] | None:
+    found: dict[str, Any] = stack.call("GET", "/api/diagnostics/workers", expect=200)
+    ages = [process["canary_age_seconds"] for process in found["processes"] if process["worker"]]
+    return found if len(ages) == 2 and all(age is not None and age < 120 for age in ages) else None
 
 
 def test_ended_runs_are_counted_into_figures_that_outlive_them(stack: Stack) -> None:

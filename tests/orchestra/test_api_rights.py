@@ -39,6 +39,10 @@ TABLE: dict[tuple[str, str], str] = {
     ("/api/diagnostics/telegram/status", "GET"): "viewer operator approver administrator",
     ("/api/diagnostics/circuit-breaker", "GET"): "viewer operator approver administrator",
     ("/api/telegram/webhook", "POST"): TELEGRAM,
+    ("/api/diagnostics/database", "GET"): "viewer operator approver administrator",
+    ("/api/diagnostics/database/performance", "GET"): "viewer operator approver administrator",
+    ("/api/diagnostics/metrics", "GET"): "viewer operator approver administrator",
+    ("/api/diagnostics/workers", "GET"): "viewer operator approver administrator",
     ("/api/schema", "GET"): OPEN,
 }
 METHODS = {"/api/telegram/webhook": "post"}  # of the views that are plain functions
