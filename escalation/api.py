@@ -17,7 +17,8 @@ from rest_framework.response import Response
 
 from escalation import breaker, commands, conf
 from escalation.channels.telegram import status
-from orchestra.api import RETRY_LATER, Door
+from orchestra.api import Door
+from orchestra.errors import RETRY_LATER
 from orchestra.rights import Right
 from orchestra.schema import read
 

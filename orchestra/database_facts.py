@@ -80,7 +80,7 @@ def pool() -> dict[str, int] | None:
     }
 
 
-def _rows(statement: str, *values: object) -> Rows:
+def _rows(statement: str, *values: Any) -> Rows:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return list(cursor.fetchall())

@@ -50,7 +50,7 @@ class DiagnosticsDoor(Door):
 
     rights: ClassVar = {name: any_of(Right.READ) for name in ("database", "performance", "figures", "workers")}
     pagination_class = None
-    filter_backends: ClassVar[list[Any]] = []
+    filter_backends = []
 
     @read("How the database is", DatabaseSerializer)
     @action(detail=False)
