@@ -7,10 +7,11 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Approvals"
 
     def ready(self) -> None:
-        from approvals import audit, checks, consumers, metrics, receivers, restored
+        from approvals import audit, checks, consumers, metrics, receivers, restored, statistics
         from orchestra.backup.signals import copy_checks, database_restored
         from orchestra.diagnostics import Probe, Weight, register
         from orchestra.metrics import register_source
+        from orchestra.statistics import register_chapter
 
         receivers.connect()
         checks.register_checks()
@@ -18,6 +19,7 @@ class ApprovalsConfig(AppConfig):
         database_restored.connect(restored.make_fit, dispatch_uid="approvals.make_fit")
         register_source(metrics.families)
         consumers.connect()
+        register_chapter(statistics.chapter)
         register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True))
 
 

@@ -105,6 +105,11 @@ class Approval(Base):
             models.Index(
                 name="approvals_uncounted", fields=["decided_at"], condition=Q(counted=False) & ~Q(status="pending")
             ),
+            models.Index(
+                name="approvals_by_decision",
+                fields=["decided_at", "status", "decided_via"],
+                condition=Q(decided_at__isnull=False),
+            ),
             models.Index(name="approvals_by_time", fields=["-created_at", "id"]),
         ]
 

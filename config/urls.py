@@ -27,6 +27,7 @@ urlpatterns = [
     path("", include("orchestra.dashboard")),
     path("", include("orchestra.gate")),
     path("", include("approvals.desk")),
+    path("", include("orchestra.statistics")),
     path("", include("sessions_app.pages")),
     path("", include("sessions_app.session_pages")),
     path("sign-in/<str:token>", sign_in, name="sign-in"),

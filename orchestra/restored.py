@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from django.contrib.sessions.models import Session
-
 from orchestra.epoch import NAME, first_fence
-from orchestra.models import IdempotentRequest, Lease, SignInLink
+from orchestra.models import BrowserSession, IdempotentRequest, Lease, SignInLink
 
 
 def make_fit(*, epoch: int, **_: Any) -> None:
@@ -13,4 +11,4 @@ def make_fit(*, epoch: int, **_: Any) -> None:
     Lease.objects.exclude(name=NAME).update(owner="", expires_at=None, fence=first_fence(epoch))
     IdempotentRequest.objects.filter(status_code=None).delete()  # who would have answered is gone
     SignInLink.objects.all().delete()
-    Session.objects.all().delete()
+    BrowserSession.objects.all().delete()

@@ -8,11 +8,13 @@ class SessionsAppConfig(AppConfig):
     def ready(self) -> None:
         from orchestra.backup.signals import database_restored
         from orchestra.metrics import register_source
-        from sessions_app import consumers, metrics, pages, probes, receivers, restored
+        from orchestra.statistics import register_chapter
+        from sessions_app import consumers, metrics, pages, probes, receivers, restored, statistics
 
         probes.register_probes()
         pages.register_pages()
         register_source(metrics.families)
         database_restored.connect(restored.make_fit, dispatch_uid="sessions_app.make_fit")
+        register_chapter(statistics.chapter)
         receivers.connect()
         consumers.connect()

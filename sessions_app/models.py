@@ -119,6 +119,9 @@ class Turn(Base):
         ]
         indexes = [
             models.Index(name="turns_queued", fields=["dispatched_at"], condition=Q(status="queued")),
+            models.Index(
+                name="turns_by_end", fields=["finished_at", "cost_usd"], condition=Q(finished_at__isnull=False)
+            ),
             models.Index(name="turns_running", fields=["session"], condition=Q(status="running")),
         ]
 
