@@ -160,7 +160,7 @@ def _figures(period: Period, closed: dict[str, list[int]], answers: list[Answere
     by_people = sum(total.values()) - total[BY_RULE]
     median = percentile(sorted(answer.seconds for answer in answers), 50)
     return [
-        Figure("Closed", f"{by_people:,}", f"and {total[BY_RULE]:,} by rule" if total[BY_RULE] else ""),
+        Figure("Closed", f"{by_people:,}", f"+ {total[BY_RULE]:,} by rule" if total[BY_RULE] else ""),
         *(Figure(word.capitalize(), f"{total[word]:,}", _share(total[word], by_people)) for word in OUTCOMES[:3]),
         Figure("Median answer", "none" if median is None else in_words(median)),
     ]

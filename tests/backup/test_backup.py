@@ -27,7 +27,7 @@ from orchestra.backup.commands import inspect, restore_backup, take_backup, veri
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.manifest import Manifest, sha256_of
 from orchestra.backup.standing_in import standing_in
-from orchestra.models import Lease, SignInLink
+from orchestra.models import BrowserSession, Lease, SignInLink
 from sessions_app import leases
 from sessions_app.commands import SessionRequest, send_message, start_session
 from sessions_app.models import AgentSession, Run, Turn
@@ -186,12 +186,16 @@ def test_a_supervisor_of_before_the_restore_changes_nothing(house: Path) -> None
 
 def test_leases_and_sign_in_links_are_nobodys(house: Path) -> None:
     Lease.objects.create(name="telegram", owner="old", fence=3, expires_at=timezone.now() + timedelta(hours=1))
+    BrowserSession.objects.create(
+        session_key="k" * 32, session_data="", expire_date=timezone.now() + timedelta(hours=1)
+    )
     SignInLink.objects.create(token_sha256="0" * 64, user=make_user(), expires_at=timezone.now() + timedelta(hours=1))
     restore_backup(backup_of(house), keep_rules=False)
     lease = Lease.objects.get(name="telegram")
     assert (lease.owner, lease.expires_at) == ("", None)
     assert lease.fence > 3
     assert not SignInLink.objects.exists()
+    assert not BrowserSession.objects.exists()
 
 
 # --- refusals

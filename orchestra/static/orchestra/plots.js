@@ -90,7 +90,7 @@ function draw(place) {
     },
     axes: axes(labels, unit, width),
     series: [{}, ...told],
-    hooks: kind === "bars" && labels.length <= 14 ? { draw: [(plot) => totals(plot, drawn[0], unit)] } : {},
+    hooks: kind === "bars" && width / labels.length > 48 ? { draw: [(plot) => totals(plot, drawn[0], unit)] } : {},
   }, [labels.map((_, at) => at), ...drawn], place);
 }
 
