@@ -17,13 +17,13 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from approvals import commands, render
+from approvals import commands, render, retention
 from approvals.answer_forms import Answer, answer_from, record
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, AuditEntry, Callback, Door, Rule
 from approvals.queries import approvals_with_ids, find_approval
 from approvals.templatetags.shown import ago, left
-from orchestra.admin import ByRights, PlainAdmin, Reading
+from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right, may
 
@@ -35,7 +35,7 @@ WHOLE = 20_000_000  # characters: as much as an input can have
 
 
 @admin.register(Approval)
-class ApprovalAdmin(Reading):
+class ApprovalAdmin(Holdable):
     """Questions to people. Nothing is edited here: a decision is recorded once, by the command of every door."""
 
     list_display = (
@@ -47,11 +47,13 @@ class ApprovalAdmin(Reading):
         "asked",
         "time_left",
         "answered_by",
+        "held",
     )
     list_display_links = None
-    list_filter = ("status", "risk", "kind", "decided_via")
+    list_filter = ("status", "risk", "kind", "decided_via", "legal_hold")
     search_fields = ("title", "tool_name", "requested_by", "decided_by", "session")
-    actions = ("approve_selected", "reject_selected")
+    actions = ("approve_selected", "reject_selected", "hold_selected", "release_selected")
+    set_hold = staticmethod(retention.set_hold)
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         """Open ones first, the most urgent on top; then the newest."""

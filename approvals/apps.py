@@ -7,7 +7,7 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Approvals"
 
     def ready(self) -> None:
-        from approvals import audit, checks, consumers, metrics, receivers, restored, statistics
+        from approvals import audit, checks, consumers, metrics, receivers, restored, retention, statistics
         from orchestra.backup.signals import copy_checks, database_restored
         from orchestra.diagnostics import Probe, Weight, register
         from orchestra.metrics import register_source
@@ -15,6 +15,7 @@ class ApprovalsConfig(AppConfig):
 
         receivers.connect()
         checks.register_checks()
+        retention.register()
         copy_checks["audit"] = lambda: audit.problems(audit.head())
         database_restored.connect(restored.make_fit, dispatch_uid="approvals.make_fit")
         register_source(metrics.families)

@@ -9,6 +9,9 @@ decision wait for every other. Two consequences, both meant:
   An unsealed entry below the mark was not written by Orchestra, and ``problems`` says so.
 * An entry is unprotected until it is sealed, a few seconds after its commit.
 
+Retention takes old entries out of the database; their seals stay and name the archive (see ``approvals.archived``), so
+the chain goes on from the first entry there ever was.
+
 The chain shows what was changed by somebody who did not rewrite all that follows. Who may rewrite the whole table
 can make a new chain: keep the head that ``audit verify`` prints where they cannot reach it.
 """
@@ -92,9 +95,9 @@ def problems(until: Head) -> Iterator[str]:
             yield f"{_seals(number + 1, seal.number - 1)} deleted"
         elif seal.chain_sha256 != link(chain, seal.content_sha256):
             yield f"audit entry {seal.entry} (seal {seal.number}) is not in its place, or its seal was changed"
-        if entry is None:
+        if entry is None and seal.archive_id is None:
             yield f"audit entry {seal.entry} (seal {seal.number}) was deleted"
-        elif content_sha256(entry) != seal.content_sha256:
+        elif entry is not None and content_sha256(entry) != seal.content_sha256:
             yield f"audit entry {seal.entry} (seal {seal.number}) was edited"
         number, chain = seal.number, seal.chain_sha256
     if number < until.number:

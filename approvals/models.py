@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from orchestra.flow import Flow
-from orchestra.models import Base
+from orchestra.models import Archive, Base
 
 
 class Door(models.TextChoices):
@@ -82,6 +82,9 @@ class Approval(Base):
     scope = models.CharField(max_length=7, choices=Scope, default=Scope.ONCE)
     consumed_at = models.DateTimeField(null=True, blank=True)
     counted = models.BooleanField(default=False)
+    legal_hold = models.BooleanField(
+        default=False, db_default=False, help_text="Kept, whatever its age, until the hold is released."
+    )
 
     class Meta:
         db_table = "approvals"
@@ -197,6 +200,9 @@ class AuditSeal(models.Model):
     content_sha256 = models.CharField(max_length=64)
     chain_sha256 = models.CharField(max_length=64)
     sealed_at = models.DateTimeField(db_default=Now(), editable=False)
+    archive = models.ForeignKey(
+        Archive, on_delete=models.PROTECT, related_name="+", null=True, help_text="Where the entry went."
+    )
 
     class Meta:
         db_table = "audit_seals"

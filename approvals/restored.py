@@ -6,7 +6,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from approvals.commands import cancel_approval
-from approvals.models import Approval, AuditEntry, Door, Rule
+from approvals.models import Approval, AuditEntry, Callback, Door, Rule
 
 S = Approval.Status
 EXTERNAL = Approval.Kind.EXTERNAL
@@ -19,6 +19,7 @@ def make_fit(*, taken_at: str, keep_rules: bool, **_: Any) -> str:
     voided = _void(why)
     ended = _end_rules(keep_rules)
     AuditEntry.objects.create(approval=None, action="restored", won=True, via=Door.SYSTEM, reason=why)
+    _stop_callbacks(why)
     for approval in Approval.objects.filter(status=S.PENDING):
         approval.facts = approval.facts | {"warning": f"{why} This may have been answered since."}
         approval.save(update_fields=["facts"])
@@ -42,6 +43,12 @@ def _void(why: str) -> int:
         for pk, digest in digests.items()
     )
     return len(digests)
+
+
+def _stop_callbacks(why: str) -> None:
+    """An outcome that was posted since would be acted upon a second time; who asked can still read it."""
+    closed = Callback.objects.filter(status=Callback.Status.WAITING).exclude(approval__status=S.PENDING)
+    closed.update(status=Callback.Status.FAILED, last_error=why)
 
 
 def _end_rules(keep: bool) -> int:

@@ -32,6 +32,7 @@ SCHEDULE: dict[str, tuple[str, float]] = {
     "open missing deliveries": ("escalation.open_missing_deliveries", 10),
     "forget old updates": ("escalation.forget_old_updates", 3600),
     "discover and check agents": ("sessions_app.ask_for_discovery", 300),
+    "archive what closed long ago": ("orchestra.archive", 24 * 3600),
 }
 
 

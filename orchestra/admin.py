@@ -1,8 +1,9 @@
 """The kernel's tables, the accounts and the API tokens in the admin, and the rights every page of it follows."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
@@ -15,7 +16,7 @@ from knox.admin import AuthTokenAdmin
 from knox.models import AuthToken
 
 from orchestra.gate import end_everywhere
-from orchestra.models import IdempotentRequest, Lease, SignInAttempt, SignInLink, Tally
+from orchestra.models import Archive, IdempotentRequest, Lease, SignInAttempt, SignInLink, Tally
 from orchestra.rights import GROUP_RIGHTS, Right, may
 
 if TYPE_CHECKING:
@@ -68,6 +69,33 @@ class Reading(ByRights, PlainAdmin):
         return super().changelist_view(request, {"title": plural[:1].upper() + plural[1:]} | (extra_context or {}))
 
 
+class Holdable(Reading):
+    """Rows that a legal hold keeps from retention; ``set_hold`` is the command that sets and releases it."""
+
+    set_hold: ClassVar[Callable[..., int]]
+
+    def has_hold_permission(self, request: HttpRequest) -> bool:
+        return may(request.user, Right.ADMINISTER)
+
+    @admin.display(description="hold", ordering="legal_hold")
+    def held(self, row: Any) -> str:
+        return "held" if row.legal_hold else ""
+
+    @admin.action(description="Put on legal hold", permissions=["hold"])
+    def hold_selected(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:
+        self._set_hold(request, chosen, held=True)
+
+    @admin.action(description="Release from legal hold", permissions=["hold"])
+    def release_selected(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:
+        self._set_hold(request, chosen, held=False)
+
+    def _set_hold(self, request: HttpRequest, chosen: QuerySet[Any], *, held: bool) -> None:
+        ids = list(chosen.values_list("pk", flat=True))
+        changed = type(self).set_hold(ids, held=held, by=request.user.get_username(), via="admin")
+        what = "held, whatever their age" if held else "released; retention takes them when they are old enough"
+        self.message_user(request, f"{changed} of {len(ids)} {what}.", messages.SUCCESS)
+
+
 class Housekeeping(Reading):
     """Orchestra's own bookkeeping: for administrators' eyes."""
 
@@ -85,6 +113,12 @@ class TallyAdmin(Housekeeping):
     list_display = ("name", "labels", "value")
     search_fields = ("name", "labels")
     ordering = ("name", "labels")
+
+
+@admin.register(Archive)
+class ArchiveAdmin(Housekeeping):
+    list_display = ("name", "roots", "deleted", "size", "created_at")
+    list_filter = ("shelf",)
 
 
 @admin.register(IdempotentRequest)

@@ -9,11 +9,12 @@ class OrchestraConfig(AppConfig):
         from django.conf import settings
         from django.core import checks
 
-        from orchestra import diagnostics, figures, metrics, restored, statistics, vitals
+        from orchestra import diagnostics, figures, metrics, restored, retention, statistics, vitals
         from orchestra.backup.signals import database_restored
         from orchestra.realtime import attendance
 
         diagnostics.register_own()
+        retention.register_own()
         metrics.register_source(figures.families)
         database_restored.connect(restored.make_fit, dispatch_uid="orchestra.make_fit")
         statistics.register_pages()

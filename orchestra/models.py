@@ -133,3 +133,26 @@ class SignInAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.username} from {self.address}: {'let in' if self.succeeded else 'refused'}"
+
+
+class Archive(Base):
+    """A file of rows that retention took out of the database; see ``orchestra.archive``.
+
+    Written before any of them is deleted. ``roots`` is how many sessions or approvals are in it, ``deleted`` how many
+    of them were deleted after that; the rest had changed meanwhile, or the process was killed, and they stayed.
+    """
+
+    shelf = models.CharField(max_length=50)
+    name = models.CharField(max_length=200, unique=True, help_text="The file, below the archive folder.")
+    size = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    counts = models.JSONField()
+    roots = models.PositiveIntegerField()
+    deleted = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        db_table = "archives"
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,6 +1,12 @@
+import logging
+
 from celery import shared_task
+from django.conf import settings
 
 from orchestra import canary, diagnostics, leases
+from orchestra.archive import commands as archiving
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(name="orchestra.beat", ignore_result=True)
@@ -13,3 +19,12 @@ def beat() -> None:
 def sing(token: str) -> None:
     """Sent by a worker to itself."""
     canary.heard(token)
+
+
+@shared_task(name="orchestra.archive", ignore_result=True)
+def archive() -> None:
+    """Once a day; two at once: one works. What it does not get done, the next one does."""
+    try:
+        archiving.archive(settings.KEEPING.retention)
+    except archiving.ArchiverBusy:
+        logger.info("archive: another process is at it")

@@ -20,10 +20,10 @@ from kombu.exceptions import OperationalError
 from approvals.queries import open_approvals
 from approvals.render import one_line, pretty, visible
 from approvals.templatetags.shown import ago
-from orchestra.admin import Reading
+from orchestra.admin import Holdable, Reading
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right, may
-from sessions_app import commands
+from sessions_app import commands, retention
 from sessions_app.forms import StartForm
 from sessions_app.models import Agent, AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.queries import find_session
@@ -38,12 +38,14 @@ LONGEST_TEXT = 20_000
 
 
 @admin.register(AgentSession)
-class AgentSessionAdmin(Reading):
+class AgentSessionAdmin(Holdable):
     """Dialogs with agents."""
 
-    list_display = ("shown_title", "shown_status", "shown_agent", "shown_requester", "cost", "age")
+    list_display = ("shown_title", "shown_status", "shown_agent", "shown_requester", "cost", "age", "held")
     list_display_links = None
-    list_filter = ("status", "agent")
+    list_filter = ("status", "agent", "legal_hold")
+    actions = ("hold_selected", "release_selected")
+    set_hold = staticmethod(retention.set_hold)
     search_fields = ("title", "working_directory", "requested_by", "id")
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:

@@ -50,6 +50,9 @@ class AgentSession(Base):
     trace_parent = models.CharField(
         max_length=55, blank=True, db_default="", help_text="W3C trace context of the request that started it."
     )
+    legal_hold = models.BooleanField(
+        default=False, db_default=False, help_text="Kept, whatever its age, until the hold is released."
+    )
 
     class Meta:
         db_table = "agent_sessions"

@@ -2,32 +2,41 @@
 
 import json
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from approvals import audit
+from approvals.archived import check_archives
 
 
 class Command(BaseCommand):
     help = (
-        "verify: name every edited, deleted or moved audit entry. export: the sealed entries as JSON Lines on stdout."
+        "verify: name every edited, deleted or moved audit entry, archived ones included. "
+        "export: the sealed entries as JSON Lines on stdout."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("action", choices=["verify", "export"])
+        parser.add_argument("--archives", type=Path, default=settings.KEEPING.archive_dir, help="where archives are")
 
-    def handle(self, *args: Any, action: str, **options: Any) -> None:
+    def handle(self, *args: Any, action: str, archives: Path, **options: Any) -> None:
         if action == "verify":
-            self._verify()
+            self._verify(archives)
         else:
             self._export()
 
-    def _verify(self) -> None:
+    def _verify(self, archives: Path) -> None:
         """Exit code 1 and one line per problem; else the head, which is worth keeping elsewhere."""
         until = audit.head()
         found = 0
         for problem in audit.problems(until):
+            self.stdout.write(problem)
+            found += 1
+        archived = check_archives(archives)
+        for problem in archived.problems:
             self.stdout.write(problem)
             found += 1
         if found:
@@ -35,6 +44,13 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{until.number} sealed entries, all as they were written; {audit.unsealed_count()} not sealed yet"
         )
+        if archived.checked or archived.hidden:
+            self.stdout.write(
+                f"of them {archived.checked} in archives, as they were sealed, and {archived.hidden} without a secret "
+                "that was in them"
+            )
+        for name, number in archived.absent.items():
+            self.stdout.write(f"not looked at: {number} entries in {name}, which is not in {archives}")
         self.stdout.write(f"head: {until.chain}")
 
     def _export(self) -> None:
@@ -43,6 +59,7 @@ class Command(BaseCommand):
             line = {
                 "number": seal.number,
                 "entry": audit.content_of(entry) if entry else None,
+                "archive": seal.archive.name if seal.archive else None,
                 "content_sha256": seal.content_sha256,
                 "chain_sha256": seal.chain_sha256,
             }

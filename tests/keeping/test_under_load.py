@@ -14,8 +14,8 @@ from orchestra.backup.commands import restore_backup, take_backup
 from sessions_app import leases
 from sessions_app.models import AgentSession, PermissionRequest
 from sessions_app.supervisor.outcomes import Outcome
-from tests.backup.test_backup import ask, running_session
 from tests.chaos.checker import Evidence, violations
+from tests.keeping.test_backup import ask, running_session
 
 WRITERS, ROUNDS = 4, 3
 

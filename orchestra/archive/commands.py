@@ -1,0 +1,183 @@
+"""Retention: what is closed long enough goes into files, and only then out of the database.
+
+Each file is whole on the disk, read back and entered in ``archives`` before the first of its rows is deleted; rows are
+deleted a few at a time, each time only if exactly what was written is still there. So a crash at any moment leaves a
+row in the database, in a file, or in both.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import psutil
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from orchestra import leases
+from orchestra.archive.files import PARTIAL, Written
+from orchestra.archive.shelves import Changed, Shelf, registry, rows_of
+from orchestra.backup.manifest import sha256_of
+from orchestra.errors import Conflict
+from orchestra.models import Archive, Lease
+
+logger = logging.getLogger(__name__)
+
+ARCHIVER, LAST_RUN = "archiver", "archive"
+LEASE = timedelta(minutes=10)
+ROOTS_A_FILE = 20_000
+PAUSE_S = 0.01  # between two deleting transactions: people's decisions come first
+
+
+class ArchiverBusy(Conflict):
+    """Another process is archiving just now."""
+
+    code = "archiver_busy"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Some things of one file, and how many rows of each table were written with them."""
+
+    ids: tuple[Any, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Report:
+    """``archived`` and ``pruned`` by what they are; ``stayed`` had changed while they were written."""
+
+    archived: dict[str, int] = field(default_factory=dict)
+    pruned: dict[str, int] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    stayed: int = 0
+
+
+def ripe(age: timedelta) -> dict[str, int]:
+    """How many things of each shelf would be archived now."""
+    return {shelf.name: shelf.ripe(age).count() for shelf in registry.shelves.values()}
+
+
+def archive(age: timedelta) -> Report:
+    """Archive what was closed longer than ``age`` ago, then delete it; prune what has no history.
+
+    Raises:
+        ArchiverBusy: another process is at it.
+        ArchiveDamaged: a file could not be read back; nothing was deleted for it.
+    """
+    report = Report()
+    owner = f"{socket.gethostname()}/{os.getpid()}"
+    _take_lease(owner)
+    try:
+        _remove_partial_files()
+        for shelf in registry.shelves.values():
+            shelf.before()
+            report.archived[shelf.name] = 0
+            while _archive_file(shelf, age, owner, report):
+                pass
+        report.pruned = {what: prune() for what, prune in registry.pruners.items()}
+    finally:
+        _drop_lease(owner)
+    leases.touch(LAST_RUN)
+    logger.info("archive finished: archived %s, pruned %s", report.archived, report.pruned)
+    return report
+
+
+def _archive_file(shelf: Shelf, age: timedelta, owner: str, report: Report) -> bool:
+    """One file's worth; whether there may be more."""
+    ids = list(shelf.ripe(age).order_by("created_at", "pk").values_list("pk", flat=True)[:ROOTS_A_FILE])
+    if not ids:
+        return False
+    name = f"{datetime.now(UTC):%Y/}{shelf.name}-{_stamp()}.jsonl.gz"
+    written = Written.begin(settings.KEEPING.archive_dir / name)
+    steps = []
+    for some in _steps(ids, shelf.step):
+        steps.append(Step(some, tuple(written.add(rows) for rows in rows_of(shelf, some))))
+        _keep_lease(owner)
+    written.finish()
+    file = Archive.objects.create(
+        shelf=shelf.name,
+        name=name,
+        size=written.path.stat().st_size,
+        sha256=sha256_of(written.path),
+        counts=dict(+written.counts),
+        roots=len(ids),
+    )
+    gone = 0
+    for step in steps:
+        gone += _delete(shelf, age, file, step)
+        _keep_lease(owner)
+        time.sleep(PAUSE_S)
+    report.files.append(name)
+    report.archived[shelf.name] += gone
+    report.stayed += len(ids) - gone
+    return gone > 0 and len(ids) == ROOTS_A_FILE
+
+
+def _delete(shelf: Shelf, age: timedelta, file: Archive, step: Step) -> int:
+    """Delete a step's rows if they are what was written; if not, they are left to the next run."""
+    try:
+        with transaction.atomic():
+            roots = shelf.ripe(age).filter(pk__in=list(step.ids)).select_for_update()
+            if len(roots.values_list("pk", flat=True)) != len(step.ids):
+                raise Changed
+            rows = rows_of(shelf, step.ids)
+            shelf.leave(file, rows)
+            for some, number in zip(reversed(rows), reversed(step.counts), strict=True):
+                if some._raw_delete(connection.alias) != number:  # as delete(), without loading what it points to
+                    raise Changed
+            Archive.objects.filter(pk=file.pk).update(deleted=F("deleted") + len(step.ids))
+    except Changed:
+        logger.info("archive: %d %s changed while they were written, and stay", len(step.ids), shelf.name)
+        return 0
+    return len(step.ids)
+
+
+def _steps(ids: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    left = iter(ids)
+    while some := tuple(islice(left, size)):
+        yield some
+
+
+def _remove_partial_files() -> None:
+    """Of an archiver that was killed while it wrote: nothing was deleted for them."""
+    for path in Path(settings.KEEPING.archive_dir).glob(f"*/*{PARTIAL}"):
+        path.unlink()
+
+
+def _take_lease(owner: str) -> None:
+    Lease.objects.bulk_create([Lease(name=ARCHIVER)], ignore_conflicts=True)
+    held = Lease.objects.get(name=ARCHIVER)
+    over = Q(expires_at=None) | Q(expires_at__lte=Now())
+    if _is_dead(held.owner):
+        over |= Q(owner=held.owner)
+    free = Lease.objects.filter(over, name=ARCHIVER)
+    if not free.update(owner=owner, expires_at=Now() + LEASE, fence=F("fence") + 1):
+        raise ArchiverBusy("Another process is archiving just now.")
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether a process of this machine held the lease and was killed."""
+    host, _, pid = owner.rpartition("/")
+    return host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))
+
+
+def _keep_lease(owner: str) -> None:
+    Lease.objects.filter(name=ARCHIVER, owner=owner).update(expires_at=Now() + LEASE)
+
+
+def _drop_lease(owner: str) -> None:
+    Lease.objects.filter(name=ARCHIVER, owner=owner).update(owner="", expires_at=None)
+
+
+def _stamp() -> str:
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%S}{now.microsecond:06d}Z"

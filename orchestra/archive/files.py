@@ -1,0 +1,111 @@
+"""Archive files: JSON Lines, compressed, one row a line in the form of Django's own ``loaddata``."""
+
+import gzip
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+from orchestra.archive.shelves import Rows
+from orchestra.backup.files import flush
+from orchestra.backup.manifest import sha256_of
+from orchestra.errors import OrchestraError
+from orchestra.scrub import scrub
+
+CHUNK = 500
+PARTIAL = ".partial"
+
+
+class ArchiveDamaged(OrchestraError):
+    """An archive file is not what was written; no row was deleted for it."""
+
+    code = "archive_damaged"
+
+
+class _Exact(DjangoJSONEncoder):
+    """Times to the microsecond: the audit's digests are taken over them."""
+
+    def default(self, value: Any) -> Any:
+        return value.isoformat() if isinstance(value, datetime) else super().default(value)
+
+
+@dataclass(slots=True)
+class Written:
+    """What went into a file so far. ``text_sha256`` is over the lines before compression."""
+
+    path: Path
+    file: gzip.GzipFile
+    counts: Counter[str] = field(default_factory=Counter)
+    text: Any = field(default_factory=hashlib.sha256)
+
+    @classmethod
+    def begin(cls, path: Path) -> Self:
+        """Under a name that says that it is not finished."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(path, gzip.GzipFile(path.with_name(path.name + PARTIAL), "wb", compresslevel=6))
+
+    def add(self, rows: Rows) -> int:
+        """Write these rows and return how many they were. Whatever looks like a secret is hidden."""
+        number = 0
+        for row in rows.iterator(chunk_size=CHUNK):
+            line = (scrub(json.dumps(_plain(row), cls=_Exact, ensure_ascii=True)) + "\n").encode()
+            self.text.update(line)
+            self.file.write(line)
+            number += 1
+        self.counts[rows.model._meta.label_lower] += number
+        return number
+
+    def finish(self) -> None:
+        """Bring it to the disk, read it back, and give it its name.
+
+        Raises:
+            ArchiveDamaged: what can be read is not what was written.
+        """
+        partial = self.path.with_name(self.path.name + PARTIAL)
+        self.file.close()
+        flush(partial)
+        counts, text = Counter[str](), hashlib.sha256()
+        for line in raw_lines(partial):
+            text.update(line)
+            counts[json.loads(line)["model"]] += 1
+        if (+counts, text.digest()) != (+self.counts, self.text.digest()):
+            raise ArchiveDamaged(f"{self.path.name} cannot be read back as it was written.")
+        manifest = {
+            "product": "orchestra", "format": 1, "file": self.path.name, "size": partial.stat().st_size,
+            "sha256": sha256_of(partial), "text_sha256": text.hexdigest(), "counts": dict(+self.counts),
+        }  # fmt: skip
+        beside = manifest_of(self.path)
+        beside.write_text(json.dumps(manifest, indent=2) + "\n")
+        flush(beside)
+        partial.rename(self.path)
+        flush(self.path.parent)
+
+
+def manifest_of(path: Path) -> Path:
+    """Where a file's counts and sums are written down."""
+    return path.with_name(path.name + ".manifest.json")
+
+
+def raw_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, one at a time.
+
+    Raises:
+        ArchiveDamaged: it is cut off or no gzip file.
+    """
+    try:
+        with gzip.open(path, "rb") as file:
+            yield from file
+    except (EOFError, OSError) as error:
+        raise ArchiveDamaged(f"{path.name} cannot be read: {error}") from error
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """``{"model", "pk", "fields"}`` as ``loaddata`` takes it."""
+    values = {field.name: getattr(row, field.attname) for field in row._meta.concrete_fields if not field.primary_key}
+    return {"model": row._meta.label_lower, "pk": row.pk, "fields": values}
