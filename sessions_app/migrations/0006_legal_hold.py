@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("sessions_app", "0004_figures_and_traces"),
+        ("sessions_app", "0005_statistics"),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("approvals", "0004_callbacks"),
+        ("approvals", "0005_statistics"),
         ("orchestra", "0004_archives"),
     ]
 
