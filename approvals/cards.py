@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
@@ -177,7 +177,7 @@ def card_for(
     typed: str = "",
 ) -> Card:
     """The card of one question for ``user``; a closed question has no buttons for anybody."""
-    blocks = render.what_would_run(approval, longest=LONGEST_TEXT) if is_open else []
+    blocks = [_nearby(block, approval) for block in render.what_would_run(approval, longest=LONGEST_TEXT) if is_open]
     own = approval.requested_by == user.get_username() and not settings.APPROVALS.self_approval
     decides = may(user, Right.DECIDE)
     return Card(
@@ -186,7 +186,7 @@ def card_for(
             block for block in blocks if block.kind != "question" or not (approval.is_open and decides and not own)
         ],
         heading=heading_of(approval),
-        line=one_line(_line(approval), 160),
+        line=short_of(approval),
         place=place,
         answerable=approval.is_open and decides and not own,
         own=own,
@@ -257,7 +257,22 @@ def verdict_of(approval: Approval) -> Verdict | None:
 def _line(approval: Approval) -> str:
     """What a closed card shows of the call."""
     title = approval.title
-    return title.removeprefix(f"{approval.tool_name}: ") if approval.tool_name else approval.body or title
+    about = title.removeprefix(f"{approval.tool_name}: ") if approval.tool_name else approval.body or title
+    return about.replace(_folder(approval), "")
+
+
+def _nearby(block: render.Block, approval: Approval) -> render.Block:
+    """Paths below the working directory, which the card names anyway, without it."""
+    return replace(block, label=block.label.replace(_folder(approval), ""))
+
+
+def _folder(approval: Approval) -> str:
+    return visible(approval.working_directory).rstrip("/") + "/" if approval.working_directory else "\0"
+
+
+def short_of(approval: Approval) -> str:
+    """What the call is about, in one short line."""
+    return one_line(_line(approval), 160)
 
 
 def _is_long(block: render.Block) -> bool:

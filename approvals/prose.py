@@ -25,7 +25,9 @@ def to_html(text: str) -> str | None:
 @cache
 def _parser() -> MarkdownIt:
     """CommonMark and tables. Raw HTML is shown as text; images would load from elsewhere, so they are not parsed."""
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20}).enable("table").disable("image")
+    parser = (
+        MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 20}).enable("table").disable("image")
+    )
     parser.validateLink = _is_harmless  # type: ignore[method-assign,assignment]
     parser.add_render_rule("link_open", _link_open)
     return parser

@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from approvals.cards import Place, cards_for, heading_of, register_askers, verdict_of
+from approvals.cards import Place, cards_for, heading_of, register_askers, short_of, verdict_of
 from approvals.models import Approval
 from approvals.queries import count_open, open_approvals
 from approvals.render import one_line
@@ -25,6 +25,7 @@ from sessions_app.models import OPEN_SESSION, AgentSession
 from sessions_app.queries import needing_a_person_first, readable_sessions
 from sessions_app.states import look_of
 
+OFF = "off"
 MOST_IN_SIDE = 12
 MOST_WAITING = 50
 DEMO_PROMPT = "Show me how Orchestra works"
@@ -101,11 +102,7 @@ def _asks(request: HttpRequest) -> dict[str, Any]:
 
 
 def _decided() -> list[tuple[Approval, str, Any, str]]:
-    return [(one, heading_of(one), verdict_of(one), _short(one)) for one in overview.decided()]
-
-
-def _short(approval: Approval) -> str:
-    return one_line(approval.title.removeprefix(f"{approval.tool_name}: "), 60)
+    return [(one, heading_of(one), verdict_of(one), short_of(one)) for one in overview.decided()]
 
 
 PARTS: dict[str, Callable[[HttpRequest], dict[str, Any]]] = {
@@ -122,8 +119,10 @@ PARTS: dict[str, Callable[[HttpRequest], dict[str, Any]]] = {
 def health_part(request: HttpRequest) -> HttpResponse:
     """The parts that do not work, by name, and how many do. A page of its own: to ask a hanging part takes a second."""
     asked = parts()
-    bad = {name: word for name, word in asked.items() if word != OK}
-    return part(request, "console/home/health.html", {"bad": bad, "good": len(asked) - len(bad)})
+    off = [name for name, word in asked.items() if word == OFF]
+    bad = {name: word for name, word in asked.items() if word not in (OK, OFF)}
+    context = {"bad": bad, "off": off, "good": len(asked) - len(bad) - len(off)}
+    return part(request, "console/home/health.html", context)
 
 
 # --- a newcomer, a new session

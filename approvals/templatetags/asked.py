@@ -138,6 +138,13 @@ def age(moment: datetime | None) -> str:
 
 
 @register.filter
+def age_short(moment: datetime | None) -> str:
+    """The same for a narrow place."""
+    words = age(moment)
+    return "now" if words == "under a minute" else words
+
+
+@register.filter
 def ago_words(moment: datetime | None) -> str:
     """How long ago that was, to the minute."""
     words = age(moment)
