@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 from approvals.cards import address_of
 from approvals.diffs import Line
 from approvals.models import Approval
-from approvals.prose import to_html
+from approvals.prose import LONGEST, to_html
 from approvals.templatetags.shown import marked
 from approvals.texts import visible
 
@@ -109,7 +109,8 @@ def prose(text: str) -> SafeString:
     """What an agent wrote, laid out; as plain text where it is too long for that."""
     html = to_html(text)
     if html is None:
-        return format_html('<pre class="plain">{}</pre>', marked(visible(text)))
+        rest = f"\n⟨{len(text) - LONGEST:,} more characters⟩" if len(text) > LONGEST else ""
+        return format_html('<pre class="plain">{}</pre>', marked(visible(text[:LONGEST]) + rest))
     return mark_safe(html)  # noqa: S308 - made by a parser that passes no HTML on
 
 
