@@ -400,6 +400,9 @@ class Supervisor:
         """The call that the CLI keeps for its next start, if there is one."""
         if outcome.status == PARKED:
             return self.machine.deferred_tool_use_id
+        if self.machine.replay_missed:
+            logger.error("session %s: the CLI has lost the parked call; its turn is taken up", self.claim.session_id)
+            return ""
         return "" if self.claim.deferred in self.machine.answered else self.claim.deferred
 
     def _flushed(self) -> bool:

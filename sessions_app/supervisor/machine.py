@@ -38,6 +38,8 @@ START_TIMEOUT_S = 60.0
 AFTER_RESULT_S = 10.0  # a process may linger this long after its last word
 AFTER_TERM_S = 5.0
 TAKES_UP_S = 10.0  # a CLI that has an interrupted turn to go on with speaks earlier
+REPLAYS_S = 60.0  # a CLI that has a parked call repeats it much earlier; 0.5 s is usual
+LARGEST_DEFERRED = 512 * 1024  # characters; the CLI (2.1.330) repeats a call of 1,000,000 and forgets one of 2,000,000
 NOT_NOW = "Another call of this turn waits for a person; do not retry this one now."
 
 
@@ -158,6 +160,7 @@ class TurnMachine:
     stopping: bool = False
     deferred_tool_use_id: str = ""
     answered: set[str] = field(default_factory=set)
+    replay_missed: bool = False
     _initialized_at: float | None = None
     _prompt_sent: bool = False
     _started_at: float = 0.0
@@ -273,6 +276,9 @@ class TurnMachine:
             return self._park_if_overdue()
         if now >= self._prompt_after_all_at():
             return self._send_prompt()
+        if now >= self._replay_missed_at():
+            self.replay_missed = True
+            return [*self._finish(Outcome(status=STOPPED)), *self._escalate(1)]
         if now >= self._heard_at + self.limits.idle:
             minutes = self.limits.idle / 60
             return self.abandon(failed("agent_idle", f"The agent said nothing for {minutes:g} minutes."), now)
@@ -292,7 +298,7 @@ class TurnMachine:
         if self.calls:
             return float("inf") if self._deferrable() is None else self._hold_end()
         turn_end = self._started_at + self.limits.turn + self._waited_s
-        return min(self._heard_at + self.limits.idle, turn_end, self._prompt_after_all_at())
+        return min(self._heard_at + self.limits.idle, turn_end, self._prompt_after_all_at(), self._replay_missed_at())
 
     def overdue(self, now: float) -> list[UUID]:
         """Approvals whose own deadline has come."""
@@ -382,9 +388,17 @@ class TurnMachine:
 
     def _prompt_after_all_at(self) -> float:
         """When it is clear that the CLI has nothing to take up: neither a killed turn nor a parked call."""
+        needed = (self.interrupted or self.replay) and self.prompt and not self._prompt_sent
+        return self._silent_for(TAKES_UP_S) if needed else float("inf")
+
+    def _replay_missed_at(self) -> float:
+        """When it is clear that the CLI has lost the parked call; the turn is then taken up as after a kill."""
+        return self._silent_for(REPLAYS_S) if self.replay and not self.prompt else float("inf")
+
+    def _silent_for(self, seconds: float) -> float:
+        """When the CLI will have done nothing for so long since it was ready; never if it has."""
         silent = not (self.spoke or self.calls or self.answered)
-        needed = (self.interrupted or self.replay) and self.prompt and not self._prompt_sent and silent
-        return self._initialized_at + TAKES_UP_S if needed and self._initialized_at is not None else float("inf")
+        return self._initialized_at + seconds if silent and self._initialized_at is not None else float("inf")
 
     def _send_prompt(self) -> list[Command]:
         self._prompt_sent = True
@@ -411,13 +425,15 @@ class TurnMachine:
     def _deferrable(self) -> OpenCall | None:
         """The one call that may be deferred: the only open one, held, of the main agent, none deferred before.
 
-        Not while a prompt waits behind a replayed call: it would be lost with the process.
+        Not one so large that the CLI would not find it again. Not while a prompt waits behind a replayed call: it would
+        be lost with the process.
         """
         if len(self.calls) != 1 or self.deferred_tool_use_id or (self.replay and self.prompt and not self._prompt_sent):
             return None
         call = next(iter(self.calls.values()))
-        fit = call.approval_id is not None and call.request.held and not call.request.agent_id
-        return call if fit else None
+        request = call.request
+        fit = request.held and not request.agent_id and len(request.tool_input) <= LARGEST_DEFERRED
+        return call if fit and call.approval_id is not None else None
 
     def _hold_end(self) -> float:
         return min(call.asked_at for call in self.calls.values()) + self.limits.hold

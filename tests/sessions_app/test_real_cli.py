@@ -97,6 +97,8 @@ def bash(command: str) -> dict[str, Any]:
     return {"tool": "Bash", "input": {"command": command}}
 
 
+COLOUR = {"question": "Which?", "header": "H", "multiSelect": False,
+          "options": [{"label": "Red", "description": "r"}, {"label": "Blue", "description": "b"}]}  # fmt: skip
 ECHO = "heard: {{last_tool_result}}"
 
 
@@ -185,9 +187,7 @@ def test_the_next_message_resumes_the_conversation_after_the_process_ended(start
 
 
 def test_a_question_is_answered_through_its_approval(start: Start) -> None:
-    question = {"question": "Which?", "header": "H", "multiSelect": False,
-                "options": [{"label": "Red", "description": "r"}, {"label": "Blue", "description": "b"}]}  # fmt: skip
-    dialog = start([{"tool": "AskUserQuestion", "input": {"questions": [question]}}, ECHO])
+    dialog = start([{"tool": "AskUserQuestion", "input": {"questions": [COLOUR]}}, ECHO])
     assert dialog.ask().kind == "question"
     dialog.answer("approved", answers='{"Which?": "Blue"}')
     assert '"Which?"="Blue"' in dialog.end().result
@@ -216,6 +216,45 @@ def test_a_parked_call_runs_once_after_the_answer_without_asking_the_model_again
     assert dialog.end().status == "completed"
     assert (dialog.folder / "log.txt").read_text() == "once\n"
     assert Approval.objects.count() == 1
+
+
+PARKED: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
+    (
+        {"tool": "AskUserQuestion", "input": {"questions": [COLOUR]}}, {},
+        {"answers": '{"Which?": "Blue"}'}, '"Which?"="Blue"',
+    ),
+    ({"tool": "ExitPlanMode", "input": {"plan": "1. look"}}, {"permission_mode": "plan"}, {}, "approved exiting plan"),
+    (write("big.txt", "x" * 500_000), {}, {}, "created successfully"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "wanted", "answer", "heard"), PARKED, ids=["question", "plan", "half a megabyte"])
+def test_what_is_no_ordinary_call_can_be_parked_too(
+    start: Start, settings: Settings, call: dict[str, Any], wanted: dict[str, Any], answer: dict[str, Any], heard: str
+) -> None:
+    settings.APPROVALS = replace(settings.APPROVALS, hold=timedelta(0))
+    dialog = start([call, ECHO], **wanted)
+    dialog.end()
+    assert (dialog.session.status, dialog.session.runs.filter(ended_at=None).count()) == ("waiting", 0)
+    dialog.answer("approved", **answer)
+    dialog.run()
+    ended = dialog.end()
+    assert (ended.status, Approval.objects.count()) == ("completed", 1)
+    assert heard in ended.result
+    if call["tool"] == "Write":
+        assert (dialog.folder / "big.txt").stat().st_size == 500_000
+
+
+def test_a_call_too_large_for_the_cli_to_find_again_is_held(start: Start, settings: Settings) -> None:
+    settings.APPROVALS = replace(settings.APPROVALS, hold=timedelta(0))
+    dialog = start([write("big.txt", "x" * 2_000_000), ECHO])
+    dialog.ask()
+    assert dialog.thread
+    dialog.thread.join(2)
+    assert dialog.thread.is_alive()
+    dialog.answer("approved")
+    assert dialog.end().status == "completed"
+    assert (dialog.folder / "big.txt").stat().st_size == 2_000_000
 
 
 def test_a_cleaned_home_does_not_lose_a_parked_dialog(start: Start, settings: Settings, tmp_path: Path) -> None:

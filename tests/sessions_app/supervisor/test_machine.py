@@ -326,6 +326,29 @@ def test_a_turn_put_off_by_the_cli_alone_is_a_failure_and_not_parked_for_ever() 
     assert machine.outcome and machine.outcome.status == Turn.Status.FAILED
 
 
+def test_a_call_too_large_for_the_cli_to_find_again_is_held() -> None:
+    machine = running()
+    large = call(tool_input=json.dumps({"content": "x" * m.LARGEST_DEFERRED}))
+    machine.hear(large, 1)
+    machine.rule("r1", waiting(), 1)
+    assert machine.tick(1 + 2 * HOLD) == []
+    assert machine.deadline() == float("inf")
+    assert decisions(machine.rule("r1", allowed(tool_input=large.tool_input), 2 + 2 * HOLD)) == [("r1", "allow")]
+
+
+def test_a_parked_call_that_the_cli_never_repeats_is_taken_up_as_after_a_kill() -> None:
+    machine = running(prompt="", replay=True)
+    assert machine.deadline() == m.REPLAYS_S
+    assert machine.tick(m.REPLAYS_S - 1) == []
+    assert kinds(machine.tick(m.REPLAYS_S)) == [CloseInput, Signal]
+    assert machine.outcome and machine.outcome.status == STOPPED
+    assert machine.replay_missed
+    late = running(prompt="", replay=True)
+    late.hear(call(), m.REPLAYS_S - 1)
+    late.rule("r1", waiting(), m.REPLAYS_S - 1)
+    assert Signal not in kinds(late.tick(2 * m.REPLAYS_S)) and not late.replay_missed
+
+
 def test_a_replayed_call_is_asked_before_anything_is_said_to_the_cli() -> None:
     machine = running(prompt="", replay=True)
     assert machine.hear(call(), 1) == [Ask(call())]
