@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -20,6 +21,7 @@ from approvals.policy import Call, session_pattern
 from approvals.queries import find_approval
 from approvals.signals import approval_changed
 from orchestra import doorbell, sql
+from orchestra.unit_of_work import UnitOfWork
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +59,27 @@ def request_approval(question: Question, *, timeout: timedelta | None = None, vi
     Raises:
         IntegrityError: the same subject is already pending.
     """
+    unit = UnitOfWork()
+    approval_id = uuid4()
+    add_question(unit, question, approval_id=approval_id, timeout=timeout, via=via)
+    unit.commit()
+    return approval_id
+
+
+def add_question(
+    unit: UnitOfWork,
+    question: Question,
+    *,
+    approval_id: UUID,
+    timeout: timedelta | None = None,
+    via: str = Door.SYSTEM,
+) -> None:
+    """``request_approval`` as part of the asker's own unit, whose rows commit with it, or not at all."""
     allowed = min(timeout or settings.APPROVALS.timeout, settings.APPROVALS.max_timeout)
-    with transaction.atomic(savepoint=False):  # if this fails, so does what the asker wrote
-        approval = Approval(pk=uuid4(), **_fields(question))
-        sql.insert(approval, expires_at=sql.from_now(allowed))
-        _audit(approval, action="requested", won=True, by=question.requested_by, via=via)
-        _announce(approval.pk, S.PENDING)
-    return approval.pk
+    approval = Approval(pk=approval_id, **_fields(question))
+    unit.insert(approval, expires_at=sql.from_now(allowed))
+    unit.insert(_audit_entry(approval, action="requested", won=True, by=question.requested_by, via=via))
+    _announce(unit, approval_id, S.PENDING)
 
 
 def record_policy_answer(question: Question, *, verdict: str, reason: str, consumed: bool) -> UUID:
@@ -81,7 +97,7 @@ def record_policy_answer(question: Question, *, verdict: str, reason: str, consu
             **_fields(question),
         )
         approval.save(force_insert=True)
-        _audit(approval, action=verdict, won=True, by=NOBODY, via=Door.POLICY, reason=reason)
+        _audit_entry(approval, action=verdict, won=True, by=NOBODY, via=Door.POLICY, reason=reason).save()
     return approval.pk
 
 
@@ -113,48 +129,42 @@ def decide_approval(
         SelfApproval: ``by`` requested it, and the settings forbid that.
         InvalidAnswer: edited input or answers that do not fit the question.
     """
-    with transaction.atomic():
-        approval = find_approval(approval_id)
-        _refuse_unfit(
-            approval,
-            verdict=verdict,
-            by=by,
-            updated_input=updated_input,
-            answers=answers,
-            scope=scope,
-            seen_digest=seen_digest,
-        )
-        will_run = _digest_of(approval, updated_input)
-        changes = {
-            "decided_by": by,
-            "decided_via": via,
-            "reason": reason,
-            "scope": scope,
-            "updated_input": updated_input,
-            "answers": answers,
-            "run_digest": will_run if verdict == S.APPROVED else "",
-        }
-        latest, grace = sql.from_now(-settings.APPROVALS.grace)
-        alive = (f"expires_at > {latest}", grace)
-        won = bool(
-            APPROVAL_FLOW.move_row(Approval, approval_id, to=verdict, guard=alive, stamp="decided_at", **changes)
-        )
-        _audit(
-            approval,
-            action=verdict,
-            won=won,
-            by=by,
-            via=via,
-            reason=reason,
-            address=address,
-            digest=will_run,
-        )
-        if won:
-            if verdict == S.APPROVED and scope == Approval.Scope.SESSION:
-                _open_session_rule(approval, by=by)
-            _announce(approval_id, verdict)
-    approval = find_approval(approval_id)
-    return approval if won else _repeated_or_refuse(approval, verdict, by, will_run=will_run, answers=answers)
+    approval = find_approval(approval_id)  # what is judged here never changes after the asking
+    _refuse_unfit(
+        approval, verdict=verdict, by=by, updated_input=updated_input, answers=answers, scope=scope,
+        seen_digest=seen_digest,
+    )  # fmt: skip
+    will_run = _digest_of(approval, updated_input)
+    changes = {
+        "decided_by": by,
+        "decided_via": via,
+        "reason": reason,
+        "scope": scope,
+        "updated_input": updated_input,
+        "answers": answers,
+        "run_digest": will_run if verdict == S.APPROVED else "",
+    }
+    latest = sql.from_now(-settings.APPROVALS.grace)
+    alive = sql.Statement(f"expires_at > {latest.text}", latest.values)
+    unit = UnitOfWork(
+        APPROVAL_FLOW.moving(Approval, approval_id, to=verdict, guard=alive, stamp="decided_at", **changes),
+        returning="decided_at",
+    )
+    attempt = partial(
+        _audit_entry, approval, action=verdict, by=by, via=via, reason=reason, address=address, digest=will_run
+    )
+    unit.insert(attempt(won=True))
+    if verdict == S.APPROVED and scope == Approval.Scope.SESSION:
+        unit.insert(_session_rule(approval, by=by))
+    _announce(unit, approval_id, verdict)
+    won = unit.commit()
+    if won is None:
+        attempt(won=False).save()
+        return _repeated_or_refuse(find_approval(approval_id), verdict, by, will_run=will_run, answers=answers)
+    decided_at = sql.loaded(Approval._meta.get_field("decided_at"), won[0])
+    for name, value in {"status": verdict, "decided_at": decided_at, **changes}.items():
+        setattr(approval, name, value)
+    return approval
 
 
 def expire_due_approvals(*, batch: int) -> int:
@@ -200,7 +210,7 @@ def cancel_approval(*, approval_id: UUID, by: str, via: str, reason: str = "") -
         approval = find_approval(approval_id)
         won = _cancel(approval_id, by=by, via=via, reason=reason)
         if not won:
-            _audit(approval, action=S.CANCELLED, won=False, by=by, via=via, reason=reason)
+            _audit_entry(approval, action=S.CANCELLED, won=False, by=by, via=via, reason=reason).save()
     approval.refresh_from_db()
     if not won and approval.status != S.CANCELLED:
         raise _closed(approval)
@@ -233,9 +243,9 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
         latest = approval.created_at + settings.APPROVALS.max_timeout - more
         alive = Approval.objects.filter(pk=approval_id, status=S.PENDING, expires_at__gt=Now(), expires_at__lte=latest)
         won = bool(alive.update(expires_at=F("expires_at") + more))
-        _audit(approval, action="extended", won=won, by=by, via=via, reason=f"{minutes:g} minutes")
+        _audit_entry(approval, action="extended", won=won, by=by, via=via, reason=f"{minutes:g} minutes").save()
         if won:
-            _announce(approval_id, S.PENDING)
+            _announce_now(approval_id, S.PENDING)
     approval.refresh_from_db()
     if not won:
         raise _closed(approval)
@@ -251,17 +261,17 @@ class Grant:
     decided_by: str
 
 
-def consume_approval(*, approval_id: UUID, digest: str) -> Grant | None:
+def consume_approval(*, approval_id: UUID, digest: str, under: sql.Statement = sql.ALWAYS) -> Grant | None:
     """Spend an approved, unspent grant for exactly the input with ``digest``; None if it is not there.
 
-    Call it in the transaction that lets the tool go, under the supervisor's fence, before the answer is written.
-    One statement, since a person's press is waiting; update() cannot return what it found, hence SQL.
+    ``under`` is a condition that must hold as well, such as the supervisor's fence. Call it before the answer is
+    written. One statement, since a person's press is waiting; update() cannot return what it found, hence SQL.
     """
     row = sql.row(
         f"UPDATE approvals SET consumed_at = {sql.now()}"  # noqa: S608 - the database's own function
-        " WHERE id = %s AND status = 'approved' AND consumed_at IS NULL AND input_digest = %s"
+        f" WHERE id = %s AND status = 'approved' AND consumed_at IS NULL AND input_digest = %s AND {under.text}"
         " RETURNING updated_input, answers, decided_by",
-        approval_id, digest,
+        approval_id, digest, *under.values,
     )  # fmt: skip
     return Grant(*row) if row else None
 
@@ -270,7 +280,7 @@ def _fields(question: Question) -> dict[str, Any]:
     return {name: getattr(question, name) for name in Question.__dataclass_fields__}
 
 
-def _audit(
+def _audit_entry(
     approval: Approval,
     *,
     action: str,
@@ -280,29 +290,35 @@ def _audit(
     reason: str = "",
     address: str = "",
     digest: str = "",
-) -> None:
-    digest = digest or approval.input_digest
-    sql.insert(
-        AuditEntry(
-            approval_id=approval.pk,
-            action=action,
-            won=won,
-            by=by,
-            via=via,
-            reason=reason,
-            address=address,
-            digest=digest,
-        )
+) -> AuditEntry:
+    return AuditEntry(
+        approval_id=approval.pk,
+        action=action,
+        won=won,
+        by=by,
+        via=via,
+        reason=reason,
+        address=address,
+        digest=digest or approval.input_digest,
     )
 
 
-def _announce(approval_id: UUID, status: str) -> None:
+def _announce(unit: UnitOfWork, approval_id: UUID, status: str) -> None:
     """Ring other processes with the commit, this process right after it."""
-    if doorbell.is_muted():
-        return
+    unit.ring("approval", str(approval_id))
+    if not doorbell.is_muted():
+        unit.then(_telling_this_process(approval_id, status))
+
+
+def _announce_now(approval_id: UUID, status: str) -> None:
+    """The same for a transaction that is under way."""
     doorbell.ring("approval", str(approval_id))
-    after = partial(approval_changed.send_robust, sender=Approval, approval_id=approval_id, status=status)
-    transaction.on_commit(after, robust=True)
+    if not doorbell.is_muted():
+        transaction.on_commit(_telling_this_process(approval_id, status), robust=True)
+
+
+def _telling_this_process(approval_id: UUID, status: str) -> Callable[[], object]:
+    return partial(approval_changed.send_robust, sender=Approval, approval_id=approval_id, status=status)
 
 
 def _overdue() -> QuerySet[Approval]:
@@ -344,7 +360,7 @@ def _expire(locked: QuerySet[Approval]) -> int:
         for pk, digest in rows.items()
     )
     for pk in rows:
-        _announce(pk, S.EXPIRED)
+        _announce_now(pk, S.EXPIRED)
         transaction.on_commit(partial(_log_expiry, pk), robust=True)
     return len(rows)
 
@@ -362,7 +378,7 @@ def _cancel(approval_id: UUID, *, by: str, via: str, reason: str) -> int:
             AuditEntry.objects.create(
                 approval_id=approval_id, action=S.CANCELLED, won=True, by=by, via=via, reason=reason
             )
-            _announce(approval_id, S.CANCELLED)
+            _announce_now(approval_id, S.CANCELLED)
     if won:
         logger.info("approval cancelled: %s", approval_id)
     return won
@@ -422,10 +438,10 @@ def _parsed(text: str, name: str) -> Any:
         raise InvalidAnswer("That is not JSON.", {name: [str(error)]}) from error
 
 
-def _open_session_rule(approval: Approval, *, by: str) -> None:
+def _session_rule(approval: Approval, *, by: str) -> Rule:
     """ "Approve for session": the same tool with the very same telling argument passes from now on."""
     call = Call(tool_name=approval.tool_name, tool_input=approval.tool_input, directory=approval.working_directory)
-    Rule.objects.create(
+    return Rule(
         effect=Rule.Effect.ALLOW,
         tool=approval.tool_name,
         pattern=session_pattern(call),

@@ -16,8 +16,7 @@ def find_approval(approval_id: UUID) -> Approval:
     Raises:
         ApprovalNotFound: there is none.
     """
-    statement = f"SELECT {sql.columns(Approval)} FROM approvals WHERE id = %s"  # noqa: S608 - names from the model
-    for approval in Approval.objects.raw(statement, sql.adapted(approval_id)):
+    for approval in sql.select(Approval, "id = %s", approval_id):
         return approval
     raise ApprovalNotFound("Approval not found")
 

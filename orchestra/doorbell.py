@@ -18,6 +18,8 @@ import redis
 from django.conf import settings
 from django.db import connection, transaction
 
+from orchestra import sql
+
 logger = logging.getLogger(__name__)
 
 CHANNEL = "orchestra_doorbell"
@@ -38,8 +40,8 @@ def ring(topic: str, key: str) -> None:
     if is_muted():
         return
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, f"{topic} {key}"])
+        notify = notification(topic, key)
+        sql.row(f"SELECT {notify.text}", *notify.values)
     else:
         transaction.on_commit(partial(publish, _redis_channel(), f"{topic} {key}"), robust=True)
 
@@ -57,6 +59,13 @@ def muted() -> Iterator[None]:
 def is_muted() -> bool:
     """Whether news of changes shall stay here."""
     return _muted.get()
+
+
+def notification(topic: str, key: str) -> sql.Statement:
+    """PostgreSQL's ring as an expression, for a statement that does something else as well."""
+    if is_muted():
+        return sql.Statement("NULL")
+    return sql.Statement("pg_notify(%s, %s)", (CHANNEL, f"{topic} {key}"))
 
 
 def publish(channel: str, message: str | bytes) -> bool:

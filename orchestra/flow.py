@@ -29,22 +29,20 @@ class Flow:
         match: dict[str, Any] = {"status": olds[0]} if len(olds) == 1 else {"status__in": olds}
         return rows.filter(**match).update(status=to, **changes)
 
-    def move_row(
-        self, model: type[Model], key: UUID, *, to: str, guard: tuple[str, object], stamp: str = "", **changes: object
-    ) -> int:
-        """``move`` for the one row with that key, as plain SQL: somebody waits for it.
+    def moving(
+        self, model: type[Model], key: UUID, *, to: str, guard: sql.Statement, stamp: str = "", **changes: object
+    ) -> sql.Statement:
+        """``move`` for the one row with that key, as plain SQL to be run: somebody waits for it.
 
-        ``guard`` is a condition in SQL that must hold as well, and the value in it; ``stamp`` is a column that gets the
-        database's time.
+        ``guard`` is a condition that must hold as well; ``stamp`` is a column that gets the database's time.
         """
         olds = self._before(to)
         marks = ", ".join(["%s"] * len(olds))
         columns = ["status = %s", *(f"{name} = %s" for name in changes), *([f"{stamp} = {sql.now()}"] if stamp else [])]
-        condition, value = guard
-        return sql.run(
+        return sql.Statement(
             f"UPDATE {model._meta.db_table} SET {', '.join(columns)}"  # noqa: S608 - names of ours
-            f" WHERE id = %s AND {condition} AND status IN ({marks})",
-            *(to, *changes.values(), key, value, *olds),
+            f" WHERE id = %s AND {guard.text} AND status IN ({marks})",
+            (to, *changes.values(), key, *guard.values, *olds),
         )
 
     def _before(self, to: str) -> list[str]:

@@ -4,14 +4,18 @@ Building a statement with the ORM costs several times what running it does. What
 and SQLite alike; everything nobody waits for stays with the ORM.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Model
+from django.db.models import Field, Model
 from django.db.models.expressions import DatabaseDefault
+
+M = TypeVar("M", bound=Model)
 
 
 def row(statement: str, *values: object) -> tuple[Any, ...] | None:
@@ -29,10 +33,27 @@ def run(statement: str, *values: object) -> int:
         return int(cursor.rowcount)
 
 
+def select(model: type[M], where: str, *values: object) -> list[M]:
+    """The model's rows ``where`` (and behind it whatever else a SELECT may say), as ``Model.objects.raw`` would give
+    them, in a third of its time."""
+    columns, names, converters = _readable(model, connection.vendor)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {columns} FROM {model._meta.db_table} WHERE {where}", adapted(*values))  # noqa: S608
+        rows = [list(row) for row in cursor.fetchall()]
+    for row in rows:
+        for index, field in converters:
+            row[index] = loaded(field, row[index])
+    return [model.from_db(connection.alias, names, row) for row in rows]
+
+
 @cache
-def columns(model: type[Model]) -> str:
-    """A table's columns by name, since a prepared ``SELECT *`` fails once a migration has added one."""
-    return ", ".join(connection.ops.quote_name(str(field.column)) for field in model._meta.concrete_fields)
+def _readable(model: type[Model], vendor: str) -> "tuple[str, list[str], list[tuple[int, Field[Any, Any]]]]":
+    """A table's columns by name, since a prepared ``SELECT *`` fails once a migration has added one; the model's names
+    for them; and where a column does not come as the model has it on this ``vendor``."""
+    fields = model._meta.concrete_fields
+    columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
+    converted = [(index, field) for index, field in enumerate(fields) if _converters(field, vendor)]
+    return columns, [field.attname for field in fields], converted
 
 
 def adapted(*values: object) -> list[Any]:
@@ -42,32 +63,67 @@ def adapted(*values: object) -> list[Any]:
     return [value.hex if isinstance(value, UUID) else value for value in values]
 
 
-def insert(new: Model, **instead: tuple[str, object]) -> None:
-    """``INSERT`` a model's row without asking back for what the database filled in.
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL with ``%s`` marks, and the values for them."""
 
-    ``instead`` gives fields an SQL expression, and the value in it, in place of their Python value.
+    text: str
+    values: tuple[object, ...] = ()
+
+
+ALWAYS = Statement("TRUE")
+
+
+def insertion(new: Model, **instead: Statement) -> tuple[str, Statement]:
+    """What an ``INSERT`` of a model's row says: the table with its columns, and the expressions that go into them.
+
+    Columns that the database fills in by itself are left to it. ``instead`` gives fields an SQL expression in place of
+    their Python value.
     """
-    names, marks, values = [], [], []
-    for field in new._meta.concrete_fields:
+    names: list[str] = []
+    marks: list[str] = []
+    values: list[object] = []
+    for field, quoted in _insertable(type(new)):
         value = getattr(new, field.attname)
         if field.attname in instead:
-            mark, value = instead[field.attname]
+            expression = instead[field.attname]
+            marks.append(expression.text)
+            values.extend(expression.values)
         elif isinstance(value, DatabaseDefault) or (field.primary_key and value is None):
             continue
+        elif value is None or (value == "" and field.empty_strings_allowed):
+            marks.append("NULL" if value is None else "''")  # psycopg keeps the plan of up to 50 values
         else:
-            mark, value = "%s", field.get_db_prep_save(value, connection)
-        names.append(connection.ops.quote_name(str(field.column)))
-        marks.append(mark)
-        values.append(value)
-    table = connection.ops.quote_name(new._meta.db_table)
-    run(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(marks)})", *values)  # noqa: S608 - names of ours
+            marks.append("%s")
+            values.append(field.get_db_prep_save(value, connection))
+        names.append(quoted)
+    into = f"{connection.ops.quote_name(new._meta.db_table)} ({', '.join(names)})"
+    return into, Statement(", ".join(marks), tuple(values))
 
 
-def from_now(delta: timedelta) -> tuple[str, float]:
-    """The SQL of the database's time plus ``delta``, and the value in it."""
+@cache
+def _insertable(model: type[Model]) -> "list[tuple[Field[Any, Any], str]]":
+    return [(field, connection.ops.quote_name(str(field.column))) for field in model._meta.concrete_fields]
+
+
+def loaded(field: "Field[Any, Any]", value: object) -> Any:
+    """``value`` of a column, fetched by plain SQL, as the model would have it: SQLite keeps times as text."""
+    for convert in _converters(field, connection.vendor):
+        value = convert(value, field.cached_col, connection)
+    return value
+
+
+@cache
+def _converters(field: "Field[Any, Any]", vendor: str) -> list[Callable[..., Any]]:
+    column = field.cached_col
+    return [*connection.ops.get_db_converters(column), *field.get_db_converters(connection)]
+
+
+def from_now(delta: timedelta) -> Statement:
+    """The database's time plus ``delta``."""
     if connection.vendor == "postgresql":
-        return "STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second'", delta.total_seconds()
-    return "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', %s || ' seconds')", delta.total_seconds()
+        return Statement("STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second'", (delta.total_seconds(),))
+    return Statement("STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', %s || ' seconds')", (delta.total_seconds(),))
 
 
 def now() -> str:

@@ -4,10 +4,10 @@ import json
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -21,6 +21,7 @@ from approvals.queries import find_approval
 from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
 from orchestra import sql
+from orchestra.unit_of_work import UnitOfWork
 from sessions_app.leases import Claim, require_fence
 from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest
 from sessions_app.supervisor.protocol import ToolRequest
@@ -48,11 +49,12 @@ class Decision:
 
 
 def ask_permission(
-    claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surroundings, others_open: bool = False
+    claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surroundings, approval_id: UUID | None = None
 ) -> Decision:
     """What the policy says, or a question to a person, committed before this returns.
 
-    A call that the CLI repeats after it was parked is found by its tool use id and digest, and answered from its row.
+    A new question gets ``approval_id``, for which the caller may listen already, so that no answer comes unheard. A
+    call that the CLI repeats after it was parked is found by its tool use id and digest, and answered from its row.
 
     Raises:
         StaleFence: the session has another supervisor by now.
@@ -60,7 +62,7 @@ def ask_permission(
     digest = _digest(claim, request)
     earlier = _earlier_question(claim, request, digest)
     if earlier is not None and earlier.consumed_at is None:
-        return _take_up(claim, request, earlier, others_open=others_open)
+        return _take_up(claim, request, earlier)
     call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=claim.directory)
     answer = _judge(call, _rules(claim), surroundings)
     question = _question(claim, request, digest, plan, may_have_run=earlier is not None)
@@ -77,25 +79,20 @@ def ask_permission(
             require_fence(claim.session().update(fence=claim.fence))
             approval_commands.record_policy_answer(question, verdict=A.REJECTED, reason=answer.reason, consumed=False)
         return Decision(effect="deny", message=_policy_message(answer), status=A.REJECTED, by=answer.reason)
-    return _ask_person(claim, request, question)
+    return _ask_person(claim, request, question, approval_id or uuid4())
 
 
-def answer_from_row(
-    claim: Claim, request: ToolRequest, approval_id: UUID, *, others_open: bool = False
-) -> Decision | None:
+def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> Decision | None:
     """The answer people gave, ready to be written to the CLI; None while there is none.
 
-    ``others_open`` says that the agent waits for further answers, so that the session goes on waiting. An approval is
-    spent here, in one transaction with the fence: what returns ``allow`` may run exactly once.
+    An approval is spent here, under the fence and by one statement: what returns ``allow`` may run exactly once. That
+    the session goes on is written with ``mark_answered``, when nobody waits for it.
 
     Raises:
         StaleFence: the session has another supervisor by now.
     """
-    digest, back = _digest(claim, request), S.WAITING if others_open else S.RUNNING
-    with transaction.atomic():
-        grant = approval_commands.consume_approval(approval_id=approval_id, digest=digest)
-        if grant is not None:
-            _move(claim, back)
+    digest = _digest(claim, request)
+    grant = approval_commands.consume_approval(approval_id=approval_id, digest=digest, under=_fence(claim))
     if grant is not None:
         text = _input_to_run(request.tool_input, grant)
         return Decision(
@@ -104,9 +101,9 @@ def answer_from_row(
     approval = find_approval(approval_id)
     if approval.status == A.PENDING:
         return None
+    _require_ours(claim)
     if approval.status == A.APPROVED and approval.consumed_at is None and approval.input_digest == digest:
-        return answer_from_row(claim, request, approval_id, others_open=others_open)  # approved between the statements
-    _move(claim, back)
+        return answer_from_row(claim, request, approval_id)  # approved between the statements
     return Decision(
         effect="deny",
         approval_id=approval_id,
@@ -116,9 +113,15 @@ def answer_from_row(
     )
 
 
-def mark_answered(approval_ids: Collection[UUID]) -> None:
-    """The CLI has been told."""
-    PermissionRequest.objects.filter(approval__in=approval_ids, answered_at__isnull=True).update(answered_at=Now())
+def mark_answered(claim: Claim, approval_ids: Collection[UUID], *, goes_on: bool) -> None:
+    """The CLI has been told; ``goes_on`` says that nothing else it asked is open, so that the session runs.
+
+    Raises:
+        StaleFence: the session has another supervisor by now, or was cancelled.
+    """
+    _mark_answered(approval_ids)
+    if goes_on:
+        _move(claim, S.RUNNING)
 
 
 def withdraw(approval_id: UUID, reason: str) -> str:
@@ -127,7 +130,7 @@ def withdraw(approval_id: UUID, reason: str) -> str:
         approval = approval_commands.cancel_approval(approval_id=approval_id, by="", via=Door.SYSTEM, reason=reason)
     except ApprovalClosed:
         approval = find_approval(approval_id)
-    mark_answered([approval_id])
+    _mark_answered([approval_id])
     return approval.status
 
 
@@ -141,6 +144,15 @@ def denial_message(approval: Approval) -> str:
         return "An earlier approval of this call was already used; ask again if it is still needed."
     who = approval.decided_by or "a person"
     return f"{who} rejected this: {approval.reason}" if approval.reason else f"{who} rejected this."
+
+
+def _mark_answered(approval_ids: Collection[UUID]) -> None:
+    marks = ", ".join(["%s"] * len(approval_ids))
+    sql.run(
+        f"UPDATE permission_requests SET answered_at = {sql.now()}"  # noqa: S608 - names and marks of ours
+        f" WHERE answered_at IS NULL AND approval_id IN ({marks})",
+        *approval_ids,
+    )
 
 
 def _digest(claim: Claim, request: ToolRequest) -> str:
@@ -163,11 +175,11 @@ def _judge(call: Call, rules: list[Rule], surroundings: Surroundings) -> Answer:
 
 def _rules(claim: Claim) -> list[Rule]:
     alive = f"(ends_at IS NULL OR ends_at > {sql.now()}) AND (max_uses IS NULL OR uses < max_uses)"
-    statement = (
-        f"SELECT {sql.columns(Rule)} FROM rules WHERE {alive} AND (scope = 'everywhere'"  # noqa: S608 - no text from outside
+    where = (
+        f"{alive} AND (scope = 'everywhere'"
         " OR scope = 'session' AND scope_value = %s OR scope = 'directory' AND scope_value = %s) ORDER BY created_at"
     )
-    return list(Rule.objects.raw(statement, [str(claim.session_id), claim.directory]))
+    return sql.select(Rule, where, str(claim.session_id), claim.directory)
 
 
 def _rule_still_counts(rule: Rule | None) -> bool:
@@ -203,20 +215,20 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
     )
 
 
-def _ask_person(claim: Claim, request: ToolRequest, question: Question) -> Decision:
-    with transaction.atomic():
-        _move(claim, S.WAITING)
-        approval_id = approval_commands.request_approval(question, timeout=claim.approval_timeout)
-        sql.insert(
-            PermissionRequest(
-                session_id=claim.session_id,
-                turn_id=claim.turn_id,
-                approval_id=approval_id,
-                request_id=request.request_id,
-                tool_use_id=request.tool_use_id,
-                agent_id=request.agent_id,
-            )
+def _ask_person(claim: Claim, request: ToolRequest, question: Question, approval_id: UUID) -> Decision:
+    unit = UnitOfWork(_moving(claim, S.WAITING))
+    approval_commands.add_question(unit, question, approval_id=approval_id, timeout=claim.approval_timeout)
+    unit.insert(
+        PermissionRequest(
+            session_id=claim.session_id,
+            turn_id=claim.turn_id,
+            approval_id=approval_id,
+            request_id=request.request_id,
+            tool_use_id=request.tool_use_id,
+            agent_id=request.agent_id,
         )
+    )
+    require_fence(unit.commit() is not None)
     allowed = min(claim.approval_timeout, settings.APPROVALS.max_timeout) + settings.APPROVALS.grace
     logger.info("approval %s requested: %s", approval_id, question.title)
     return Decision(effect="wait", approval_id=approval_id, waits_s=allowed.total_seconds(), status=A.PENDING)
@@ -238,12 +250,12 @@ def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approv
     return asked.order_by("created_at").last()
 
 
-def _take_up(claim: Claim, request: ToolRequest, approval: Approval, *, others_open: bool) -> Decision:
+def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision:
     """Go on with a question that an earlier process asked."""
     PermissionRequest.objects.filter(approval=approval).update(
         request_id=request.request_id, tool_use_id=request.tool_use_id, answered_at=None
     )
-    decision = answer_from_row(claim, request, approval.pk, others_open=others_open)
+    decision = answer_from_row(claim, request, approval.pk)
     if decision is not None:
         return decision
     _move(claim, S.WAITING)
@@ -258,7 +270,29 @@ def _move(claim: Claim, to: str) -> None:
     Raises:
         StaleFence: the session has another supervisor by now, or was cancelled.
     """
-    require_fence(SESSION_FLOW.move_row(AgentSession, claim.session_id, to=to, guard=("fence = %s", claim.fence)))
+    moving = _moving(claim, to)
+    require_fence(sql.run(moving.text, *moving.values))
+
+
+def _moving(claim: Claim, to: str) -> sql.Statement:
+    return SESSION_FLOW.moving(AgentSession, claim.session_id, to=to, guard=sql.Statement("fence = %s", (claim.fence,)))
+
+
+def _fence(claim: Claim) -> sql.Statement:
+    """True while the session is ours and going on; whoever takes it from us waits until this transaction is over."""
+    lock = " FOR SHARE" if connection.features.has_select_for_update else ""
+    return sql.Statement(
+        "(SELECT TRUE FROM agent_sessions WHERE id = %s AND fence = %s"  # noqa: S608 - two words of ours
+        f" AND status IN ('running', 'waiting'){lock})",
+        (claim.session_id, claim.fence),
+    )
+
+
+def _require_ours(claim: Claim) -> None:
+    """Raises StaleFence unless the session is ours and going on."""
+    ours = _fence(claim)
+    found = sql.row(f"SELECT {ours.text}", *ours.values)
+    require_fence(bool(found and found[0]))
 
 
 def _input_to_run(asked: str, grant: approval_commands.Grant) -> str:

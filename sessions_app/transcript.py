@@ -8,9 +8,9 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from approvals.models import Approval
-from orchestra import doorbell
+from orchestra import doorbell, sql
 from sessions_app.errors import StaleFence
-from sessions_app.models import AgentSession, Event
+from sessions_app.models import Event
 
 Line = tuple[str, str]
 """Kind and payload (ASCII JSON text) of an event to come."""
@@ -59,12 +59,39 @@ def append(session_id: UUID, lines: Sequence[Line], *, fence: int | None = None)
     """
     if not lines:
         return 0
+    write = _append_at_once if connection.vendor == "postgresql" else _append_one_by_one
+    last = write(session_id, lines, fence)
+    if last is None:
+        raise StaleFence("The session belongs to another supervisor.")
+    return last
+
+
+def _append_at_once(session_id: UUID, lines: Sequence[Line], fence: int | None) -> int | None:
+    """One statement and so one transaction: while an agent talks this is what its worker does most."""
+    taking = _taking_numbers(session_id, lines, fence)
+    notify = doorbell.notification("events", str(session_id))
+    kinds, payloads = (list(column) for column in zip(*lines, strict=True))
+    row = sql.row(
+        f"WITH taken AS ({taking.text}),"  # noqa: S608 - statements of ours
+        " written AS (INSERT INTO events (session_id, seq, kind, payload)"
+        " SELECT %s, taken.last_seq - %s + line.number, line.kind, line.payload"
+        " FROM taken, unnest(%s::text[], %s::text[]) WITH ORDINALITY AS line (kind, payload, number))"
+        f" SELECT taken.last_seq, {notify.text} FROM taken",
+        *taking.values, session_id, len(lines), kinds, payloads, *notify.values,
+    )  # fmt: skip
+    return int(row[0]) if row else None
+
+
+def _append_one_by_one(session_id: UUID, lines: Sequence[Line], fence: int | None) -> int | None:
+    taking = _taking_numbers(session_id, lines, fence)
     with transaction.atomic():
-        last = _take_numbers(session_id, len(lines), size_of(lines), fence)
-        first = last - len(lines) + 1
+        row = sql.row(taking.text, *taking.values)
+        if row is None:
+            return None
+        last = int(row[0])
         Event.objects.bulk_create(
             Event(session_id=session_id, seq=seq, kind=kind, payload=payload)
-            for seq, (kind, payload) in enumerate(lines, start=first)
+            for seq, (kind, payload) in enumerate(lines, start=last - len(lines) + 1)
         )
         doorbell.ring("events", str(session_id))
     return last
@@ -75,17 +102,11 @@ def size_of(lines: Iterable[Line]) -> int:
     return sum(len(payload) for _, payload in lines)
 
 
-def _take_numbers(session_id: UUID, count: int, size: int, fence: int | None) -> int:
+def _taking_numbers(session_id: UUID, lines: Sequence[Line], fence: int | None) -> sql.Statement:
     """Django's update() cannot return what it wrote, hence SQL; both databases know RETURNING."""
-    key = AgentSession._meta.pk.get_db_prep_value(session_id, connection)
-    guard, values = ("", []) if fence is None else (" AND fence = %s", [fence])
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE agent_sessions SET last_seq = last_seq + %s, transcript_bytes = transcript_bytes + %s"  # noqa: S608
-            f" WHERE id = %s{guard} RETURNING last_seq",
-            [count, size, key, *values],
-        )
-        row = cursor.fetchone()
-    if row is None:
-        raise StaleFence("The session belongs to another supervisor.")
-    return int(row[0])
+    guard, values = ("", ()) if fence is None else (" AND fence = %s", (fence,))
+    return sql.Statement(
+        "UPDATE agent_sessions SET last_seq = last_seq + %s, transcript_bytes = transcript_bytes + %s"  # noqa: S608
+        f" WHERE id = %s{guard} RETURNING last_seq",
+        (len(lines), size_of(lines), session_id, *values),
+    )

@@ -12,7 +12,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
@@ -280,9 +280,12 @@ class Supervisor:
         if request.request_id not in self.machine.calls:
             self._unasked.pop(request.request_id, None)
             return
-        others = bool(self.machine.waiting_approvals())
-        put = partial(permissions.ask_permission, plan=ask.plan, surroundings=self.surroundings, others_open=others)
+        fresh = uuid4()
+        self.extension.listen_before_asking(fresh)
+        put = partial(permissions.ask_permission, plan=ask.plan, surroundings=self.surroundings, approval_id=fresh)
         decision = self._database(partial(put, self.claim, request))
+        if decision is AWAY or decision.effect != "wait" or decision.approval_id != fresh:
+            self.extension.stop_waiting(fresh)
         if decision is AWAY:  # the agent waits, nothing runs
             self._unasked[request.request_id] = ask
             return
@@ -295,8 +298,8 @@ class Supervisor:
         elif decision.by:
             self._record(_policy_line(request, decision))
         self._rule(request.request_id, decision)
-        if decision.effect == "wait" and decision.approval_id:
-            self._look(decision.approval_id)  # it may have been answered before anybody listened
+        if decision.effect == "wait" and decision.approval_id and decision.approval_id != fresh:
+            self._look(decision.approval_id)  # an earlier question may have been answered before anybody listened
 
     def _look(self, approval_id: UUID) -> None:
         if self._database(partial(status_of, approval_id)) != Approval.Status.PENDING:
@@ -309,9 +312,7 @@ class Supervisor:
         if request_id is None:
             return
         request = self.machine.calls[request_id].request
-        others = len(self.machine.waiting_approvals()) > 1
-        answer = partial(permissions.answer_from_row, self.claim, request, approval_id, others_open=others)
-        decision = self._database(answer)
+        decision = self._database(partial(permissions.answer_from_row, self.claim, request, approval_id))
         if decision is AWAY:
             self._unanswered.add(approval_id)
         elif decision is not None:
@@ -332,13 +333,13 @@ class Supervisor:
         self._do(self.machine.rule(request_id, ruling, now))
 
     def _withdraw(self, approval_id: UUID, reason: str) -> None:
-        self.extension.waiting.discard(approval_id)
+        self.extension.stop_waiting(approval_id)
         status = self._database(partial(permissions.withdraw, approval_id, reason))
         if status is not AWAY:  # otherwise the end of the turn withdraws it
             self._record(line(Event.Kind.APPROVAL, approval=str(approval_id), status=status, message=reason))
 
     def _told(self, approval_id: UUID) -> None:
-        self.extension.waiting.discard(approval_id)
+        self.extension.stop_waiting(approval_id)
         self.told.add(approval_id)
         self.flush_at = min(self.flush_at, time.monotonic() + FLUSH_S)
 
@@ -357,7 +358,9 @@ class Supervisor:
 
     def _flush(self) -> None:
         """Write what was said, at most ``FLUSH_ROWS`` a transaction; what cannot be written is kept and tried again."""
-        if self.told and self._database(partial(permissions.mark_answered, frozenset(self.told))) is not AWAY:
+        goes_on = not self.machine.waiting_approvals()
+        mark = partial(permissions.mark_answered, self.claim, frozenset(self.told), goes_on=goes_on)
+        if self.told and self._database(mark) is not AWAY:
             self.told.clear()
         while self.lines:
             batch = self.lines[:FLUSH_ROWS]

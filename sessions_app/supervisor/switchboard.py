@@ -38,7 +38,18 @@ class Extension:
     bell: Bell
     news: deque[tuple[str, UUID]] = field(default_factory=deque)
     waiting: set[UUID] = field(default_factory=set)
+    asking: set[UUID] = field(default_factory=set)  # the first ring for these is that of the question itself
     came_round_at: float = field(default_factory=time.monotonic)
+
+    def listen_before_asking(self, approval_id: UUID) -> None:
+        """So that no answer comes unheard. The question rings as well; whichever of two rings comes second is news."""
+        self.asking.add(approval_id)
+        self.waiting.add(approval_id)
+
+    def stop_waiting(self, approval_id: UUID) -> None:
+        """No ring for it is news any more."""
+        self.waiting.discard(approval_id)
+        self.asking.discard(approval_id)
 
     def tell(self, topic: str, key: UUID) -> None:
         """Put news down and wake the supervisor; from any thread."""
@@ -89,7 +100,9 @@ class Switchboard:
         if topic == "approval":
             approval_id = UUID(key)
             for extension in self._all():
-                if approval_id in extension.waiting:
+                if approval_id in extension.asking:
+                    extension.asking.discard(approval_id)
+                elif approval_id in extension.waiting:
                     extension.tell("approval", approval_id)
         elif topic == "session":
             extension = self._lines.get(UUID(key))  # type: ignore[assignment]

@@ -8,21 +8,25 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
+from unittest import mock
 
 from django.db import OperationalError, transaction
+
+from orchestra import sql
+from orchestra.unit_of_work import UnitOfWork
 
 POINTS = {
     "claim": "claim_turn",
     "ask": "_ask_person",
     "decide": "decide_approval",
-    "consume": "answer_from_row",
+    "consume": "consume_approval",
     "resume": "resume_answered",
     "finish": "finish_run",
     "expire": "_expire_batch",
 }
-"""The function whose outermost transaction it is."""
+"""The function whose outermost transaction, unit of work or single statement it is."""
 
 MOMENTS = ("before", "after", "crash before", "crash after")
 
@@ -41,9 +45,20 @@ class Failpoint:
 def failing(point: str, moment: str, *, times: int = 1) -> Iterator[Failpoint]:
     """Let the next ``times`` outermost commits of ``point`` fail at ``moment``, in every thread of this process."""
     failpoint = Failpoint(times)
-    commit = transaction.Atomic.__exit__
+    exit_atomic, commit_unit, run_row = transaction.Atomic.__exit__, UnitOfWork.commit, sql.row
 
-    def fail(
+    def due(caller: FrameType) -> bool:
+        hit = caller.f_code.co_name == POINTS[point] and failpoint.left > 0
+        failpoint.left -= hit
+        failpoint.hits += hit
+        return hit
+
+    def failure() -> BaseException:
+        if moment.startswith("crash"):
+            return Crash(point)
+        return OperationalError("server closed the connection unexpectedly")
+
+    def fail_atomic(
         self: transaction.Atomic,
         kind: type[BaseException] | None,
         error: BaseException | None,
@@ -51,22 +66,34 @@ def failing(point: str, moment: str, *, times: int = 1) -> Iterator[Failpoint]:
     ) -> Any:
         connection = transaction.get_connection(self.using)
         outermost = connection.in_atomic_block and not connection.savepoint_ids
-        here = sys._getframe(1).f_code.co_name == POINTS[point]
-        if kind is not None or not outermost or not here or not failpoint.left:
-            return commit(self, kind, error, trace)
-        failpoint.left -= 1
-        failpoint.hits += 1
-        crash = moment.startswith("crash")
-        failure = Crash(point) if crash else OperationalError("server closed the connection unexpectedly")
+        if kind is not None or not outermost or not due(sys._getframe(1)):
+            return exit_atomic(self, kind, error, trace)
+        failed = failure()
         if moment.endswith("before"):
-            commit(self, type(failure), failure, None)
+            exit_atomic(self, type(failed), failed, None)
         else:
             connection.run_on_commit = []
-            commit(self, None, None, None)
-        raise failure
+            exit_atomic(self, None, None, None)
+        raise failed
 
-    transaction.Atomic.__exit__ = fail  # type: ignore[method-assign,assignment]
-    try:
+    def fail_unit(self: UnitOfWork) -> Any:
+        if not due(sys._getframe(1)):
+            return commit_unit(self)
+        if moment.endswith("after"):
+            self._after = []
+            commit_unit(self)
+        raise failure()
+
+    def fail_statement(statement: str, *values: object) -> Any:
+        if not due(sys._getframe(1)):
+            return run_row(statement, *values)
+        if moment.endswith("after"):
+            run_row(statement, *values)
+        raise failure()
+
+    with (
+        mock.patch.object(transaction.Atomic, "__exit__", fail_atomic),
+        mock.patch.object(UnitOfWork, "commit", fail_unit),
+        mock.patch.object(sql, "row", fail_statement),
+    ):
         yield failpoint
-    finally:
-        transaction.Atomic.__exit__ = commit  # type: ignore[method-assign]

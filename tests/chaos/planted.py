@@ -19,8 +19,9 @@ from approvals.commands import Grant
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval, AuditEntry
 from approvals.policy import ALLOW, Answer
-from orchestra import doorbell
+from orchestra import sql
 from orchestra.flow import Flow
+from orchestra.unit_of_work import UnitOfWork
 from sessions_app import leases, permissions, transcript
 from sessions_app.leases import Claim
 from sessions_app.models import SESSION_FLOW, AgentSession, Run
@@ -50,11 +51,8 @@ def nothing(*_: Any, **__: Any) -> int:
 
 def decide_whatever_the_status() -> AbstractContextManager[None]:
     """Drop ``status='pending'`` from the update."""
-
-    def move(rows: Any, *, to: str, **changes: Any) -> int:
-        return int(rows.update(status=to, **changes))
-
-    return instead(commands, "APPROVAL_FLOW", SimpleNamespace(move=move))
+    anything = Flow(dict.fromkeys(Approval.Status.values, frozenset(Approval.Status.values)))
+    return instead(commands, "APPROVAL_FLOW", anything)
 
 
 def decide_after_the_deadline() -> AbstractContextManager[None]:
@@ -107,17 +105,17 @@ def name_a_wrong_winner() -> AbstractContextManager[None]:
 
 
 def forget_the_audit() -> AbstractContextManager[None]:
-    def audit(approval: Approval, *, action: str, **given: Any) -> None:
-        if action == "requested":
-            original(approval, action=action, **given)
+    def insert(unit: UnitOfWork, new: Any, **given: Any) -> None:
+        if not isinstance(new, AuditEntry) or new.action == "requested":
+            original(unit, new, **given)
 
-    original = commands._audit
-    return instead(commands, "_audit", audit)
+    original = UnitOfWork.insert
+    return instead(UnitOfWork, "insert", insert)
 
 
 def audit_somebody_else() -> AbstractContextManager[None]:
-    original = commands._audit
-    return instead(commands, "_audit", lambda approval, **given: original(approval, **{**given, "by": "mallory"}))
+    original = commands._audit_entry
+    return instead(commands, "_audit_entry", lambda approval, **given: original(approval, **{**given, "by": "mallory"}))
 
 
 def count_twice() -> AbstractContextManager[None]:
@@ -174,7 +172,7 @@ def _digest_without(**skipped: Any) -> Iterator[None]:
 
 
 def _consume(guard: str, *, spend: bool = True) -> AbstractContextManager[None]:
-    def consume(*, approval_id: Any, digest: str) -> Grant | None:
+    def consume(*, approval_id: Any, digest: str, under: sql.Statement = sql.ALWAYS) -> Grant | None:
         rows = Approval.objects.filter(pk=approval_id, status="approved")
         if "unspent" in guard:
             rows = rows.filter(consumed_at__isnull=True)
@@ -248,22 +246,14 @@ def policy_fails_open() -> AbstractContextManager[None]:
 
 
 def ask_without_the_fence() -> AbstractContextManager[None]:
-    return _no_fence_on_the_way_to("waiting")
+    def moving(claim: Claim, to: str) -> sql.Statement:
+        return sql.Statement("UPDATE agent_sessions SET status = %s WHERE id = %s", (to, claim.session_id))
+
+    return instead(permissions, "_moving", moving)
 
 
 def consume_without_the_fence() -> AbstractContextManager[None]:
-    return _no_fence_on_the_way_to("running")
-
-
-def _no_fence_on_the_way_to(status: str) -> AbstractContextManager[None]:
-    def move(claim: Claim, to: str) -> None:
-        if to == status:
-            AgentSession.objects.filter(pk=claim.session_id).update(status=to)
-        else:
-            original(claim, to)
-
-    original = permissions._move
-    return instead(permissions, "_move", move)
+    return instead(permissions, "_fence", lambda claim: sql.ALWAYS)
 
 
 def policy_answer_without_the_fence() -> AbstractContextManager[None]:
@@ -353,7 +343,7 @@ def resume_twice() -> AbstractContextManager[None]:
 @contextmanager
 def nobody_hears_and_nobody_sweeps() -> Iterator[None]:
     """A live supervisor learns of an answer by the bell or by the sweep; without both it never does."""
-    with instead(doorbell, "ring", nothing), instead(Switchboard, "_sweep", nothing):
+    with instead(Switchboard, "heard", nothing), instead(Switchboard, "_sweep", nothing):
         yield
 
 
@@ -386,11 +376,11 @@ def leave_escaped_processes() -> AbstractContextManager[None]:
 
 
 def skip_a_number() -> AbstractContextManager[None]:
-    def take(session_id: Any, count: int, fence: int | None) -> int:
-        return original(session_id, count + 1, fence)
+    def taking(session_id: Any, lines: Any, fence: int | None) -> sql.Statement:
+        return original(session_id, [*lines, lines[-1]], fence)
 
-    original = transcript._take_numbers
-    return instead(transcript, "_take_numbers", take)
+    original = transcript._taking_numbers
+    return instead(transcript, "_taking_numbers", taking)
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ def stale(world: World) -> list[str]:
     for what, act in (
         (
             "was told that it may run",
-            lambda: permissions.answer_from_row(old, call("one"), approval_id, others_open=False),
+            lambda: permissions.answer_from_row(old, call("one"), approval_id),
         ),
         ("asked", lambda: permissions.ask_permission(old, call("two"), plan="", surroundings=surroundings())),
         (
