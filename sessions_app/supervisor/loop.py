@@ -154,6 +154,7 @@ class Supervisor:
         self.delta = ""
         self.delta_at = float("inf")
         self.ours = True
+        self._goes_on = False  # the last answer left nothing open, and nothing was asked since, held or parked
         self._unasked: dict[str, Ask] = {}
         self._unanswered: set[UUID] = set()
         self._retry_at = float("inf")
@@ -283,6 +284,7 @@ class Supervisor:
         fresh = uuid4()
         self.extension.listen_before_asking(fresh)
         put = partial(permissions.ask_permission, plan=ask.plan, surroundings=self.surroundings, approval_id=fresh)
+        self._goes_on = False  # perhaps it is asked even if we do not hear so
         decision = self._database(partial(put, self.claim, request))
         if decision is AWAY or decision.effect != "wait" or decision.approval_id != fresh:
             self.extension.stop_waiting(fresh)
@@ -293,10 +295,12 @@ class Supervisor:
         if decision.effect == "wait" and decision.approval_id:
             self.extension.waiting.add(decision.approval_id)
             self._record(_asked_line(request, decision))
-        elif decision.approval_id:
-            self._record(_answered_line(request, decision))
-        elif decision.by:
-            self._record(_policy_line(request, decision))
+        else:
+            self._goes_on = not self.machine.waiting_approvals()
+            if decision.approval_id:
+                self._record(_answered_line(request, decision))
+            elif decision.by:
+                self._record(_policy_line(request, decision))
         self._rule(request.request_id, decision)
         if decision.effect == "wait" and decision.approval_id and decision.approval_id != fresh:
             self._look(decision.approval_id)  # an earlier question may have been answered before anybody listened
@@ -316,6 +320,7 @@ class Supervisor:
         if decision is AWAY:
             self._unanswered.add(approval_id)
         elif decision is not None:
+            self._goes_on = len(self.machine.waiting_approvals()) == 1
             if decision.status == Approval.Status.CANCELLED:  # cancelling a question stops the turn
                 self._do(self.machine.interrupt(time.monotonic()))
             self._rule(request_id, decision)
@@ -358,8 +363,7 @@ class Supervisor:
 
     def _flush(self) -> None:
         """Write what was said, at most ``FLUSH_ROWS`` a transaction; what cannot be written is kept and tried again."""
-        goes_on = not self.machine.waiting_approvals()
-        mark = partial(permissions.mark_answered, self.claim, frozenset(self.told), goes_on=goes_on)
+        mark = partial(permissions.mark_answered, self.claim, frozenset(self.told), goes_on=self._goes_on)
         if self.told and self._database(mark) is not AWAY:
             self.told.clear()
         while self.lines:
