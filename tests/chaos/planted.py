@@ -27,7 +27,7 @@ from sessions_app.leases import Claim
 from sessions_app.models import SESSION_FLOW, AgentSession, Run
 from sessions_app.permissions import Decision
 from sessions_app.supervisor import janitor, loop
-from sessions_app.supervisor.switchboard import Switchboard
+from sessions_app.supervisor.switchboard import Extension
 
 Plant = Callable[[], AbstractContextManager[None]]
 
@@ -340,11 +340,9 @@ def resume_twice() -> AbstractContextManager[None]:
     return planted()
 
 
-@contextmanager
-def nobody_hears_and_nobody_sweeps() -> Iterator[None]:
+def nobody_hears_and_nobody_sweeps() -> AbstractContextManager[None]:
     """A live supervisor learns of an answer by the bell or by the sweep; without both it never does."""
-    with instead(Switchboard, "heard", nothing), instead(Switchboard, "_sweep", nothing):
-        yield
+    return instead(Extension, "tell", nothing)
 
 
 @contextmanager
