@@ -29,8 +29,8 @@ class UnitOfWork:
         self._after: list[Callable[[], object]] = []
 
     def insert(self, new: Model, **instead: Statement) -> None:
-        """Add a model's row; see ``sql.insertion``. Rows are written in no certain order, and not asked what the database
-        filled in."""
+        """Add a model's row; see ``sql.insertion``. Rows are written in no certain order, and what the database filled
+        in is not asked back."""
         self._inserts.append(sql.insertion(new, **instead))
 
     def ring(self, topic: str, key: str) -> None:
