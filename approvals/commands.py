@@ -252,6 +252,15 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
     return approval
 
 
+def record_attempt(
+    *, action: str, by: str, via: str, address: str, reason: str, approval_id: UUID | None = None, won: bool = False
+) -> None:
+    """Note in the audit what somebody tried and what decides nothing: a press nobody may make, a linked account."""
+    AuditEntry.objects.create(
+        approval_id=approval_id, action=action, won=won, by=by, via=via, address=address, reason=reason
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What a spent approval lets run: the edited input if there is one, and the answers to a question (JSON text)."""
@@ -395,13 +404,22 @@ def _digest_of(approval: Approval, updated_input: str) -> str:
     )
 
 
+def refuse_self_approval(approval: Approval, by: str) -> None:
+    """For doors that ask something else before they decide.
+
+    Raises:
+        SelfApproval: ``by`` requested it, and the settings forbid that.
+    """
+    if by and by == approval.requested_by and not settings.APPROVALS.self_approval:
+        raise SelfApproval("Nobody decides what they requested themselves.")
+
+
 def _refuse_unfit(
     approval: Approval, *, verdict: str, by: str, updated_input: str, answers: str, scope: str, seen_digest: str
 ) -> None:
     if verdict not in (S.APPROVED, S.REJECTED):
         raise InvalidAnswer("An answer is approved or rejected.")
-    if by and by == approval.requested_by and not settings.APPROVALS.self_approval:
-        raise SelfApproval("Nobody decides what they requested themselves.")
+    refuse_self_approval(approval, by)
     if seen_digest and seen_digest != approval.input_digest:
         raise DigestMismatch(
             "The input is not the one you looked at; load the approval again.", input_digest=approval.input_digest

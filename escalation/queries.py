@@ -68,8 +68,12 @@ def outcome_of(approval: Approval) -> Outcome | None:
 
 
 def approver_of(telegram_user: int) -> Approver | None:
-    """The account that belongs to a Telegram user, with its ``user``; judge their rights afresh at every press."""
-    return Approver.objects.select_related("user").filter(telegram_user=telegram_user).first()
+    """The account that belongs to a Telegram user, with its ``user`` and the database's time as ``read_at``.
+
+    Judge their rights afresh at every press.
+    """
+    people = Approver.objects.select_related("user").annotate(read_at=Now())
+    return people.filter(telegram_user=telegram_user).first()
 
 
 def told_of(deliveries: Iterable[Delivery], *, whole: bool) -> list[Told]:
@@ -110,6 +114,11 @@ def untrue_places(*, approval_ids: Iterable[UUID] | None = None, limit: int = 10
         rows = rows.filter(delivery__approval__in=list(approval_ids))
     places = rows.order_by("id").values_list("chat", "message")[:limit]
     return list(dict.fromkeys(places))
+
+
+def open_deliveries(*, limit: int) -> list[Delivery]:
+    """Of questions that wait for an answer, the most urgent first."""
+    return list(Delivery.objects.filter(approval__status=PENDING).order_by("approval__expires_at")[:limit])
 
 
 def stale_cards() -> int:

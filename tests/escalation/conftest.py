@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from django.conf import settings as django_settings
 
 from escalation.channels.telegram.client import BotApi
 from escalation.conf import TelegramSettings
+from escalation.pacing import Pacer
 from tests.fakes.bot_api import FakeBotApi
 
 TOKEN = "123456:CANARY-token-that-nobody-may-see"
@@ -47,3 +50,14 @@ def quick(**overrides: Any) -> TelegramSettings:
         "request_timeout": timedelta(seconds=10),
     }
     return replace(base, **fast | overrides)
+
+
+@pytest.fixture
+def chat(telegram: FakeBotApi, api: BotApi, db: None) -> Any:
+    """The chat, with anna and boris who may decide."""
+    from tests.escalation.chat import Chat, link
+
+    link("anna", ANNA)
+    link("boris", BORIS)
+    hasty = BotApi(api.settings, pacer=Pacer(clock=partial(next, count(0.0, 100.0))))  # time enough between any two
+    return Chat(telegram, hasty)

@@ -193,7 +193,7 @@ def test_a_group_that_became_a_supergroup_is_followed_over_restarts(soon, config
         one.stop()
         thread.join(30)
     refused = [call for call in telegram.calls("sendMessage") if call.status != 200]
-    assert len(refused) == 1
+    assert len(refused) <= 1  # none, if the news of the move came in first
     telegram.assert_clean()
 
 

@@ -115,6 +115,11 @@ def use(button: Button) -> bool:
     return bool(Button.objects.filter(pk=button.pk, used_at=None).update(used_at=Now()))
 
 
+def retire(*, chat: int, message: int) -> None:
+    """The message is about to be drawn anew: what its buttons of now mean is no longer what it will show."""
+    Button.objects.filter(chat=chat, message=message, used_at=None).update(used_at=Now())
+
+
 def hashed(token: str) -> str:
     """How a token or a code is kept."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

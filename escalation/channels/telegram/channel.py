@@ -9,6 +9,7 @@ from escalation.channels.base import Notice, Outcome, Place, Told
 from escalation.channels.telegram import cards, render
 from escalation.channels.telegram.card import Card
 from escalation.channels.telegram.client import BotApi
+from escalation.channels.telegram.faces import face
 from escalation.channels.telegram.verdicts import BAD_KEYS, GONE, TOO_LONG, is_about
 from escalation.errors import ChatMoved, ChatUnusable, Refused
 from escalation.models import Delivery, Message
@@ -65,7 +66,7 @@ class Telegram:
         if first.kind == K.LIST:
             self._edit(place, render.several([(about, end) for _, about, end in told]), None)
         elif outcome is None:
-            self._edit(place, render.card(notice_of(first.delivery.approval)), first.delivery)
+            self._edit(place, face(first, notice_of(first.delivery.approval)), first.delivery)
         elif first.kind == K.PROMPT:
             with suppress(Refused):  # a forced reply can be deleted, never edited
                 self.api.call("deleteMessage", chat_id=place[0], message_id=place[1])

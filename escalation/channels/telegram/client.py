@@ -97,7 +97,7 @@ class BotApi:
             self._local.doubtful = self.doubtful or lost.perhaps_done
             raise
         except ChatMoved as moved:
-            self._remember_move(chat, moved.chat)
+            self.remember_move(chat, moved.chat)
             params["chat_id"] = self._followed(chat, params)
             return self._guarded(method, moved.chat, params, timeout_s)
 
@@ -184,7 +184,8 @@ class BotApi:
         params.pop("reply_parameters", None)
         return new
 
-    def _remember_move(self, old: int, new: int) -> None:
+    def remember_move(self, old: int, new: int) -> None:
+        """The group became a supergroup with another number."""
         self.moved[old] = new
         logger.warning("telegram: the group %s became the supergroup %s; set TELEGRAM_CHAT_ID=%s", old, new, new)
         self.on_moved(old, new)

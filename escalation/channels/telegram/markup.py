@@ -66,6 +66,12 @@ def box(text: str, language: str = "") -> Piece:
     return Piece(shown, f"<pre>{coded}</pre>")
 
 
+def mention(account: str, telegram_user: int) -> Piece:
+    """An account's name that reaches its person: only who is mentioned is asked for a reply in a group."""
+    shown = visible(account)
+    return Piece(shown, f'<a href="tg://user?id={telegram_user}">{_quoted(shown)}</a>')
+
+
 def moment(at: datetime, form: str, otherwise: str) -> Piece:
     """A time that Telegram shows in the reader's own zone; older apps show ``otherwise``.
 

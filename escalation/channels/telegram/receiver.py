@@ -5,12 +5,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connections
 
 from escalation import commands, queries
 from escalation.channels.telegram import inbound
+from escalation.channels.telegram.aftermath import Task, perform
 from escalation.channels.telegram.client import BotApi
 from escalation.errors import BotApiError, CircuitOpen, PollerConflict, TooManyRequests
 
@@ -24,6 +27,7 @@ LOOK_EVERY_S = 5.0
 PAUSE_S = 3.0
 PATIENCE_WITH_A_RIVAL_S = 60.0
 MOST_FAILURES = 3
+MOUTHS = 4
 PRESENT = ("member", "administrator", "creator")
 
 
@@ -39,16 +43,23 @@ class Receiver:
         self._failures: dict[int, int] = {}
         self._rival_since = 0.0
         self._applying = threading.Lock()
+        self._mouths = ThreadPoolExecutor(MOUTHS, "telegram says")
 
     def ring(self) -> None:
         """The webhook has put an update into the table."""
         self._bell.set()
+
+    def say(self, task: Task, api: BotApi) -> None:
+        """Do this soon: the next press must not wait until the last one was answered."""
+        with suppress(RuntimeError):  # this process is ending; what was decided is decided
+            self._mouths.submit(_say, task, api)
 
     def finish(self, patience_s: float) -> None:
         """Wait until no update is half applied. A poll that still waits for news brings nothing that would be lost."""
         self._bell.set()
         if self._applying.acquire(timeout=patience_s):
             self._applying.release()
+        self._mouths.shutdown(wait=False, cancel_futures=True)
 
     def poll(self) -> None:
         """Long polling until ``may_go_on`` says no."""
@@ -100,8 +111,8 @@ class Receiver:
         number = int(update["update_id"])
         try:
             self._notice_membership(update)
-            inbound.handle(update, self._api)
-        except DatabaseError as error:
+            inbound.handle(update, self._api, later=self.say)
+        except (OperationalError, InterfaceError) as error:  # any other refusal of the database would repeat for ever
             logger.warning("telegram update %s waits: the database does not answer (%s)", number, type(error).__name__)
             self._api.stop.wait(1.0)
             return False
@@ -152,3 +163,10 @@ class Receiver:
         if isinstance(error, CircuitOpen) and self._api.breaker:
             return min(PAUSE_S, self._api.breaker.opens_in_s or 1.0)
         return PAUSE_S
+
+
+def _say(task: Task, api: BotApi) -> None:
+    try:
+        perform(task, api)
+    finally:
+        connections.close_all()

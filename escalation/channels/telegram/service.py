@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from escalation import conf, receivers
 from escalation.breaker import Breaker
-from escalation.channels.telegram import status
+from escalation.channels.telegram import rejections, status
 from escalation.channels.telegram.channel import Telegram
 from escalation.channels.telegram.client import BotApi
 from escalation.channels.telegram.receiver import ALLOWED_UPDATES, Receiver
@@ -126,6 +126,7 @@ class Term:
             if time.monotonic() - written >= WRITE_EVERY_S:
                 written = time.monotonic()
                 self._write_figures()
+            self._close_rejections()
             close_old_connections()
 
     def _receive(self) -> None:
@@ -146,6 +147,13 @@ class Term:
             self._receiver.watch()
         else:
             self._receiver.poll()
+
+    def _close_rejections(self) -> None:
+        try:
+            for task in rejections.close_due():
+                self._receiver.say(task, self.api)
+        except DatabaseError as error:
+            logger.warning("telegram: rejections wait for the database (%s)", type(error).__name__)
 
     def _set_webhook(self) -> None:
         self.api.once(

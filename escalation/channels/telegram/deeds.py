@@ -1,0 +1,150 @@
+"""What each button does. The person is known and may decide, the button stands where it was pressed."""
+
+from collections.abc import Callable
+from functools import partial
+
+from approvals.commands import refuse_self_approval
+from approvals.models import Approval
+from approvals.render import one_line, questions_of
+from escalation.channels.telegram import posting, rejections
+from escalation.channels.telegram.draft import Draft, answers_at_once
+from escalation.channels.telegram.faces import DRAFT, Rejection, draft_on
+from escalation.channels.telegram.press import RENEWED, Press, closed_text, spend
+from escalation.models import Button, Delivery, Message
+
+A, S = Button.Action, Approval.Status
+WHY = "Why? Reply to the message below, or tap “Reject now”. It is rejected in a minute either way."
+
+
+def approve(press: Press) -> None:
+    press.decide(S.APPROVED, "Approved. The agent is told.")
+
+
+def approve_for_session(press: Press) -> None:
+    press.decide(S.APPROVED, "Approved, and the same call for this session.", scope=Approval.Scope.SESSION)
+
+
+def reject(press: Press) -> None:
+    """Ask why; the rejection counts with the reply, with "Reject now", or when the time is up."""
+    approval, message = press.approval(), press.message()
+    refuse_self_approval(approval, press.person.account)
+    if not approval.is_open or not approval.expires_at > approval.read_at:  # type: ignore[attr-defined]
+        press.say(closed_text(approval), alert=True)
+    elif other := rejections.under_way(approval.pk):
+        press.say(f"{one_line(other.by, 60)} is rejecting this already.")
+    elif message is None or not rejections.has_time(approval):
+        reject_now(press)
+    else:
+        rejections.begin(message, press.person, approval.read_at)  # type: ignore[attr-defined]
+        press.retire()
+        press.say(WHY)
+        press.redraw(message)
+        _ask(press, message, posting.REASON)
+
+
+def reject_now(press: Press) -> None:
+    press.decide(S.REJECTED, "Rejected. The agent is told.")
+
+
+def keep_open(press: Press) -> None:
+    """Take one's own rejection back."""
+    approval, message = press.approval(), press.message()
+    rejection = Rejection.on(message) if message else None
+    if message is None or rejection is None or not approval.is_open:
+        press.say(closed_text(approval) if not approval.is_open else RENEWED, alert=True)
+    elif rejection.telegram_user != press.person.telegram_user:
+        press.say(f"Only {one_line(rejection.by, 60)} can take this back.", alert=True)
+    else:
+        rejections.take_back(message)
+        press.retire()
+        press.say("Open again.")
+        press.redraw(message)
+        for prompt in _prompts(press, posting.REASON):
+            press.after.do(partial(posting.take_away, prompt=prompt))
+
+
+def show(press: Press) -> None:
+    """The card behind a line of a list."""
+    delivery = Delivery.objects.filter(approval=press.approval_id).first()
+    if delivery is None or not press.approval().is_open:
+        press.say(closed_text(press.approval()), alert=True)
+        return
+    spend(press)
+    press.say("Here it is.")
+    chat, number = press.button.chat, press.number
+    press.after.do(lambda api: posting.show(api, delivery, chat=chat, reply_to=number))
+
+
+def show_all(press: Press) -> None:
+    """The rest of a cut card, and then the decision."""
+    message = press.message()
+    if message is None or not press.approval().is_open:
+        press.say(closed_text(press.approval()), alert=True)
+        return
+    spend(press)
+    press.say("All of it follows; the buttons come last.")
+    press.after.do(lambda api: posting.show_all(api, message.pk))
+
+
+def option(press: Press) -> None:
+    """Choose an answer, take it back, or turn to another question; a single answer is sent at once."""
+    approval, message = press.approval(), press.message()
+    questions, value = questions_of(approval), press.button.value
+    number = int(value["question"])
+    label = questions[number]["options"][int(value["option"])]["label"] if "option" in value else None
+    if label is not None and answers_at_once(questions):
+        answers = Draft().with_answer(questions, 0, (label,)).answers(questions)
+        press.decide(S.APPROVED, f"Answered: {one_line(label, 100)}", answers=answers)
+    elif message is None or not approval.is_open:
+        press.say(closed_text(approval), alert=True)
+    else:
+        draft = draft_on(message)
+        draft = draft.turned_to(number) if label is None else draft.option(questions, number, label)
+        keep_draft(message, draft)
+        press.retire()
+        press.say(one_line(label or "", 100))
+        press.redraw(message)
+
+
+def answer(press: Press) -> None:
+    """Ask for words."""
+    message = press.message()
+    if message is None or not press.approval().is_open:
+        press.say(closed_text(press.approval()), alert=True)
+        return
+    spend(press)
+    press.say("Reply to the message below.")
+    _ask(press, message, posting.ANSWER, question=int(press.button.value["question"]))
+
+
+def submit(press: Press) -> None:
+    """Send what was chosen: exactly what the card showed below this very button."""
+    questions = questions_of(press.approval())
+    answers = Draft.read(press.button.value).answers(questions)
+    press.decide(S.APPROVED, "Answered. The agent is told.", answers=answers)
+
+
+DEEDS: dict[str, Callable[[Press], None]] = {
+    A.APPROVE: approve, A.APPROVE_SESSION: approve_for_session, A.REJECT: reject, A.REJECT_NOW: reject_now,
+    A.KEEP_OPEN: keep_open, A.SHOW: show, A.SHOW_ALL: show_all, A.OPTION: option, A.ANSWER: answer, A.SUBMIT: submit,
+}  # fmt: skip
+
+
+def keep_draft(message: Message, draft: Draft) -> None:
+    """The caller holds the row."""
+    message.value = message.value | {DRAFT: draft.kept()}
+    message.save(update_fields=["value"])
+
+
+def _ask(press: Press, message: Message, about: str, question: int = 0) -> None:
+    person, account = press.person.telegram_user, press.person.account
+    press.after.do(
+        lambda api: posting.ask_for_words(
+            api, message.pk, person=person, account=account, about=about, question=question
+        )
+    )
+
+
+def _prompts(press: Press, about: str) -> list[Message]:
+    mine = Message.objects.filter(delivery__approval=press.approval_id, kind=Message.Kind.PROMPT, live=True)
+    return [one for one in mine if one.value.get("about") == about]

@@ -1,0 +1,99 @@
+"""What people write below our messages: a reason for a rejection, an answer in their own words."""
+
+import json
+from uuid import UUID
+
+from approvals.commands import decide_approval
+from approvals.errors import ApprovalClosed, ApprovalExpired, InvalidAnswer, SelfApproval
+from approvals.models import Approval, Door
+from approvals.render import questions_of
+from escalation.channels.telegram import cards, posting, rejections
+from escalation.channels.telegram.aftermath import Aftermath
+from escalation.channels.telegram.deeds import keep_draft
+from escalation.channels.telegram.draft import answers_at_once
+from escalation.channels.telegram.faces import draft_on
+from escalation.channels.telegram.markup import words
+from escalation.channels.telegram.people import Json, Person, storable
+from escalation.channels.telegram.press import closed_text
+from escalation.models import Message
+from escalation.queries import asked
+
+S, K = Approval.Status, Message.Kind
+NOT_AN_ANSWER = "Nothing was recorded: to answer, tap a button below the card."
+TEXT_ONLY = "Nothing was recorded: only written words can be passed on."
+NOT_ASKED = "Nothing was recorded: this asks somebody else."
+
+
+def handle(said: Json, person: Person, after: Aftermath) -> None:
+    """A reply to one of our messages. In a group only what answers a question of ours is taken notice of."""
+    row = _message_at(person.chat, int(said["reply_to_message"]["message_id"]))
+    if row is None:
+        return
+    approval = asked(pk=row.delivery.approval_id)
+    takes_words = row.kind == K.PROMPT or (approval is not None and questions_of(approval))
+    if approval is None or not (takes_words or person.private):
+        return
+    told = _answer(said, person, row, approval, after) if takes_words else NOT_AN_ANSWER
+    if told:
+        after.reply(person.chat, int(said["message_id"]), words(told))
+
+
+def _answer(said: Json, person: Person, row: Message, approval: Approval, after: Aftermath) -> str:
+    """Take the words; what has to be said about it, empty if the card says it."""
+    if why_not := person.refusal():
+        person.audit_refusal(why_not, approval.pk)
+        return why_not
+    text = storable(str(said.get("text") or ""))
+    if not text.strip():
+        return TEXT_ONLY
+    if not approval.is_open:
+        return closed_text(approval)
+    if row.kind == K.PROMPT and row.value.get("telegram_user") != person.telegram_user:
+        return NOT_ASKED
+    try:
+        return _take(text, person, row, approval, after)
+    except (ApprovalClosed, ApprovalExpired):
+        return closed_text(asked(pk=approval.pk) or approval)
+    except (SelfApproval, InvalidAnswer) as error:
+        person.audit_refusal(error.detail, approval.pk)
+        return f"{error.detail} Nothing was changed."
+
+
+def _take(text: str, person: Person, row: Message, approval: Approval, after: Aftermath) -> str:
+    if row.kind == K.PROMPT and row.value.get("about") == posting.REASON:
+        _decide(S.REJECTED, person, approval, reason=text)
+        return ""
+    if other := rejections.under_way(approval.pk):
+        return f"Not recorded: {other.by} is rejecting this just now."
+    questions = questions_of(approval)
+    card = _card_of(row)
+    number = int(row.value["question"]) if row.kind == K.PROMPT else draft_on(card).at
+    if answers_at_once(questions):
+        _decide(S.APPROVED, person, approval, answers=json.dumps({questions[0]["question"]: text}))
+        return ""
+    keep_draft(card, draft_on(card).with_answer(questions, number, (text,)))
+    cards.retire(chat=card.chat, message=card.message)
+    after.do(lambda api: posting.redraw(api, card.pk))
+    if row.kind == K.PROMPT:
+        after.do(lambda api: posting.take_away(api, row))
+    return ""
+
+
+def _decide(verdict: str, person: Person, approval: Approval, **how: str) -> None:
+    decide_approval(
+        approval_id=approval.pk, verdict=verdict, by=person.account, via=Door.TELEGRAM, address=person.address, **how
+    )
+
+
+def _message_at(chat: int, number: int) -> Message | None:
+    rows = Message.objects.select_related("delivery").exclude(kind=K.LIST)
+    return rows.filter(chat=chat, message=number).first()
+
+
+def _card_of(row: Message) -> Message:
+    """The card that somebody answers by replying to this message; locked until the commit."""
+    rows = Message.objects.select_for_update(of=("self",)).select_related("delivery")
+    if row.kind == K.PROMPT:
+        return rows.get(pk=UUID(row.value["card"]))
+    card = rows.filter(delivery=row.delivery, kind=K.CARD).order_by("-message").first()
+    return row if row.kind in (K.CARD, K.REST, K.COPY) or card is None else card
