@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 
 from approvals import commands, render, retention
 from approvals.answer_forms import Answer, answer_from, record
+from approvals.batches import why_not_with_others
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, AuditEntry, Callback, Door, Rule
 from approvals.queries import approvals_with_ids, find_approval
@@ -131,7 +132,7 @@ class ApprovalAdmin(Holdable):
         if request.POST.get("confirmed") == "yes":
             for approval in approvals_with_ids([UUID(key) for key in request.POST.getlist(ACTION_CHECKBOX_NAME)]):
                 seen = request.POST.get(f"digest_{approval.pk}", "")
-                if _why_not_with_others(approval, verdict):
+                if why_not_with_others(approval, verdict):
                     continue
                 answer = Answer(verdict=verdict, reason=request.POST.get("reason", ""), seen_digest=seen)
                 self._record(request, approval.pk, answer)
@@ -143,8 +144,8 @@ class ApprovalAdmin(Holdable):
             "opts": self.opts,
             "verdict": verdict,
             "action": "approve_selected" if verdict == S.APPROVED else "reject_selected",
-            "able": [one for one in asked if not _why_not_with_others(one.approval, verdict)],
-            "unable": [(one, why) for one in asked if (why := _why_not_with_others(one.approval, verdict))],
+            "able": [one for one in asked if not why_not_with_others(one.approval, verdict)],
+            "unable": [(one, why) for one in asked if (why := why_not_with_others(one.approval, verdict))],
             "checkbox": ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "admin/approvals/approval/decide_selected.html", context)
@@ -246,19 +247,6 @@ class Asked:
     @classmethod
     def of(cls, approval: Approval, *, longest: int = render.LONGEST_BLOCK) -> "Asked":
         return cls(approval, render.what_would_run(approval, longest=longest))
-
-
-def _why_not_with_others(approval: Approval, verdict: str) -> str:
-    """Why this one is not answered in a batch; empty if it may be."""
-    if not approval.is_open:
-        return f"already {approval.status}"
-    if verdict == S.REJECTED:
-        return ""
-    if approval.risk == Approval.Risk.HIGH:
-        return "high risk: answer it on its own page"
-    if approval.kind in (Approval.Kind.QUESTION, Approval.Kind.PLAN):
-        return "it needs more than a yes: answer it on its own page"
-    return ""
 
 
 def is_demo(approval: Approval) -> bool:

@@ -7,7 +7,7 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Approvals"
 
     def ready(self) -> None:
-        from approvals import audit, checks, consumers, metrics, receivers, restored, retention, statistics
+        from approvals import audit, checks, consumers, metrics, question_list, receivers, restored, retention, statistics
         from orchestra.backup.signals import copy_checks, database_restored
         from orchestra.diagnostics import Probe, Weight, register
         from orchestra.metrics import register_source
@@ -21,6 +21,7 @@ class ApprovalsConfig(AppConfig):
         register_source(metrics.families)
         consumers.connect()
         register_chapter(statistics.chapter)
+        question_list.register_pages()
         register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True))
 
 

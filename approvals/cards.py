@@ -200,7 +200,7 @@ def card_for(
 
 def address_of(approval_id: UUID) -> str:
     """Where a question has a page of its own."""
-    return reverse("admin:approvals_approval_change", args=[approval_id])
+    return reverse("question", args=[approval_id])
 
 
 def heading_of(approval: Approval) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -39,8 +39,17 @@ def decide(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     notice = take(request, found_or_404(approval_id))
     approval = found_or_404(approval_id)
     if request.headers.get("HX-Request"):
-        typed = "\n\n".join(text for name in TYPED if (text := request.POST.get(name, "").strip())) if notice else ""
-        return _card(request, approval, notice=notice, typed=visible(typed))
+        return _card(request, approval, notice=notice, typed=typed_in(request) if notice else "")
+    return said_and_back(request, approval, notice)
+
+
+def typed_in(request: HttpRequest) -> str:
+    """What somebody wrote into a form that was not recorded."""
+    return visible("\n\n".join(text for name in TYPED if (text := request.POST.get(name, "").strip())))
+
+
+def said_and_back(request: HttpRequest, approval: Approval, notice: str) -> HttpResponse:
+    """Without a script: the page the form stood on, with what was recorded, or why nothing was."""
     if notice:
         messages.warning(request, notice)
     else:
@@ -49,19 +58,19 @@ def decide(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     return redirect(back_to(request))
 
 
-def take(request: HttpRequest, approval: Approval) -> str:
-    """Record what the form says; what is returned is why not, in words for the person, or empty."""
-    by = request.user.get_username()
+def take(request: HttpRequest, approval: Approval, form: QueryDict | None = None) -> str:
+    """Record what the form says (the request's, if none is given); returned is why not, in words, or nothing."""
+    by, form = request.user.get_username(), form if form is not None else request.POST
     try:
-        if request.POST.get("decision") == "extend":
+        if form.get("decision") == "extend":
             commands.extend_approval(approval_id=approval.pk, minutes=EXTENSION_MINUTES, by=by, via=Door.DASHBOARD)
             return ""
-        answer = answer_from(request.POST, approval)
+        answer = answer_from(form, approval)
         if isinstance(answer, str):
             return f"Not recorded. {answer}"
         record(approval.pk, answer, by=by, via=Door.DASHBOARD, address=request.META.get("REMOTE_ADDR", ""))
     except (ApprovalClosed, ApprovalExpired):
-        return _too_late(find_approval(approval.pk), request.POST.get("decision", ""))
+        return _too_late(find_approval(approval.pk), form.get("decision", ""))
     except DigestMismatch:
         return "Not recorded. The question changed while you looked at it; this is what it asks now."
     except OrchestraError as error:

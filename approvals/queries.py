@@ -60,3 +60,19 @@ def approvals_with_ids(ids: list[UUID]) -> list[Approval]:
 def readable_approvals() -> QuerySet[Approval]:
     """All approvals, each with ``read_at``, the database's time, against which the time left is told."""
     return Approval.objects.annotate(read_at=Now())
+
+
+LOOKED_BACK = 5_000  # approvals among which those before are looked for
+
+
+def asked_before(approval: Approval, *, most: int) -> list[Approval]:
+    """What the same tool asked before in the same first words, the newest first.
+
+    Looked for among the newest ``LOOKED_BACK`` approvals: nobody walks through a long table for a hint.
+    """
+    if not approval.tool_name:
+        return []
+    recent = Approval.objects.order_by("-created_at", "id").values("pk")[:LOOKED_BACK]
+    first_words = " ".join(approval.title.split(" ")[:3])
+    alike = Approval.objects.filter(pk__in=recent, tool_name=approval.tool_name, title__startswith=first_words)
+    return list(alike.exclude(pk=approval.pk).order_by("-created_at")[:most])

@@ -9,11 +9,12 @@ class SessionsAppConfig(AppConfig):
         from orchestra.backup.signals import database_restored
         from orchestra.metrics import register_source
         from orchestra.statistics import register_chapter
-        from sessions_app import consumers, metrics, pages, probes, receivers, restored, retention, statistics
+        from sessions_app import consumers, lists, metrics, pages, probes, receivers, restored, retention, statistics
 
         probes.register_probes()
         retention.register()
         pages.register_pages()
+        lists.register_pages()
         register_source(metrics.families)
         database_restored.connect(restored.make_fit, dispatch_uid="sessions_app.make_fit")
         register_chapter(statistics.chapter)

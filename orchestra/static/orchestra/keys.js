@@ -9,8 +9,10 @@ const KEY = "orchestra-keys";
 const bornAt = new WeakMap();
 let going = 0;
 
-const on = () => { try { return localStorage.getItem(KEY) !== "off"; } catch { return true; } };
-const typing = (target) => target.closest?.("input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]");
+/** Whether single letters do something; people can switch them off. */
+export const keysOn = () => { try { return localStorage.getItem(KEY) !== "off"; } catch { return true; } };
+/** Whether somebody is in a field that takes letters. */
+export const typing = (target) => target.closest?.("input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]");
 const asks = () => [...document.querySelectorAll(".ask")].filter((ask) => ask.offsetParent !== null);
 
 // A question is armed by moving to it, touching it or tabbing into it; not by a script that puts the focus there.
@@ -22,6 +24,12 @@ const armed = () => {
 const focusedAsk = () => document.activeElement?.closest?.(".ask") ?? null;
 document.addEventListener("pointerdown", (event) => { meant = event.target.closest(".ask"); });
 document.addEventListener("keyup", (event) => { if (event.key === "Tab") meant = focusedAsk(); });
+
+/** A question somebody went to on purpose: it takes the focus, and its letters act once it has been there for a moment. */
+export function arm(ask) {
+  meant = ask;
+  ask.focus({ preventScroll: true });
+}
 
 /** From now on no key answers anything, until somebody moves to a question. */
 export function armNothing() { meant = null; }
@@ -76,7 +84,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.key === "Escape") return letGo(event);
   if (event.key === " " && event.target.matches?.("a[role=button]")) { event.preventDefault(); return event.target.click(); }
-  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || typing(event.target) || !on()) return undefined;
+  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || typing(event.target) || !keysOn()) return undefined;
   const key = event.key.toLowerCase();
   if (going && GO[key]) { event.preventDefault(); location.href = GO[key]; return undefined; }
   going = 0;
@@ -128,7 +136,7 @@ document.addEventListener("click", (event) => {
 
 const box = document.querySelector("[data-keys-on]");
 if (box) {
-  box.checked = on();
+  box.checked = keysOn();
   box.addEventListener("change", () => {
     try { localStorage.setItem(KEY, box.checked ? "on" : "off"); } catch { /* storage is switched off */ }
     announce(box.checked ? "Single letters are on." : "Single letters are off.");

@@ -1,0 +1,18 @@
+"""Which questions may be answered together, the same on every page that offers it."""
+
+from approvals.models import Approval
+
+S = Approval.Status
+
+
+def why_not_with_others(approval: Approval, verdict: str) -> str:
+    """Why this one is not answered in a batch; empty if it may be."""
+    if not approval.is_open:
+        return f"already {approval.status}"
+    if verdict == S.REJECTED:
+        return ""
+    if approval.risk == Approval.Risk.HIGH:
+        return "high risk: answer it on its own page"
+    if approval.kind in (Approval.Kind.QUESTION, Approval.Kind.PLAN):
+        return "it needs more than a yes: answer it on its own page"
+    return ""

@@ -1,0 +1,73 @@
+"""Approvals as a file: one line each, for spreadsheets (CSV) or programs (JSON lines). Written as it is read."""
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from django.db.models import QuerySet
+
+from approvals.models import Approval
+from approvals.texts import visible
+from orchestra.waiting import in_thread
+
+MOST_ROWS = 50_000
+AT_ONCE = 500
+COLUMNS = (
+    "id", "created_at", "status", "kind", "tool_name", "title", "risk", "session", "working_directory", "requested_by",
+    "expires_at", "decided_at", "decided_by", "decided_via", "reason", "scope", "consumed_at", "input_digest",
+    "run_digest",
+)  # fmt: skip
+TEXTS = ("tool_input", "updated_input", "answers")  # in JSON lines alone, word for word
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+async def csv_lines(rows: QuerySet[Approval]) -> AsyncIterator[bytes]:
+    """A heading, then one line an approval. A cell that a spreadsheet would run as a formula gets an apostrophe."""
+    yield _line(COLUMNS)
+    async for row in _rows(rows, COLUMNS):
+        yield _line([_cell(value) for value in row])
+
+
+async def json_lines(rows: QuerySet[Approval]) -> AsyncIterator[bytes]:
+    """One JSON object an approval, with complete inputs."""
+    names = (*COLUMNS, *TEXTS)
+    async for row in _rows(rows, names):
+        yield (json.dumps(dict(zip(names, row, strict=True)), default=_plain) + "\n").encode()
+
+
+async def _rows(rows: QuerySet[Approval], names: tuple[str, ...]) -> AsyncIterator[tuple[Any, ...]]:
+    """The newest ``MOST_ROWS``, read piece by piece after the last one seen, so that none is held or read twice."""
+    after: tuple[Any, Any] | None = None
+    for _ in range(MOST_ROWS // AT_ONCE):
+        piece = await in_thread(_piece, rows, names, after)
+        for row in piece:
+            yield row
+        if len(piece) < AT_ONCE:
+            return
+        key, at = piece[-1][:2]
+        after = (at, key)
+
+
+def _piece(rows: QuerySet[Approval], names: tuple[str, ...], after: tuple[Any, Any] | None) -> list[tuple[Any, ...]]:
+    if after is not None:
+        at, key = after
+        rows = rows.filter(created_at__lte=at).exclude(created_at=at, pk__lte=key)
+    found: list[tuple[Any, ...]] = list(rows.order_by("-created_at", "pk").values_list(*names)[:AT_ONCE])
+    return found
+
+
+def _line(cells: Any) -> bytes:
+    out = io.StringIO()
+    csv.writer(out).writerow(cells)
+    return out.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    shown = visible("" if value is None else _plain(value))
+    return f"'{shown}" if shown.startswith(FORMULA) else shown
+
+
+def _plain(value: Any) -> str:
+    return str(value.isoformat() if hasattr(value, "isoformat") else value)

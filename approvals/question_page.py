@@ -1,0 +1,192 @@
+"""The page of one question: all of what would run, why it matters, what happened so far, and the decision."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from django.views.decorators.http import require_POST, require_safe
+
+from approvals import render
+from approvals.cards import DOORS, Card, card_for, place_of, verb_of, verdict_of
+from approvals.desk import EXTENSION_MINUTES, found_or_404, said_and_back, take, typed_in
+from approvals.models import Approval, AuditEntry, Door
+from approvals.queries import asked_before, open_approvals
+from approvals.texts import exact_json, pretty, visible
+from orchestra.dashboard import page, part, show
+from orchestra.rights import Right
+
+S, K = Approval.Status, Approval.Kind
+
+MOST_BEFORE = 5
+WHOLE = 20_000_000  # characters: as much as an input can have
+ACTIONS = {"requested": "Asked", "extended": "More time given", S.EXPIRED: "Nobody answered in time"}
+ICONS = {"requested": "question", "extended": "beat", S.APPROVED: "done", S.REJECTED: "rejected", S.EXPIRED: "expired"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of what happened; ``when`` is None for what is still to come."""
+
+    icon: str
+    words: str
+    when: datetime | None = None
+    note: str = ""
+    tone: str = ""
+
+
+@require_safe
+@page()
+def question(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """Everything about one question, open or closed; ``?whole`` shows a long input in full."""
+    approval = found_or_404(approval_id)
+    asked = _asked(request, approval)
+    context = {
+        **asked,
+        **_decision(request, approval),
+        **_order(approval),
+        "steps": steps_of(approval),
+        "before": [(one, verdict_of(one)) for one in asked_before(approval, most=MOST_BEFORE)],
+        "facts": facts_of(approval),
+        "cut": any(block.cut for block in asked["blocks"]),
+    }
+    return show(request, "console/question.html", context, title=context["card"].heading, section="home")
+
+
+@require_safe
+@page()
+def decision(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """The decision alone, or how it ended, for a page that heard of a change."""
+    return _decided(request, found_or_404(approval_id))
+
+
+@require_safe
+@page()
+def timeline(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """What happened, alone."""
+    approval = found_or_404(approval_id)
+    return part(request, "console/question/timeline.html", {"approval": approval, "steps": steps_of(approval)})
+
+
+@require_POST
+@page(Right.DECIDE)
+def answer(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """Record an answer, or say why it was not; what is shown then is what the row says."""
+    notice = take(request, found_or_404(approval_id))
+    approval = found_or_404(approval_id)
+    if request.headers.get("HX-Request"):
+        return _decided(request, approval, notice=notice, typed=typed_in(request) if notice else "")
+    return said_and_back(request, approval, notice)
+
+
+@require_POST
+@page(Right.DECIDE)
+def edit_preview(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """What an edited input would run, and how it differs from what was asked. Nothing is recorded."""
+    approval = found_or_404(approval_id)
+    edited = exact_json(request.POST.get("updated_input", "")) or "{}"
+    context: dict[str, Any] = {"problem": _problem(edited)}
+    if not context["problem"]:
+        blocks = render.blocks_for(approval.tool_name, edited, directory=approval.working_directory)
+        context["blocks"] = [block for block in blocks if block.kind != "text"][:1]
+        context["difference"] = render.diff_block("Your change", pretty(approval.tool_input), pretty(edited))
+    return part(request, "console/question/edited.html", context)
+
+
+def steps_of(approval: Approval) -> list[Step]:
+    """What happened to the question in order, losing tries included, and what is still to come."""
+    entries = AuditEntry.objects.filter(approval=approval).order_by("id")
+    steps = [_step(entry) for entry in entries]
+    if approval.consumed_at:
+        steps.append(Step("plane", "Handed to the agent, once", approval.consumed_at))
+    if approval.is_open:
+        waiting = Step("waiting", "Waiting for a person", note=f"ends {approval.expires_at:%H:%M} UTC", tone="now")
+        steps += [waiting, Step("queued", "Decided")]
+    if approval.kind != K.EXTERNAL and not approval.consumed_at and approval.status in (S.PENDING, S.APPROVED):
+        steps.append(Step("queued", "Handed to the agent, once"))
+    return steps
+
+
+def facts_of(approval: Approval) -> list[tuple[str, str]]:
+    """What an external asker said beside its question; the hints of our own agents are shown in their places."""
+    if approval.kind != K.EXTERNAL or not isinstance(approval.facts, dict):
+        return []
+    return [
+        (visible(str(name)), visible(value if isinstance(value, str) else json.dumps(value)))
+        for name, value in approval.facts.items()
+    ]
+
+
+def _decided(request: HttpRequest, approval: Approval, *, notice: str = "", typed: str = "") -> HttpResponse:
+    """The decision as the row says it now; ``notice`` and ``typed`` are for whoever just answered in vain."""
+    context = _decision(request, approval, notice=notice, typed=typed)
+    return part(request, "console/question/decision.html", {**context, **_order(approval)})
+
+
+def _asked(request: HttpRequest, approval: Approval) -> dict[str, Any]:
+    longest = WHOLE if "whole" in request.GET else render.LONGEST_BLOCK
+    blocks = render.what_would_run(approval, longest=longest)
+    own_words = ("The agent's own words",)
+    shown_apart = ("Facts", "Options") if approval.kind == K.EXTERNAL else own_words
+    return {
+        "blocks": [block for block in blocks if block.label not in shown_apart],
+        "says": next((block.text for block in blocks if block.label in own_words), ""),
+    }
+
+
+def _decision(request: HttpRequest, approval: Approval, *, notice: str = "", typed: str = "") -> dict[str, Any]:
+    card: Card = card_for(approval, request.user, place=place_of(approval), is_open=False, notice=notice, typed=typed)
+    whole = "whole" in request.GET or "whole" in request.POST
+    size = len(approval.tool_input) + len(approval.body)
+    return {
+        "card": card,
+        "approval": approval,
+        "verb": verb_of(approval),
+        "extension": EXTENSION_MINUTES,
+        "unread": size > render.LONGEST_BLOCK and not whole,
+        "is_whole": whole,
+        "edited_lines": min(24, max(6, card.input_to_edit.count("\n") + 2)) if approval.kind == K.TOOL else 0,
+    }
+
+
+def _order(approval: Approval) -> dict[str, Any]:
+    """Where it stands among the open ones, and its neighbours."""
+    keys = [one.pk for one in open_approvals(most=200)]
+    if approval.pk not in keys:
+        return {"number": 0, "of": len(keys), "next": keys[0] if keys else None, "previous": None}
+    at = keys.index(approval.pk)
+    following = keys[at + 1] if at + 1 < len(keys) else None
+    return {"number": at + 1, "of": len(keys), "next": following, "previous": keys[at - 1] if at else None}
+
+
+def _step(entry: AuditEntry) -> Step:
+    who = f"by {visible(entry.by)}" if entry.by else ""
+    door = DOORS.get(Door(entry.via), "") if entry.via and entry.via != Door.SYSTEM else ""
+    by = ", ".join(words for words in (who, door) if words)
+    if not entry.won:
+        return Step(
+            "rejected", f"Tried {by}", entry.at, note=f"To answer: {entry.action}. Nothing changed.", tone="lost"
+        )
+    words = ACTIONS.get(entry.action, entry.action.capitalize())
+    note = visible(entry.reason)
+    return Step(ICONS.get(entry.action, "cancelled"), f"{words} {by}".strip(), entry.at, note=note)
+
+
+def _problem(edited: str) -> str:
+    try:
+        read = json.loads(edited)
+    except (ValueError, RecursionError) as error:
+        return f"This is not JSON yet: {error}."
+    return "" if isinstance(read, dict) else "The input of a tool is a JSON object, in { }."
+
+
+urlpatterns = [
+    path("approvals/<uuid:approval_id>", question, name="question"),
+    path("approvals/<uuid:approval_id>/answer", answer, name="question-answer"),
+    path("approvals/<uuid:approval_id>/decision", decision, name="question-decision"),
+    path("approvals/<uuid:approval_id>/timeline", timeline, name="question-timeline"),
+    path("approvals/<uuid:approval_id>/edited", edit_preview, name="question-edited"),
+]
