@@ -7,9 +7,21 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Approvals"
 
     def ready(self) -> None:
-        from approvals import audit, checks, consumers, metrics, question_list, receivers, restored, retention, statistics
+        from approvals import (
+            audit,
+            checks,
+            consumers,
+            metrics,
+            posture,
+            question_list,
+            receivers,
+            restored,
+            retention,
+            statistics,
+        )
         from orchestra.backup.signals import copy_checks, database_restored
         from orchestra.diagnostics import Probe, Weight, register
+        from orchestra.diagnostics_page import register_facts
         from orchestra.metrics import register_source
         from orchestra.statistics import register_chapter
 
@@ -22,6 +34,7 @@ class ApprovalsConfig(AppConfig):
         consumers.connect()
         register_chapter(statistics.chapter)
         question_list.register_pages()
+        register_facts(posture.facts)
         register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True))
 
 

@@ -9,14 +9,16 @@ class EscalationConfig(AppConfig):
     def ready(self) -> None:
         from django.core import checks
 
-        from escalation import metrics, receivers
+        from escalation import metrics, pages, receivers
         from escalation.channels.telegram import status
         from escalation.checks import check_settings
         from orchestra.diagnostics import Probe, Weight, register
         from orchestra.metrics import register_source
 
         weight = Weight.USEFUL if settings.TELEGRAM.configured else Weight.NOTE
-        register(Probe("telegram", status.word, weight))
+        mend = "The panel below says what happened last. Questions are answered here meanwhile; no card is lost."
+        register(Probe("telegram", status.word, weight, about="tells people and takes their answers", mend=mend))
         register_source(metrics.families)
         checks.register(check_settings, "orchestra")
+        pages.register_panels()
         receivers.connect()

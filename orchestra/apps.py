@@ -9,7 +9,7 @@ class OrchestraConfig(AppConfig):
         from django.conf import settings
         from django.core import checks
 
-        from orchestra import diagnostics, figures, metrics, restored, retention, statistics, vitals
+        from orchestra import diagnostics, diagnostics_page, figures, metrics, restored, retention, statistics, vitals
         from orchestra.backup.signals import database_restored
         from orchestra.realtime import attendance
 
@@ -18,6 +18,7 @@ class OrchestraConfig(AppConfig):
         metrics.register_source(figures.families)
         database_restored.connect(restored.make_fit, dispatch_uid="orchestra.make_fit")
         statistics.register_pages()
+        diagnostics_page.register_pages()
         if settings.ORCHESTRA.process:
             vitals.begin()
         attendance.connect()

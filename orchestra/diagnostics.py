@@ -50,12 +50,17 @@ class Weight(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One part of the system. ``check`` returns a word, "ok" if all is well; raising means "down"."""
+    """One part of the system. ``check`` returns a word, "ok" if all is well; raising means "down".
+
+    ``about`` and ``mend`` are for people: what it is for, and what to do when it does not work.
+    """
 
     name: str
     check: Callable[[], str]
     weight: Weight = Weight.USEFUL
     ready_only: bool = False
+    about: str = ""
+    mend: str = ""
 
 
 _probes: dict[str, Probe] = {}
@@ -82,6 +87,12 @@ def examine(probes: Iterable[Probe]) -> tuple[Status, dict[str, str]]:
 def parts() -> dict[str, str]:
     """What each part answers, for pages that name those that do not work; takes a second at worst."""
     return examine([probe for probe in _probes.values() if not probe.ready_only])[1]
+
+
+def asked() -> list[tuple[Probe, str]]:
+    """Every part with its answer, the slow ones included, for the page of diagnostics."""
+    answers = examine(list(_probes.values()))[1]
+    return [(_probes[name], answer) for name, answer in answers.items()]
 
 
 @require_safe
@@ -169,7 +180,38 @@ def migrations() -> str:
 
 def register_own() -> None:
     """The parts every installation has."""
-    register(Probe("database", database, Weight.VITAL))
-    register(Probe("redis", redis_server))
-    register(Probe("beat", beat))
-    register(Probe("migrations", migrations, Weight.VITAL, ready_only=True))
+    register(
+        Probe(
+            "database",
+            database,
+            Weight.VITAL,
+            about="keeps every question and every answer",
+            mend="Look at its own log; nothing can be decided until it answers.",
+        )
+    )
+    register(
+        Probe(
+            "redis",
+            redis_server,
+            about="carries messages between processes",
+            mend="Start it again. Decisions still count; they take effect some seconds later.",
+        )
+    )
+    register(
+        Probe(
+            "beat",
+            beat,
+            about="rings the sweeps, and a worker answers",
+            mend="See that beat and a worker of the queue default run; deadlines hold meanwhile.",
+        )
+    )
+    register(
+        Probe(
+            "migrations",
+            migrations,
+            Weight.VITAL,
+            ready_only=True,
+            about="the tables are those this version expects",
+            mend="Run: ./manage.py migrate",
+        )
+    )

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.contrib.auth import logout, update_session_auth_hash, user_logged_in
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, SetPasswordForm
 from django.contrib.auth.models import User
-from django.contrib.auth.views import LoginView
+from django.contrib.auth.views import LoginView, redirect_to_login
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
@@ -135,7 +135,7 @@ def account(request: HttpRequest) -> HttpResponse:
     """One's own account: rights, where one is signed in, tokens, password."""
     user = request.user
     if not isinstance(user, User):
-        return redirect("sign-in-form")
+        return redirect_to_login(request.path)
     form = _password_form(request, user)
     if form is not None and form.is_bound and not _may_try(request, user):
         return redirect("account")

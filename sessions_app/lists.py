@@ -7,12 +7,13 @@ from django.contrib import messages
 from django.db.models import Min, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import path, reverse
+from django.urls import path
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals.models import Approval
 from orchestra import sql
 from orchestra.dashboard import Entry, page, part, register_entry, show
+from orchestra.diagnostics_page import register_panel
 from orchestra.errors import OrchestraError
 from orchestra.page_numbers import Numbered, numbered, without_page
 from orchestra.rights import Right
@@ -35,6 +36,7 @@ def register_pages() -> None:
     """Called once, when the apps are ready."""
     register_entry(Entry(section="sessions", word="Sessions", route="sessions", icon="list", order=10, tally=_open))
     register_entry(Entry(section="agents", word="Agents", route="agents", icon="agent", order=50, phone=False))
+    register_panel("console/agents/panel.html", _agents, place="side")
 
 
 @require_safe

@@ -6,7 +6,14 @@ from sessions_app.models import Agent
 
 def register_probes() -> None:
     """Called once, when the apps are ready."""
-    register(Probe("agents", agents))
+    register(
+        Probe(
+            "agents",
+            agents,
+            about="at least one agent can work",
+            mend="Install the CLI, sign in to it once as the user of the workers, then look again.",
+        )
+    )
 
 
 def agents() -> str:
