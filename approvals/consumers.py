@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from django.db.models.functions import Now
@@ -38,8 +38,13 @@ class ApprovalRows:
         return {str(pk): tuple(mark) for pk, *mark in [*rows.filter(status=S.PENDING), *lately]}
 
     def rows(self, keys: Collection[str]) -> Sequence[Row]:
-        as_json = ApprovalSerializer()
-        return [_row(approval, as_json) for approval in readable_approvals().filter(pk__in=keys)]
+        return [_row(approval, _as_json()) for approval in readable_approvals().filter(pk__in=keys)]
+
+
+@cache
+def _as_json() -> ApprovalSerializer:
+    """One for all: making its fields takes longer than reading a row."""
+    return ApprovalSerializer()
 
 
 def _row(approval: Any, as_json: ApprovalSerializer) -> Row:

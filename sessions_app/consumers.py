@@ -1,6 +1,7 @@
 """The socket door of sessions: what the hub shows of them, and how they are started, continued and ended."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -49,10 +50,15 @@ class SessionRows:
         return {str(pk): tuple(mark) for pk, *mark in [*rows.filter(status__in=OPEN_SESSION), *lately]}
 
     def rows(self, keys: Collection[str]) -> Sequence[Row]:
-        as_json = SessionRowSerializer()
         asking = Approval.objects.filter(pk__in=keys).values("session")
         found = readable_sessions().filter(Q(pk__in=keys) | Q(pk__in=asking))
-        return [_session(session, as_json) for session in found]
+        return [_session(session, _as_json()) for session in found]
+
+
+@cache
+def _as_json() -> SessionRowSerializer:
+    """One for all: making its fields takes longer than reading a row."""
+    return SessionRowSerializer()
 
 
 def _session(session: Any, as_json: SessionRowSerializer) -> Row:

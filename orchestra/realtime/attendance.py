@@ -11,18 +11,18 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from django.contrib.auth import get_user_model
-from django.contrib.sessions.models import Session
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from knox.models import AuthToken
 
 from orchestra import doorbell
+from orchestra.models import BrowserSession
 from orchestra.realtime.feeds import complain
 from orchestra.realtime.people import Credential, people
 from orchestra.waiting import in_thread
 
 logger = logging.getLogger(__name__)
 
-TOPIC = "people"
+TOPIC = "person"
 SWEEP_S = 10.0
 PAUSE_S = 0.5  # between two rounds, however often it rings
 
@@ -87,7 +87,7 @@ def connect() -> None:
     """Called once when the app is ready."""
     user = get_user_model()
     senders: Iterable[tuple[Any, Any]] = (
-        (post_delete, Session),
+        (post_delete, BrowserSession),
         (post_delete, AuthToken),
         (post_save, AuthToken),
         (post_save, user),

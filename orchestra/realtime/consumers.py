@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cache
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -31,6 +31,7 @@ SLOW_S = 10.0  # how long the far side may leave 64 KiB unread
 LARGEST_MESSAGE = 1024 * 1024  # bytes; anything longer goes through REST
 LARGEST_INTRODUCTION = 8 * 1024  # bytes, of a message before the sign-in
 MOST_SUBSCRIPTIONS = 100
+FRAMES_AT_ONCE = 20  # between two looks at whether the far side reads
 LARGEST_NUMBER = 2**63 - 1
 NOT_SIGNED_IN, FOREIGN_ORIGIN, TOO_MANY, SLOW_READER = 4401, 4403, 4429, 1013
 
@@ -297,10 +298,11 @@ class Socket:
     async def _tell_a_little(self) -> bool:
         more = False
         for topic, subscription in list(self._subscriptions.items()):
-            for frame in await subscription.next():
-                if self._subscriptions.get(topic) is not subscription:
+            for frames in batched(await subscription.next(), FRAMES_AT_ONCE):
+                await self._wire.room(SLOW_S)
+                if self._closed or self._subscriptions.get(topic) is not subscription:
                     break
-                await self._say(frame)
+                await self._wire.send(frames)
                 more = True
         return more
 
@@ -309,12 +311,17 @@ class Socket:
     async def _say(self, frame: str) -> None:
         await self._wire.room(SLOW_S)
         if not self._closed:
-            await self._wire.send(frame)
+            await self._wire.send([frame])
 
     async def _close(self, code: int) -> None:
         if not self._closed:
             self._closed = True
             await self._send({"type": "websocket.close", "code": code})
+
+
+def batched(frames: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """``frames`` in pieces of ``size``."""
+    return (frames[start : start + size] for start in range(0, len(frames), size))
 
 
 def _rights_for(topic: str) -> frozenset[Any]:

@@ -60,3 +60,19 @@ def test_a_miss_within_the_spread_is_not_shown_and_never_a_pass(ratios: list[flo
 )
 def test_a_rate_is_bounded_from_below(ratios: list[float], verdict: str) -> None:
     assert Goal("approvals_s", must=0.4, aim=0.6).verdict(ratios) == verdict
+
+
+def test_a_tiny_run_of_the_hub_measures_all_sides_and_loses_nothing(tmp_path: Path) -> None:
+    written = tmp_path / "hub.json"
+    sizes = ["--rounds", "1", "--clients", "3", "--events", "5", "--burst", "20", "--viewers", "3", "--stuck", "1"]
+    command = [sys.executable, "-m", "bench.hub", *sizes, "--seconds", "1", "--dsn", os.environ["DATABASE_URL"]]
+    done = subprocess.run(
+        [*command, "--json", str(written)], cwd=settings.BASE_DIR, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(written.read_text())
+    for side in ("bridge", "group_send", "orchestra"):
+        assert told["rounds"][0][side]["p50_ms"] > 0
+    assert (told["rounds"][0]["orchestra"]["lost"], told["rounds"][0]["orchestra"]["burst_lost"]) == (0, 0)
+    crowd = told["crowd"]
+    assert (crowd["viewers"]["messages"], crowd["viewers"]["lost"], crowd["again"]["gaps"]) == (3 * 50, 0, 0)

@@ -1,0 +1,73 @@
+"""Orchestra's own sender of bench/hub.py: another process of the installation, in which rows change."""
+
+import time
+from datetime import timedelta
+from uuid import UUID
+
+import django
+
+from bench.child import serve
+from bench.pace import paced
+
+
+def main() -> None:
+    from django.db import connection, transaction
+    from django.db.models.functions import Now
+    from django.utils import timezone
+
+    from approvals.models import Approval
+    from orchestra import doorbell
+    from orchestra.realtime import hub
+    from sessions_app import transcript
+    from sessions_app.models import AgentSession
+
+    def ask() -> None:
+        """A new question, rung for; its title says when its transaction was about to end."""
+        approval = Approval(title="", kind="external", expires_at=timezone.now() + timedelta(hours=1))
+        with transaction.atomic():
+            approval.save(force_insert=True)
+            doorbell.ring("approval", str(approval.pk))
+            with connection.cursor() as cursor:
+                title = f"ts={time.monotonic():.6f}"
+                cursor.execute("UPDATE approvals SET title = %s WHERE id = %s", [title, approval.pk])
+
+    def stream(count: int, rate: float) -> int:
+        """Questions at a rate."""
+        for _ in paced(count, rate):
+            ask()
+        return count
+
+    def clear() -> int:
+        return Approval.objects.filter(status="pending").update(status="cancelled", decided_at=Now())
+
+    def push_costs(count: int, rate: float) -> dict[str, list[float]]:
+        """Seconds that a push takes its sender: a ring inside a transaction, and a piece of text."""
+        rings, texts = [], []
+        for number in paced(count, rate):
+            with transaction.atomic():
+                Approval.objects.filter(pk=UUID(int=number)).exists()  # the transaction has begun
+                before = time.monotonic()
+                doorbell.ring("bench", str(number))
+                rings.append(time.monotonic() - before)
+            before = time.monotonic()
+            hub.publish("bench", {"type": "delta", "text": "x" * 220})
+            texts.append(time.monotonic() - before)
+        return {"ring": rings, "text": texts}
+
+    def session() -> str:
+        return str(AgentSession.objects.create(title="bench", working_directory="/tmp").pk)
+
+    def speak(session: str, count: int, rate: float) -> int:
+        """Lines of a transcript at a rate; the last number."""
+        last = 0
+        for _ in paced(count, rate):
+            text = f"ts={time.monotonic():.6f} " + "x" * 150
+            last = transcript.append(UUID(session), [transcript.line("text", text=text)])
+        return last
+
+    serve(stream=stream, clear=clear, push_costs=push_costs, session=session, speak=speak)
+
+
+if __name__ == "__main__":
+    django.setup()
+    main()
