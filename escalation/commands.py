@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +13,7 @@ from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
 from approvals.models import Approval
-from escalation.channels.base import Channel, Place
+from escalation.channels.base import Channel, Place, Told
 from escalation.channels.telegram.cards import hashed
 from escalation.errors import (
     ChatUnusable,
@@ -25,8 +25,8 @@ from escalation.errors import (
     TooManyRequests,
 )
 from escalation.models import DELIVERY_FLOW, Approver, Delivery, Message, Update
-from escalation.policy import is_silent, next_try_in_s, wants_reminder
-from escalation.queries import told_of, who_has_muted
+from escalation.policy import next_try_in_s
+from escalation.queries import asked, notice_of, told_of
 from orchestra import doorbell, sql
 
 logger = logging.getLogger(__name__)
@@ -78,27 +78,27 @@ def claim_due_deliveries(*, limit: int, lease: timedelta = CLAIM) -> list[Delive
     return rows
 
 
-def send(channel: Channel, deliveries: Sequence[Delivery]) -> bool:
+def send(channel: Channel, deliveries: Sequence[Delivery], *, silent: bool) -> bool:
     """Tell people of these claimed deliveries, in one message. False if that did not work; never raises.
 
     What failed for now stays ``waiting`` and comes due again; what can never work is ``failed``, with the reason.
     """
+    return _send(channel, deliveries, lambda: told_of(deliveries, whole=len(deliveries) == 1), silent=silent)
+
+
+def send_at_once(channel: Channel, approval_id: UUID, *, silent: bool) -> bool:
+    """Note that an approval has to be told and tell it, by the shortest way. False if there was nothing to tell, or
+    if it did not work; never raises."""
     try:
-        told = told_of(deliveries, whole=len(deliveries) == 1)
-        if told:
-            channel.ask(told, silent=is_silent(who_has_muted()))
-            for delivery, notice in told:
-                mine = Delivery.objects.filter(pk=delivery.pk)
-                DELIVERY_FLOW.move(mine, to=S.SENT, sent_at=Now(), shown_deadline=notice.expires_at, last_error="")
-                mine.update(next_try_at=Now())
-        return True
-    except DeliveryError as error:
-        return _put_back(deliveries, error)
+        with sql.hasty():  # what a crash loses is noted and told again
+            approval = asked(pk=approval_id, status=PENDING)
+            delivery = _open_claimed(approval_id) if approval else None
     except DatabaseError as error:
         logger.warning("telegram delivery failed: the database does not answer (%s)", type(error).__name__)
-    except Exception:
-        logger.exception("telegram delivery failed: a bug; it is tried again")
-    return False
+        return False
+    if approval is None or delivery is None:
+        return False
+    return _send(channel, [delivery], lambda: [(delivery, notice_of(approval))], silent=silent)
 
 
 def settle(channel: Channel, place: Place) -> bool:
@@ -117,11 +117,12 @@ def settle(channel: Channel, place: Place) -> bool:
     return False
 
 
-def remind(channel: Channel, deliveries: Sequence[Delivery]) -> bool:
-    """Say that these are nearly over, once for each deadline. False if that did not work; never raises."""
+def remind(channel: Channel, deliveries: Sequence[Delivery], *, silent: bool) -> bool:
+    """Say that these are nearly over, once for each deadline; nothing if everybody has muted. False if that did not
+    work; never raises."""
     try:
         told = told_of(deliveries, whole=False)
-        if told and wants_reminder(who_has_muted()):
+        if told and not silent:
             channel.remind(told)
         for delivery, notice in told:
             Delivery.objects.filter(pk=delivery.pk).update(reminded_for=notice.expires_at)
@@ -150,6 +151,38 @@ def send_again(delivery_ids: Sequence[UUID]) -> int:
     rows = Delivery.objects.filter(pk__in=ids)
     DELIVERY_FLOW.move(rows, to=S.WAITING)
     return rows.filter(status=S.WAITING).update(next_try_at=Now(), last_error="")
+
+
+def _send(channel: Channel, deliveries: Sequence[Delivery], what: Callable[[], list[Told]], *, silent: bool) -> bool:
+    try:
+        told = what()
+        if told:
+            channel.ask(told, silent=silent)
+            for delivery, notice in told:
+                mine = Delivery.objects.filter(pk=delivery.pk)
+                sent = {"sent_at": Now(), "shown_deadline": notice.expires_at, "next_try_at": Now(), "last_error": ""}
+                DELIVERY_FLOW.move(mine, to=S.SENT, **sent)
+        return True
+    except DeliveryError as error:
+        return _put_back(deliveries, error)
+    except DatabaseError as error:
+        logger.warning("telegram delivery failed: the database does not answer (%s)", type(error).__name__)
+    except Exception:
+        logger.exception("telegram delivery failed: a bug; it is tried again")
+    return False
+
+
+def _open_claimed(approval_id: UUID) -> Delivery | None:
+    """A new delivery that is this process's to send for a while; None if there is one already."""
+    lease, seconds = sql.from_now(CLAIM)
+    delivery = Delivery(pk=uuid4(), approval_id=approval_id, attempts=1)
+    opened = sql.run(
+        "INSERT INTO deliveries"  # noqa: S608 - the database's own functions
+        " (id, approval_id, channel, status, attempts, next_try_at, last_error, doubtful, created_at)"
+        f" VALUES (%s, %s, 'telegram', 'waiting', 1, {lease}, '', FALSE, {sql.now()}) ON CONFLICT DO NOTHING",
+        delivery.pk, approval_id, seconds,
+    )  # fmt: skip
+    return delivery if opened else None
 
 
 def _put_back(deliveries: Sequence[Delivery], error: DeliveryError) -> bool:

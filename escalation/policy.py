@@ -20,13 +20,8 @@ def how_many_together(waiting: int, *, room: int) -> int:
 
 
 def is_silent(muted: Sequence[bool]) -> bool:
-    """Whether a card makes no sound: everybody who may answer has muted. With nobody linked it does."""
+    """Whether everybody who may answer has muted: cards make no sound then, and nobody is reminded."""
     return bool(muted) and all(muted)
-
-
-def wants_reminder(muted: Sequence[bool]) -> bool:
-    """Whether a reminder is sent at all."""
-    return not is_silent(muted)
 
 
 def next_try_in_s(attempts: int) -> float:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.db.models import F, Q, QuerySet
@@ -107,13 +106,10 @@ def untrue_messages() -> QuerySet[Message]:
     return Message.objects.filter(closed | extended, live=True)
 
 
-def untrue_places(*, approval_ids: Iterable[UUID] | None = None, limit: int = 100) -> list[Place]:
-    """Where such messages stand, those that are due; of some approvals only, if given."""
-    rows = untrue_messages().filter(delivery__next_try_at__lte=Now())
-    if approval_ids is not None:
-        rows = rows.filter(delivery__approval__in=list(approval_ids))
-    places = rows.order_by("id").values_list("chat", "message")[:limit]
-    return list(dict.fromkeys(places))
+def next_untrue_place() -> Place | None:
+    """Where the oldest such message stands that is due."""
+    due = untrue_messages().filter(delivery__next_try_at__lte=Now())
+    return due.order_by("id").values_list("chat", "message").first()
 
 
 def open_deliveries(*, limit: int) -> list[Delivery]:

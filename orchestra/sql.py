@@ -4,18 +4,30 @@ Building a statement with the ORM costs several times what running it does. What
 and SQLite alike; everything nobody waits for stays with the ORM.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Field, Model
 from django.db.models.expressions import DatabaseDefault
 
 M = TypeVar("M", bound=Model)
+
+
+@contextmanager
+def hasty() -> Iterator[None]:
+    """A transaction whose commit does not wait for the disk, on PostgreSQL: for notes that are made again if a crash of
+    the database loses the last moments. Never for what somebody was told is recorded."""
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL synchronous_commit TO OFF")
+        yield
 
 
 def row(statement: str, *values: object) -> tuple[Any, ...] | None:

@@ -4,19 +4,32 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models.functions import Now
 
 from escalation.channels.telegram.card import Card, Key
 from escalation.channels.telegram.client import BotApi
 from escalation.errors import BotApiError, Refused
 from escalation.models import Button, Delivery, Message
+from orchestra import sql
 
 Markup = dict[str, Any]
 COPIES_NEAR = 5
 SENT_TWICE = "This was sent twice because the connection was lost. The message below counts."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A card that only has to be sent: its buttons are saved, its markup is drawn."""
+
+    chat: int
+    card: Card
+    params: dict[str, Any]
+    buttons: list[UUID]
 
 
 def post(
@@ -38,21 +51,41 @@ def post(
     Raises:
         BotApiError: it was not sent, or perhaps it was (``NotReached.perhaps_done``).
     """
+    prepared = prepare(chat=chat, card=card, delivery=delivery, reply_to=reply_to, silent=silent)
+    return send(api, prepared, about=[one for one in (delivery, *also) if one is not None], kind=kind)
+
+
+def prepare(
+    *, chat: int, card: Card, delivery: Delivery | None = None, reply_to: int = 0, silent: bool = False
+) -> Prepared:
+    """Make and save the buttons of ``card``: what is pressed must be known before it can be pressed."""
     buttons, markup = keyboard(card, chat=chat, approval_id=delivery.approval_id if delivery else None)
-    Button.objects.bulk_create(buttons)
+    if buttons:
+        with sql.hasty():  # a message whose buttons are lost is sent again: its delivery is lost too
+            Button.objects.bulk_create(buttons)
     more: dict[str, Any] = {"reply_markup": markup} if markup else {}
     if reply_to:
         more["reply_parameters"] = {"message_id": reply_to, "allow_sending_without_reply": True}
     if silent:
         more["disable_notification"] = True
-    sent = _in_html_or_plain(api, "sendMessage", card, chat_id=chat, **more)
+    return Prepared(chat=chat, card=card, params=more, buttons=[button.pk for button in buttons])
+
+
+def send(api: BotApi, prepared: Prepared, *, about: Sequence[Delivery], kind: str = Message.Kind.CARD) -> int:
+    """Send what was prepared and remember it for every delivery it is ``about``; the number of the new message.
+
+    Raises:
+        BotApiError: as `post`.
+    """
+    card = prepared.card
+    sent = _in_html_or_plain(api, "sendMessage", card, chat_id=prepared.chat, **prepared.params)
     doubtful = api.doubtful
     number, chat = int(sent["message_id"]), int(sent["chat"]["id"])  # a group may have moved meanwhile
-    Button.objects.filter(pk__in=[button.pk for button in buttons]).update(chat=chat, message=number)
-    about = [one for one in (delivery, *also) if one is not None]
-    Message.objects.bulk_create(
-        Message(delivery=one, kind=kind, chat=chat, message=number, text=card.text) for one in about
-    )
+    with transaction.atomic():
+        Button.objects.filter(pk__in=prepared.buttons).update(chat=chat, message=number)
+        Message.objects.bulk_create(
+            Message(delivery=one, kind=kind, chat=chat, message=number, text=card.text) for one in about
+        )
     if doubtful and about:
         _after_a_lost_answer(api, chat, number, about)
     return number

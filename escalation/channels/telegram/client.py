@@ -174,6 +174,10 @@ class BotApi:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
+            # proxies and certificates of the environment, looked up once and not before every call
+            surroundings = session.merge_environment_settings(self.settings.api_url, {}, None, None, None)
+            session.proxies, session.verify = surroundings["proxies"], surroundings["verify"]
+            session.trust_env = False
         return session
 
     def _followed(self, chat: int, params: dict[str, Any]) -> int:

@@ -33,6 +33,8 @@ class Sender:
         self._lock = threading.Lock()
         self._rung: dict[UUID, None] = {}
         self._looked_at = 0.0
+        self._silent = False
+        self._idle = False
 
     def ring(self, approval_id: UUID | None = None) -> None:
         """Something is new, about this approval if one is named; returns at once."""
@@ -59,12 +61,9 @@ class Sender:
         """Do what there is to do; seconds until it makes sense to look again."""
         with self._lock:
             rung, self._rung = list(self._rung), {}
-        for approval_id in rung:
-            commands.open_delivery(approval_id)
         if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = time.monotonic()
-            commands.open_missing_deliveries(batch=BATCH)
-            commands.close_unsent()
+            self._look()
+        self._note(rung)
         while self._may_go_on():
             if blocked_s := self._blocked():
                 return min(blocked_s, LOOK_EVERY_S)
@@ -74,8 +73,23 @@ class Sender:
                 return 0.0
         return 0.0
 
+    def _look(self) -> None:
+        """Find what nobody rang for."""
+        self._looked_at = time.monotonic()
+        commands.open_missing_deliveries(batch=BATCH)
+        commands.close_unsent()
+        self._silent = policy.is_silent(queries.who_has_muted())
+
+    def _note(self, rung: list[UUID]) -> None:
+        """A single question, with nothing waiting before it, is told by the shortest way."""
+        if len(rung) == 1 and self._idle and not self._blocked():
+            commands.send_at_once(self._channel, rung[0], silent=self._silent)
+            return
+        for approval_id in rung:
+            commands.open_delivery(approval_id)
+
     def _blocked(self) -> float:
-        """Seconds until another message may go out, at least one if nobody can tell; 0 if it may now."""
+        """Seconds until another message may go out, at least some if nobody can tell; 0 if it may now."""
         api = self._api
         if api.off:
             return LOOK_EVERY_S
@@ -84,20 +98,22 @@ class Sender:
         return api.pacer.wait_for(api.chat)
 
     def _send_next(self) -> bool:
-        if self._blocked():
-            return False
         waiting = queries.waiting_deliveries()
-        number = policy.how_many_together(waiting, room=self._api.pacer.room(self._api.chat)) if waiting else 0
-        claimed = commands.claim_due_deliveries(limit=number) if number else []
-        return bool(claimed) and commands.send(self._channel, claimed)
+        self._idle = not waiting
+        if not waiting or self._blocked():
+            return False
+        together = policy.how_many_together(waiting, room=self._api.pacer.room(self._api.chat))
+        claimed = commands.claim_due_deliveries(limit=together)
+        return bool(claimed) and commands.send(self._channel, claimed, silent=self._silent)
 
     def _settle_next(self) -> bool:
-        places = queries.untrue_places(limit=1) if not self._blocked() else []
-        return bool(places) and commands.settle(self._channel, places[0])
+        place = queries.next_untrue_place()
+        return place is not None and commands.settle(self._channel, place)
 
     def _remind_next(self) -> bool:
-        if self._blocked() or self._api.pacer.room(self._api.chat) <= policy.RESERVE:
+        room = self._api.pacer.room(self._api.chat)
+        if room <= policy.RESERVE or self._blocked():
             return False
         due = queries.due_reminders(limit=policy.MOST_IN_A_LIST)
-        together = policy.how_many_together(len(due), room=self._api.pacer.room(self._api.chat))
-        return bool(due) and commands.remind(self._channel, due[:together])
+        together = policy.how_many_together(len(due), room=room)
+        return bool(due) and commands.remind(self._channel, due[:together], silent=self._silent)
