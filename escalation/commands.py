@@ -174,14 +174,10 @@ def _send(channel: Channel, deliveries: Sequence[Delivery], what: Callable[[], l
 
 def _open_claimed(approval_id: UUID) -> Delivery | None:
     """A new delivery that is this process's to send for a while; None if there is one already."""
-    lease, seconds = sql.from_now(CLAIM)
     delivery = Delivery(pk=uuid4(), approval_id=approval_id, attempts=1)
-    opened = sql.run(
-        "INSERT INTO deliveries"  # noqa: S608 - the database's own functions
-        " (id, approval_id, channel, status, attempts, next_try_at, last_error, doubtful, created_at)"
-        f" VALUES (%s, %s, 'telegram', 'waiting', 1, {lease}, '', FALSE, {sql.now()}) ON CONFLICT DO NOTHING",
-        delivery.pk, approval_id, seconds,
-    )  # fmt: skip
+    into, row = sql.insertion(delivery, next_try_at=sql.from_now(CLAIM))
+    statement = f"INSERT INTO {into} VALUES ({row.text}) ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours
+    opened = sql.run(statement, *row.values)
     return delivery if opened else None
 
 
