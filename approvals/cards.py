@@ -78,8 +78,9 @@ class Card:
 
     @property
     def reason(self) -> str:
-        """Why this may be dangerous; empty where the reason says no more than the heading."""
-        return "" if self.approval.risk_reason in SAYS_NOTHING else visible(self.approval.risk_reason)
+        """Why this may be dangerous, as a sentence; empty where it would say no more than the heading."""
+        why = visible(self.approval.risk_reason)
+        return "" if not why or why in SAYS_NOTHING else f"It {'is ' if why.startswith(('a ', 'too ')) else ''}{why}."
 
     @property
     def address(self) -> str:
@@ -256,6 +257,9 @@ def verdict_of(approval: Approval) -> Verdict | None:
 
 def _line(approval: Approval) -> str:
     """What a closed card shows of the call."""
+    if approval.kind == K.QUESTION:
+        choices = [option["label"] for one in render.questions_of(approval) for option in one["options"]]
+        return " · ".join(choices) or approval.title
     title = approval.title
     about = title.removeprefix(f"{approval.tool_name}: ") if approval.tool_name else approval.body or title
     return about.replace(_folder(approval), "")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import reduce
 from operator import or_
@@ -20,6 +20,7 @@ from sessions_app.render import said
 
 K = Event.Kind
 
+OPEN_BOXES = 3
 TAIL_LINES = 40  # of an output; the rest is fetched when asked for
 LONGEST_LINE = 2_000  # characters of one line of an output
 LONGEST_TEXT = 20_000
@@ -30,6 +31,11 @@ ICONS = {
     "NotebookEdit": "file-edit", "Read": "eye", "Glob": "search", "Grep": "search", "LS": "folder", "Task": "branch",
     "Agent": "branch", "WebSearch": "search", "ExitPlanMode": "plan", "AskUserQuestion": "question",
 }  # fmt: skip
+# Told by other rows, or by the page: the CLI's own bookkeeping of its start and of its sub-agents.
+SILENT_SYSTEM = frozenset(
+    {"init", "note_to_model", "thinking_tokens", "background_tasks_changed"}
+    | {"task_started", "task_progress", "task_updated", "task_notification"}
+)
 SILENT_STATUS = frozenset({"queued", "running", "waiting"})
 
 
@@ -113,6 +119,12 @@ def rows_of(session: AgentSession, events: list[Event], user: Any, *, live: bool
         elif (row := _plain_row(event, payload)) is not None:
             rows.append(row)
     return rows
+
+
+def with_open_end(rows: list[Row]) -> list[Row]:
+    """The same rows, the last boxes of them unfolded."""
+    boxes = [row.key for row in rows if row.kind == "tool"][-OPEN_BOXES:]
+    return [replace(row, is_open=True) if row.key in boxes else row for row in rows]
 
 
 def _gather(session: AgentSession, read: list[tuple[Event, Payload]], *, live: bool) -> _Known:
@@ -302,7 +314,7 @@ def _status(event: Event, payload: Payload) -> Row | None:
 
 
 def _system(event: Event, payload: Payload) -> Row | None:
-    return None if payload.get("subtype") in ("init", "note_to_model", "thinking_tokens") else _note(event, payload)
+    return None if payload.get("subtype") in SILENT_SYSTEM else _note(event, payload)
 
 
 def _result(event: Event, payload: Payload) -> Row:

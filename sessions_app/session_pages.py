@@ -25,7 +25,7 @@ from orchestra.rights import Right
 from sessions_app import commands
 from sessions_app.models import OPEN_SESSION, AgentSession, Event, Turn
 from sessions_app.queries import readable_sessions
-from sessions_app.rows import content_of, rows_of, tail_of
+from sessions_app.rows import content_of, rows_of, tail_of, with_open_end
 from sessions_app.states import look_of
 
 S, K = AgentSession.Status, Event.Kind
@@ -50,8 +50,7 @@ def session_page(request: HttpRequest, session_id: UUID) -> HttpResponse:
         **_head(session),
         **_side(session),
         **_window(session, events),
-        "rows": rows_of(session, events, request.user),
-        "open_tail": True,
+        "rows": with_open_end(rows_of(session, events, request.user)),
     }
     title = one_line(session.title, 120)
     return show(request, "console/session.html", context, title=title, section="sessions")

@@ -276,8 +276,15 @@ document.addEventListener("click", (event) => {
 rows.addEventListener("toggle", () => requestAnimationFrame(drawPill), true);
 new ResizeObserver(() => { if (following) pane.scrollTop = pane.scrollHeight; }).observe(pane);
 
+/** The end; of a question that is taller than the page, its beginning. */
+function showNewest() {
+  pane.scrollTop = pane.scrollHeight;
+  const ask = rows.querySelector(".ask[data-open]");
+  if (ask && ask.getBoundingClientRect().top < pane.getBoundingClientRect().top) ask.scrollIntoView({ block: "start" });
+}
+
 const start = new URLSearchParams(location.search).get("from");
-if (start) { following = false; [...rows.children].find((row) => Number(row.dataset.seq) >= Number(start))?.scrollIntoView(); } else pane.scrollTop = pane.scrollHeight;
+if (start) { following = false; [...rows.children].find((row) => Number(row.dataset.seq) >= Number(start))?.scrollIntoView(); } else showNewest();
 frame();
 drawComposer();
 hub.subscribe(topic, { after: last });
