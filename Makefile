@@ -9,7 +9,7 @@ PYTHON := $(VENV)/bin/python
 TYPED := config orchestra approvals sessions_app escalation
 COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 
-.PHONY: help run test chaos check lock fmt bench
+.PHONY: help run test chaos check lock fmt bench screenshots
 .DEFAULT_GOAL := help
 
 help: ## what there is to type
@@ -30,6 +30,10 @@ chaos: ## shoot at everything for ten minutes, then judge; ARGS="--seed 1 --seco
 bench: ## measure decisions beside a floor without any framework; see docs/performance.md
 	@$(PY) tools/environment.py dev
 	@exec $(PYTHON) -m bench.decision_latency $(ARGS)
+
+screenshots: ## take the pictures of the docs from the running thing; ARGS=home takes those that begin so
+	@$(PY) tools/environment.py dev
+	@exec $(PYTHON) -m tests.screenshots $(ARGS)
 
 check: ## lint, format, types, migrations, templates
 	@$(PY) tools/environment.py dev

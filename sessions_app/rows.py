@@ -20,6 +20,8 @@ from sessions_app.render import said
 
 K = Event.Kind
 
+SUB_AGENT = "Sub-agent"
+LAUNCHED = "Async agent launched"  # CLI 2.1.330: what follows is for the model; the sub-agent's own words are rows
 OPEN_BOXES = 3
 TAIL_LINES = 40  # of an output; the rest is fetched when asked for
 LONGEST_LINE = 2_000  # characters of one line of an output
@@ -123,7 +125,7 @@ def rows_of(session: AgentSession, events: list[Event], user: Any, *, live: bool
 
 def with_open_end(rows: list[Row]) -> list[Row]:
     """The same rows, the last boxes of them unfolded."""
-    boxes = [row.key for row in rows if row.kind == "tool"][-OPEN_BOXES:]
+    boxes = [row.key for row in rows if row.kind == "tool" and row.name != SUB_AGENT][-OPEN_BOXES:]
     return [replace(row, is_open=True) if row.key in boxes else row for row in rows]
 
 
@@ -176,7 +178,7 @@ def _call(event: Event, payload: Payload, known: _Known, user: Any, *, live: boo
         kind="ask" if waiting else "plain" if name in PLAIN and not failed else "tool",
         seq=event.seq, at=event.at, sub=_id(payload, "parent_tool_use_id"), update=update,
         name=_name(name), icon=ICONS.get(name, "out" if name.startswith(("Web", "mcp__")) else "dots"), tool=tool,
-        argument=one_line(telling_argument(name, tool_input), 200) if tool_input not in ("{}", "null") else "",
+        argument=_argument(name, payload.get("input"), tool_input),
         blocks=_blocks(name, payload.get("input")),
         output=_output(name, result[1]) if result else None,
         failed=failed, done=result is not None, approval=approval,
@@ -185,6 +187,13 @@ def _call(event: Event, payload: Payload, known: _Known, user: Any, *, live: boo
         rule=_why_allowed(rule, approval if by_policy else None),
         is_open=failed or (live and not update) or waiting,
     )  # fmt: skip
+
+
+def _argument(name: str, given: Any, tool_input: str) -> str:
+    """What stands beside the tool's name: its telling argument; of a sub-agent the few words for its task."""
+    if _name(name) == SUB_AGENT and isinstance(given, dict) and isinstance(given.get("description"), str):
+        return one_line(given["description"], 200)
+    return one_line(telling_argument(name, tool_input), 200) if tool_input not in ("{}", "null") else ""
 
 
 def _why_allowed(rule: Payload | None, approval: Approval | None) -> str:
@@ -245,7 +254,8 @@ def content_of(result: Payload) -> str:
 
 
 def _output(name: str, result: Payload) -> Output:
-    return tail_of(content_of(result), TAIL_LINES)
+    text = content_of(result)
+    return tail_of("" if _name(name) == SUB_AGENT and text.startswith(LAUNCHED) else text, TAIL_LINES)
 
 
 def tail_of(text: str, most: int) -> Output:
@@ -265,7 +275,7 @@ def _name(name: str) -> str:
     if name.startswith("mcp__") and name.count("__") >= 2:
         _, server, tool = name.split("__", 2)
         return one_line(f"{server}: {tool}", 80)
-    return {"Task": "Sub-agent", "Agent": "Sub-agent", "ExitPlanMode": "Plan", "AskUserQuestion": "Question"}.get(
+    return {"Task": SUB_AGENT, "Agent": SUB_AGENT, "ExitPlanMode": "Plan", "AskUserQuestion": "Question"}.get(
         name, one_line(name, 80)
     )
 

@@ -20,6 +20,7 @@ from tests.fakes.real_cli import messages_api, real_cli_env, real_cli_path
 from tests.stack import Stack, running, until
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "images"
+PERSON = "marta"
 WIDE, PHONE = (1280, 860), (360, 740)
 
 
@@ -53,9 +54,11 @@ MODELS = """class Order(models.Model):
     status = models.CharField(max_length=12)
     total = models.DecimalField(max_digits=12, decimal_places=2)
 """
-TESTS = r"""printf '........................................ \033[32m[ 61%%]\033[0m\n"""
-TESTS += r""".........................\033[33ms\033[0m               \033[32m[100%%]\033[0m\n"""
-TESTS += r"""\033[1m\033[32m65 passed\033[0m, \033[33m1 skipped\033[0m in 17.82s\n'"""
+TESTS = r"""printf '........................................ \033[32m[ 61%%]\033[0m\n'
+printf '.........................\033[33ms\033[0m               \033[32m[100%%]\033[0m\n'
+printf '\033[1m\033[32m65 passed\033[0m, \033[33m1 skipped\033[0m in 17.82s\n'
+"""
+FILES = {"orders/models.py": MODELS, "reports/daily.py": "TOTALS = 'select 1'\n", "scripts/test.sh": TESTS}
 STORY: dict[str, Any] = {
     "named": {
         "orders": [
@@ -70,7 +73,8 @@ STORY: dict[str, Any] = {
                 "old_string": "    status = models.CharField(max_length=12)\n",
                 "new_string": "    status = models.CharField(max_length=24, choices=Status)\n"
                 "    placed_at = models.DateTimeField(db_index=True)\n"}},
-            {"tool": "Bash", "id": "toolu_test", "input": {"command": TESTS, "description": "Run the tests of orders"}},
+            {"tool": "Bash", "id": "toolu_test", "input": {
+                "command": "sh scripts/test.sh", "description": "Run the tests of orders"}},
             {"tool": "Task", "id": "toolu_task", "input": {
                 "description": "Check who else reads the orders table", "subagent_type": "general-purpose",
                 "prompt": "scenario:readers Look for other readers of the orders table."}},
@@ -114,18 +118,21 @@ def told(folder: Path) -> Iterator[tuple[Stack, dict[str, str]]]:
     """A running Orchestra in which something has happened, and the ids of it."""
     home = folder / "home"
     home.mkdir(parents=True)
-    shop = folder / "workspaces" / "shop-api"
-    for name, text in {"orders/models.py": MODELS, "reports/daily.py": "TOTALS = 'select 1'\n"}.items():
+    shop = folder / "src" / "shop-api"
+    for name, text in FILES.items():
         (shop / name).parent.mkdir(parents=True, exist_ok=True)
         (shop / name).write_text(text)
     with messages_api(STORY) as api:
         env = {"AGENT_CLI_PATH": str(real_cli_path()), **real_cli_env(api.url, home)}
+        env |= {"AGENT_WORKING_ROOTS": str(shop.parent), "ORCHESTRA_HOSTNAME": "build-01"}
         with running(folder, **env) as stack:
             yield stack, tell(stack, shop)
 
 
 def tell(stack: Stack, shop: Path) -> dict[str, str]:
     """The story up to where people are asked: one session works, three wait, a few answers were given."""
+    made = stack.manage("create_token", PERSON, "--create", "--group", "Administrator")
+    stack.token = made.strip().splitlines()[-1]
     session = begin(stack, "orders", "Move orders to the new schema", shop)
     for _ in ("Edit", "Bash", "the sub-agent"):
         approval = stack.pending(session)
@@ -182,7 +189,7 @@ def signed_in(stack: Stack, chromium: Browser) -> Any:
     """The cookies of the administrator."""
     context = chromium.new_context()
     page = context.new_page()
-    page.goto(stack.manage("sign_in_link", "tester").strip().splitlines()[-1])
+    page.goto(stack.manage("sign_in_link", PERSON).strip().splitlines()[-1])
     page.click("main button")
     page.wait_for_load_state()
     cookies = context.cookies()
@@ -196,7 +203,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="orchestra-"))
+    folder = Path(tempfile.mkdtemp(prefix="demo-"))
     try:
         with told(folder) as (stack, ids), browsers.running() as chromium:
             photograph(stack, chromium, ids, asked.out, asked.only)

@@ -359,6 +359,7 @@ def test_on_a_phone_nothing_hides_past_the_edge_and_targets_are_big(
         )
         assert small == [], address
     page.goto(f"/sessions/{session}")
+    assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight")  # the transcript scrolls alone
     page.wait_for_timeout(ARMED_MS)
     card(page, approval["id"]).locator("button[value=approve]").tap()
     expect(page.locator(".row-tool")).to_contain_text("Approved by tester, here", timeout=PATIENCE_MS)

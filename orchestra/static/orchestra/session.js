@@ -30,6 +30,11 @@ let timer = 0;
 const gap = () => pane.scrollHeight - pane.scrollTop - pane.clientHeight;
 const atEnd = () => last >= newest;
 
+/** Scroll the transcript, and nothing around it, so that `row` stands at the top. */
+function reveal(row) {
+  pane.scrollTop += row.getBoundingClientRect().top - pane.getBoundingClientRect().top - 12;
+}
+
 /** Change the page so that the line somebody reads stays where it is. */
 function keepingPlace(change) {
   if (following) { change(); pane.scrollTop = pane.scrollHeight; return; }
@@ -64,7 +69,7 @@ pane.addEventListener("keydown", (event) => {
 });
 toEnd.addEventListener("click", () => {
   const below = [...rows.querySelectorAll(".ask[data-open]")].find((ask) => ask.getBoundingClientRect().top > pane.getBoundingClientRect().bottom);
-  if (below && toEnd.classList.contains("pill-wait")) { below.scrollIntoView({ block: "center" }); below.focus({ preventScroll: true }); } else goToEnd();
+  if (below && toEnd.classList.contains("pill-wait")) { reveal(below); below.focus({ preventScroll: true }); } else goToEnd();
 });
 
 async function goToEnd() {
@@ -157,7 +162,7 @@ async function jump(seq) {
   newest = Math.max(newest, found.newest);
   if (atEnd()) rows.append(live);
   const target = [...rows.children].find((row) => Number(row.dataset.seq) >= seq) ?? rows.lastElementChild;
-  target?.scrollIntoView({ block: "start" });
+  if (target) reveal(target);
   rows.querySelectorAll(".found-row").forEach((row) => row.classList.remove("found-row"));
   target?.classList.add("found-row");
   frame();
@@ -268,7 +273,7 @@ document.addEventListener("click", (event) => {
   if (card) {
     event.preventDefault();
     following = false;
-    card.scrollIntoView({ block: "center" });
+    reveal(card);
     card.focus({ preventScroll: true });
   }
 });
@@ -280,11 +285,14 @@ new ResizeObserver(() => { if (following) pane.scrollTop = pane.scrollHeight; })
 function showNewest() {
   pane.scrollTop = pane.scrollHeight;
   const ask = rows.querySelector(".ask[data-open]");
-  if (ask && ask.getBoundingClientRect().top < pane.getBoundingClientRect().top) ask.scrollIntoView({ block: "start" });
+  if (ask && ask.getBoundingClientRect().top < pane.getBoundingClientRect().top) reveal(ask);
 }
 
 const start = new URLSearchParams(location.search).get("from");
-if (start) { following = false; [...rows.children].find((row) => Number(row.dataset.seq) >= Number(start))?.scrollIntoView(); } else showNewest();
+if (start) {
+  following = false;
+  reveal([...rows.children].find((row) => Number(row.dataset.seq) >= Number(start)) ?? rows.lastElementChild);
+} else showNewest();
 frame();
 drawComposer();
 hub.subscribe(topic, { after: last });
