@@ -21,6 +21,7 @@ from approvals.policy import Call, session_pattern
 from approvals.queries import find_approval
 from approvals.signals import approval_changed
 from orchestra import doorbell, sql
+from orchestra.logs import bind
 from orchestra.unit_of_work import UnitOfWork
 
 logger = logging.getLogger(__name__)
@@ -164,6 +165,8 @@ def decide_approval(
     decided_at = sql.loaded(Approval._meta.get_field("decided_at"), won[0])
     for name, value in {"status": verdict, "decided_at": decided_at, **changes}.items():
         setattr(approval, name, value)
+    with bind(approval=approval_id, session=approval.session):
+        logger.info("approval %s %s by %s via %s", approval_id, verdict, by, via)
     return approval
 
 
@@ -208,7 +211,7 @@ def cancel_approval(*, approval_id: UUID, by: str, via: str, reason: str = "") -
     """
     with transaction.atomic():
         approval = find_approval(approval_id)
-        won = _cancel(approval_id, by=by, via=via, reason=reason)
+        won = _cancel(approval_id, session=approval.session, by=by, via=via, reason=reason)
         if not won:
             _audit_entry(approval, action=S.CANCELLED, won=False, by=by, via=via, reason=reason).save()
     approval.refresh_from_db()
@@ -220,7 +223,7 @@ def cancel_approval(*, approval_id: UUID, by: str, via: str, reason: str = "") -
 def cancel_open_approvals(*, session: UUID, by: str, via: str, reason: str) -> int:
     """Withdraw every open question of a session; return how many."""
     open_ids = list(Approval.objects.filter(status=S.PENDING, session=session).values_list("pk", flat=True))
-    return sum(_cancel(approval_id, by=by, via=via, reason=reason) for approval_id in open_ids)
+    return sum(_cancel(approval_id, session=session, by=by, via=via, reason=reason) for approval_id in open_ids)
 
 
 def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> Approval:
@@ -360,26 +363,28 @@ def _expire(locked: QuerySet[Approval]) -> int:
     They are locked while they are read, so what the one UPDATE moves is known before it runs. SQLite has no row
     locks and needs none: its transaction is the only one that writes.
     """
-    rows = dict(locked.values_list("pk", "input_digest"))
+    rows = list(locked.values_list("pk", "input_digest", "session"))
     if not rows:
         return 0
-    APPROVAL_FLOW.move(Approval.objects.filter(pk__in=rows), to=S.EXPIRED, decided_at=Now(), reason=TIMED_OUT)
-    AuditEntry.objects.bulk_create(
-        AuditEntry(approval_id=pk, action=S.EXPIRED, won=True, via=Door.SYSTEM, digest=digest)
-        for pk, digest in rows.items()
+    APPROVAL_FLOW.move(
+        Approval.objects.filter(pk__in=[pk for pk, _, _ in rows]), to=S.EXPIRED, decided_at=Now(), reason=TIMED_OUT
     )
-    for pk in rows:
+    AuditEntry.objects.bulk_create(
+        AuditEntry(approval_id=pk, action=S.EXPIRED, won=True, via=Door.SYSTEM, digest=digest) for pk, digest, _ in rows
+    )
+    for pk, _, session in rows:
         _announce_now(pk, S.EXPIRED)
-        transaction.on_commit(partial(_log_expiry, pk), robust=True)
+        transaction.on_commit(partial(_log_expiry, pk, session), robust=True)
     return len(rows)
 
 
-def _log_expiry(approval_id: UUID) -> None:
-    logger.warning("approval %s timeout", approval_id)
-    logger.info("approval cancelled: %s expired", approval_id)
+def _log_expiry(approval_id: UUID, session: UUID | None) -> None:
+    with bind(approval=approval_id, session=session):
+        logger.warning("approval %s timeout", approval_id)
+        logger.info("approval cancelled: %s expired", approval_id)
 
 
-def _cancel(approval_id: UUID, *, by: str, via: str, reason: str) -> int:
+def _cancel(approval_id: UUID, *, session: UUID | None, by: str, via: str, reason: str) -> int:
     with transaction.atomic():
         rows = Approval.objects.filter(pk=approval_id)
         won = APPROVAL_FLOW.move(rows, to=S.CANCELLED, decided_at=Now(), decided_by=by, decided_via=via, reason=reason)
@@ -389,7 +394,8 @@ def _cancel(approval_id: UUID, *, by: str, via: str, reason: str) -> int:
             )
             _announce_now(approval_id, S.CANCELLED)
     if won:
-        logger.info("approval cancelled: %s", approval_id)
+        with bind(approval=approval_id, session=session):
+            logger.info("approval cancelled: %s", approval_id)
     return won
 
 

@@ -195,7 +195,13 @@ CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("
 # --- logs: no line carries a secret, whichever library wrote it
 scrub.learn(SECRET_KEY, TELEGRAM.token, TELEGRAM.webhook_secret, str(_database.get("PASSWORD") or ""))
 scrub.learn(*scrub.secrets_in(os.environ))
-LOGGING = logging_config(production=ORCHESTRA.environment == "production", process=ORCHESTRA.process)
+WRITES_LOG = ORCHESTRA.environment == "production" and ORCHESTRA.process and not ORCHESTRA.log_joined
+LOGGING = logging_config(
+    production=ORCHESTRA.environment == "production",
+    process=ORCHESTRA.process,
+    file=ORCHESTRA.log_file if WRITES_LOG else None,
+    days=ORCHESTRA.log_retention_days,
+)
 
 # --- `manage.py up`: what runs, and what to tell the person who started it
 UP_PROGRAMS = "config.processes.programs"

@@ -8,6 +8,7 @@ from copy import copy
 from typing import Any, ClassVar
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
@@ -25,6 +26,7 @@ from rest_framework.viewsets import GenericViewSet
 from orchestra.authority import HasRight
 from orchestra.errors import RETRY_LATER, Conflict, Forbidden, Invalid, NotFound, OrchestraError, Unavailable
 from orchestra.idempotency import IdempotencyMismatch
+from orchestra.logs import IDS
 from orchestra.rights import Right
 
 logger = logging.getLogger(__name__)
@@ -111,6 +113,8 @@ class Door(GenericViewSet[Any]):
         if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise RequestDataTooBig
         django_request.META["CONTENT_LENGTH"] = str(len(body))
+        if self.basename in IDS and (pk := _uuid(self.kwargs.get("pk", ""))):
+            structlog.contextvars.bind_contextvars(**{self.basename: str(pk)})  # to the end of the request
         super().initial(request, *args, **kwargs)
 
     def permission_denied(self, request: Request, message: str | None = None, code: str | None = None) -> Any:
@@ -146,12 +150,19 @@ def checked(serializer: type[Any], data: object) -> dict[str, Any]:
     return known
 
 
-def id_or_not_found(text: str, error: type[NotFound], detail: str) -> UUID:
-    """The id in a path; what is no UUID is as unknown as a wrong one."""
+def _uuid(text: str) -> UUID | None:
     try:
         return UUID(text)
     except ValueError:
-        raise error(detail) from None
+        return None
+
+
+def id_or_not_found(text: str, error: type[NotFound], detail: str) -> UUID:
+    """The id in a path; what is no UUID is as unknown as a wrong one."""
+    found = _uuid(text)
+    if found is None:
+        raise error(detail)
+    return found
 
 
 def query_number(request: Request, name: str, *, default: int, least: int, most: int) -> int:

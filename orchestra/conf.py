@@ -13,7 +13,10 @@ from environ import Env
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestraSettings:
-    """Where this installation lives and what it is called; ``process`` is which of its processes this is, if one."""
+    """Where this installation lives and what it is called; ``process`` is which of its processes this is, if one.
+
+    ``log_joined`` says that whoever started it writes what it prints into the log file.
+    """
 
     environment: str
     embedded: bool
@@ -28,6 +31,12 @@ class OrchestraSettings:
     hostname: str
     log_retention_days: int
     process: str
+    log_joined: bool
+
+    @property
+    def log_file(self) -> Path:
+        """Where every line of this machine's processes ends up."""
+        return self.log_dir / "api.log"
 
     @classmethod
     def from_env(
@@ -53,6 +62,7 @@ class OrchestraSettings:
             hostname=env("ORCHESTRA_HOSTNAME", default=socket.gethostname()),
             log_retention_days=env.int("LOG_RETENTION_DAYS", default=7),
             process=env("ORCHESTRA_PROCESS", default=""),
+            log_joined=env.bool("ORCHESTRA_LOG_JOINED", default=False),
         )
 
 

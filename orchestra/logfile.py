@@ -1,13 +1,17 @@
 """The log file: plain appending, a new file each day, old ones compressed and in the end deleted.
 
-One process writes it, the runner; `logging`'s own rotating handler loses lines when several do.
+Any number of processes may write it: under ``up`` it is the runner alone, in containers and services each process. (Of
+`logging`'s own rotating handler, one process renames the file that another still writes, and lines are lost.)
 """
 
+import fcntl
 import gzip
+import os
 import shutil
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DAY_S = 86400
@@ -16,8 +20,8 @@ DAY_S = 86400
 class LogFile:
     """Appends lines to ``path``; yesterday's lines move to ``<path>.<date>.gz``, of which ``days`` are kept.
 
-    Days are UTC, as the times in the lines. Safe to use from several threads. The file is opened for each line:
-    it may be moved or deleted under us. A full disk loses lines, never the caller.
+    Days are UTC, as the times in the lines. Safe to use from several threads and processes. The file is opened for each
+    line: it may be moved or deleted under us. A full disk loses lines, never the caller.
     """
 
     def __init__(self, path: Path, *, days: int) -> None:
@@ -25,27 +29,35 @@ class LogFile:
         self._days = days
         self._lock = threading.Lock()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._day = _day_of(path)
+        self._between_processes = path.with_name(f".{path.name}.lock")
 
     def write(self, line: str) -> None:
         """Append one line, without its end; rotate first if the day is another one."""
         with self._lock, suppress(OSError):
-            today = int(time.time()) // DAY_S
-            if self._day not in (None, today):
+            if self._is_old():
                 self._rotate()
-            self._day = today
-            with self._path.open("ab") as file:
+            # nobody moves the file between opening and writing, so no line ends up in one that is being compressed
+            with _held(self._between_processes, fcntl.LOCK_SH), self._path.open("ab", buffering=0) as file:
                 file.write(line.encode(errors="replace") + b"\n")
 
+    def _is_old(self) -> bool:
+        """Whether the last line is of another day: the first to write after midnight finds that."""
+        try:
+            return int(self._path.stat().st_mtime) // DAY_S != int(time.time()) // DAY_S
+        except FileNotFoundError:
+            return False
+
     def _rotate(self) -> None:
-        finished = time.strftime("%Y-%m-%d", time.gmtime((self._day or 0) * DAY_S))
-        with suppress(FileNotFoundError):
+        with _held(self._between_processes, fcntl.LOCK_EX), suppress(FileNotFoundError):
+            if not self._is_old():
+                return  # somebody else was quicker
+            finished = time.strftime("%Y-%m-%d", time.gmtime(self._path.stat().st_mtime))
             self._path.rename(_unused(self._path.with_name(f"{self._path.name}.{finished}")))
         threading.Thread(target=self._tidy, daemon=True).start()
 
     def _tidy(self) -> None:
         """Compress what is not yet compressed, also what an earlier crash left, and keep the newest ``days``."""
-        with suppress(OSError):
+        with suppress(OSError), _held(self._between_processes.with_suffix(".tidy"), fcntl.LOCK_EX):
             for plain in self._rotated():
                 if plain.suffix != ".gz":
                     _compress(plain)
@@ -56,11 +68,15 @@ class LogFile:
         return sorted(path for path in self._path.parent.glob(f"{self._path.name}.*") if path.suffix != ".part")
 
 
-def _day_of(path: Path) -> int | None:
+@contextmanager
+def _held(path: Path, how: int) -> Iterator[None]:
+    """Hold a lock between processes; the kernel lets go of it when its holder dies."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        return int(path.stat().st_mtime) // DAY_S
-    except FileNotFoundError:
-        return None
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _unused(path: Path) -> Path:

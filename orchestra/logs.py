@@ -3,26 +3,64 @@
 Modules log with ``logging.getLogger(__name__)``; structlog only gives the lines their form.
 """
 
+import logging
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from orchestra.logfile import LogFile
 from orchestra.scrub import scrub, visible
 
 IDS = ("session", "approval")
 
 
 def bind(**ids: object) -> AbstractContextManager[None]:
-    """Within the ``with``, every line of this thread or task carries ``ids``: ``bind(session=..., approval=...)``."""
-    return structlog.contextvars.bound_contextvars(**{name: str(value) for name, value in ids.items()})
+    """Within the ``with``, every line of this thread or task carries ``ids``: ``bind(session=..., approval=...)``.
+
+    What is None is left out.
+    """
+    known = {name: str(value) for name, value in ids.items() if value is not None}
+    return structlog.contextvars.bound_contextvars(**known)
 
 
-def logging_config(*, production: bool, process: str) -> dict[str, Any]:
-    """Django's ``LOGGING``: one stream, every line in one form, whichever library it comes from."""
+@contextmanager
+def only(**ids: object) -> Iterator[None]:
+    """As `bind`, and whatever is bound within ends with it; for what stands outermost, such as a request."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**ids)
+    try:
+        yield
+    finally:
+        structlog.contextvars.clear_contextvars()
+
+
+class FileHandler(logging.Handler):
+    """Writes lines into a file that other processes write, too."""
+
+    def __init__(self, path: Path, days: int) -> None:
+        super().__init__()
+        self._file = LogFile(path, days=days)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._file.write(self.format(record))
+        except Exception:  # as every handler of logging: a line that cannot be formatted is told of on stderr
+            self.handleError(record)
+
+
+def logging_config(*, production: bool, process: str, file: Path | None = None, days: int = 7) -> dict[str, Any]:
+    """Django's ``LOGGING``: every line in one form, whichever library it comes from.
+
+    To stderr; and to ``file``, if there is one, which keeps ``days`` days.
+    """
+    handlers: dict[str, Any] = {"stream": {"class": "logging.StreamHandler", "formatter": "orchestra"}}
+    if file is not None:
+        handlers["file"] = {"()": FileHandler, "path": file, "days": days, "formatter": "orchestra"}
     form: list[Processor] = [_JSON] if production else [readable]
     first: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -48,8 +86,8 @@ def logging_config(*, production: bool, process: str) -> dict[str, Any]:
                 "processors": last,
             }
         },
-        "handlers": {"stream": {"class": "logging.StreamHandler", "formatter": "orchestra"}},
-        "root": {"handlers": ["stream"], "level": "INFO"},
+        "handlers": handlers,
+        "root": {"handlers": list(handlers), "level": "INFO"},
         "loggers": {
             "django": {"handlers": [], "level": "INFO", "propagate": True},
             # one line per message and one per beat would drown everything else: sweeps run every few seconds

@@ -6,12 +6,12 @@ import uuid
 from inspect import iscoroutinefunction
 from typing import Any
 
-import structlog
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
+from orchestra.logs import only
 from orchestra.process_metrics import REQUEST_SECONDS, REQUESTS, VIEW_SECONDS
 
 HEADER = "X-Request-ID"
@@ -26,14 +26,14 @@ def observed(get_response: Any) -> Any:
     async def answer_async(request: HttpRequest) -> HttpResponseBase:
         began = time.perf_counter()
         request_id = id_of(request)
-        with structlog.contextvars.bound_contextvars(request=request_id):
+        with only(request=request_id):
             response = await get_response(request)
         return _noted(request, response, request_id, time.perf_counter() - began)
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         began = time.perf_counter()
         request_id = id_of(request)
-        with structlog.contextvars.bound_contextvars(request=request_id):
+        with only(request=request_id):
             response = get_response(request)
         return _noted(request, response, request_id, time.perf_counter() - began)
 

@@ -13,6 +13,7 @@ from approvals.commands import cancel_open_approvals
 from approvals.models import Rule
 from approvals.policy import EDITING_TOOLS, fnmatch_escape, rule_from_request
 from orchestra import doorbell
+from orchestra.logs import bind
 from sessions_app import transcript
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import InvalidSession, NotYours, SessionBusy, SessionCancelled, SessionFull
@@ -81,7 +82,8 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool) -> AgentS
         )
         Rule.objects.bulk_create(_advance_rules(wanted, session_id, directory, by))
         _add_turn(session, wanted.prompt, number=1)
-    logger.info("session %s queued by %s", session_id, by)
+    with bind(session=session_id):
+        logger.info("session %s queued by %s", session_id, by)
     session.refresh_from_db()
     return session
 
@@ -114,7 +116,8 @@ def send_message(*, session_id: UUID, prompt: str, by: str) -> Turn:
             turn = _add_turn(session, prompt, number=session.turns.count() + 1)
     except IntegrityError:  # two messages at the same instant: the open-turn constraint lets one in
         raise SessionBusy("A turn of this session is still open.") from None
-    logger.info("session %s: turn %s queued by %s", session_id, turn.number, by)
+    with bind(session=session_id):
+        logger.info("session %s: turn %s queued by %s", session_id, turn.number, by)
     return turn
 
 
@@ -148,7 +151,8 @@ def cancel_session(*, session_id: UUID, by: str) -> AgentSession:
             cancel_open_approvals(session=session_id, by=by, via="system", reason="the session was cancelled")
             transcript.append(session_id, [transcript.line("status", status=S.CANCELLED, by=by)])
             doorbell.ring("session", str(session_id))
-            logger.info("session %s cancelled by %s", session_id, by)
+            with bind(session=session_id):
+                logger.info("session %s cancelled by %s", session_id, by)
     session.refresh_from_db()
     return session
 

@@ -19,6 +19,7 @@ from django.db.models.functions import Coalesce, Now
 from approvals.commands import cancel_open_approvals
 from approvals.models import Approval, Door
 from orchestra import doorbell, sql
+from orchestra.logs import bind
 from sessions_app import transcript
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
@@ -107,7 +108,8 @@ def claim_turn(turn_id: UUID, worker: Worker) -> Claim | None:
             doorbell.ring("session", str(session.pk))
     except IntegrityError:  # an older run of the session has not been closed yet; the sweep closes it
         return None
-    logger.info("session %s running, fence %d", session.pk, session.fence)
+    with bind(session=session.pk):
+        logger.info("session %s running, fence %d", session.pk, session.fence)
     return _claim_of(session, turn, run, fresh=bool(fresh))
 
 
@@ -310,7 +312,8 @@ def reclaim(run: Run, *, why: str, dead: bool = False) -> bool:
         turn.update(lost_runs=F("lost_runs") + 1)
         _after_loss(session, turn, run, why)
         doorbell.ring("session", str(run.session_id))
-    logger.error("session %s lost its run on %s: %s", run.session_id, run.host, why)
+    with bind(session=run.session_id):
+        logger.error("session %s lost its run on %s: %s", run.session_id, run.host, why)
     resume_answered(run.session_id)
     return True
 

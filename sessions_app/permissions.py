@@ -21,6 +21,7 @@ from approvals.queries import find_approval
 from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
 from orchestra import sql
+from orchestra.logs import bind
 from orchestra.unit_of_work import UnitOfWork
 from sessions_app.leases import Claim, require_fence
 from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest
@@ -230,7 +231,9 @@ def _ask_person(claim: Claim, request: ToolRequest, question: Question, approval
     )
     require_fence(unit.commit() is not None)
     allowed = min(claim.approval_timeout, settings.APPROVALS.max_timeout) + settings.APPROVALS.grace
-    logger.info("approval %s requested: %s", approval_id, question.title)
+    with bind(approval=approval_id):
+        # the tool alone: what would run may hold a secret
+        logger.info("approval %s requested: %s", approval_id, request.tool_name)
     return Decision(effect="wait", approval_id=approval_id, waits_s=allowed.total_seconds(), status=A.PENDING)
 
 

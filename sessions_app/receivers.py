@@ -10,6 +10,7 @@ from django.db import DatabaseError
 
 from approvals.models import Approval
 from approvals.signals import approval_changed, approval_expiring
+from orchestra.logs import bind
 from sessions_app.errors import StaleFence
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ def resume_if_parked(*, approval_id: UUID, status: str, **_: Any) -> None:
         for session_id in answered_parked_sessions(approval_id=approval_id):
             resume_answered(session_id)
     except DatabaseError:
-        logger.warning("approval %s: resuming its session is left to the sweep", approval_id)
+        with bind(approval=approval_id):
+            logger.warning("approval %s: resuming its session is left to the sweep", approval_id)
 
 
 def write_down_reminder(*, approval_id: UUID, **_: Any) -> None:

@@ -10,6 +10,7 @@ import psutil
 from django.conf import settings
 from django.db import DatabaseError, connection
 
+from orchestra.logs import bind
 from sessions_app import leases
 from sessions_app.discovery import check_agents, discover_agents
 from sessions_app.dispatch import dispatch_queued_turns
@@ -40,7 +41,8 @@ def take_turn(turn_id: UUID) -> str:
         claim = leases.claim_turn(turn_id, this_worker())
         if claim is None:
             return "taken"
-        return supervise(claim).status
+        with bind(session=claim.session_id):
+            return supervise(claim).status
     finally:
         _give_slot()
         connection.close()

@@ -235,7 +235,7 @@ def test_a_new_day_begins_a_new_file_and_old_days_are_compressed_and_dropped(tmp
 
     name = f"api.log.{time.strftime('%Y-%m-%d', time.gmtime(yesterday))}.gz"
     until(lambda: not (tmp_path / "api.log.2020-01-02.gz").exists(), "the oldest go")
-    kept = sorted(found.name for found in tmp_path.iterdir())
+    kept = sorted(found.name for found in tmp_path.iterdir() if not found.name.startswith("."))
     assert kept == ["api.log", *(f"api.log.2020-01-0{day}.gz" for day in range(3, 9)), name]
     assert path.read_text() == "today\n"
     assert subprocess.check_output(["gzip", "-dc", tmp_path / name]) == b"yesterday\n"

@@ -223,6 +223,6 @@ def test_lock_files_name_no_registry() -> None:
 def test_the_example_file_lists_every_setting_that_is_read() -> None:
     sources = [*ROOT.glob("*/conf.py"), ROOT / "config" / "settings.py"]
     read = {name for source in sources for name in re.findall(r'env(?:\.\w+)?\(\s*"([A-Z_]+)"', source.read_text())}
-    internal = {"ORCHESTRA_PROCESS", "ORCHESTRA_ENV_FILE"}
+    internal = {"ORCHESTRA_PROCESS", "ORCHESTRA_LOG_JOINED", "ORCHESTRA_ENV_FILE"}
     listed = set(re.findall(r"^# ([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert read - internal == listed

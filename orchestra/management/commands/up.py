@@ -44,7 +44,7 @@ class Command(BaseCommand):
         plan = runner.Plan(
             programs=programs,
             directory=str(settings.BASE_DIR),
-            log_file=str(orchestra.log_dir / "api.log"),
+            log_file=str(orchestra.log_file),
             log_days=orchestra.log_retention_days,
             log_as_json=orchestra.environment == "production",
             banner=banner,
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         if orchestra.embedded:
             link = sign_in.make_link(sign_in.owner())
             facts.append(("Sign in", f"{link}  (once, within 10 minutes)"))
-        facts += [*advice, ("Data", str(orchestra.data_dir)), ("Log", str(orchestra.log_dir / "api.log"))]
+        facts += [*advice, ("Data", str(orchestra.data_dir)), ("Log", str(orchestra.log_file))]
         facts += [("Try", settings.UP_FIRST_STEP), ("Stop", "Ctrl-C")]
         lines = [f"  {self.style.MIGRATE_LABEL(f'{name:<9}')} {text}" for name, text in facts]
         return "\n".join(["", self.style.SUCCESS("Orchestra is ready."), *lines, ""])
