@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import psutil
+from django.apps import apps
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models.functions import Now
@@ -100,6 +101,7 @@ def families(vitals: Iterable[Vital]) -> Iterator[Metric]:
 
 
 def _go_on() -> None:
+    apps.ready_event.wait()
     while True:
         try:
             say()

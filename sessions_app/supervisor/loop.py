@@ -393,14 +393,12 @@ class Supervisor:
             if self.ours:
                 self._do(commands)
                 self._patiently(self._flushed)
-            deferred = self._still_deferred(outcome)
-            stderr = self.process.stderr()
-            finish = partial(
-                leases.finish_run, self.claim, outcome, exit_code=exit_code, stderr=stderr, deferred=deferred
-            )
-            self._patiently(lambda: self._database(finish) is not AWAY)
-        except StaleFence:
-            logger.warning("session %s: another supervisor has it; nothing more is written", self.claim.session_id)
+        except StaleFence:  # given up for lost, or cancelled in the middle of an answer
+            logger.warning("session %s: nothing more of this run is written", self.claim.session_id)
+        deferred = self._still_deferred(outcome)
+        stderr = self.process.stderr()
+        finish = partial(leases.finish_run, self.claim, outcome, exit_code=exit_code, stderr=stderr, deferred=deferred)
+        self._patiently(lambda: self._database(finish) is not AWAY)  # closes the run; all else under the fence
         return outcome
 
     def _still_deferred(self, outcome: Outcome) -> str:
