@@ -83,10 +83,10 @@ class Client:
 
 
 @contextlib.contextmanager
-def client(port: int, token: str = "", **options: Any) -> Iterator[Client]:
+def client(port: int, token: str = "", *, path: str = "/ws/hub", **options: Any) -> Iterator[Client]:
     """A socket, signed in if a token is given; ``options`` as for ``websockets.sync.client.connect``."""
     options = {"max_size": None, "compression": None, "open_timeout": PATIENCE_S, "close_timeout": 5} | options
-    with connect(f"ws://127.0.0.1:{port}/ws/hub", **options) as socket:
+    with connect(f"ws://127.0.0.1:{port}{path}", **options) as socket:
         mine = Client(socket)
         if token:
             assert mine.ask("authenticate", token=token)["type"] == "authenticated"
