@@ -6,7 +6,7 @@ JOBS ?= 2
 ARGS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-TYPED := config orchestra approvals sessions_app escalation
+TYPED := config orchestra approvals sessions_app escalation tests/chaos
 COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 
 .PHONY: help run test chaos check lock fmt bench screenshots

@@ -137,7 +137,7 @@ def expire_before_the_deadline() -> AbstractContextManager[None]:
 
 
 def expire_without_audit() -> AbstractContextManager[None]:
-    return instead(AuditEntry.objects, "bulk_create", nothing)
+    return instead(commands, "_audit_expiries", nothing)
 
 
 def never_expire() -> AbstractContextManager[None]:
