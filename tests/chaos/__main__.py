@@ -114,7 +114,8 @@ def campaign(
     from sessions_app.models import Agent
     from tests.chaos.checker import Evidence, violations
     from tests.chaos.clients import Approvers, Habits, Job, Operators
-    from tests.chaos.nemesis import Nemesis, postgres_server, redis_server
+    from tests.chaos.nemesis import Nemesis
+    from tests.chaos.server import postgres_server, redis_server
     from tests.chaos.watch import Watch
     from tests.fakes.fake_cli import read_ledger
 
