@@ -186,6 +186,8 @@ SPECTACULAR_SETTINGS = {
         "SessionStatus": "sessions_app.models.AgentSession.Status",
         "TurnStatus": "sessions_app.models.Turn.Status",
         "AgentStatus": "sessions_app.models.Agent.Status",
+        "ScheduleOverlap": "sessions_app.models.Schedule.Overlap",
+        "ScheduledRunStatus": "sessions_app.models.ScheduledRun.Status",
     },
 }
 
