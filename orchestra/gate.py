@@ -22,7 +22,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 from knox.models import AuthToken
 
-from orchestra import attempts, doorbell
+from orchestra import attempts
 from orchestra.dashboard import show
 from orchestra.models import BrowserSession, SignInAttempt, SignInLink
 from orchestra.rights import Right, rights_of
@@ -92,21 +92,18 @@ def address_of(request: HttpRequest | None) -> str:
 def end_everywhere(user: User, *, keep: str = "", tokens: bool = True) -> None:
     """End the sessions of ``user``, except the one with the key ``keep``, the unused links and, if asked, the tokens.
 
-    Open sockets are told with the commit and close.
+    Open sockets hear of it with the commit and close (``orchestra.realtime.attendance``).
     """
     with transaction.atomic():
         BrowserSession.objects.filter(user=user).exclude(session_key=keep).delete()
         SignInLink.objects.filter(user=user, used_at=None).delete()
         if tokens:
             AuthToken.objects.filter(user=user).delete()
-        doorbell.ring("person", str(user.pk))
 
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End this browser's session."""
-    if request.user.is_authenticated:
-        doorbell.ring("person", str(request.user.pk))
     logout(request)
     return redirect("sign-in-form")
 
