@@ -47,6 +47,19 @@ PAGES = [
     Picture("question-phone", "/sessions/{question}", size=PHONE),
     Picture("new-session", "/", open="text=New session"),
     Picture("welcome", "/welcome"),
+    Picture("approval", "/approvals/{approval}"),
+    Picture("approval-dark", "/approvals/{notes}", theme="dark", open="summary:has-text('Edit and approve')"),
+    Picture("approval-phone", "/approvals/{approval}", size=PHONE, theme="dark"),
+    Picture("questions", "/approvals"),
+    Picture("questions-phone", "/approvals", size=PHONE),
+    Picture("sessions", "/sessions"),
+    Picture("sessions-phone", "/sessions", size=PHONE, theme="dark"),
+    Picture("statistics", "/statistics?period=24h"),
+    Picture("statistics-dark", "/statistics", theme="dark"),
+    Picture("agents", "/agents"),
+    Picture("diagnostics", "/diagnostics"),
+    Picture("diagnostics-phone", "/diagnostics", size=PHONE),
+    Picture("account", "/account"),
 ]
 
 MODELS = """class Order(models.Model):
@@ -146,8 +159,7 @@ def tell(stack: Stack, shop: Path) -> dict[str, str]:
     begin(stack, "busy", "Fix the flaky checkout test", shop)
     approval = stack.pending(session)["id"]
     stack.pending(question)
-    stack.pending(notes)
-    return {"session": session, "question": question, "approval": approval}
+    return {"session": session, "question": question, "approval": approval, "notes": stack.pending(notes)["id"]}
 
 
 def begin(stack: Stack, scenario: str, title: str, folder: Path) -> str:

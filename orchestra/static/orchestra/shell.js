@@ -14,6 +14,11 @@ const WORDS = {
   "signed-out": "Signed out",
 };
 
+// Who signs out loses the socket before the answer is there; that answer, not this page, is where to go.
+let leaving = false;
+addEventListener("beforeunload", () => { leaving = true; });
+addEventListener("pageshow", () => { leaving = false; });
+
 // ── the connection, in words ───────────────────────────────────────────────
 function showState({ detail: { state, lostAt } }) {
   const was = root.dataset.hub;
@@ -29,7 +34,7 @@ function showState({ detail: { state, lostAt } }) {
     announceNow(`Offline since ${since}. Nothing can be decided until the connection is back.`);
   }
   if (state === "live" && (was === "offline" || was === "reconnecting")) announce("Connected again. The page is current.");
-  if (state === "signed-out") location.reload(); // the server knows where to sign in, and comes back to this place
+  if (state === "signed-out" && !leaving) location.reload(); // the server knows where to sign in, and comes back to this place
   showNeeding();
 }
 
