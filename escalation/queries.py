@@ -1,6 +1,7 @@
 """Every read of the outbox and its people that others need."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from escalation.models import Approver, Delivery, Message, Update
 from orchestra.rights import Right, may
 
 PENDING = Approval.Status.PENDING
+SAME_TIME = timedelta(seconds=1)
 WHOLE = 20_000_000  # characters: as much as an input can have
 
 
@@ -100,10 +102,8 @@ def messages_at(place: Place) -> list[Message]:
 def untrue_messages() -> QuerySet[Message]:
     """Messages that say something else than the truth: their approval has closed, or got another deadline."""
     closed = ~Q(delivery__approval__status=PENDING)
-    extended = Q(kind__in=(Message.Kind.CARD, Message.Kind.LIST)) & ~Q(
-        delivery__shown_deadline=F("delivery__approval__expires_at")
-    )
-    return Message.objects.filter(closed | extended, live=True)
+    shown = Q(kind__in=(Message.Kind.CARD, Message.Kind.LIST))
+    return Message.objects.filter(closed | shown & _other_deadline("delivery__shown_deadline", "delivery__"), live=True)
 
 
 def next_untrue_place() -> Place | None:
@@ -135,7 +135,7 @@ def due_reminders(*, limit: int) -> list[Delivery]:
         approval__reminded_for=F("approval__expires_at"),
         next_try_at__lte=Now(),
     )
-    fresh = Q(reminded_for__isnull=True) | ~Q(reminded_for=F("approval__expires_at"))
+    fresh = Q(reminded_for__isnull=True) | _other_deadline("reminded_for")
     return list(due.filter(fresh).order_by("approval__expires_at")[:limit])
 
 
@@ -161,3 +161,12 @@ def last_error() -> str:
     """Why the latest delivery that is in trouble is so; empty if none is."""
     troubled = Delivery.objects.exclude(last_error="").order_by("-created_at")
     return troubled.values_list("last_error", flat=True).first() or ""
+
+
+def _other_deadline(kept: str, delivery: str = "") -> Q:
+    """Whether the deadline in ``kept`` is not the approval's of now.
+
+    Not by equality: SQLite keeps times as text, and the database writes fewer digits of a second than Django does.
+    """
+    now = f"{delivery}approval__expires_at"
+    return Q(**{f"{now}__gt": F(kept) + SAME_TIME}) | Q(**{f"{now}__lt": F(kept) - SAME_TIME})

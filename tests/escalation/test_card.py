@@ -162,7 +162,10 @@ def test_a_plan_and_an_ask_from_outside():
         ),
         (make_outcome(scope="session"), "The same call passes for the rest of the session."),
         (make_outcome(edited=True), "As edited: not what is shown here ran, but what the person made of it."),
-        (make_outcome(answers='{"Which?": "One"}'), "Which? → One"),
+        (
+            make_outcome(answers='{"Which?": "One"}'),
+            "✅ Answered by anna in Telegram, 2026-11-25 10:15 UTC\nWhich? → One",
+        ),
     ],
 )
 def test_a_settled_card_says_for_ever_who_decided_when_where_and_why(outcome, told):
@@ -189,7 +192,7 @@ def test_a_reminder_and_a_list():
 # --- whatever comes
 
 MARK = "Ж"
-patient = settings(deadline=None, max_examples=100, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+patient = settings(deadline=None, max_examples=50, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 NASTY = (
     "</pre>", "</code></pre>", "<b>", "&lt;", "<a href='tg://user?id=1'>", "@boris", "/link x", "https://evil.example",
     "⏳ Answer", "\n✅ Approved by admin", "\u202e", "\ud800", "`", "\t", "🎉" * 40, "&" * 300, " " * 200 + "x",

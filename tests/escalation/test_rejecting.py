@@ -144,6 +144,24 @@ def test_only_the_one_who_was_asked_gives_the_reason(chat, rejecting):
     assert chat.last()["text"] == "Nothing was recorded: this asks somebody else."
 
 
+def test_a_reply_that_is_quicker_than_our_own_notes_counts(chat, rejecting):
+    approval, _, prompt = rejecting
+    Message.objects.filter(kind="prompt").delete()  # not written down yet
+    chat.say(BORIS, "me first", to=prompt)
+    assert fresh(approval).status == "pending"
+    chat.say(ANNA, "too risky", to=prompt)
+    assert (fresh(approval).status, approval.reason) == ("rejected", "too risky")
+
+
+def test_a_reply_to_the_card_while_one_rejects_is_the_reason_and_others_may_talk(chat, rejecting):
+    approval, card, _ = rejecting
+    before = len(chat.telegram.messages(by_bot=True))
+    chat.say(BORIS, "really?", to=card)
+    assert fresh(approval).status == "pending" and len(chat.telegram.messages(by_bot=True)) == before
+    chat.say(ANNA, "yes, really", to=card)
+    assert fresh(approval).reason == "yes, really"
+
+
 def test_near_the_deadline_there_is_no_time_to_wait(chat):
     approval = make_approval(expires_at=timezone.now() + timedelta(seconds=40))
     assert chat.press(ANNA, chat.card(approval), "Reject") == "Rejected. The agent is told."

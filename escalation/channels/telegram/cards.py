@@ -83,12 +83,18 @@ def send(api: BotApi, prepared: Prepared, *, about: Sequence[Delivery], kind: st
     number, chat = int(sent["message_id"]), int(sent["chat"]["id"])  # a group may have moved meanwhile
     with transaction.atomic():
         Button.objects.filter(pk__in=prepared.buttons).update(chat=chat, message=number)
-        Message.objects.bulk_create(
-            Message(delivery=one, kind=kind, chat=chat, message=number, text=card.text) for one in about
-        )
+        _remember(about, kind=kind, chat=chat, number=number, text=card.text)
     if doubtful and about:
         _after_a_lost_answer(api, chat, number, about)
     return number
+
+
+def _remember(deliveries: Sequence[Delivery], *, kind: str, chat: int, number: int, text: str) -> None:
+    """Somebody quick may have pressed already: then the row is there, as that of a copy, and keeps what it holds."""
+    Message.objects.bulk_create(
+        [Message(delivery=one, kind=kind, chat=chat, message=number, text=text) for one in deliveries],
+        update_conflicts=True, unique_fields=["chat", "message", "delivery"], update_fields=["kind", "text"],
+    )  # fmt: skip
 
 
 def edit(api: BotApi, *, chat: int, message: int, card: Card, delivery: Delivery | None = None) -> None:

@@ -53,6 +53,14 @@ def under_way(approval_id: UUID) -> Rejection | None:
     return next((found for row in rows if (found := Rejection.on(row))), None)
 
 
+def asked_of(person: Person) -> Message | None:
+    """The message on which this person rejects in this chat, if it is one alone; locked until the commit."""
+    waiting = Message.objects.filter(chat=person.chat, live=True, value__has_key=REJECTING)
+    theirs = [row for row in waiting if (found := Rejection.on(row)) and found.telegram_user == person.telegram_user]
+    rows = Message.objects.select_for_update(of=("self",)).select_related("delivery")
+    return rows.filter(pk=theirs[0].pk).first() if len(theirs) == 1 else None
+
+
 def close_due() -> list[Task]:
     """Reject without a reason what had its time; returns what is to be redrawn because it may not be rejected.
 

@@ -266,12 +266,17 @@ def _fits(told: Piece, below: Piece) -> bool:
 
 def _told(outcome: Outcome, *, width: int, answers: int) -> Piece:
     """Who decided what, when, at which door, and why."""
-    mark, verb = OUTCOMES.get(outcome.status, ("•", outcome.status))
+    mark, verb = _ended(outcome)
     who = words(" by ") + said(one_line(outcome.decided_by, LONGEST_NAME)) if outcome.decided_by else NOTHING
     door = words(f" {DOORS.get(outcome.decided_via, '')}".rstrip())
     at = words(", ") + day_and_time(outcome.decided_at) if outcome.decided_at else NOTHING
     first = words(f"{mark} ") + strong(verb) + who + door + at
     return lines([first, *_how(outcome, answers), _why(outcome, width)])
+
+
+def _ended(outcome: Outcome) -> tuple[str, str]:
+    mark, verb = OUTCOMES.get(outcome.status, ("•", outcome.status))
+    return mark, "Answered" if outcome.answers and outcome.status == "approved" else verb
 
 
 def _how(outcome: Outcome, most: int) -> Iterator[Piece]:
@@ -298,6 +303,6 @@ def _listed(number: int, notice: Notice, outcome: Outcome | None) -> Piece:
     if outcome is None:
         until = moment(notice.expires_at, "r", f"{_about(notice.seconds_left)} left")
         return words(f"{number}. {RISK_MARKS.get(notice.risk, '🟡')} ") + title + words(" · ") + until
-    mark, verb = OUTCOMES.get(outcome.status, ("•", outcome.status))
+    mark, verb = _ended(outcome)
     who = words(" by ") + said(one_line(outcome.decided_by, 30)) if outcome.decided_by else NOTHING
     return words(f"{number}. {mark} ") + title + words(f" · {verb}") + who

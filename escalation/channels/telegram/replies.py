@@ -11,7 +11,7 @@ from escalation.channels.telegram import cards, posting, rejections
 from escalation.channels.telegram.aftermath import Aftermath
 from escalation.channels.telegram.deeds import keep_draft
 from escalation.channels.telegram.draft import answers_at_once
-from escalation.channels.telegram.faces import draft_on
+from escalation.channels.telegram.faces import Rejection, draft_on
 from escalation.channels.telegram.markup import words
 from escalation.channels.telegram.people import Json, Person, storable
 from escalation.channels.telegram.press import closed_text
@@ -26,11 +26,11 @@ NOT_ASKED = "Nothing was recorded: this asks somebody else."
 
 def handle(said: Json, person: Person, after: Aftermath) -> None:
     """A reply to one of our messages. In a group only what answers a question of ours is taken notice of."""
-    row = _message_at(person.chat, int(said["reply_to_message"]["message_id"]))
-    if row is None:
+    row = _message_at(person.chat, int(said["reply_to_message"]["message_id"])) or rejections.asked_of(person)
+    if row is None or (row.kind != K.PROMPT and _asked_person(row) not in (None, person.telegram_user)):
         return
     approval = asked(pk=row.delivery.approval_id)
-    takes_words = row.kind == K.PROMPT or (approval is not None and questions_of(approval))
+    takes_words = _asks_for_a_reason(row) or row.kind == K.PROMPT or (approval and questions_of(approval))
     if approval is None or not (takes_words or person.private):
         return
     told = _answer(said, person, row, approval, after) if takes_words else NOT_AN_ANSWER
@@ -48,7 +48,7 @@ def _answer(said: Json, person: Person, row: Message, approval: Approval, after:
         return TEXT_ONLY
     if not approval.is_open:
         return closed_text(approval)
-    if row.kind == K.PROMPT and row.value.get("telegram_user") != person.telegram_user:
+    if _asked_person(row) not in (None, person.telegram_user):
         return NOT_ASKED
     try:
         return _take(text, person, row, approval, after)
@@ -60,7 +60,7 @@ def _answer(said: Json, person: Person, row: Message, approval: Approval, after:
 
 
 def _take(text: str, person: Person, row: Message, approval: Approval, after: Aftermath) -> str:
-    if row.kind == K.PROMPT and row.value.get("about") == posting.REASON:
+    if _asks_for_a_reason(row):
         _decide(S.REJECTED, person, approval, reason=text)
         return ""
     if other := rejections.under_way(approval.pk):
@@ -77,6 +77,17 @@ def _take(text: str, person: Person, row: Message, approval: Approval, after: Af
     if row.kind == K.PROMPT:
         after.do(lambda api: posting.take_away(api, row))
     return ""
+
+
+def _asks_for_a_reason(row: Message) -> bool:
+    """A prompt for it; or the card itself, when the reply came before the prompt was written down."""
+    return row.value.get("about") == posting.REASON or Rejection.on(row) is not None
+
+
+def _asked_person(row: Message) -> int | None:
+    """The Telegram user whose words are awaited; None if anybody's will do."""
+    rejection = Rejection.on(row)
+    return rejection.telegram_user if rejection else row.value.get("telegram_user")
 
 
 def _decide(verdict: str, person: Person, approval: Approval, **how: str) -> None:
