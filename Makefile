@@ -6,10 +6,10 @@ JOBS ?= 2
 ARGS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-TYPED := config orchestra approvals sessions_app escalation
+TYPED := config orchestra approvals sessions_app escalation tests/chaos
 COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 
-.PHONY: help run test chaos check lock fmt bench screenshots
+.PHONY: help run test chaos check lock fmt bench screenshots secrets
 .DEFAULT_GOAL := help
 
 help: ## what there is to type
@@ -57,3 +57,6 @@ fmt: ## format the code and fix what can be fixed
 	@$(PY) tools/environment.py dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+secrets: ## make the secret files that docker-compose.yml names; none is overwritten
+	@$(PY) tools/make_secrets.py

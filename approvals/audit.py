@@ -49,9 +49,10 @@ class Head:
 def seal_new_entries() -> int:
     """Chain every committed entry that is not yet sealed; return how many. Two at once: one works, one returns 0."""
     Lease.objects.bulk_create([Lease(name=SEALER)], ignore_conflicts=True)
-    total = 0
-    while sealed := _seal_batch():
-        total += sealed
+    settled = _settled_up_to(head().scan_from)  # before the entries are read: what it covers is among them
+    total = last = 0
+    while (batch := _seal_batch(last, settled)).number:
+        total, last = total + batch.number, batch.last
     return total
 
 
@@ -136,15 +137,27 @@ def _unsealed() -> QuerySet[AuditEntry]:
     return AuditEntry.objects.exclude(Exists(AuditSeal.objects.filter(entry=OuterRef("pk"))))
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """How many entries were sealed, and the id of the last."""
+
+    number: int = 0
+    last: int = 0
+
+
 @transaction.atomic
-def _seal_batch() -> int:
-    """Chain the oldest unsealed entries; the sealer's row stays locked until the seals are committed."""
+def _seal_batch(after: int, settled: int) -> _Batch:
+    """Chain the oldest unsealed entries; the sealer's row stays locked until the seals are committed.
+
+    ``after`` is where the batch before ended, so that a long backlog is not looked through anew for each. An entry
+    below it that appears meanwhile is found by the next pass: ``scan_from`` moves only to ``settled``, and only when
+    all is sealed.
+    """
     lease = Lease.objects.select_for_update(skip_locked=True).filter(name=SEALER).first()
     if lease is None:
-        return 0
+        return _Batch()
     at = _head_of(lease)
-    settled = _settled_up_to(at.scan_from)  # before the entries are read: what it covers is among them
-    entries = list(_unsealed().filter(pk__gt=at.scan_from).order_by("pk")[:BATCH])
+    entries = list(_unsealed().filter(pk__gt=max(at.scan_from, after)).order_by("pk")[:BATCH])
     seals, chain = [], at.chain
     for number, entry in enumerate(entries, start=at.number + 1):
         content = content_sha256(entry)
@@ -152,10 +165,11 @@ def _seal_batch() -> int:
         seals.append(AuditSeal(number=number, entry=entry.pk, content_sha256=content, chain_sha256=chain))
     AuditSeal.objects.bulk_create(seals)
     drained = len(entries) < BATCH
-    now = Head(number=at.number + len(seals), chain=chain, scan_from=settled if drained else at.scan_from)
+    scan_from = max(settled, at.scan_from) if drained else at.scan_from
+    now = Head(number=at.number + len(seals), chain=chain, scan_from=scan_from)
     if now != at:
         Lease.objects.filter(pk=lease.pk).update(state=asdict(now), updated_at=Now())
-    return len(seals)
+    return _Batch(len(seals), entries[-1].pk if entries else after)
 
 
 def _head_of(lease: Lease | None) -> Head:

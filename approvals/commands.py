@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -19,7 +19,7 @@ from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, In
 from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, Door, Rule
 from approvals.policy import Call, session_pattern
 from approvals.queries import find_approval
-from approvals.signals import approval_changed
+from approvals.signals import approval_changed, approvals_swept
 from orchestra import doorbell, sql
 from orchestra.logs import bind
 from orchestra.unit_of_work import UnitOfWork
@@ -363,25 +363,38 @@ def _expire(locked: QuerySet[Approval]) -> int:
     They are locked while they are read, so what the one UPDATE moves is known before it runs. SQLite has no row
     locks and needs none: its transaction is the only one that writes.
     """
-    rows = list(locked.values_list("pk", "input_digest", "session"))
-    if not rows:
+    sessions = dict(locked.values_list("pk", "session"))
+    if not sessions:
         return 0
-    APPROVAL_FLOW.move(
-        Approval.objects.filter(pk__in=[pk for pk, _, _ in rows]), to=S.EXPIRED, decided_at=Now(), reason=TIMED_OUT
-    )
-    AuditEntry.objects.bulk_create(
-        AuditEntry(approval_id=pk, action=S.EXPIRED, won=True, via=Door.SYSTEM, digest=digest) for pk, digest, _ in rows
-    )
-    for pk, _, session in rows:
-        _announce_now(pk, S.EXPIRED)
-        transaction.on_commit(partial(_log_expiry, pk, session), robust=True)
-    return len(rows)
+    ids = list(sessions)
+    APPROVAL_FLOW.move(Approval.objects.filter(pk__in=ids), to=S.EXPIRED, decided_at=Now(), reason=TIMED_OUT)
+    _audit_expiries(ids)
+    doorbell.ring_all("approval", [str(pk) for pk in ids])
+    transaction.on_commit(partial(_tell_of_expiries, sessions), robust=True)
+    return len(ids)
 
 
-def _log_expiry(approval_id: UUID, session: UUID | None) -> None:
-    with bind(approval=approval_id, session=session):
-        logger.warning("approval %s timeout", approval_id)
-        logger.info("approval cancelled: %s expired", approval_id)
+def _audit_expiries(ids: list[UUID]) -> None:
+    """One statement, since the ORM would build thousands of rows for what stands in the table already."""
+    sql.run(
+        'INSERT INTO audit_entries (approval_id, action, won, "by", via, address, reason, digest)'  # noqa: S608
+        " SELECT id, 'expired', TRUE, '', 'system', '', '', input_digest FROM approvals"
+        f" WHERE id IN ({', '.join(['%s'] * len(ids))})",
+        *ids,
+    )
+
+
+def _tell_of_expiries(sessions: Mapping[UUID, UUID | None]) -> None:
+    """The log, and this process; ``sessions`` by the approvals they asked for."""
+    for approval_id, session in sessions.items():
+        with bind(approval=approval_id, session=session):
+            logger.warning("approval %s timeout", approval_id)
+            logger.info("approval cancelled: %s expired", approval_id)
+    if doorbell.is_muted():
+        return
+    for approval_id in sessions:
+        approval_changed.send_robust(sender=Approval, approval_id=approval_id, status=S.EXPIRED, swept=True)
+    approvals_swept.send_robust(sender=Approval, approval_ids=list(sessions))
 
 
 def _cancel(approval_id: UUID, *, session: UUID | None, by: str, via: str, reason: str) -> int:

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from kombu.exceptions import OperationalError
 
 from approvals.models import Approval, Callback
-from approvals.signals import approval_changed
+from approvals.signals import approval_changed, approvals_swept
 
 logger = logging.getLogger(__name__)
 
@@ -17,16 +17,25 @@ logger = logging.getLogger(__name__)
 def connect() -> None:
     """Called once when the app is ready."""
     approval_changed.connect(tell_asker, dispatch_uid="approvals.tell_asker")
+    approvals_swept.connect(tell_askers, dispatch_uid="approvals.tell_askers")
 
 
-def tell_asker(*, approval_id: UUID, status: str, **_: Any) -> None:
+def tell_asker(*, approval_id: UUID, status: str, swept: bool = False, **_: Any) -> None:
     """A question is closed whose asker waits for a callback: have a worker post it now. The sweep does it anyway."""
+    if status != Approval.Status.PENDING and not swept:
+        tell_askers(approval_ids=[approval_id])
+
+
+def tell_askers(*, approval_ids: list[UUID], **_: Any) -> None:
+    """The same for all that a sweep closed."""
     from approvals.tasks import post_callbacks
 
-    if status == Approval.Status.PENDING or not settings.APPROVALS.callback_places:
+    if not settings.APPROVALS.callback_places:
         return
     try:
-        if Callback.objects.filter(approval=approval_id).exists():
+        if Callback.objects.filter(approval__in=approval_ids).exists():
             post_callbacks.apply_async(retry=False, expires=60)
     except (DatabaseError, OperationalError, OSError) as error:
-        logger.warning("approval %s: telling its asker is left to the sweep (%s)", approval_id, type(error).__name__)
+        logger.warning(
+            "telling askers of %d answers is left to the sweep (%s)", len(approval_ids), type(error).__name__
+        )

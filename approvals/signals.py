@@ -3,7 +3,12 @@
 from django.dispatch import Signal
 
 approval_changed = Signal()
-"""Sent after commit, robustly, with ``approval_id`` and its ``status``: something about that approval is new."""
+"""Sent after commit, robustly, with ``approval_id`` and its ``status``: something about that approval is new.
+``swept`` is True for one of many that a sweep closed; ``approvals_swept`` follows, once for all of them."""
+
+approvals_swept = Signal()
+"""Sent after commit, robustly, with ``approval_ids``: a sweep closed these, their time was up. For listeners that
+look something up: once for many costs little more than for one."""
 
 approval_expiring = Signal()
 """Sent after commit, robustly, with ``approval_id`` and ``expires_at``: nobody has answered, and the deadline is near.

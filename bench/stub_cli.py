@@ -7,6 +7,7 @@ Environment (names that Orchestra passes on to an agent):
   ANTHROPIC_BENCH_FOLDER  where it writes ``ready-<pid>`` and ``marks-<pid>``, and whose file ``gate`` it locks to
                           start with everybody else: whoever runs the bench holds the lock until all are ready
   ANTHROPIC_BENCH_ASKS    how often it asks
+  ANTHROPIC_BENCH_ANSWER  the answer it must get, allow if not given
 """
 
 import fcntl
@@ -17,6 +18,7 @@ import time
 
 FOLDER = os.environ["ANTHROPIC_BENCH_FOLDER"]
 ASKS = int(os.environ["ANTHROPIC_BENCH_ASKS"])
+ANSWER = os.environ.get("ANTHROPIC_BENCH_ANSWER", "allow")
 PID = os.getpid()
 ARGUMENTS = {"command": "git push origin main", "description": "push the branch", "timeout": 120000}
 
@@ -62,7 +64,7 @@ def main():
             start_with_the_others()
         else:
             decision = message["response"]["response"]["hookSpecificOutput"]["permissionDecision"]
-            assert decision == "allow", message
+            assert decision == ANSWER, message
             marks[asked[0]] = (asked[1], read_at)
         if len(marks) < ASKS:
             asked = ask(len(marks))

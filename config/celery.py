@@ -17,6 +17,8 @@ warnings.filterwarnings("ignore", message="You're running the worker with superu
 
 app = Celery("orchestra")
 
+OURS = "From the table in config/celery.py; changes here last until the next start."
+
 # name: (task, every how many seconds). An entry expires before its successor is due.
 SCHEDULE: dict[str, tuple[str, float]] = {
     "beat": ("orchestra.beat", 10),
@@ -32,6 +34,7 @@ SCHEDULE: dict[str, tuple[str, float]] = {
     "open missing deliveries": ("escalation.open_missing_deliveries", 10),
     "forget old updates": ("escalation.forget_old_updates", 3600),
     "discover and check agents": ("sessions_app.ask_for_discovery", 300),
+    "start due schedules": ("sessions_app.start_due_schedules", 15),
     "archive what closed long ago": ("orchestra.archive", 24 * 3600),
 }
 
@@ -46,6 +49,7 @@ def beat_schedule(check_interval_s: float) -> dict[str, dict[str, object]]:
             "task": task,
             "schedule": timedelta(seconds=seconds[name]),
             "options": {"expires": max(1.0, seconds[name] * 0.9)},
+            "description": OURS,
         }
         for name, (task, _) in SCHEDULE.items()
     }
@@ -75,7 +79,7 @@ def configuration() -> dict[str, object]:
             "global_keyprefix": f"orchestra-{settings.ORCHESTRA.instance}:",
         },
         "task_routes": {"sessions_app.run_turn": {"queue": "sessions"}},
-        "beat_scheduler": "django_celery_beat.schedulers:DatabaseScheduler",
+        "beat_scheduler": "config.beat:TableScheduler",
         "beat_schedule": beat_schedule(settings.APPROVALS.check_interval.total_seconds()),
         "timezone": "UTC",
     }

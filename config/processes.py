@@ -20,6 +20,8 @@ def programs() -> list[Program]:
     orchestra = settings.ORCHESTRA
     host = orchestra.hostname
     daphne = ["-m", "daphne", "-b", orchestra.host, "-p", str(orchestra.port)]
+    if settings.BEHIND_TLS:
+        daphne.append("--proxy-headers")  # the audit and the limits want the person's address, not the proxy's
     quiet = ["-v", "0", "--no-server-name", "--application-close-timeout", "5"]
     health = f"{local_url(orchestra.host, orchestra.port)}/health"
     sessions = f"sessions,sessions.{host}"

@@ -17,7 +17,7 @@ from sessions_app.conf import AgentSettings
 os.umask(0o077)  # database, keys, sockets and logs are nobody else's business
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+env = environ.FileAwareEnv()  # NAME_FILE names a file with the value, as containers and systemd hand over secrets
 environ.Env.read_env(env("ORCHESTRA_ENV_FILE", default=BASE_DIR / ".env"))
 
 EMBEDDED = not (env("DATABASE_URL", default="") or env("REDIS_URL", default=""))
@@ -147,6 +147,18 @@ CSRF_FAILURE_VIEW = "orchestra.gate.stale_form"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
+BEHIND_TLS = ORCHESTRA.public_url.startswith("https://")  # then a proxy in front of us speaks TLS and tells so
+if BEHIND_TLS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 30 * 86400
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # the domain's other hosts are not ours to speak for
+    "security.W021",  # nor is the preload list of browsers
+    "security.W008",  # the proxy redirects; probes and scrapes inside come by plain HTTP
+    "security.W009", "security.W020",  # ours, orchestra.E001 and E003, stop the start
+    *(() if BEHIND_TLS else ("security.W004", "security.W012", "security.W016")),  # orchestra.W002 says it in one line
+]  # fmt: skip
 SECURE_REFERRER_POLICY = "same-origin"  # not "no-referrer": forms would come with "Origin: null", which CSRF refuses
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": headers.POLICY}
@@ -186,6 +198,8 @@ SPECTACULAR_SETTINGS = {
         "SessionStatus": "sessions_app.models.AgentSession.Status",
         "TurnStatus": "sessions_app.models.Turn.Status",
         "AgentStatus": "sessions_app.models.Agent.Status",
+        "ScheduleOverlap": "sessions_app.models.Schedule.Overlap",
+        "ScheduledRunStatus": "sessions_app.models.ScheduledRun.Status",
     },
 }
 
@@ -206,6 +220,7 @@ LOGGING = logging_config(
 # --- `manage.py up`: what runs, and what to tell the person who started it
 UP_PROGRAMS = "config.processes.programs"
 UP_ADVICE = "config.processes.advice"
+DRILL = "config.drill.rehearse"  # `manage.py drill`
 UP_FIRST_STEP = './manage.py session start "Write hello.txt" --agent demo --watch'
 
 # --- the rest

@@ -14,11 +14,13 @@ from orchestra.api import Routes
 from orchestra.diagnostics_api import DiagnosticsDoor
 from orchestra.sign_in import sign_in
 from sessions_app.api import AgentDoor, SessionDoor
+from sessions_app.schedule_api import ScheduleDoor
 
 swagger = csp_update(headers.SWAGGER)(SpectacularSwaggerSplitView.as_view(url_name="schema"))
 api = Routes()
 api.register("sessions", SessionDoor, basename="session")
 api.register("approvals", ApprovalDoor, basename="approval")
+api.register("schedules", ScheduleDoor, basename="schedule")
 api.register("agents", AgentDoor, basename="agent")
 api.register("diagnostics", EscalationDoor, basename="escalation-diagnostics")
 api.register("diagnostics", DiagnosticsDoor, basename="diagnostics")

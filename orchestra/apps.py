@@ -9,6 +9,7 @@ class OrchestraConfig(AppConfig):
         from django.conf import settings
         from django.core import checks
 
+        from orchestra import checks as own_checks
         from orchestra import diagnostics, diagnostics_page, figures, metrics, restored, retention, statistics, vitals
         from orchestra.backup.signals import database_restored
         from orchestra.realtime import attendance
@@ -23,3 +24,4 @@ class OrchestraConfig(AppConfig):
             vitals.begin()
         attendance.connect()
         checks.register(metrics.check_token, checks.Tags.security)
+        checks.register(own_checks.check_production, checks.Tags.security)

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any
@@ -44,6 +44,16 @@ def ring(topic: str, key: str) -> None:
         sql.row(f"SELECT {notify.text}", *notify.values)
     else:
         transaction.on_commit(partial(publish, _redis_channel(), f"{topic} {key}"), robust=True)
+
+
+def ring_all(topic: str, keys: Sequence[str]) -> None:
+    """``ring`` for many keys, which costs one statement on PostgreSQL."""
+    if connection.vendor == "postgresql" and keys and not is_muted():
+        news = [f"{topic} {key}" for key in keys]
+        sql.row("SELECT count(pg_notify(%s, news)) FROM unnest(%s::text[]) AS news", CHANNEL, news)
+        return
+    for key in keys:
+        ring(topic, key)
 
 
 @contextlib.contextmanager

@@ -59,6 +59,14 @@ def write(summary: str, request: Any, answer: Any, *, status: int = 200) -> Call
     return described
 
 
+def change(summary: str, request: Any, answer: Any, *, status: int = 200) -> Callable[[F], F]:
+    """Describe a PATCH or DELETE: safe to send again as it is, so without an idempotency key."""
+    described: Callable[[F], F] = extend_schema(
+        summary=summary, request=request, responses={status: answer} | _errors(WRITING)
+    )
+    return described
+
+
 def query(name: str, description: str, *, least: int, most: int) -> OpenApiParameter:
     """A whole number in the query string."""
     number = {"type": "integer", "minimum": least, "maximum": most}

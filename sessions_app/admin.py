@@ -23,7 +23,7 @@ from approvals.templatetags.shown import ago
 from orchestra.admin import Holdable, Reading
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right, may
-from sessions_app import commands, retention
+from sessions_app import commands, retention, schedule_admin  # noqa: F401 - registers its page
 from sessions_app.forms import StartForm
 from sessions_app.models import Agent, AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.queries import find_session

@@ -6,11 +6,26 @@ class SessionsAppConfig(AppConfig):
     verbose_name = "Agent sessions"
 
     def ready(self) -> None:
+        from django.core.checks import Tags
+        from django.core.checks import register as register_check
+
         from orchestra.backup.signals import database_restored
         from orchestra.metrics import register_source
         from orchestra.statistics import register_chapter
-        from sessions_app import consumers, lists, metrics, pages, probes, receivers, restored, retention, statistics
+        from sessions_app import (
+            checks,
+            consumers,
+            lists,
+            metrics,
+            pages,
+            probes,
+            receivers,
+            restored,
+            retention,
+            statistics,
+        )
 
+        register_check(checks.check_wall, Tags.security)
         probes.register_probes()
         retention.register()
         pages.register_pages()

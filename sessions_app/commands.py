@@ -64,9 +64,7 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool) -> AgentS
         InvalidSession: ``fields`` names what is wrong with the request.
         NotYours: tools are allowed in advance without that right.
     """
-    _refuse_unfit(wanted)
-    if (wanted.allowed_tools or wanted.permission_mode == "acceptEdits") and not may_allow:
-        raise NotYours("Allowing tools in advance needs the right to decide one's own asks.")
+    refuse_unfit(wanted, may_allow=may_allow)
     session_id = uuid4()
     directory = working_directory_for(session_id, wanted.working_directory)
     with transaction.atomic():
@@ -192,7 +190,17 @@ def _refusal(session: AgentSession) -> SessionBusy | SessionCancelled:
     return SessionBusy("A turn of this session is still open.", status=session.status)
 
 
-def _refuse_unfit(wanted: SessionRequest) -> None:
+def refuse_unfit(wanted: SessionRequest, *, may_allow: bool) -> None:
+    """
+    Raises:
+        InvalidSession, NotYours: as ``start_session``, but for the directory.
+    """
+    _refuse_unfit_fields(wanted)
+    if (wanted.allowed_tools or wanted.permission_mode == "acceptEdits") and not may_allow:
+        raise NotYours("Allowing tools in advance needs the right to decide one's own asks.")
+
+
+def _refuse_unfit_fields(wanted: SessionRequest) -> None:
     fields: dict[str, list[str]] = {}
 
     def check(name: str, problem: str) -> None:

@@ -27,6 +27,12 @@ class SessionFull(Conflict):
     code = "session_full"
 
 
+class ScheduleNotFound(NotFound):
+    """No such schedule."""
+
+    code = "schedule_not_found"
+
+
 class InvalidSession(Invalid):
     """What was asked for cannot be a session; ``fields`` says why."""
 

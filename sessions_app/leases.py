@@ -5,7 +5,7 @@ Every write of a supervisor filters on its fence, so that one that was given up 
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -279,11 +279,12 @@ def is_held_live(approval_id: UUID) -> bool:
     return found is not None
 
 
-def answered_parked_sessions(*, approval_id: UUID | None = None) -> list[UUID]:
-    """Waiting sessions without a live run and without an open question; only that approval's if one is given."""
+def answered_parked_sessions(*, approval_ids: Collection[UUID] | None = None) -> list[UUID]:
+    """Waiting sessions without a live run and without an open question; only those approvals' if some are given."""
     waiting = AgentSession.objects.filter(status=S.WAITING)
-    if approval_id is not None:
-        waiting = waiting.filter(pk__in=Approval.objects.filter(pk=approval_id).values("session"))
+    if approval_ids is not None:
+        asked_them = Approval.objects.filter(pk__in=approval_ids, session__isnull=False)
+        waiting = waiting.filter(pk__in=asked_them.values("session"))
     live = Run.objects.filter(session=OuterRef("pk"), ended_at__isnull=True)
     asked = Approval.objects.filter(session=OuterRef("pk"), status=A.PENDING)
     return list(waiting.filter(~Exists(live), ~Exists(asked)).values_list("pk", flat=True))

@@ -270,3 +270,81 @@ class Agent(Base):
 
     def __str__(self) -> str:
         return f"{self.name} on {self.host}"
+
+
+class Schedule(Base):
+    """A session to be started again and again, in the name and with the rights of ``requested_by`` at that time.
+
+    ``session`` is the body of ``POST /api/sessions``. Either ``cron`` (five fields, in ``timezone``) or
+    ``every_seconds`` is given. ``next_due_at`` moves on by a conditional UPDATE, which is what starts a run once.
+    """
+
+    class Overlap(models.TextChoices):
+        SKIP = "skip", "skip: do not start while the last one is open"
+        QUEUE = "queue", "queue: start when the last one has ended"
+        ALLOW = "allow", "allow: start beside it"
+
+    title = models.CharField(max_length=200)
+    session = models.JSONField()
+    cron = models.CharField(max_length=100, blank=True)
+    every_seconds = models.PositiveIntegerField(null=True, blank=True)
+    timezone = models.CharField(max_length=64, default="UTC")
+    overlap = models.CharField(max_length=5, choices=Overlap, default=Overlap.SKIP)
+    enabled = models.BooleanField(default=True)
+    requested_by = models.CharField(max_length=150)
+    next_due_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "schedules"
+        ordering = ["title", "id"]
+        constraints = [
+            models.CheckConstraint(
+                name="cron_or_interval",
+                condition=Q(cron="", every_seconds__isnull=False) | (~Q(cron="") & Q(every_seconds__isnull=True)),
+            )
+        ]
+        indexes = [models.Index(name="schedules_due", fields=["next_due_at"], condition=Q(enabled=True))]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class ScheduledRun(Base):
+    """What became of one time a schedule was due, or of ``number`` times that passed while nobody looked.
+
+    ``session`` is on purpose no foreign key: retention takes sessions, and this row stays until it is as old.
+    """
+
+    class Status(models.TextChoices):
+        STARTED = "started"
+        QUEUED = "queued"
+        SKIPPED = "skipped"
+        REFUSED = "refused"
+        MISSED = "missed"
+
+    schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="runs")
+    due_at = models.DateTimeField()
+    status = models.CharField(max_length=7, choices=Status)
+    number = models.PositiveIntegerField(default=1)
+    session = models.UUIDField(null=True, blank=True)
+    detail = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        db_table = "scheduled_runs"
+        ordering = ["-due_at", "-created_at"]
+        indexes = [
+            models.Index(name="scheduled_runs_queued", fields=["schedule"], condition=Q(status="queued")),
+            models.Index(name="scheduled_runs_by_time", fields=["schedule", "-due_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.due_at}"
+
+
+SCHEDULED_RUN_FLOW = Flow(
+    {
+        ScheduledRun.Status.QUEUED: frozenset(
+            {ScheduledRun.Status.STARTED, ScheduledRun.Status.REFUSED, ScheduledRun.Status.SKIPPED}
+        )
+    }
+)

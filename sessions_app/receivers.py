@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from approvals.models import Approval
-from approvals.signals import approval_changed, approval_expiring
+from approvals.signals import approval_changed, approval_expiring, approvals_swept
 from orchestra.logs import bind
 from sessions_app.errors import StaleFence
 
@@ -19,26 +19,38 @@ logger = logging.getLogger(__name__)
 def connect() -> None:
     """Called once when the app is ready."""
     approval_changed.connect(resume_if_parked, dispatch_uid="sessions_app.resume_if_parked")
+    approvals_swept.connect(resume_parked_of, dispatch_uid="sessions_app.resume_parked_of")
     approval_expiring.connect(write_down_reminder, dispatch_uid="sessions_app.write_down_reminder")
     if settings.ORCHESTRA.process == "sessions":
         worker_ready.connect(_worker_ready, dispatch_uid="sessions_app.worker_ready")
         worker_shutting_down.connect(_worker_stopping, dispatch_uid="sessions_app.worker_stopping")
 
 
-def resume_if_parked(*, approval_id: UUID, status: str, **_: Any) -> None:
+def resume_if_parked(*, approval_id: UUID, status: str, swept: bool = False, **_: Any) -> None:
     """An answer for a session without a process: queue it. A live supervisor hears the doorbell itself."""
     from sessions_app.leases import answered_parked_sessions, is_held_live, resume_answered
 
-    if status == Approval.Status.PENDING:
+    if status == Approval.Status.PENDING or swept:
         return
     try:
         if is_held_live(approval_id):
             return
-        for session_id in answered_parked_sessions(approval_id=approval_id):
+        for session_id in answered_parked_sessions(approval_ids=[approval_id]):
             resume_answered(session_id)
     except DatabaseError:
         with bind(approval=approval_id):
             logger.warning("approval %s: resuming its session is left to the sweep", approval_id)
+
+
+def resume_parked_of(*, approval_ids: list[UUID], **_: Any) -> None:
+    """The same for all that a sweep closed."""
+    from sessions_app.leases import answered_parked_sessions, resume_answered
+
+    try:
+        for session_id in answered_parked_sessions(approval_ids=approval_ids):
+            resume_answered(session_id)
+    except DatabaseError:
+        logger.warning("resuming the sessions of %d expired approvals is left to the sweep", len(approval_ids))
 
 
 def write_down_reminder(*, approval_id: UUID, **_: Any) -> None:

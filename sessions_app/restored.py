@@ -5,6 +5,7 @@ from typing import Any
 from django.db.models.functions import Now
 
 from orchestra.epoch import first_fence
+from sessions_app import schedules
 from sessions_app.leases import close_turn
 from sessions_app.models import OPEN_SESSION, AgentSession, Run, Turn
 from sessions_app.supervisor.outcomes import Outcome
@@ -25,5 +26,6 @@ def make_fit(*, epoch: int, taken_at: str, **_: Any) -> str:
         session = AgentSession.objects.filter(pk=session_id, status__in=OPEN_SESSION)
         close_turn(session, Turn.objects.filter(pk=turn_id), ending, session_id)
         ended += 1
+    schedules.begin_anew(f"The database was restored from a backup of {taken_at}.")
     AgentSession.objects.update(fence=first_fence(epoch))
     return f"{ended} open turns ended"

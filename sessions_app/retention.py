@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
@@ -14,7 +15,7 @@ from approvals import retention as approvals_retention
 from approvals.models import Approval, Rule
 from orchestra.archive.shelves import Ids, Rows, Shelf, registry
 from orchestra.models import Archive
-from sessions_app import conversations, metrics
+from sessions_app import conversations, metrics, schedules
 from sessions_app.models import OPEN_SESSION, AgentSession, Run
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def register() -> None:
     )
     registry.shelves = {"sessions": shelf} | registry.shelves
     approvals_retention.spares.append(spare)
+    registry.pruners["outcomes of schedules"] = lambda: schedules.forget_old(settings.KEEPING.retention)
 
 
 def ripe(age: timedelta) -> QuerySet[AgentSession]:

@@ -104,7 +104,7 @@ def rows_of(session: AgentSession, events: list[Event], user: Any, *, live: bool
     ``live``: the events are the newest, and what they tell about calls before them comes as an update of those rows.
     At most four queries, however many events.
     """
-    read = [(event, _payload(event)) for event in events]
+    read = [(event, payload_of(event)) for event in events]
     known = _gather(session, read, live=live)
     here = {event.seq for event in events}
     rows: list[Row] = []
@@ -160,7 +160,7 @@ def _about(session: AgentSession, kind: str, ids: Iterable[str], **where: int) -
     if not naming:
         return []
     found = Event.objects.filter(session=session, kind=kind, **where).filter(reduce(or_, naming))
-    return [(event, _payload(event)) for event in found.order_by("seq")]
+    return [(event, payload_of(event)) for event in found.order_by("seq")]
 
 
 def _call(event: Event, payload: Payload, known: _Known, user: Any, *, live: bool, update: bool = False) -> Row:
@@ -352,7 +352,8 @@ def _seconds(milliseconds: object) -> float | None:
     return milliseconds / 1000 if isinstance(milliseconds, int | float) else None
 
 
-def _payload(event: Event) -> Payload:
+def payload_of(event: Event) -> Payload:
+    """What an event says; empty where that is no JSON object."""
     try:
         value = json.loads(event.payload)
     except (ValueError, RecursionError):

@@ -25,7 +25,7 @@ from orchestra.rights import Right
 from sessions_app import commands
 from sessions_app.models import OPEN_SESSION, AgentSession, Event, Turn
 from sessions_app.queries import readable_sessions
-from sessions_app.rows import content_of, rows_of, tail_of, with_open_end
+from sessions_app.rows import content_of, payload_of, rows_of, tail_of, with_open_end
 from sessions_app.states import look_of
 
 S, K = AgentSession.Status, Event.Kind
@@ -104,7 +104,7 @@ def output_part(request: HttpRequest, session_id: UUID, tool: str) -> HttpRespon
     found = Event.objects.filter(session=session_id, kind=K.TOOL_RESULT, payload__contains=json.dumps(tool)).first()
     if found is None:
         raise Http404("There is no such output.")
-    output = tail_of(content_of(json.loads(found.payload)), MOST_LINES)
+    output = tail_of(content_of(payload_of(found)), MOST_LINES)
     return render(request, "console/session/output.html", {"output": output})
 
 
@@ -238,7 +238,7 @@ def _side(session: AgentSession) -> dict[str, Any]:
 def _turn_starts(session: AgentSession) -> dict[int, int]:
     """Where in the transcript each turn begins."""
     prompts = Event.objects.filter(session=session, kind=K.PROMPT).order_by("-seq")[:TURNS_SHOWN]
-    return {number: event.seq for event in prompts if isinstance(number := json.loads(event.payload).get("turn"), int)}
+    return {number: event.seq for event in prompts if isinstance(number := payload_of(event).get("turn"), int)}
 
 
 def _files(session: AgentSession) -> list[tuple[str, int]]:

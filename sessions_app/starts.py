@@ -9,7 +9,9 @@ from orchestra.errors import Forbidden
 from orchestra.rights import Right, may
 from sessions_app import commands
 from sessions_app.commands import SessionRequest
+from sessions_app.errors import InvalidSession
 from sessions_app.models import AgentSession
+from sessions_app.workspace import directory_problem
 
 
 def start(user: Any, wanted: Mapping[str, Any]) -> AgentSession:
@@ -19,8 +21,28 @@ def start(user: Any, wanted: Mapping[str, Any]) -> AgentSession:
         Forbidden: settings of the CLI's own are an administrator's to open.
         OrchestraError: as ``commands.start_session``.
     """
+    return commands.start_session(_request(user, wanted), by=user.get_username(), may_allow=_may_allow(user))
+
+
+def refuse_unfit(user: Any, wanted: Mapping[str, Any]) -> None:
+    """Whether ``start`` would work now, for what is to be started later.
+
+    Raises:
+        OrchestraError: as ``start``.
+    """
+    request = _request(user, wanted)
+    commands.refuse_unfit(request, may_allow=_may_allow(user))
+    problem = directory_problem(request.working_directory) if request.working_directory else ""
+    if problem:
+        raise InvalidSession(problem, {"working_directory": [problem]})
+
+
+def _request(user: Any, wanted: Mapping[str, Any]) -> SessionRequest:
     request = SessionRequest(**{name: value for name, value in wanted.items() if value is not None})
     if request.setting_sources and not may(user, Right.ADMINISTER):
         raise Forbidden("Only an administrator may let an agent read settings of its own.")
-    may_allow = settings.APPROVALS.self_approval and may(user, Right.DECIDE)
-    return commands.start_session(request, by=user.get_username(), may_allow=may_allow)
+    return request
+
+
+def _may_allow(user: Any) -> bool:
+    return settings.APPROVALS.self_approval and may(user, Right.DECIDE)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from sessions_app import discovery, dispatch, leases, metrics, worker
+from sessions_app import discovery, dispatch, leases, metrics, schedules, worker
 
 
 @shared_task(name="sessions_app.run_turn", ignore_result=True)
@@ -56,3 +56,15 @@ def count_ended_runs() -> int:
 def count_sessions() -> dict[str, int]:
     """Count the sessions that have ended, so that no scrape has to."""
     return metrics.count_sessions()
+
+
+@shared_task(name="sessions_app.start_scheduled_session", ignore_result=True)
+def start_scheduled_session(schedule_id: str) -> None:
+    """Beat rings this when a schedule is due; twice, late or for nothing does no harm."""
+    schedules.start_due(UUID(schedule_id))
+
+
+@shared_task(name="sessions_app.start_due_schedules", ignore_result=True)
+def start_due_schedules() -> int:
+    """Start what beat did not ring for, and what waited for its predecessor."""
+    return schedules.start_all_due()

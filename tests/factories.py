@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from approvals.digest import input_digest
 from approvals.models import Approval
-from sessions_app.models import AgentSession, Turn
+from sessions_app.models import AgentSession, Schedule, Turn
 
 
 def make_user(username: str = "", *, group: str = "", **overrides: Any) -> User:
@@ -73,6 +73,18 @@ def make_approval(**overrides: Any) -> Approval:
     approval = Approval.objects.create(**fields)
     approval.refresh_from_db()
     return approval
+
+
+def make_schedule(**overrides: Any) -> Schedule:
+    """An hourly schedule of olga's, due in an hour."""
+    fields: dict[str, Any] = {
+        "title": "Tidy up",
+        "session": {"prompt": "Tidy up", "agent": "demo"},
+        "every_seconds": 3600,
+        "requested_by": "olga",
+        "next_due_at": timezone.now() + timedelta(hours=1),
+    }
+    return Schedule.objects.create(**fields | overrides)
 
 
 def client_of(user: User) -> APIClient:

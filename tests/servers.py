@@ -58,9 +58,17 @@ def start_postgres(*, durable: bool = False) -> str:
         os.chown(top, NOBODY.pw_uid, NOBODY.pw_gid)
         if not _open_to_all(binaries):
             binaries = _copied(binaries)
-    initdb = [binaries / "initdb", "-D", top / "data", "-U", "orchestra", "--auth=trust", "-N"]
+    initdb: list[str | Path] = [binaries / "initdb", "-D", top / "data", "-U", "orchestra", "--auth=trust", "-N"]
     subprocess.run([*initdb, "--encoding=UTF8", "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL, **options)
-    listen = ["-k", top, "-c", "listen_addresses=", "-c", "max_connections=200", *([] if durable else HASTY)]
+    listen: list[str | Path] = [
+        "-k",
+        top,
+        "-c",
+        "listen_addresses=",
+        "-c",
+        "max_connections=200",
+        *([] if durable else HASTY),
+    ]
     _start([binaries / "postgres", "-D", top / "data", *listen], stop_by=signal.SIGINT, **options)
     url = f"postgres://orchestra@/postgres?host={top}"
     _wait_for_postgres(top)
@@ -130,8 +138,8 @@ def _folder(kind: str) -> Path:
 
 def _start(command: Sequence[str | Path], *, stop_by: signal.Signals, **options: Any) -> None:
     ends_with_us = ["setpriv", "--pdeathsig", stop_by.name[3:], "--"] if shutil.which("setpriv") else []
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    _servers.append((subprocess.Popen([*ends_with_us, *command], **quiet, **options), stop_by))
+    options |= {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    _servers.append((subprocess.Popen([*ends_with_us, *command], **options), stop_by))
 
 
 def _wait_for_postgres(folder: Path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.chaos.checker import Violation
     from tests.chaos.clients import Approvers, Operators, Rest
     from tests.chaos.nemesis import Nemesis
+    from tests.chaos.proxy import Proxy
     from tests.chaos.watch import Watch
 
 HOLD_S = 2.0
@@ -56,8 +57,8 @@ def main(argv: Sequence[str]) -> int:
     )
     folder = Path(tempfile.mkdtemp(prefix="orch-chaos-"))
     try:
-        with running_stack(folder, sqlite=wanted.sqlite) as stack:
-            found = campaign(stack, wanted, seed)
+        with running_stack(folder, sqlite=wanted.sqlite) as (stack, proxy, postgres_url):
+            found = campaign(stack, wanted, seed, proxy, postgres_url)
     finally:
         servers.stop()
         if wanted.keep:
@@ -68,9 +69,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 @contextlib.contextmanager
-def running_stack(folder: Path, *, sqlite: bool) -> Iterator[Stack]:
-    """Orchestra with servers of its own; this process becomes one of its clients, with Django on the same rows."""
-    own = {} if sqlite else {"DATABASE_URL": servers.start_postgres(durable=True)}
+def running_stack(folder: Path, *, sqlite: bool) -> "Iterator[tuple[Stack, Proxy | None, str]]":
+    """Orchestra with servers of its own; this process becomes one of its clients, with Django on the same rows.
+
+    Both reach PostgreSQL through a proxy that can cut connections; its own address is returned beside.
+    """
+    from tests.chaos.proxy import Proxy
+
+    postgres_url = "" if sqlite else servers.start_postgres(durable=True)
+    proxy = Proxy(f"{postgres_url.partition('?host=')[2]}/.s.PGSQL.5432") if postgres_url else None
+    own = {"DATABASE_URL": f"postgres://orchestra@127.0.0.1:{proxy.port}/postgres"} if proxy else {}
     own |= {
         "REDIS_URL": servers.start_redis(),
         "ORCHESTRA_SECRET_KEY": os.urandom(32).hex(),
@@ -94,17 +102,20 @@ def running_stack(folder: Path, *, sqlite: bool) -> Iterator[Stack]:
         os.environ["ORCHESTRA_PORT"] = str(started.port)
         django.setup()
         logging.disable(logging.CRITICAL)  # of this process alone: what it meets is written into the histories
-        yield started
+        yield started, proxy, postgres_url
 
 
-def campaign(stack: Stack, wanted: argparse.Namespace, seed: int) -> "list[Violation]":
+def campaign(
+    stack: Stack, wanted: argparse.Namespace, seed: int, proxy: "Proxy | None", postgres_url: str
+) -> "list[Violation]":
     """Clients and nemesis side by side, then quiet, then judgement; prints the table."""
     from django.conf import settings
 
     from sessions_app.models import Agent
     from tests.chaos.checker import Evidence, violations
     from tests.chaos.clients import Approvers, Habits, Job, Operators
-    from tests.chaos.nemesis import Nemesis, postgres_server, redis_server
+    from tests.chaos.nemesis import Nemesis
+    from tests.chaos.server import postgres_server, redis_server
     from tests.chaos.watch import Watch
     from tests.fakes.fake_cli import read_ledger
 
@@ -114,7 +125,6 @@ def campaign(stack: Stack, wanted: argparse.Namespace, seed: int) -> "list[Viola
     )
     people = [_person(stack, name) for name in ("anna", "boris")]
     by_kind = [process for process, _ in servers._servers]
-    postgres_url = stack.env.get("DATABASE_URL", "")
     long = wanted.seconds >= 300
     nemesis = Nemesis(
         stack=stack,
@@ -122,6 +132,7 @@ def campaign(stack: Stack, wanted: argparse.Namespace, seed: int) -> "list[Viola
         redis_url=settings.ORCHESTRA.redis_url,
         postgres=postgres_server(by_kind[0], postgres_url) if postgres_url else None,
         postgres_url=postgres_url,
+        proxy=proxy,
         every_s=wanted.every,
         redis_away_s=60 if long else 5,
         postgres_away_s=30 if long else 4,

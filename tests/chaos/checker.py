@@ -100,7 +100,8 @@ def decided_once(evidence: Evidence) -> Iterator[str]:
     """I1: every closed approval has exactly one winning row in the audit, of the same status, person and door."""
     won: dict[UUID, list[AuditEntry]] = defaultdict(list)
     for entry in AuditEntry.objects.filter(won=True).exclude(action__in=("requested", *ASIDE)):
-        won[entry.approval_id].append(entry)
+        if entry.approval_id:
+            won[entry.approval_id].append(entry)
     for approval in Approval.objects.all():
         rows = won[approval.pk]
         if approval.is_open:
@@ -191,7 +192,7 @@ def ran_only_what_was_approved(evidence: Evidence) -> Iterator[str]:
     spent: dict[tuple[str, str], list[Approval]] = defaultdict(list)
     for approval in Approval.objects.filter(consumed_at__isnull=False).order_by("consumed_at"):
         spent[str(approval.session), approval.run_digest].append(approval)
-        if approval.decided_at is None or approval.consumed_at < approval.decided_at:
+        if not approval.decided_at or not approval.consumed_at or approval.consumed_at < approval.decided_at:
             yield f"approval {approval.pk} was spent before it was decided"
         edited = approval.updated_input or approval.tool_input
         meant = input_digest(
@@ -207,7 +208,7 @@ def ran_only_what_was_approved(evidence: Evidence) -> Iterator[str]:
         times[entry["session"], digest] += 1
         if number >= len(grants):
             yield f"{what} ran {number + 1} times with {len(grants)} spent approvals"
-        elif grants[number].consumed_at.timestamp() > entry["at"] + CLOCK_S:
+        elif (at := grants[number].consumed_at) and at.timestamp() > entry["at"] + CLOCK_S:
             yield f"{what} ran before approval {grants[number].pk} was spent"
 
 

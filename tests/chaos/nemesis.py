@@ -5,10 +5,8 @@ shortest distance; the nemesis takes a random one of those that may happen again
 """
 
 import contextlib
-import os
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,51 +21,12 @@ from sessions_app.models import Turn
 from sessions_app.supervisor import janitor
 from tests.chaos.checker import Outage
 from tests.chaos.clients import patiently
+from tests.chaos.proxy import Proxy
+from tests.chaos.server import Server
 from tests.stack import Stack
 
+MOST_CUTS = 6  # connections that are cut at once
 WEB_DOWN_S = 20.0  # a killed web process answers again within this, back-off included
-
-
-@dataclass
-class Server:
-    """A database or broker of this campaign, started again exactly as it was."""
-
-    process: subprocess.Popen[bytes]
-    is_up: Callable[[], object]
-
-    def __post_init__(self) -> None:
-        facts = psutil.Process(self.process.pid)
-        self.environ, self.folder = facts.environ(), facts.cwd()
-        self.user, self.group = facts.uids().real, facts.gids().real
-
-    def stop(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-        self.process.wait(30)
-
-    def start(self) -> None:
-        """From the main thread: the kernel ends it with the thread that started it."""
-        account = {"user": self.user, "group": self.group, "extra_groups": []} if os.geteuid() == 0 else {}
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(self.process.args, env=self.environ, cwd=self.folder, **quiet, **account)
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            with contextlib.suppress(psycopg.Error, redis.RedisError, OSError):
-                self.is_up()
-                return
-            time.sleep(0.1)
-        raise AssertionError(f"{self.process.args} did not come up again")
-
-    def make_sure(self) -> None:
-        if self.process.poll() is not None:
-            self.start()
-
-
-def postgres_server(process: subprocess.Popen[bytes], url: str) -> Server:
-    return Server(process, lambda: psycopg.connect(url, connect_timeout=2).close())
-
-
-def redis_server(process: subprocess.Popen[bytes], url: str) -> Server:
-    return Server(process, lambda: redis.Redis.from_url(url).ping())
 
 
 @dataclass
@@ -79,6 +38,7 @@ class Nemesis:
     redis_url: str
     postgres: Server | None
     postgres_url: str
+    proxy: Proxy | None
     every_s: float
     redis_away_s: float
     postgres_away_s: float
@@ -91,6 +51,7 @@ class Nemesis:
     frozen: list[tuple[float, float]] = field(default_factory=list)
     _later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     _free_at: dict[str, float] = field(default_factory=dict)
+    _chance: random.Random = field(default_factory=random.Random)
 
     def faults(self) -> Iterator[tuple[str, float, Callable[[], bool]]]:
         """Name, shortest distance in seconds, and how; a fault says whether it happened."""
@@ -106,11 +67,14 @@ class Nemesis:
             yield "freeze sessions worker", self.rest_s, self._freeze
         if self.postgres:
             yield "cut connections", 20, self._cut_connections
+        if self.proxy:
+            yield "cut through statements", 6, self._cut_statements
+        if self.postgres:
             yield "postgresql away", self.rest_s, self._postgres_away
 
     def rage(self, until: float) -> None:
         """Until that moment of the monotonic clock; then everything that was taken away is given back."""
-        chance = random.Random(self.seed)
+        chance = self._chance = random.Random(self.seed)
         strike_at = time.monotonic() + self.every_s
         # the slow ones come soon, so that there is time to see what follows from them
         slow = [name for name, distance, _ in self.faults() if distance == self.rest_s]
@@ -224,6 +188,14 @@ class Nemesis:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
             )
+        at = time.time()
+        self.outages.append(Outage("connections", at - 1, at + 5))
+        return True
+
+    def _cut_statements(self) -> bool:
+        if self.proxy is None or self._away("postgresql"):
+            return False
+        self.proxy.cut(self._chance, MOST_CUTS)
         at = time.time()
         self.outages.append(Outage("connections", at - 1, at + 5))
         return True

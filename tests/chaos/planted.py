@@ -13,13 +13,16 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
+from django.db.models.functions import Now
 
 from approvals import commands, metrics
 from approvals.commands import Grant
+from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval, AuditEntry
 from approvals.policy import ALLOW, Answer
 from orchestra import sql
+from orchestra.counting import add_to_tallies
 from orchestra.flow import Flow
 from orchestra.unit_of_work import UnitOfWork
 from sessions_app import leases, permissions, transcript
@@ -122,7 +125,7 @@ def count_twice() -> AbstractContextManager[None]:
     def add(totals: Any) -> None:
         original({key: 2 * value for key, value in totals.items()})
 
-    original = metrics.add_to_tallies
+    original = add_to_tallies
     return instead(metrics, "add_to_tallies", add)
 
 
@@ -134,7 +137,7 @@ def expire_before_the_deadline() -> AbstractContextManager[None]:
 
 
 def expire_without_audit() -> AbstractContextManager[None]:
-    return instead(AuditEntry.objects, "bulk_create", nothing)
+    return instead(commands, "_audit_expiries", nothing)
 
 
 def never_expire() -> AbstractContextManager[None]:
@@ -162,7 +165,7 @@ def digest_without_the_tool() -> AbstractContextManager[None]:
 
 @contextmanager
 def _digest_without(**skipped: Any) -> Iterator[None]:
-    original = permissions.input_digest
+    original = input_digest
 
     def digest(**given: Any) -> str:
         return original(**{**given, **skipped})
@@ -180,7 +183,7 @@ def _consume(guard: str, *, spend: bool = True) -> AbstractContextManager[None]:
             rows = rows.filter(input_digest=digest)
         row = rows.first()
         if row and spend:
-            rows.update(consumed_at=commands.Now())
+            rows.update(consumed_at=Now())
         return Grant(row.updated_input, row.answers, row.decided_by) if row else None
 
     @contextmanager
@@ -295,7 +298,7 @@ def two_claims_win() -> Iterator[None]:
         with instead(leases, "claim_turn", claim):
             yield
     finally:
-        Run.objects.filter(ended_at__isnull=True).update(ended_at=leases.Now())
+        Run.objects.filter(ended_at__isnull=True).update(ended_at=Now())
         with connection.schema_editor() as editor:
             editor.add_constraint(Run, constraint)
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -50,7 +51,7 @@ def test_a_parked_call_survives_the_death_of_everything_and_runs_once(tmp_path: 
         for number in range(1, ROUNDS + 1):
             session = str(stack.call("POST", "/api/sessions", {"prompt": "scenario:park"}, expect=201)["id"])
             approval = stack.pending(session)
-            until(lambda session=session: not agents(session), "no process waits for the answer", 30)
+            until(partial(no_agent, session), "no process waits for the answer", 30)
             kill_everything(stack)
             stack.start()
             assert stack.call("GET", f"/api/sessions/{session}")["status"] == "waiting"
@@ -67,6 +68,10 @@ def test_a_parked_call_survives_the_death_of_everything_and_runs_once(tmp_path: 
             assert [one["id"] for one in asked] == [approval["id"]]
     took.sort()
     print(f"answer to a run call, rounds: {ROUNDS}, p50 {took[len(took) // 2]:.2f} s, worst {took[-1]:.2f} s")
+
+
+def no_agent(session: str) -> bool:
+    return not agents(session)
 
 
 def agents(session: str) -> list[psutil.Process]:

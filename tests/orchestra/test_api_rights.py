@@ -8,7 +8,7 @@ from django.contrib.admindocs.views import simplify_regex
 from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.test import APIClient
 
-from tests.factories import client_of, make_approval, make_session, make_user
+from tests.factories import client_of, make_approval, make_schedule, make_session, make_user
 
 ROLES = ("anonymous", "nobody", "viewer", "operator", "approver", "asker", "administrator")
 OPEN = "open"  # even to who is not signed in; not this test's business beyond that
@@ -34,6 +34,13 @@ TABLE: dict[tuple[str, str], str] = {
     ("/api/approvals/<pk>/extend", "POST"): "approver administrator",
     # by the requester, whom this test's approval does not have, or an administrator
     ("/api/approvals/<pk>/cancel", "POST"): "own administrator",
+    ("/api/schedules", "GET"): "viewer operator approver administrator",
+    ("/api/schedules", "POST"): "operator administrator",
+    ("/api/schedules/<pk>", "GET"): "viewer operator approver administrator",
+    # by whoever made it, which this test's operator is not, or an administrator
+    ("/api/schedules/<pk>", "PATCH"): "administrator",
+    ("/api/schedules/<pk>", "DELETE"): "administrator",
+    ("/api/schedules/<pk>/run", "POST"): "administrator",
     ("/api/agents", "GET"): "viewer operator approver administrator",
     ("/api/agents/discover", "POST"): "operator administrator",
     ("/api/diagnostics/telegram/status", "GET"): "viewer operator approver administrator",
@@ -49,6 +56,7 @@ METHODS = {"/api/telegram/webhook": "post"}  # of the views that are plain funct
 BODIES = {
     "/api/sessions": {"prompt": "hello"},
     "/api/sessions/<pk>/messages": {"prompt": "hello"},
+    "/api/schedules": {"session": {"prompt": "hello"}, "every_seconds": 3600},
     "/api/approvals": {"title": "May I?"},
     "/api/approvals/<pk>/extend": {"minutes": 1},
 }
@@ -83,7 +91,8 @@ def test_every_route_has_a_row_and_every_row_a_route() -> None:
 def test_who_may(path: str, method: str, role: str) -> None:
     session = make_session(status="completed")
     approval = make_approval()
-    pk = str(session.pk if "sessions" in path else approval.pk)
+    rows = {"sessions": session, "schedules": make_schedule(), "approvals": approval}
+    pk = str(next((row.pk for name, row in rows.items() if name in path), approval.pk))
     group = "" if role == "nobody" else role.capitalize()
     client = APIClient() if role == "anonymous" else client_of(make_user(group=group))
     answer = client.generic(method, path.replace("<pk>", pk), _body(path), content_type="application/json")

@@ -1,0 +1,31 @@
+"""``manage.py run NAME``: one process of an installation in the foreground, for systemd or compose to keep running."""
+
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
+from django.utils.module_loading import import_string
+
+
+class Command(BaseCommand):
+    help = "Run one of the processes that `up` runs together, with the same command line and environment."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help="web, sessions, worker, beat or telegram")
+
+    def handle(self, *args: Any, name: str, **options: Any) -> None:
+        """Becomes the program, so that signals reach it and its exit code is the supervisor's.
+
+        Raises:
+            CommandError: this installation has no such process.
+        """
+        programs = {program.name: program for program in import_string(settings.UP_PROGRAMS)()}
+        if name not in programs:
+            known = ", ".join(programs)
+            raise CommandError(f"There is no process {name!r} with these settings. There are: {known}.")
+        program = programs[name]
+        connections.close_all()
+        os.chdir(settings.BASE_DIR)
+        os.execvpe(program.command[0], program.command, os.environ | program.environment)
