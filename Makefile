@@ -51,6 +51,7 @@ lock: ## compile requirements*.in into hashed requirements*.txt
 	$(COMPILE) -o requirements-uv.txt requirements-uv.in
 	$(COMPILE) -o requirements.txt requirements.in
 	$(COMPILE) -o requirements-s3.txt requirements-s3.in
+	$(COMPILE) -o requirements-otel.txt requirements-otel.in
 	$(COMPILE) -o requirements-dev.txt requirements-dev.in
 
 fmt: ## format the code and fix what can be fixed

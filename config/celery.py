@@ -39,11 +39,14 @@ SCHEDULE: dict[str, tuple[str, float]] = {
 }
 
 
-def beat_schedule(check_interval_s: float) -> dict[str, dict[str, object]]:
-    """The table in Celery's form; the expiry sweep follows its own setting."""
-    seconds = {
-        name: check_interval_s if name == "expire overdue approvals" else every for name, (_, every) in SCHEDULE.items()
-    }
+EXPORT = ("orchestra.export_figures", 0.0)  # only where OpenTelemetry is set up
+
+
+def beat_schedule(check_interval_s: float, export_interval_s: float = 0) -> dict[str, dict[str, object]]:
+    """The table in Celery's form; the expiry sweep and the export follow settings of their own."""
+    seconds = {name: every for name, (_, every) in SCHEDULE.items()} | {"expire overdue approvals": check_interval_s}
+    table = {**SCHEDULE, "export figures": EXPORT} if export_interval_s else SCHEDULE
+    seconds["export figures"] = export_interval_s
     return {
         name: {
             "task": task,
@@ -51,7 +54,7 @@ def beat_schedule(check_interval_s: float) -> dict[str, dict[str, object]]:
             "options": {"expires": max(1.0, seconds[name] * 0.9)},
             "description": OURS,
         }
-        for name, (task, _) in SCHEDULE.items()
+        for name, (task, _) in table.items()
     }
 
 
@@ -80,7 +83,10 @@ def configuration() -> dict[str, object]:
         },
         "task_routes": {"sessions_app.run_turn": {"queue": "sessions"}},
         "beat_scheduler": "config.beat:TableScheduler",
-        "beat_schedule": beat_schedule(settings.APPROVALS.check_interval.total_seconds()),
+        "beat_schedule": beat_schedule(
+            settings.APPROVALS.check_interval.total_seconds(),
+            settings.METRICS.export_interval.total_seconds() if settings.METRICS.export_to else 0,
+        ),
         "timezone": "UTC",
     }
 

@@ -10,7 +10,17 @@ class OrchestraConfig(AppConfig):
         from django.core import checks
 
         from orchestra import checks as own_checks
-        from orchestra import diagnostics, diagnostics_page, figures, metrics, restored, retention, statistics, vitals
+        from orchestra import (
+            diagnostics,
+            diagnostics_page,
+            figures,
+            metrics,
+            restored,
+            retention,
+            statistics,
+            tracing,
+            vitals,
+        )
         from orchestra.backup.signals import database_restored
         from orchestra.realtime import attendance
 
@@ -23,5 +33,6 @@ class OrchestraConfig(AppConfig):
         if settings.ORCHESTRA.process:
             vitals.begin()
         attendance.connect()
+        checks.register(tracing.check_installed, "orchestra")
         checks.register(metrics.check_token, checks.Tags.security)
         checks.register(own_checks.check_production, checks.Tags.security)

@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
+from orchestra import tracing
 from orchestra.logs import only
 from orchestra.process_metrics import REQUEST_SECONDS, REQUESTS, VIEW_SECONDS
 
@@ -26,16 +28,16 @@ def observed(get_response: Any) -> Any:
     async def answer_async(request: HttpRequest) -> HttpResponseBase:
         began = time.perf_counter()
         request_id = id_of(request)
-        with only(request=request_id):
+        with only(request=request_id), _span(request) as span:
             response = await get_response(request)
-        return _noted(request, response, request_id, time.perf_counter() - began)
+            return _noted(request, response, request_id, time.perf_counter() - began, span)
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         began = time.perf_counter()
         request_id = id_of(request)
-        with only(request=request_id):
+        with only(request=request_id), _span(request) as span:
             response = get_response(request)
-        return _noted(request, response, request_id, time.perf_counter() - began)
+            return _noted(request, response, request_id, time.perf_counter() - began, span)
 
     return answer_async if iscoroutinefunction(get_response) else answer
 
@@ -46,7 +48,16 @@ def id_of(request: HttpRequest) -> str:
     return given if GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _noted(request: HttpRequest, response: HttpResponseBase, request_id: str, seconds: float) -> HttpResponseBase:
+def _span(request: HttpRequest) -> AbstractContextManager[Any]:
+    """A span around changing requests; who only looks, the scraper above all, would bury them."""
+    if request.method in ("GET", "HEAD", "OPTIONS") or not tracing.enabled():
+        return nullcontext()
+    return tracing.span(f"{request.method}", parent=request.headers.get("traceparent", ""), kind=tracing.SERVER)
+
+
+def _noted(
+    request: HttpRequest, response: HttpResponseBase, request_id: str, seconds: float, span: Any
+) -> HttpResponseBase:
     """Labels have few values, whatever clients send: an unknown method is one of them, an unknown path another."""
     match = request.resolver_match
     view = (match.view_name if match else "") or ""
@@ -55,5 +66,8 @@ def _noted(request: HttpRequest, response: HttpResponseBase, request_id: str, se
     REQUEST_SECONDS.observe(seconds)
     if settings.METRICS.detailed:
         VIEW_SECONDS.labels(view).observe(seconds)
+    if span is not None:
+        span.update_name(f"{method} {view}")  # the path has ids in it
+        span.set_attributes({"http.route": view, "http.response.status_code": response.status_code})
     response.headers[HEADER] = request_id
     return response

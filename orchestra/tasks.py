@@ -3,7 +3,7 @@ import logging
 from celery import shared_task
 from django.conf import settings
 
-from orchestra import canary, diagnostics, leases
+from orchestra import canary, diagnostics, figures_export, leases
 from orchestra.archive import commands as archiving
 
 logger = logging.getLogger(__name__)
@@ -28,3 +28,9 @@ def archive() -> None:
         archiving.archive(settings.KEEPING.retention)
     except archiving.ArchiverBusy:
         logger.info("archive: another process is at it")
+
+
+@shared_task(name="orchestra.export_figures", ignore_result=True)
+def export_figures() -> int:
+    """Send the figures to the collector; beat rings this only if there is one."""
+    return figures_export.export()

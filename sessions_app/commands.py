@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from approvals.commands import cancel_open_approvals
 from approvals.models import Rule
 from approvals.policy import EDITING_TOOLS, fnmatch_escape, rule_from_request
-from orchestra import doorbell
+from orchestra import doorbell, tracing
 from orchestra.logs import bind
 from sessions_app import transcript
 from sessions_app.dispatch import dispatch_on_commit
@@ -67,7 +67,7 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool) -> AgentS
     refuse_unfit(wanted, may_allow=may_allow)
     session_id = uuid4()
     directory = working_directory_for(session_id, wanted.working_directory)
-    with transaction.atomic():
+    with tracing.span("session", session=session_id, agent=wanted.agent), transaction.atomic():
         session = AgentSession.objects.create(
             id=session_id,
             title=wanted.title or title_from(wanted.prompt),
@@ -77,6 +77,7 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool) -> AgentS
             options=_options(wanted),
             metadata=wanted.metadata,
             requested_by=by,
+            trace_parent=tracing.traceparent(),
         )
         Rule.objects.bulk_create(_advance_rules(wanted, session_id, directory, by))
         _add_turn(session, wanted.prompt, number=1)

@@ -68,6 +68,7 @@ class Claim:
     approval_timeout: timedelta
     transcript_bytes: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    trace_parent: str = ""
 
     def session(self) -> QuerySet[AgentSession]:
         """The session's row while it is ours."""
@@ -133,6 +134,7 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
         approval_timeout=timedelta(minutes=minutes) if minutes else settings.APPROVALS.timeout,
         transcript_bytes=session.transcript_bytes,
         options=session.options,
+        trace_parent=session.trace_parent,
     )
 
 

@@ -12,6 +12,7 @@ from approvals.models import Approval
 from approvals.signals import approval_changed, approval_expiring, approvals_swept
 from orchestra.logs import bind
 from sessions_app.errors import StaleFence
+from sessions_app.traces import trace_answer
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ def connect() -> None:
     """Called once when the app is ready."""
     approval_changed.connect(resume_if_parked, dispatch_uid="sessions_app.resume_if_parked")
     approvals_swept.connect(resume_parked_of, dispatch_uid="sessions_app.resume_parked_of")
+    if settings.METRICS.export_to:
+        approval_changed.connect(trace_answer, dispatch_uid="sessions_app.trace_answer")
     approval_expiring.connect(write_down_reminder, dispatch_uid="sessions_app.write_down_reminder")
     if settings.ORCHESTRA.process == "sessions":
         worker_ready.connect(_worker_ready, dispatch_uid="sessions_app.worker_ready")

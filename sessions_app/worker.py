@@ -3,13 +3,16 @@
 import logging
 import os
 import threading
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import psutil
 from django.conf import settings
 from django.db import DatabaseError, connection
 
+from orchestra import tracing
 from orchestra.logs import bind
 from sessions_app import leases
 from sessions_app.discovery import check_agents, discover_agents
@@ -41,13 +44,21 @@ def take_turn(turn_id: UUID) -> str:
         claim = leases.claim_turn(turn_id, this_worker())
         if claim is None:
             return "taken"
-        with bind(session=claim.session_id):
-            return supervise(claim).status
+        with bind(session=claim.session_id), _span(claim) as span:
+            outcome = supervise(claim)
+            if span is not None:
+                span.set_attribute("outcome", outcome.code or outcome.status)
+            return outcome.status
     finally:
         _give_slot()
         connection.close()
         if not worker_stopping.is_set():
             _next_please()
+
+
+def _span(claim: leases.Claim) -> AbstractContextManager[Any]:
+    about = {"session": str(claim.session_id), "turn": str(claim.turn_id), "agent": claim.agent}
+    return tracing.span("turn", parent=claim.trace_parent, **about)
 
 
 def _take_slot() -> bool:

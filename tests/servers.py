@@ -33,6 +33,8 @@ OURS = (
     "TELEGRAM_",
     "CIRCUIT_BREAKER_",
     "METRICS_",
+    "OTEL_",
+    "SERVICE_NAME",
     "BACKUP_",
     "ARCHIVE_",
     "RETENTION_",

@@ -21,7 +21,7 @@ from approvals.commands import expire_approval
 from approvals.models import Approval
 from approvals.policy import Surroundings
 from approvals.queries import status_of
-from orchestra import embedded
+from orchestra import embedded, tracing
 from orchestra.realtime import hub
 from sessions_app import conversations, leases, permissions, transcript
 from sessions_app.conf import MEGABYTE
@@ -88,7 +88,8 @@ def supervise(claim: Claim) -> Outcome:
         return started
     outcome = None
     try:
-        outcome = Supervisor(claim, started).run()
+        with tracing.span("agent process", session=claim.session_id, run=claim.run_id, pid=started.pid):
+            outcome = Supervisor(claim, started).run()
         return outcome
     finally:
         _tidy_up(claim, parked=outcome is not None and outcome.status == PARKED)
