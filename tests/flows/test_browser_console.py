@@ -343,6 +343,30 @@ def reach(page: Page, approval: str) -> None:
     raise AssertionError("J never came there")
 
 
+CLICK_AT_ONCE = """
+window.clicked = 0;
+addEventListener('DOMContentLoaded', () => new MutationObserver(() => {
+    const button = document.querySelector('.ask[data-open] button[value=approve]');
+    if (button && !window.clicked) { window.clicked = 1; button.click(); }
+}).observe(document.body, {subtree: true, childList: true}));
+"""
+
+
+def test_a_question_that_appears_under_the_finger_takes_no_answer_yet(stack: Stack, page: Page) -> None:
+    page.add_init_script(CLICK_AT_ONCE)
+    page.goto("/sessions/new")
+    page.fill("textarea[name=prompt]", "please do scenario:write")
+    page.click("text=Start >> visible=true")
+    page.wait_for_url(re.compile("/sessions/[0-9a-f]{8}"))
+    session = page.url.rsplit("/", 1)[1]
+    approval = stack.pending(session)
+    page.wait_for_function("() => window.clicked === 1")
+    page.wait_for_timeout(ARMED_MS)
+    assert stack.call("GET", f"/api/approvals/{approval['id']}")["status"] == "pending"
+    card(page, approval["id"]).locator("button[value=approve]").click()
+    stack.ended(session)
+
+
 def test_on_a_phone_nothing_hides_past_the_edge_and_targets_are_big(
     stack: Stack, person: Callable[..., BrowserContext]
 ) -> None:

@@ -9,6 +9,7 @@ const NEAR_PX = 48; // so close to the end counts as following it
 const AHEAD_PX = 1500; // pieces are fetched before somebody gets there
 const MOST_ROWS = 450;
 const FETCH_EVERY_MS = 250;
+const TELL_MS = 700;
 
 const pane = document.getElementById("transcript");
 const rows = document.getElementById("rows");
@@ -187,8 +188,16 @@ function tail() {
   }, Math.max(20, fetchedAt + FETCH_EVERY_MS - Date.now()));
 }
 
+/** Head, side and foot fetch themselves again when this very session or one of its questions changed. */
+let told = 0;
+function changed() {
+  told ||= setTimeout(() => { told = 0; document.body.dispatchEvent(new CustomEvent("session:changed")); }, TELL_MS);
+}
+
 document.body.addEventListener("hub:event", ({ detail }) => {
+  if (detail.payload?.id === session || detail.payload?.session === session) changed();
   if (detail.topic !== topic) return;
+  if (detail.kind !== "text" && detail.kind !== "thinking") changed();
   newest = Math.max(newest, detail.seq);
   if (detail.kind === "text" && !detail.payload?.parent_tool_use_id) finished.push({ seq: detail.seq, length: said.length });
   if (detail.kind === "result" || detail.kind === "status") finished.push({ seq: detail.seq, length: said.length });
@@ -196,6 +205,7 @@ document.body.addEventListener("hub:event", ({ detail }) => {
 });
 document.body.addEventListener("hub:snapshot", ({ detail }) => {
   if (detail.topic !== topic) return;
+  changed();
   newest = Math.max(newest, detail.last_seq ?? 0);
   if (last < newest) tail();
 });
