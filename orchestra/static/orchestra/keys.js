@@ -36,7 +36,8 @@ export function armNothing() { meant = null; }
 
 /** Whether a card has been in place long enough to be meant by a key, a click or a tap. */
 function ready(ask) {
-  return performance.now() - (bornAt.get(ask) ?? 0) > ARMED_AFTER_MS;
+  born(ask);
+  return performance.now() - bornAt.get(ask) > ARMED_AFTER_MS;
 }
 
 function born(within) {
@@ -142,5 +143,7 @@ if (box) {
     announce(box.checked ? "Single letters are on." : "Single letters are off.");
   });
 }
-document.addEventListener("htmx:load", (event) => born(event.detail.elt));
+// However a card came into the page: by a swap, by a row of a transcript, by the list of the front page.
+new MutationObserver((changes) => changes.forEach((change) => change.addedNodes.forEach(born)))
+  .observe(document.body, { childList: true, subtree: true });
 born(document);
