@@ -33,7 +33,7 @@ LARGEST_INTRODUCTION = 8 * 1024  # bytes, of a message before the sign-in
 MOST_SUBSCRIPTIONS = 100
 FRAMES_AT_ONCE = 20  # between two looks at whether the far side reads
 LARGEST_NUMBER = 2**63 - 1
-NOT_SIGNED_IN, FOREIGN_ORIGIN, TOO_MANY, SLOW_READER = 4401, 4403, 4429, 1013
+NOT_SIGNED_IN, FOREIGN_ORIGIN, TOO_MANY, SLOW_READER, FAILED = 4401, 4403, 4429, 1013, 1011
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -126,7 +126,7 @@ class Socket:
         except Closing as closing:
             await self._close(closing.code)
         except TooSlow:
-            await self._close(SLOW_READER)
+            await self._close_slow()
         finally:
             attendance().leave(self)
             teller.cancel()
@@ -290,10 +290,10 @@ class Socket:
                 while await self._tell_a_little():
                     pass
         except TooSlow:
-            await self._close(SLOW_READER)
+            await self._close_slow()
         except Exception:
             logger.exception("a socket could not be told")
-            await self._close(SLOW_READER)
+            await self._close(FAILED)
 
     async def _tell_a_little(self) -> bool:
         more = False
@@ -313,10 +313,14 @@ class Socket:
         if not self._closed:
             await self._wire.send([frame])
 
+    async def _close_slow(self) -> None:
+        logger.info("a socket from %s is closed, for it does not read", self._address)
+        await self._close(SLOW_READER)
+
     async def _close(self, code: int) -> None:
         if not self._closed:
             self._closed = True
-            await self._send({"type": "websocket.close", "code": code})
+            await self._wire.close(code)
 
 
 def batched(frames: Sequence[str], size: int) -> Iterator[Sequence[str]]:

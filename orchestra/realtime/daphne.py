@@ -11,6 +11,8 @@ from typing import Any
 
 Send = Any
 
+GOODBYE_S = 5.0  # for the far side to read up to our close, and to answer it
+
 
 def frame_head(size: int) -> bytes:
     """What stands before a server's text message of ``size`` bytes (RFC 6455, 5.2: one unmasked, final frame)."""
@@ -36,6 +38,7 @@ class Wire:
         self._protocol: Any = arguments[0] if arguments and hasattr(arguments[0], "transport") else None
         if self._protocol is not None:
             self._protocol.failByDrop = False  # tell the client why (1009) before the line is cut
+            self._protocol.closeHandshakeTimeout = GOODBYE_S
             self._protocol.unregisterProducer()  # that of the HTTP request which became this socket
             self._protocol.registerProducer(self, True)
 
@@ -69,6 +72,16 @@ class Wire:
             payloads = [text.encode() for text in texts]
             frames = [part for payload in payloads for part in (frame_head(len(payload)), payload)]
             self._protocol.transport.write(b"".join(frames))
+
+    async def close(self, code: int) -> None:
+        """Say goodbye; a far side that does not answer in time is cut off, and what it did not read forgotten.
+
+        Not through ``websocket.close``: Autobahn's ``sendClose`` takes 1013 for an invalid code.
+        """
+        if self._protocol is None:
+            await self._send({"type": "websocket.close", "code": code})
+        else:
+            self._protocol.sendCloseFrame(code=code)
 
     # Twisted's IPushProducer: the transport calls these. While it cannot write, nothing is read either.
 

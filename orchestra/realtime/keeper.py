@@ -73,8 +73,8 @@ class Keeper:
 
     def _say(self, feed: LogFeed, inbox: live.Inbox) -> None:
         while inbox:
-            words = str(inbox.popleft().get("text", ""))
-            for viewer in list(feed.viewers):
+            words = inbox.popleft().get("text")
+            for viewer in list(feed.viewers) if isinstance(words, str) else ():
                 viewer.say(words)
 
     async def _sweep(self) -> None:

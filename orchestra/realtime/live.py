@@ -80,8 +80,15 @@ def _listen() -> None:
 def _hand_on(name: str, data: bytes) -> None:
     with _lock:
         entries = list(_inboxes.get(name, ()))
-    if entries:
+    if not entries:
+        return
+    try:
         message = json.loads(data)
-        for unread, ring in entries:
-            unread.append(message)
-            ring()
+    except ValueError:
+        message = None
+    if not isinstance(message, dict):
+        logger.warning("somebody published on %s what is no message of ours", name)
+        return
+    for unread, ring in entries:
+        unread.append(message)
+        ring()
