@@ -1,11 +1,19 @@
 """The live hub of the embedded mode: SQLite, the embedded Valkey, the demo agent, one socket for everything."""
 
 import contextlib
+from collections.abc import Iterator
 
 import psutil
+import pytest
 
 from tests.hub import Client, client
-from tests.stack import Stack, until
+from tests.stack import Stack, running, until
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("hub")) as stack:
+        yield stack
 
 
 def decided(mine: Client, *, approved: bool) -> str:
