@@ -74,8 +74,9 @@ class Keeper:
     def _say(self, feed: LogFeed, inbox: live.Inbox) -> None:
         while inbox:
             words = inbox.popleft().get("text")
-            for viewer in list(feed.viewers) if isinstance(words, str) else ():
-                viewer.say(words)
+            if isinstance(words, str):
+                for viewer in list(feed.viewers):
+                    viewer.say(words)
 
     async def _sweep(self) -> None:
         while True:
