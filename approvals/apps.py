@@ -35,7 +35,8 @@ class ApprovalsConfig(AppConfig):
         register_chapter(statistics.chapter)
         question_list.register_pages()
         register_facts(posture.facts)
-        register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True))
+        about = "whether people may answer what they asked for themselves"
+        register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True, about=about))
 
 
 def _self_approval() -> str:

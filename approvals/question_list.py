@@ -56,7 +56,7 @@ class Told:
 @require_safe
 @page()
 def questions(request: HttpRequest) -> HttpResponse:
-    """Every question that fits the filters, the newest first, those that wait on top."""
+    """Every question that fits the filters, the newest first; of those that wait, the most urgent."""
     found = _filtered(request)
     wanted = request.GET.get("status", "")
     listed = numbered(request, found.order_by("expires_at" if wanted == S.PENDING else "-created_at", "pk"))

@@ -46,12 +46,11 @@ def question(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     asked = _asked(request, approval)
     context = {
         **asked,
-        **_decision(request, approval),
+        **_decision(request, approval, cut=asked["cut"]),
         **_order(approval),
         "steps": steps_of(approval),
         "before": [(one, verdict_of(one)) for one in asked_before(approval, most=MOST_BEFORE)],
         "facts": facts_of(approval),
-        "cut": any(block.cut for block in asked["blocks"]),
     }
     return show(request, "console/question.html", context, title=context["card"].heading, section="home")
 
@@ -92,7 +91,8 @@ def edit_preview(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     if not context["problem"]:
         blocks = render.blocks_for(approval.tool_name, edited, directory=approval.working_directory)
         context["blocks"] = [block for block in blocks if block.kind != "text"][:1]
-        context["difference"] = render.diff_block("Your change", pretty(approval.tool_input), pretty(edited))
+        before, after = pretty(approval.tool_input) + "\n", pretty(edited) + "\n"
+        context["difference"] = render.diff_block("Your change", before, after)
     return part(request, "console/question/edited.html", context)
 
 
@@ -122,32 +122,39 @@ def facts_of(approval: Approval) -> list[tuple[str, str]]:
 
 def _decided(request: HttpRequest, approval: Approval, *, notice: str = "", typed: str = "") -> HttpResponse:
     """The decision as the row says it now; ``notice`` and ``typed`` are for whoever just answered in vain."""
-    context = _decision(request, approval, notice=notice, typed=typed)
+    cut = approval.is_open and _asked(request, approval)["cut"]
+    context = _decision(request, approval, cut=cut, notice=notice, typed=typed)
     return part(request, "console/question/decision.html", {**context, **_order(approval)})
 
 
 def _asked(request: HttpRequest, approval: Approval) -> dict[str, Any]:
-    longest = WHOLE if "whole" in request.GET else render.LONGEST_BLOCK
+    longest = WHOLE if _is_whole(request) else render.LONGEST_BLOCK
     blocks = render.what_would_run(approval, longest=longest)
     own_words = ("The agent's own words",)
     shown_apart = ("Facts", "Options") if approval.kind == K.EXTERNAL else own_words
     return {
         "blocks": [block for block in blocks if block.label not in shown_apart],
+        "cut": any(block.cut for block in blocks),
         "says": next((block.text for block in blocks if block.label in own_words), ""),
     }
 
 
-def _decision(request: HttpRequest, approval: Approval, *, notice: str = "", typed: str = "") -> dict[str, Any]:
+def _is_whole(request: HttpRequest) -> bool:
+    """Whether the person has opened, or answers from, the page that shows a long input in full."""
+    return "whole" in request.GET or "whole" in request.POST
+
+
+def _decision(
+    request: HttpRequest, approval: Approval, *, cut: bool, notice: str = "", typed: str = ""
+) -> dict[str, Any]:
     card: Card = card_for(approval, request.user, place=place_of(approval), is_open=False, notice=notice, typed=typed)
-    whole = "whole" in request.GET or "whole" in request.POST
-    size = len(approval.tool_input) + len(approval.body)
     return {
         "card": card,
         "approval": approval,
         "verb": verb_of(approval),
         "extension": EXTENSION_MINUTES,
-        "unread": size > render.LONGEST_BLOCK and not whole,
-        "is_whole": whole,
+        "unread": cut,
+        "is_whole": _is_whole(request),
         "edited_lines": min(24, max(6, card.input_to_edit.count("\n") + 2)) if approval.kind == K.TOOL else 0,
     }
 

@@ -17,7 +17,7 @@ from approvals.texts import visible
 from orchestra.statistics import Chapter, Figure, Period, Plot, Series, in_words, rows, whole
 
 S = Approval.Status
-MOST_ANSWERS = 20_000
+MOST_ANSWERS = 5_000
 HASTY_S = 2.0  # an answer quicker than that was hardly read
 HASTY_SHARE = 0.2  # and so many of them deserve a word
 BY_RULE = "by rule"

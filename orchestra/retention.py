@@ -23,7 +23,8 @@ def register_own() -> None:
         "sign-in links": lambda: SignInLink.objects.filter(expires_at__lt=Now()).delete()[0],
         "browser sessions": lambda: BrowserSession.objects.filter(expire_date__lt=Now()).delete()[0],
     }
-    register(Probe("archive", archive, ready_only=True))
+    about = "takes away what was closed long ago"
+    register(Probe("archive", archive, ready_only=True, about=about))
 
 
 def prune_answers() -> int:

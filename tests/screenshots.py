@@ -126,6 +126,38 @@ STORY: dict[str, Any] = {
 }  # fmt: skip
 
 
+HISTORY = """
+import json, random
+from datetime import timedelta
+from django.utils import timezone
+from approvals.models import Approval
+from sessions_app.models import AgentSession, Turn
+
+random.seed(4)
+now = timezone.now()
+old = AgentSession.objects.create(title="Tidy the lifecycle rules", status="completed", working_directory="/srv/infra",
+    requested_by="priya", host="build-01", cost_usd=1.93, input_tokens=184000)
+AgentSession.objects.filter(pk=old.pk).update(created_at=now - timedelta(days=8))
+for day in range(30):
+    Turn.objects.create(session=old, number=day + 1, prompt="Go on", status="completed",
+        finished_at=now - timedelta(days=day, hours=3), cost_usd=4 + 9 * random.random())
+    for _ in range(random.randint(6, 40)):
+        at = now - timedelta(days=day, minutes=random.randint(180, 1300))
+        who, pace = random.choice([("priya", 60), ("jonas", 4), ("marta", 40)])
+        status = random.choices(["approved", "rejected", "expired", "cancelled"], [84, 9, 4, 3])[0]
+        via = random.choices(["dashboard", "telegram", "policy"], [5, 4, 1])[0]
+        by = who if status in ("approved", "rejected") and via != "policy" else ""
+        row = Approval.objects.create(
+            title="Bash: make test", tool_name="Bash", tool_input=json.dumps({"command": "make test"}), session=old.pk,
+            working_directory="/srv/infra", requested_by="tom", status=status, decided_at=at, decided_by=by,
+            decided_via=via if by or via == "policy" else "", expires_at=at + timedelta(minutes=30), counted=True,
+        )
+        waited = 0 if via == "policy" else 1 + random.expovariate(1 / pace)
+        Approval.objects.filter(pk=row.pk).update(created_at=at - timedelta(seconds=waited))
+"""
+"""A month of answers, for the statistics."""
+
+
 @contextmanager
 def told(folder: Path) -> Iterator[tuple[Stack, dict[str, str]]]:
     """A running Orchestra in which something has happened, and the ids of it."""
@@ -146,6 +178,7 @@ def tell(stack: Stack, shop: Path) -> dict[str, str]:
     """The story up to where people are asked: one session works, three wait, a few answers were given."""
     made = stack.manage("create_token", PERSON, "--create", "--group", "Administrator")
     stack.token = made.strip().splitlines()[-1]
+    stack.manage("shell", "--no-imports", "-c", HISTORY)
     session = begin(stack, "orders", "Move orders to the new schema", shop)
     for _ in ("Edit", "Bash", "the sub-agent"):
         approval = stack.pending(session)
