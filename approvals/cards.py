@@ -130,13 +130,6 @@ class Card:
         """How long people were given, in seconds."""
         return int((self.approval.expires_at - self.approval.created_at).total_seconds())
 
-    @property
-    def agent_says(self) -> str:
-        """The agent's own words about the call, if it gave any."""
-        prefix = "The agent says: "
-        summary = self.approval.summary
-        return visible(summary.removeprefix(prefix)) if summary.startswith(prefix) else ""
-
 
 Describe = Callable[[Iterable[UUID]], Mapping[UUID, Place]]
 _describe: list[Describe] = []

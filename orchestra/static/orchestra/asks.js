@@ -34,15 +34,18 @@ export async function refreshCard(id, { line = false } = {}) {
   return fresh;
 }
 
-/** The first element of a part of a page. */
-export async function fetchElement(address) {
+/** A part of a page, or null if it could not be had; who has been signed out is sent to the sign-in. */
+export async function fetchPart(address) {
   const answer = await fetch(address, { headers: { "X-Part": "1" }, cache: "no-store" }).catch(() => null);
   if (answer?.status === 401) location.reload();
   if (!answer?.ok) return null;
   const holder = document.createElement("template");
   holder.innerHTML = await answer.text();
-  return holder.content.firstElementChild;
+  return holder.content;
 }
+
+/** The same where the part is one element. */
+export const fetchElement = async (address) => (await fetchPart(address))?.firstElementChild ?? null;
 
 function titleOf(card) {
   return (card.querySelector(".ask-title") ?? card.querySelector(".what b"))?.textContent.trim() ?? "Question";

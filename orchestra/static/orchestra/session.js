@@ -3,6 +3,7 @@
 // The server draws the rows. News of the hub say that there are more; text that is being said is shown meanwhile, in a row of
 // its own, and makes way for the row of the finished text.
 
+import { fetchPart } from "./asks.js";
 import { hub } from "./hub.js";
 
 const NEAR_PX = 48; // so close to the end counts as following it
@@ -83,14 +84,12 @@ async function goToEnd() {
 
 // ── pieces ─────────────────────────────────────────────────────────────────
 async function piece(query) {
-  const answer = await fetch(`${pane.dataset.src}?${query}`, { headers: { "X-Part": "1" }, cache: "no-store" }).catch(() => null);
-  if (answer?.status === 401) location.reload();
-  if (!answer?.ok) return null;
-  const holder = document.createElement("template");
-  holder.innerHTML = await answer.text();
-  const span = holder.content.querySelector("[data-window]").dataset;
-  holder.content.querySelectorAll("[data-window]").forEach((mark) => mark.remove());
-  return { items: [...holder.content.children], first: Number(span.first), last: Number(span.last), newest: Number(span.newest) };
+  const found = await fetchPart(`${pane.dataset.src}?${query}`);
+  const mark = found?.querySelector("[data-window]");
+  if (!mark) return null;
+  const span = mark.dataset;
+  mark.remove();
+  return { items: [...found.children], first: Number(span.first), last: Number(span.last), newest: Number(span.newest) };
 }
 
 async function more(direction) {
