@@ -119,6 +119,17 @@ def test_words_below_an_ordinary_card_answer_nothing(chat):
     assert fresh(approval).status == "pending" and len(chat.telegram.messages(by_bot=True)) == before
 
 
+def test_words_below_a_cut_question_are_no_answer_before_all_of_it_was_sent(chat):
+    approval = ask(choice("Which? " + "very long " * 500, "One"))
+    card = chat.card(approval)
+    assert labels(card) == ["Show all", "Reject"]
+    chat.say(ANNA, "One", to=card)
+    assert fresh(approval).status == "pending" and "Show all" in chat.last()["text"]
+    chat.press(ANNA, card, "Show all")
+    chat.say(ANNA, "Two", to=chat.last())
+    assert list(answers(approval).values()) == ["Two"]
+
+
 def test_the_choices_of_an_ask_from_outside_are_buttons(chat):
     approval = make_approval(
         kind="external", title="Deploy?", body="", options=json.dumps(["Now", "Tonight"]), tool_name="", tool_input="{}"

@@ -8,9 +8,9 @@ from django.utils import timezone
 
 from approvals.commands import decide_approval
 from approvals.models import Approval, AuditEntry
-from escalation.channels.telegram import rejections
+from escalation.channels.telegram import inbound, rejections
 from escalation.models import Approver, Message
-from tests.escalation.conftest import ANNA, BORIS
+from tests.escalation.conftest import ANNA, BORIS, GROUP
 from tests.factories import make_approval
 
 
@@ -129,6 +129,16 @@ def test_only_who_rejects_can_take_it_back_and_then_all_is_as_before(chat, rejec
     assert rejections.close_due() == [] and fresh(approval).status == "pending"
     chat.press(BORIS, chat.now(card), "Approve")
     assert fresh(approval).status == "approved"
+
+
+def test_a_late_reply_to_what_was_taken_back_rejects_nothing(chat, rejecting):
+    approval, card, prompt = rejecting
+    chat.press(ANNA, chat.now(card), "Keep open")
+    said = {"message_id": 900, "date": 1, "text": "no!", "from": {"id": ANNA, "first_name": "anna"}}
+    below = {"reply_to_message": {"message_id": prompt["message_id"], "from": {"id": 1, "is_bot": True}}}
+    update = {"update_id": 5, "message": said | below | {"chat": {"id": GROUP, "type": "supergroup"}}}
+    inbound.handle(update, chat.api)
+    assert fresh(approval).status == "pending" and "not asked any more" in chat.last()["text"]
 
 
 def test_somebody_else_may_press_reject_now(chat, rejecting):

@@ -9,7 +9,7 @@ from approvals.render import one_line, questions_of
 from escalation.channels.telegram import posting, rejections
 from escalation.channels.telegram.draft import Draft, answers_at_once
 from escalation.channels.telegram.faces import DRAFT, Rejection, draft_on
-from escalation.channels.telegram.press import RENEWED, Press, closed_text, spend
+from escalation.channels.telegram.press import RENEWED, Press, closed_text
 from escalation.models import Button, Delivery, Message
 
 A, S = Button.Action, Approval.Status
@@ -60,6 +60,8 @@ def keep_open(press: Press) -> None:
         press.say("Open again.")
         press.redraw(message)
         for prompt in _prompts(press, posting.REASON):
+            prompt.live = False
+            prompt.save(update_fields=["live"])
             press.after.do(partial(posting.take_away, prompt=prompt))
 
 
@@ -69,7 +71,7 @@ def show(press: Press) -> None:
     if delivery is None or not press.approval().is_open:
         press.say(closed_text(press.approval()), alert=True)
         return
-    spend(press)
+    press.spend()
     press.say("Here it is.")
     chat, number = press.button.chat, press.number
     press.after.do(lambda api: posting.show(api, delivery, chat=chat, reply_to=number))
@@ -81,7 +83,7 @@ def show_all(press: Press) -> None:
     if message is None or not press.approval().is_open:
         press.say(closed_text(press.approval()), alert=True)
         return
-    spend(press)
+    press.spend()
     press.say("All of it follows; the buttons come last.")
     press.after.do(lambda api: posting.show_all(api, message.pk))
 
@@ -112,7 +114,7 @@ def answer(press: Press) -> None:
     if message is None or not press.approval().is_open:
         press.say(closed_text(press.approval()), alert=True)
         return
-    spend(press)
+    press.spend()
     press.say("Reply to the message below.")
     _ask(press, message, posting.ANSWER, question=int(press.button.value["question"]))
 

@@ -43,6 +43,11 @@ class Order:
         self.after.reply(self.person.chat, self.message, lines(pieces))
 
 
+def menu() -> list[dict[str, str]]:
+    """For the list of commands that a phone offers (Bot API, setMyCommands)."""
+    return [{"command": name, "description": text} for name, text in MENU.items()]
+
+
 def handle(said_text: str, person: Person, message: int, after: Aftermath, *, ours: bool) -> None:
     """Do what a command says. In a chat that is neither ours nor private, nothing is said at all."""
     found = CALL.fullmatch(said_text.strip())

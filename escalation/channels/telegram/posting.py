@@ -73,8 +73,7 @@ def ask_for_words(api: BotApi, message_key: UUID, *, person: int, account: str, 
 
 
 def take_away(api: BotApi, prompt: Message) -> None:
-    """A prompt that has its reply: a forced reply can be deleted, never edited."""
-    Message.objects.filter(pk=prompt.pk).update(live=False)
+    """A prompt that is over: a forced reply can be deleted, never edited."""
     api.once("deleteMessage", chat_id=prompt.chat, message_id=prompt.message)
 
 

@@ -86,6 +86,10 @@ class Press:
             return
         else:
             self.say(done)
+        self.spend()
+
+    def spend(self) -> None:
+        """Use the button up."""
         cards.use(self.button)
 
     def retire(self) -> None:
@@ -122,11 +126,6 @@ def handle(query: Json, update_id: int, after: Aftermath, deeds: dict[str, Deed]
         press.say(GONE, alert=True)
 
 
-def spend(press: Press) -> bool:
-    """Use the button up; False if it was used before."""
-    return cards.use(press.button)
-
-
 def closed_text(approval: Approval) -> str:
     """How a question ended, for somebody who comes too late."""
     if approval.status in (S.PENDING, S.EXPIRED):
@@ -146,7 +145,7 @@ def _do(press: Press, deeds: dict[str, Deed]) -> None:
 
 
 def _tested(press: Press) -> None:
-    cards.use(press.button)
+    press.spend()
     status.note_tested(by=press.person.account)
     press.say("It works: Orchestra heard you.")
     press.after.do(lambda api: posting.test_passed(api, press.button.chat, press.number, press.person.account))

@@ -64,6 +64,11 @@ def card(notice: Notice, draft: Draft | None = None) -> Card:
     return _card(_question(notice, _beginning(notice), draft, directory=directory), cut_keys(notice))
 
 
+def is_cut(notice: Notice) -> bool:
+    """Whether its card cannot show all of it."""
+    return any(key.action == A.SHOW_ALL for row in card(notice).keys for key in row)
+
+
 def after_all(notice: Notice, draft: Draft | None = None) -> Card:
     """Below what "Show all" sent: the decision."""
     size = sum(len(block.text) for block in notice.blocks)

@@ -7,7 +7,7 @@ from approvals.commands import decide_approval
 from approvals.errors import ApprovalClosed, ApprovalExpired, InvalidAnswer, SelfApproval
 from approvals.models import Approval, Door
 from approvals.render import questions_of
-from escalation.channels.telegram import cards, posting, rejections
+from escalation.channels.telegram import cards, posting, rejections, render
 from escalation.channels.telegram.aftermath import Aftermath
 from escalation.channels.telegram.deeds import keep_draft
 from escalation.channels.telegram.draft import answers_at_once
@@ -16,12 +16,14 @@ from escalation.channels.telegram.markup import words
 from escalation.channels.telegram.people import Json, Person, storable
 from escalation.channels.telegram.press import closed_text
 from escalation.models import Message
-from escalation.queries import asked
+from escalation.queries import asked, notice_of
 
 S, K = Approval.Status, Message.Kind
 NOT_AN_ANSWER = "Nothing was recorded: to answer, tap a button below the card."
 TEXT_ONLY = "Nothing was recorded: only written words can be passed on."
 NOT_ASKED = "Nothing was recorded: this asks somebody else."
+TAKEN_BACK = "Nothing was recorded: this is not asked any more."
+CUT = "Nothing was recorded: this card does not show the whole question. Tap “Show all” first."
 
 
 def handle(said: Json, person: Person, after: Aftermath) -> None:
@@ -48,6 +50,8 @@ def _answer(said: Json, person: Person, row: Message, approval: Approval, after:
         return TEXT_ONLY
     if not approval.is_open:
         return closed_text(approval)
+    if row.kind == K.PROMPT and not row.live:
+        return TAKEN_BACK
     if _asked_person(row) not in (None, person.telegram_user):
         return NOT_ASKED
     try:
@@ -65,6 +69,8 @@ def _take(text: str, person: Person, row: Message, approval: Approval, after: Af
         return ""
     if other := rejections.under_way(approval.pk):
         return f"Not recorded: {other.by} is rejecting this just now."
+    if row.kind in (K.CARD, K.COPY) and render.is_cut(notice_of(approval)):
+        return CUT
     questions = questions_of(approval)
     card = _card_of(row)
     number = int(row.value["question"]) if row.kind == K.PROMPT else draft_on(card).at
@@ -75,6 +81,8 @@ def _take(text: str, person: Person, row: Message, approval: Approval, after: Af
     cards.retire(chat=card.chat, message=card.message)
     after.do(lambda api: posting.redraw(api, card.pk))
     if row.kind == K.PROMPT:
+        row.live = False
+        row.save(update_fields=["live"])
         after.do(lambda api: posting.take_away(api, row))
     return ""
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from escalation import conf, receivers
 from escalation.breaker import Breaker
-from escalation.channels.telegram import rejections, status
+from escalation.channels.telegram import orders, rejections, status
 from escalation.channels.telegram.channel import Telegram
 from escalation.channels.telegram.client import BotApi
 from escalation.channels.telegram.receiver import ALLOWED_UPDATES, Receiver
@@ -135,6 +135,7 @@ class Term:
             try:
                 me = self.api.once("getMe", timeout_s=10.0)
                 self._note(bot=me.get("username", ""))
+                self.api.once("setMyCommands", timeout_s=10.0, commands=orders.menu())
                 if settings.TELEGRAM.mode == conf.WEBHOOK:
                     self._set_webhook()
                 break
