@@ -12,7 +12,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.defaults import page_not_found, server_error
 from rest_framework import exceptions
@@ -39,6 +39,7 @@ STATUS_OF: tuple[tuple[type[OrchestraError], int], ...] = (
     (IdempotencyMismatch, 422),
     (Unavailable, 503),
 )
+ENTITY_GONE = "Attempted to update or delete an entity that does not exist"
 DATABASE_OUT = "The database does not answer just now; nothing was changed."
 
 
@@ -52,6 +53,8 @@ def answer_for_error(error: Exception, context: Mapping[str, Any]) -> Response |
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("database unavailable: %s", type(error).__name__)
         return _answer(503, Unavailable.code, DATABASE_OUT, headers=RETRY_LATER)
+    if isinstance(error, DatabaseError) and "did not affect any rows" in str(error):  # Django, save(force_update=True)
+        return _answer(409, Conflict.code, ENTITY_GONE)
     if isinstance(error, RequestDataTooBig):
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // (1024 * 1024)
         return _answer(413, "too_large", f"A body may have at most {limit} MiB.")

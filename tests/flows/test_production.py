@@ -84,7 +84,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequ
 @pytest.fixture(scope="module")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
     folder = tmp_path_factory.mktemp("production")
-    with _database() as url, contextlib.ExitStack() as stack:
+    with database_of_its_own() as url, contextlib.ExitStack() as stack:
         house = Production(folder, url)
         house.manage("check", "--deploy", "--fail-level", "ERROR")
         house.manage("migrate", "--no-input", "-v", "0")
@@ -97,7 +97,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
 
 
 @contextlib.contextmanager
-def _database() -> Iterator[str]:
+def database_of_its_own() -> Iterator[str]:
     server = os.environ["DATABASE_URL"]
     if not server.startswith("postgres"):
         pytest.skip("production is tested on PostgreSQL")

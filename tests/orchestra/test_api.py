@@ -5,12 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from approvals.models import Approval, AuditEntry
+from approvals.models import Approval, AuditEntry, Rule
 from orchestra import exact_json
+from orchestra.api import answer_for_error
 from orchestra.listing import Pages
 from orchestra.models import IdempotentRequest
 from sessions_app.models import AgentSession
@@ -355,3 +356,16 @@ def test_approvals_never_come_from_a_body(admin: APIClient) -> None:
     assert (approval.status, approval.decided_by, approval.decided_via) == (Approval.Status.APPROVED, "ada", "api")
     other.refresh_from_db()
     assert other.is_open
+
+
+@pytest.mark.django_db
+def test_what_was_deleted_while_it_was_edited_is_a_conflict() -> None:
+    rule = Rule.objects.create(effect="deny", tool="Bash")
+    Rule.objects.filter(pk=rule.pk).delete()
+    with pytest.raises(DatabaseError) as caught:
+        rule.save(force_update=True)
+    answer = answer_for_error(caught.value, {})
+    assert answer is not None
+    assert (answer.status_code, answer.data) == (
+        409, {"code": "conflict", "detail": "Attempted to update or delete an entity that does not exist"},
+    )  # fmt: skip
