@@ -14,12 +14,9 @@ from tests.stack import ROOT, Stack, running, until
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", RUNBOOK, re.M | re.S)
-COMMANDS = {path.stem for path in ROOT.glob("*/management/commands/*.py")} | {
-    "check",
-    "migrate",
-    "shell",
-    "createsuperuser",
-}
+OF_DJANGO = {"check", "migrate", "shell", "createsuperuser", "loaddata"}
+COMMANDS = {path.stem for path in ROOT.glob("*/management/commands/*.py")} | OF_DJANGO
+STARTED = ("ApprovalTimeoutService started", "Agent discovery started", "Health check service started")
 DOCS = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
 
 
@@ -42,9 +39,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         }
         with running(tmp_path_factory.mktemp("runbook"), **env) as stack:
             log = stack.folder / "var" / "logs" / "api.log"
-            until(
-                lambda: "Health check service started" in log.read_text(), "the background services say that they run"
-            )
+            until(lambda: all(line in log.read_text() for line in STARTED), "the background services say that they run")
             yield stack
 
 
