@@ -6,7 +6,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -104,6 +104,9 @@ class ScheduleAdmin(ByRights, PlainAdmin):
         ("So far", {"fields": ("requested_by", "next_due_at", "outcomes")}),
     )
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Schedules"} | (extra_context or {}))
+
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request.user, Right.OPERATE)
 
@@ -172,8 +175,8 @@ def _may_touch(request: HttpRequest, schedule: Schedule | None) -> bool:
     return may(request.user, Right.OPERATE) and (mine or may(request.user, Right.ADMINISTER))
 
 
-def _told(run: ScheduledRun) -> SafeString:
+def _told(run: ScheduledRun) -> SafeString | str:
     if run.session is None:
-        return format_html("{} {}", run.status, one_line(run.detail, 200))
+        return f"{run.status}: {one_line(run.detail, 200)}"
     address = reverse("admin:sessions_app_agentsession_change", args=[run.session])
-    return format_html('<a href="{}">{}</a> {}', address, run.status, one_line(run.detail, 200))
+    return format_html('<a href="{}">{}</a>', address, run.status)

@@ -16,7 +16,7 @@ from django.db import connection
 
 from tests.factories import make_user, token_for
 
-PATIENCE_S = 30
+PATIENCE_S = 90
 
 
 class Web:

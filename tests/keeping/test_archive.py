@@ -308,7 +308,7 @@ def test_a_full_or_absent_disk_deletes_nothing(house: Path, settings: Any) -> No
 
 @pytest.mark.timeout(300)
 def test_kill_9_at_random_moments_loses_nothing(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in range(12):
+    for _ in range(8):
         closed_session()
         closed_approval()
     closed_session(timedelta(days=1))
@@ -318,7 +318,7 @@ def test_kill_9_at_random_moments_loses_nothing(house: Path, monkeypatch: pytest
     audit.seal_new_entries()
     whole, before, chance = everything(*KINDS), counters(), random.Random(9)
     killed = 0
-    for _ in range(15):
+    for _ in range(10):
         connections.close_all()
         child = os.fork()
         if child == 0:

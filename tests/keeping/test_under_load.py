@@ -17,7 +17,7 @@ from sessions_app.supervisor.outcomes import Outcome
 from tests.chaos.checker import Evidence, violations
 from tests.keeping.test_backup import ask, running_session
 
-WRITERS, ROUNDS = 4, 3
+WRITERS, ROUNDS = 3, 2
 
 
 def one_dialog() -> None:
@@ -57,7 +57,7 @@ def test_backups_under_load_restore_to_sound_rows(house: Path) -> None:
     try:
         backups = []
         for _ in range(ROUNDS):
-            stop.wait(0.5)
+            stop.wait(0.4)
             backups.append(take_backup(house / "backups"))
     finally:
         stop.set()
