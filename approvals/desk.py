@@ -1,5 +1,6 @@
 """The desk in the console: one question as a card, and its answer by a form that needs no script."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -36,19 +37,24 @@ def card(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 @page(Right.DECIDE)
 def decide(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """Record an answer, or say why it was not recorded. Scripts get the card, everybody else their page again."""
+    return answered(request, approval_id, _card)
+
+
+def answered(request: HttpRequest, approval_id: UUID, draw: Callable[..., HttpResponse]) -> HttpResponse:
+    """Take the form's answer; a script gets what ``draw`` makes of the row as it is then, and of what to tell."""
     notice = take(request, found_or_404(approval_id))
     approval = found_or_404(approval_id)
     if request.headers.get("HX-Request"):
-        return _card(request, approval, notice=notice, typed=typed_in(request) if notice else "")
-    return said_and_back(request, approval, notice)
+        return draw(request, approval, notice=notice, typed=_typed_in(request) if notice else "")
+    return _said_and_back(request, approval, notice)
 
 
-def typed_in(request: HttpRequest) -> str:
+def _typed_in(request: HttpRequest) -> str:
     """What somebody wrote into a form that was not recorded."""
     return visible("\n\n".join(text for name in TYPED if (text := request.POST.get(name, "").strip())))
 
 
-def said_and_back(request: HttpRequest, approval: Approval, notice: str) -> HttpResponse:
+def _said_and_back(request: HttpRequest, approval: Approval, notice: str) -> HttpResponse:
     """Without a script: the page the form stood on, with what was recorded, or why nothing was."""
     if notice:
         messages.warning(request, notice)

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from approvals import render
 from approvals.cards import DOORS, Card, card_for, place_of, verb_of, verdict_of
-from approvals.desk import EXTENSION_MINUTES, found_or_404, said_and_back, take, typed_in
+from approvals.desk import EXTENSION_MINUTES, answered, found_or_404
 from approvals.models import Approval, AuditEntry, Door
 from approvals.queries import asked_before, open_approvals
 from approvals.texts import exact_json, pretty, visible
@@ -74,11 +74,7 @@ def timeline(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 @page(Right.DECIDE)
 def answer(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """Record an answer, or say why it was not; what is shown then is what the row says."""
-    notice = take(request, found_or_404(approval_id))
-    approval = found_or_404(approval_id)
-    if request.headers.get("HX-Request"):
-        return _decided(request, approval, notice=notice, typed=typed_in(request) if notice else "")
-    return said_and_back(request, approval, notice)
+    return answered(request, approval_id, _decided)
 
 
 @require_POST

@@ -9,11 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db import connection
-
 from approvals.models import Approval, Door
 from approvals.queries import count_open
 from approvals.texts import visible
+from orchestra.counting import seconds_between
 from orchestra.statistics import Chapter, Figure, Period, Plot, Series, in_words, rows, whole
 
 S = Approval.Status
@@ -117,7 +116,7 @@ def waiting(period: Period, closed: dict[str, list[int]]) -> list[int]:
 def newest_answers(period: Period) -> list[Answered]:
     """The newest answers that people gave in the period, at most ``MOST_ANSWERS``."""
     statement = (
-        f"SELECT {period.bucket('decided_at')}, {_seconds()}, decided_by, decided_via, status"  # noqa: S608 - our own words
+        f"SELECT {period.bucket('decided_at')}, {seconds_between('created_at', 'decided_at')}, decided_by, decided_via, status"  # noqa: S608 - our own words
         " FROM approvals WHERE decided_at >= %s AND status IN (%s, %s) AND decided_via <> %s"
         " ORDER BY decided_at DESC LIMIT %s"
     )
@@ -203,9 +202,3 @@ def _time_plot(period: Period, answers: list[Answered]) -> Plot:
     within = [f"{word} within {in_words(percentile(everything, share) or 0)}" for share, word in PERCENTILES]
     sentence = f"{period.word.capitalize()}; {', '.join(within)}." if everything else "Nobody answered in this time."
     return Plot("times", "Time from question to answer", sentence, "lines", "seconds", period.labels, series)
-
-
-def _seconds() -> str:
-    if connection.vendor == "postgresql":
-        return "EXTRACT(EPOCH FROM decided_at - created_at)"
-    return "((julianday(decided_at) - julianday(created_at)) * 86400.0)"

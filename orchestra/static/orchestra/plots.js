@@ -83,7 +83,7 @@ function draw(place) {
   place.replaceChildren();
   new uPlot({
     width, height: HEIGHT, legend: { show: false }, cursor: { show: false },
-    padding: [kind === "bars" ? 18 : 8, 8, 0, 0],
+    padding: [kind === "bars" ? 18 : 8, 16, 0, 0],
     scales: {
       x: { time: false, range: () => [-edge, labels.length - 1 + edge] },
       y: { range: (_, low, high) => [0, Math.max(high * 1.05, STEPS[unit][0])] },
