@@ -115,15 +115,16 @@ def waiting(period: Period, closed: dict[str, list[int]]) -> list[int]:
 
 def newest_answers(period: Period) -> list[Answered]:
     """The newest answers that people gave in the period, at most ``MOST_ANSWERS``."""
+    seconds = seconds_between("created_at", "decided_at")
     statement = (
-        f"SELECT {period.bucket('decided_at')}, {seconds_between('created_at', 'decided_at')}, decided_by, decided_via, status"  # noqa: S608 - our own words
+        f"SELECT {period.bucket('decided_at')}, {seconds}, decided_by, decided_via, status"  # noqa: S608 - our own words
         " FROM approvals WHERE decided_at >= %s AND status IN (%s, %s) AND decided_via <> %s"
         " ORDER BY decided_at DESC LIMIT %s"
     )
     found = rows(statement, period.begin, S.APPROVED, S.REJECTED, Door.POLICY, MOST_ANSWERS)
     return [
-        Answered(slot, float(seconds), by, via, status == S.REJECTED)
-        for start, seconds, by, via, status in found
+        Answered(slot, float(took), by, via, status == S.REJECTED)
+        for start, took, by, via, status in found
         if (slot := period.slot(start)) is not None
     ]
 
