@@ -133,6 +133,7 @@ else:
         "min_size": env.int("DB_POOL_MIN_SIZE", default=5 if IS_WEB else 1),
         "max_size": env.int("DB_POOL_MAX_SIZE", default=100 if IS_WEB else 10),
         "timeout": 10,
+        "reconnect_timeout": 5,  # then a request tries anew; the pool's own pauses would grow to half a minute
     }
     _database["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 2}  # plan a statement once a connection
     _database["CONN_MAX_AGE"] = 0

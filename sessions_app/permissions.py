@@ -254,9 +254,9 @@ def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approv
 
 
 def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision:
-    """Go on with a question that an earlier process asked."""
+    """Go on with a question that an earlier process asked, perhaps in an earlier turn; it belongs to this one now."""
     PermissionRequest.objects.filter(approval=approval).update(
-        request_id=request.request_id, tool_use_id=request.tool_use_id, answered_at=None
+        turn=claim.turn_id, request_id=request.request_id, tool_use_id=request.tool_use_id, answered_at=None
     )
     decision = answer_from_row(claim, request, approval.pk)
     if decision is not None:

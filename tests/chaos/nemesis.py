@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import psutil
 import psycopg
 import redis
+from django.db import DatabaseError
 
 from sessions_app.dispatch import dispatch
 from sessions_app.models import Turn
@@ -177,7 +178,10 @@ class Nemesis:
 
     def _repeat_messages(self) -> bool:
         turns = Turn.objects.order_by("-created_at").values_list("pk", "session__host")
-        recent = patiently(lambda: list(turns[:10]), 5) if not self._away("postgresql") else []
+        try:
+            recent = patiently(lambda: list(turns[:10]), 5) if not self._away("postgresql") else []
+        except DatabaseError:  # its last connection was cut as well
+            return False
         return sum(dispatch(turn_id, host) for turn_id, host in recent) > 0
 
     def _cut_connections(self) -> bool:

@@ -11,14 +11,15 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from approvals.commands import decide_approval
+from approvals.commands import decide_approval, expire_due_approvals
 from approvals.models import Approval, Rule
 from approvals.policy import Surroundings
 from sessions_app import leases, permissions, transcript
+from sessions_app.commands import send_message
 from sessions_app.errors import StaleFence
 from sessions_app.leases import Claim
 from sessions_app.models import AgentSession, Event, Run, Turn
-from sessions_app.supervisor.outcomes import Outcome, failed
+from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
 from sessions_app.supervisor.protocol import ToolRequest
 from tests.factories import make_session, make_turn
 
@@ -213,3 +214,27 @@ def test_a_result_of_a_parked_call_ends_no_turn(claim: Claim) -> None:
     transcript.append(claim.session_id, [("result", json.dumps(result))], fence=claim.fence)
     assert leases.reclaim(overdue(claim), why="killed")
     assert (AgentSession.objects.get().status, Turn.objects.get().status) == ("queued", "running")
+
+
+def test_a_parked_call_that_was_answered_in_a_later_turn_does_not_strand_what_that_turn_asks(claim: Claim) -> None:
+    leases.mark_resumable(claim)
+    first = ask(claim, request())
+    leases.finish_run(claim, Outcome(status=PARKED), exit_code=0, deferred="toolu_1")
+    Approval.objects.filter(pk=first.approval_id).update(expires_at=Now() - timedelta(seconds=1))
+    assert expire_due_approvals(batch=10) == 1
+    send_message(session_id=claim.session_id, prompt="and now?", by="olga")
+    again = leases.claim_turn(Turn.objects.latest("number").pk, WORKER)
+    assert again and again.replay
+    assert ask(again, request()).effect == "deny"  # the parked call, repeated first
+    second = ask(again, dataclasses.replace(request(command="ls"), request_id="r2", tool_use_id="toolu_2"))
+    assert second.approval_id
+    assert leases.reclaim(Run.objects.get(pk=again.run_id), why="the worker is gone", dead=True)
+    decide_approval(approval_id=second.approval_id, verdict="approved", by="anna", via="api")
+    assert AgentSession.objects.get(pk=claim.session_id).status == "queued"
+    last = leases.claim_turn(again.turn_id, WORKER)
+    assert last and last.interrupted and not last.replay
+    asked_anew = dataclasses.replace(request(command="ls"), request_id="r9", tool_use_id="toolu_9")
+    taken_up = permissions.ask_permission(
+        last, asked_anew, plan="", surroundings=Surroundings(data_dir="/n", code_dir="/n", working_roots=(), port=1)
+    )
+    assert (taken_up.effect, taken_up.approval_id) == ("allow", second.approval_id)
