@@ -234,6 +234,8 @@ def resume_answered(session_id: UUID) -> bool:
         # queued: its process died before anybody knew whether it had repeated a call parked in an earlier turn
         turn = Turn.objects.filter(session=session_id, status__in=(T.QUEUED, T.RUNNING)).first()
         session = AgentSession.objects.filter(pk=session_id, status=S.WAITING)
+        if session.select_for_update().first() is None:
+            return False
         live = Run.objects.filter(session=session_id, ended_at__isnull=True)
         if turn is None or live.exists() or Approval.objects.filter(session=session_id, status=A.PENDING).exists():
             return False

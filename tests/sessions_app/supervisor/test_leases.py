@@ -238,3 +238,16 @@ def test_a_parked_call_that_was_answered_in_a_later_turn_does_not_strand_what_th
         last, asked_anew, plan="", surroundings=Surroundings(data_dir="/n", code_dir="/n", working_roots=(), port=1)
     )
     assert (taken_up.effect, taken_up.approval_id) == ("allow", second.approval_id)
+
+
+def test_a_turn_that_goes_on_after_an_expired_question_is_taken_up_when_its_worker_dies(claim: Claim) -> None:
+    asked = ask(claim, request())
+    assert asked.approval_id
+    Approval.objects.filter(pk=asked.approval_id).update(expires_at=Now() - timedelta(seconds=1))
+    assert expire_due_approvals(batch=10) == 1
+    told = permissions.answer_from_row(claim, request(), asked.approval_id)
+    assert told and told.effect == "deny"
+    permissions.mark_answered(claim, [asked.approval_id], goes_on=True)
+    assert leases.reclaim(Run.objects.get(pk=claim.run_id), why="the worker is gone", dead=True)
+    assert AgentSession.objects.get(pk=claim.session_id).status == "queued"
+    assert leases.claim_turn(claim.turn_id, WORKER)
