@@ -31,9 +31,7 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402
 class Page(AsyncWebsocketConsumer):
     """Shows whatever is sent to the group."""
 
-    async def connect(self) -> None:
-        await self.channel_layer.group_add(GROUP, self.channel_name)
-        await self.accept()
+    groups = [GROUP]  # joined with the handshake, left with the end
 
     async def told(self, event: dict[str, Any]) -> None:
         await self.send(text_data=event["text"])
