@@ -34,7 +34,7 @@ def game(chat):
         approval = make_approval(**overrides)
         open_delivery(approval.pk)
         (delivery,) = Delivery.objects.filter(approval=approval)
-        assert send(Telegram(chat.api), [delivery])
+        assert send(Telegram(chat.api), [delivery], silent=False)
         return approval, chat.telegram.last_message()
 
     def press(user, message, label):
