@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import User
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
@@ -271,19 +271,13 @@ def record_update(update: dict[str, Any]) -> bool:
     """
     update_id = int(update["update_id"])
     callback_id = str(update["callback_query"]["id"]) if "callback_query" in update else None
-    if callback_id and sql.row(
-        "SELECT 1 FROM telegram_updates WHERE callback_id = %s AND applied_at IS NOT NULL", callback_id
-    ):
-        return False
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO telegram_updates (update_id, callback_id, payload, received_at, applied_at, failures)"  # noqa: S608 - constants only
-            f" VALUES (%s, %s, '', {sql.now()}, {sql.now()}, 0)"
-            f" ON CONFLICT (update_id) DO UPDATE SET applied_at = {sql.now()}, payload = ''"
-            " WHERE telegram_updates.applied_at IS NULL",
-            [update_id, callback_id],
-        )
-        return bool(cursor.rowcount)
+    waiting = "UPDATE telegram_updates SET applied_at = {now}, payload = '' WHERE update_id = %s AND applied_at IS NULL"
+    new = (
+        "INSERT INTO telegram_updates (update_id, callback_id, payload, received_at, applied_at, failures)"
+        " VALUES (%s, %s, '', {now}, {now}, 0) ON CONFLICT DO NOTHING"  # whichever of its two ids is known
+    )
+    now = sql.now()
+    return bool(sql.run(waiting.format(now=now), update_id) or sql.run(new.format(now=now), update_id, callback_id))
 
 
 def take_in(update: dict[str, Any], payload: str) -> bool:
