@@ -110,7 +110,7 @@ def test_nothing_is_readable_without_a_directory(around):
     assert decide(call, [], around).effect == "ask"
 
 
-@pytest.mark.parametrize("tool", ["ToolSearch", "TaskStop", "ListAgents", "Task"])
+@pytest.mark.parametrize("tool", ["ToolSearch", "TaskStop", "ListAgents", "Task", "Agent"])
 def test_harmless_tools_pass(house, around, tool):
     assert decide(call(house, tool, prompt="look at /etc/passwd"), [], around).effect == "allow"
 
