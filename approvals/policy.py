@@ -50,7 +50,7 @@ __all__ = [
 
 ALLOW, DENY, ASK = Rule.Effect.ALLOW, Rule.Effect.DENY, Rule.Effect.ASK
 
-ALWAYS_PASS = frozenset({"ToolSearch", "TaskStop", "ListAgents", "Task", "Agent"})  # the CLI (2.1.330) calls Task "Agent"
+ALWAYS_PASS = frozenset({"ToolSearch", "TaskStop", "ListAgents", "Task", "Agent"})  # CLI 2.1.330 says Agent for Task
 ALWAYS_ASK = frozenset({"AskUserQuestion", "ExitPlanMode"})
 SHELL_COMPOSITION = re.compile(r"[;&|<>`\n\r(){}]|\$")
 
