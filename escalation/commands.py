@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from django.contrib.auth.models import User
 from django.db import DatabaseError, transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from approvals.models import Approval
@@ -24,10 +24,11 @@ from escalation.errors import (
     TokenRefused,
     TooManyRequests,
 )
-from escalation.models import DELIVERY_FLOW, Approver, Delivery, Message, Update
+from escalation.models import DELIVERY_FLOW, Approver, Button, Delivery, Message, Update
 from escalation.policy import next_try_in_s
 from escalation.queries import asked, notice_of, told_of
 from orchestra import doorbell, sql
+from orchestra.unit_of_work import UnitOfWork
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def claim_due_deliveries(*, limit: int, lease: timedelta = CLAIM) -> list[Delive
     with transaction.atomic():
         rows = list(due.select_for_update(skip_locked=True, of=("self",)).order_by("approval__expires_at")[:limit])
         claimed = Delivery.objects.filter(pk__in=[row.pk for row in rows])
-        claimed.update(next_try_at=Now() + lease, attempts=F("attempts") + 1)
+        claimed.update(next_try_at=Now() + lease, attempts=F("attempts") + 1, shown_deadline=_deadline())
     for row in rows:
         row.attempts += 1
     return rows
@@ -83,37 +84,52 @@ def send(channel: Channel, deliveries: Sequence[Delivery], *, silent: bool) -> b
 
     What failed for now stays ``waiting`` and comes due again; what can never work is ``failed``, with the reason.
     """
-    return _send(channel, deliveries, lambda: told_of(deliveries, whole=len(deliveries) == 1), silent=silent)
-
-
-def send_at_once(channel: Channel, approval_id: UUID, *, silent: bool) -> bool:
-    """Note that an approval has to be told and tell it, by the shortest way. False if there was nothing to tell, or
-    if it did not work; never raises."""
     try:
-        with sql.hasty():  # what a crash loses is noted and told again
-            approval = asked(pk=approval_id, status=PENDING)
-            delivery = _open_claimed(approval_id) if approval else None
+        told = told_of(deliveries, whole=len(deliveries) == 1)
     except DatabaseError as error:
         logger.warning("telegram delivery failed: the database does not answer (%s)", type(error).__name__)
         return False
-    if approval is None or delivery is None:
+    return not told or _tell(channel, told, lambda: channel.ask(told, silent=silent))
+
+
+def send_at_once(channel: Channel, approval_id: UUID, *, silent: bool) -> bool:
+    """Note that an approval has to be told and tell it, by the shortest way: one read, one write, one call.
+
+    False if there was nothing to tell, or if it did not work; never raises.
+    """
+    try:
+        approval = asked(pk=approval_id, status=PENDING)
+        if approval is None:
+            return False
+        delivery = Delivery(pk=uuid4(), approval_id=approval_id, attempts=1)
+        told = (delivery, notice_of(approval))
+        drawn = channel.draw(told, silent=silent)
+        if not _open_claimed(delivery, drawn.buttons):
+            return False
+    except DatabaseError as error:
+        logger.warning("telegram delivery failed: the database does not answer (%s)", type(error).__name__)
         return False
-    return _send(channel, [delivery], lambda: [(delivery, notice_of(approval))], silent=silent)
+    except Exception:
+        logger.exception("telegram delivery failed: a bug; it is tried again")
+        return open_delivery(approval_id) and False
+    return _tell(channel, [told], lambda: channel.deliver(drawn, told, silent=silent))
 
 
 def settle(channel: Channel, place: Place) -> bool:
     """Bring the message at ``place`` up to the truth. False if that did not work; never raises."""
     try:
+        # first, so that a deadline which changes meanwhile is seen
+        _at(place).update(shown_deadline=_deadline())
         channel.settle(place)
         _close_settled(place)
         return True
     except DeliveryError as error:
-        _put_off(Delivery.objects.filter(messages__chat=place[0], messages__message=place[1]), error)
+        _put_off(_at(place), error, shown_deadline=None)
     except DatabaseError as error:
         logger.warning("telegram card not settled: the database does not answer (%s)", type(error).__name__)
     except Exception:
         logger.exception("telegram card not settled: a bug; it is tried again")
-        _put_off(Delivery.objects.filter(messages__chat=place[0], messages__message=place[1]), None)
+        _put_off(_at(place), None, shown_deadline=None)
     return False
 
 
@@ -124,8 +140,7 @@ def remind(channel: Channel, deliveries: Sequence[Delivery], *, silent: bool) ->
         told = told_of(deliveries, whole=False)
         if told and not silent:
             channel.remind(told)
-        for delivery, notice in told:
-            Delivery.objects.filter(pk=delivery.pk).update(reminded_for=notice.expires_at)
+        Delivery.objects.filter(pk__in=[delivery.pk for delivery, _ in told]).update(reminded_for=_deadline())
         return True
     except DeliveryError as error:
         _put_off(Delivery.objects.filter(pk__in=[one.pk for one in deliveries]), error)
@@ -153,15 +168,13 @@ def send_again(delivery_ids: Sequence[UUID]) -> int:
     return rows.filter(status=S.WAITING).update(next_try_at=Now(), last_error="")
 
 
-def _send(channel: Channel, deliveries: Sequence[Delivery], what: Callable[[], list[Told]], *, silent: bool) -> bool:
+def _tell(channel: Channel, told: Sequence[Told], how: Callable[[], None]) -> bool:
+    deliveries = [delivery for delivery, _ in told]
     try:
-        told = what()
-        if told:
-            channel.ask(told, silent=silent)
-            for delivery, notice in told:
-                mine = Delivery.objects.filter(pk=delivery.pk)
-                sent = {"sent_at": Now(), "shown_deadline": notice.expires_at, "next_try_at": Now(), "last_error": ""}
-                DELIVERY_FLOW.move(mine, to=S.SENT, **sent)
+        how()
+        for delivery in deliveries:
+            mine = Delivery.objects.filter(pk=delivery.pk)
+            DELIVERY_FLOW.move(mine, to=S.SENT, sent_at=Now(), next_try_at=Now(), last_error="")
         return True
     except DeliveryError as error:
         return _put_back(deliveries, error)
@@ -172,13 +185,18 @@ def _send(channel: Channel, deliveries: Sequence[Delivery], what: Callable[[], l
     return False
 
 
-def _open_claimed(approval_id: UUID) -> Delivery | None:
-    """A new delivery that is this process's to send for a while; None if there is one already."""
-    delivery = Delivery(pk=uuid4(), approval_id=approval_id, attempts=1)
-    into, row = sql.insertion(delivery, next_try_at=sql.from_now(CLAIM))
-    statement = f"INSERT INTO {into} VALUES ({row.text}) ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours
-    opened = sql.run(statement, *row.values)
-    return delivery if opened else None
+def _open_claimed(delivery: Delivery, buttons: Sequence[Button]) -> bool:
+    """Save a new delivery, which is this process's to send for a while, with its buttons; False if there is one.
+
+    It does not wait for the disk: what a crash of the database loses is lost together, noted and told again.
+    """
+    deadline = sql.Statement("(SELECT expires_at FROM approvals WHERE id = %s)", (delivery.approval_id,))
+    into, row = sql.insertion(delivery, next_try_at=sql.from_now(CLAIM), shown_deadline=deadline)
+    text = f"INSERT INTO {into} SELECT {row.text}{sql.hasty_source()} ON CONFLICT DO NOTHING"
+    unit = UnitOfWork(sql.Statement(text, row.values))
+    for button in buttons:
+        unit.insert(button)
+    return unit.commit() is not None
 
 
 def _put_back(deliveries: Sequence[Delivery], error: DeliveryError) -> bool:
@@ -198,13 +216,23 @@ def _put_back(deliveries: Sequence[Delivery], error: DeliveryError) -> bool:
     return False
 
 
-def _put_off(rows: Any, error: DeliveryError | None) -> None:
-    ids = list(rows.values_list("pk", flat=True))
-    changes = {"last_error": error.detail[:300]} if error else {}
+def _put_off(rows: QuerySet[Delivery], error: DeliveryError | None, **changes: object) -> None:
+    said = {"last_error": error.detail[:300]} if error else {}
     try:
-        Delivery.objects.filter(pk__in=ids).update(next_try_at=Now() + _pause(error, 1), **changes)
+        rows.update(next_try_at=Now() + _pause(error, 1), **said, **changes)
     except DatabaseError as problem:
         logger.warning("telegram: a failure was not written down (%s)", type(problem).__name__)
+
+
+def _at(place: Place) -> QuerySet[Delivery]:
+    """The deliveries that the message at ``place`` shows."""
+    chat, number = place
+    return Delivery.objects.filter(pk__in=Message.objects.filter(chat=chat, message=number).values("delivery"))
+
+
+def _deadline() -> Subquery:
+    """The approval's, as the database keeps it: SQLite compares times as text, and Python would write another text."""
+    return Subquery(Approval.objects.filter(pk=OuterRef("approval")).values("expires_at"))
 
 
 def _pause(error: DeliveryError | None, attempts: int) -> timedelta:
@@ -216,15 +244,10 @@ def _pause(error: DeliveryError | None, attempts: int) -> timedelta:
 
 
 def _close_settled(place: Place) -> None:
-    """Settle deliveries of this message that have closed and have no live message left; the others are up to date."""
-    here = Message.objects.filter(chat=place[0], message=place[1]).values("delivery")
-    rows = Delivery.objects.filter(pk__in=here).select_related("approval")
-    for delivery in rows:
-        mine = Delivery.objects.filter(pk=delivery.pk)
-        if delivery.approval.is_open:
-            mine.update(shown_deadline=delivery.approval.expires_at)
-        elif not delivery.messages.filter(live=True).exists():
-            DELIVERY_FLOW.move(mine, to=S.SETTLED, settled_at=Now())
+    """Settle deliveries of this message whose approval has closed and that have no live message left."""
+    for delivery in _at(place).select_related("approval"):
+        if not delivery.approval.is_open and not delivery.messages.filter(live=True).exists():
+            DELIVERY_FLOW.move(Delivery.objects.filter(pk=delivery.pk), to=S.SETTLED, settled_at=Now())
 
 
 # --- people

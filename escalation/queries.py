@@ -103,7 +103,8 @@ def untrue_messages() -> QuerySet[Message]:
     """Messages that say something else than the truth: their approval has closed, or got another deadline."""
     closed = ~Q(delivery__approval__status=PENDING)
     shown = Q(kind__in=(Message.Kind.CARD, Message.Kind.LIST))
-    return Message.objects.filter(closed | shown & _other_deadline("delivery__shown_deadline", "delivery__"), live=True)
+    other = Q(delivery__shown_deadline__isnull=True) | _other_deadline("delivery__shown_deadline", "delivery__")
+    return Message.objects.filter(closed | (shown & other), live=True)
 
 
 def next_untrue_place() -> Place | None:

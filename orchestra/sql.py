@@ -30,6 +30,13 @@ def hasty() -> Iterator[None]:
         yield
 
 
+def hasty_source() -> str:
+    """The end of an ``INSERT … SELECT``, before its ``ON CONFLICT``: as `hasty`, for a statement that stands alone."""
+    if connection.vendor == "postgresql":
+        return " FROM (SELECT set_config('synchronous_commit', 'off', TRUE) AS told) AS hasty WHERE told IS NOT NULL"
+    return " WHERE TRUE"
+
+
 def row(statement: str, *values: object) -> tuple[Any, ...] | None:
     """The first row that ``statement`` returns."""
     with connection.cursor() as cursor:

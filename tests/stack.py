@@ -61,7 +61,7 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """A newcomer's environment: nothing of the test run's own database and broker."""
-        foreign = ("DATABASE_URL", "REDIS_URL", "ORCHESTRA_", "DJANGO_", "APPROVAL_", "AGENT_", "PYTEST_")
+        foreign = ("DATABASE_URL", "REDIS_URL", "ORCHESTRA_", "DJANGO_", "APPROVAL_", "AGENT_", "TELEGRAM_", "PYTEST_")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         own = {
             "ORCHESTRA_DATA_DIR": str(self.folder / "var"),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from approvals.render import Block
 from escalation.errors import DeliveryError
-from escalation.models import Delivery
+from escalation.models import Button, Delivery
 
 __all__ = ["Channel", "DeliveryError", "Notice", "Outcome", "Told"]
 
@@ -64,12 +64,25 @@ class Outcome:
 Told = tuple[Delivery, Notice]
 
 
+class Drawn(Protocol):
+    """A message that is ready to go."""
+
+    @property
+    def buttons(self) -> Sequence[Button]: ...
+
+
 class Channel(Protocol):
     """One way to reach people. Methods raise ``DeliveryError`` (and what the database raises), and return within the
     channel's own timeout, quick repetitions included; what is tried later is the outbox's business."""
 
     def ask(self, told: Sequence[Told], *, silent: bool) -> None:
         """Tell people of these questions, in one message; remember it, so that it is settled later."""
+
+    def draw(self, told: Told, *, silent: bool) -> Drawn:
+        """The message of one question, whose ``buttons`` have to be saved before it may be delivered."""
+
+    def deliver(self, drawn: Any, told: Told, *, silent: bool) -> None:
+        """Send it, as ``ask`` would."""
 
     def remind(self, told: Sequence[Told]) -> None:
         """Say that these are still open and nearly over."""

@@ -108,10 +108,10 @@ def test_an_update_that_breaks_us_is_given_up_and_blocks_nobody(running, telegra
 
     real = inbound.handle
 
-    def handle(update: dict, api: object) -> None:
+    def handle(update: dict, api: object, **how: object) -> None:
         if "poison" in str(update):
             raise RuntimeError("a bug")
-        real(update, api)
+        real(update, api, **how)
 
     monkeypatch.setattr(inbound, "handle", handle)
     bad = telegram.send_text(42, "/poison", chat_id=GROUP)["update_id"]

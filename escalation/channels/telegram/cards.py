@@ -24,12 +24,12 @@ SENT_TWICE = "This was sent twice because the connection was lost. The message b
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A card that only has to be sent: its buttons are saved, its markup is drawn."""
+    """A card that only has to be sent, once its ``buttons`` are saved."""
 
     chat: int
     card: Card
     params: dict[str, Any]
-    buttons: list[UUID]
+    buttons: list[Button]
 
 
 def post(
@@ -52,23 +52,23 @@ def post(
         BotApiError: it was not sent, or perhaps it was (``NotReached.perhaps_done``).
     """
     prepared = prepare(chat=chat, card=card, delivery=delivery, reply_to=reply_to, silent=silent)
+    if prepared.buttons:
+        with sql.hasty():  # a message whose buttons are lost is sent again: its delivery is lost too
+            Button.objects.bulk_create(prepared.buttons)
     return send(api, prepared, about=[one for one in (delivery, *also) if one is not None], kind=kind)
 
 
 def prepare(
     *, chat: int, card: Card, delivery: Delivery | None = None, reply_to: int = 0, silent: bool = False
 ) -> Prepared:
-    """Make and save the buttons of ``card``: what is pressed must be known before it can be pressed."""
+    """Make the buttons of ``card``, which have to be saved before they can be pressed."""
     buttons, markup = keyboard(card, chat=chat, approval_id=delivery.approval_id if delivery else None)
-    if buttons:
-        with sql.hasty():  # a message whose buttons are lost is sent again: its delivery is lost too
-            Button.objects.bulk_create(buttons)
     more: dict[str, Any] = {"reply_markup": markup} if markup else {}
     if reply_to:
         more["reply_parameters"] = {"message_id": reply_to, "allow_sending_without_reply": True}
     if silent:
         more["disable_notification"] = True
-    return Prepared(chat=chat, card=card, params=more, buttons=[button.pk for button in buttons])
+    return Prepared(chat=chat, card=card, params=more, buttons=buttons)
 
 
 def send(api: BotApi, prepared: Prepared, *, about: Sequence[Delivery], kind: str = Message.Kind.CARD) -> int:
@@ -82,7 +82,7 @@ def send(api: BotApi, prepared: Prepared, *, about: Sequence[Delivery], kind: st
     doubtful = api.doubtful
     number, chat = int(sent["message_id"]), int(sent["chat"]["id"])  # a group may have moved meanwhile
     with transaction.atomic():
-        Button.objects.filter(pk__in=prepared.buttons).update(chat=chat, message=number)
+        Button.objects.filter(pk__in=[button.pk for button in prepared.buttons]).update(chat=chat, message=number)
         _remember(about, kind=kind, chat=chat, number=number, text=card.text)
     if doubtful and about:
         _after_a_lost_answer(api, chat, number, about)

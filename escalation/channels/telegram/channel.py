@@ -39,6 +39,22 @@ class Telegram:
         else:
             self._post(render.card(notice), told, kind=K.CARD, silent=silent)
 
+    def draw(self, told: Told, *, silent: bool) -> cards.Prepared:
+        """The card of one question; whoever saves its buttons may `deliver` it."""
+        delivery, notice = told
+        return cards.prepare(chat=self.api.chat, card=render.card(notice), delivery=delivery, silent=silent)
+
+    def deliver(self, drawn: cards.Prepared, told: Told, *, silent: bool) -> None:
+        """Send what was drawn.
+
+        Raises:
+            BotApiError: as `ask`.
+        """
+        try:
+            cards.send(self.api, drawn, about=[told[0]])
+        except Refused as refused:
+            self._post_simpler(drawn.card, refused, [told], kind=K.CARD, silent=silent)
+
     def remind(self, told: Sequence[Told]) -> None:
         """One question in reply to its card, several as a list.
 
@@ -93,21 +109,21 @@ class Telegram:
 
     def _post(self, card: Card, told: Sequence[Told], *, kind: str, silent: bool = False, reply_to: int = 0) -> None:
         delivery, *also = (one for one, _ in told)
-
-        def post(card: Card) -> None:
+        try:
             cards.post(
                 self.api, chat=self.api.chat, card=card, delivery=delivery, also=also, kind=kind, silent=silent,
                 reply_to=reply_to,
             )  # fmt: skip
-
-        try:
-            post(card)
         except Refused as refused:
-            simpler = _simpler(card, refused)
-            if simpler is None:
-                raise
-            logger.error("telegram sendMessage failed, a bug: %s; sending it without what was refused", refused.detail)
-            post(simpler)
+            self._post_simpler(card, refused, told, kind=kind, silent=silent)
+
+    def _post_simpler(self, card: Card, refused: Refused, told: Sequence[Told], *, kind: str, silent: bool) -> None:
+        simpler = _simpler(card, refused)
+        if simpler is None:
+            raise refused
+        logger.error("telegram sendMessage failed, a bug: %s; sending it without what was refused", refused.detail)
+        delivery, *also = (one for one, _ in told)
+        cards.post(self.api, chat=self.api.chat, card=simpler, delivery=delivery, also=also, kind=kind, silent=silent)
 
 
 def _simpler(card: Card, refused: Refused) -> Card | None:
