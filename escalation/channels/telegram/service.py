@@ -136,8 +136,6 @@ class Term:
                 me = self.api.once("getMe", timeout_s=10.0)
                 self._note(bot=me.get("username", ""))
                 self.api.once("setMyCommands", timeout_s=10.0, commands=orders.menu())
-                menu = [{"command": name, "description": text} for name, text in orders.MENU.items()]
-                self.api.once("setMyCommands", timeout_s=10.0, commands=menu)
                 if settings.TELEGRAM.mode == conf.WEBHOOK:
                     self._set_webhook()
                 break
