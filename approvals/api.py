@@ -53,6 +53,15 @@ class ApprovalFilters(StrictFilters):
     ordering = Ordering(fields=["created_at", "expires_at", "decided_at", "risk", "status"])
 
 
+ASK_EXAMPLE = {
+    "title": "Deploy version 1.4 to production?",
+    "body": "The tests passed; the last deployment was on Monday.",
+    "facts": {"version": "1.4", "commit": "0f8fad5b"},
+    "options": ["now", "tonight"],
+    "timeout_minutes": 30,
+}
+
+
 @extend_schema(tags=["approvals"])
 class ApprovalDoor(Door):
     """Questions to people, and their answers."""
@@ -80,7 +89,7 @@ class ApprovalDoor(Door):
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(ApprovalSerializer(page, many=True).data)
 
-    @write("Ask a person", ExternalAskSerializer, ApprovalSerializer, status=201)
+    @write("Ask a person", ExternalAskSerializer, ApprovalSerializer, status=201, example=ASK_EXAMPLE)
     @idempotent
     def create(self, request: Request) -> Response:
         wanted = self.body(ExternalAskSerializer)
@@ -112,13 +121,15 @@ class ApprovalDoor(Door):
         view = super().as_view(actions, **initkwargs)
         return until_closed(view) if "retrieve" in (actions or {}).values() else view
 
-    @write("Approve (or reject)", ApproveSerializer, ApprovalSerializer)
+    @write(
+        "Approve (or reject)", ApproveSerializer, ApprovalSerializer, example={"reason": "looks right", "scope": "once"}
+    )
     @action(detail=True, methods=["post"])
     @idempotent
     def approve(self, request: Request, pk: str) -> Response:
         return self.decide(pk, self.body(ApproveSerializer))
 
-    @write("Reject", ReasonSerializer, ApprovalSerializer)
+    @write("Reject", ReasonSerializer, ApprovalSerializer, example={"reason": "use a temporary folder"})
     @action(detail=True, methods=["post"])
     @idempotent
     def reject(self, request: Request, pk: str) -> Response:
@@ -135,7 +146,7 @@ class ApprovalDoor(Door):
         commands.cancel_approval(approval_id=approval.pk, by=self.username, via=Via.API)
         return self.answer(approval.pk)
 
-    @write("Give people more time", MinutesSerializer, ApprovalSerializer)
+    @write("Give people more time", MinutesSerializer, ApprovalSerializer, example={"minutes": 15})
     @action(detail=True, methods=["post"])
     @idempotent
     def extend(self, request: Request, pk: str) -> Response:

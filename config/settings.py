@@ -9,7 +9,7 @@ import environ
 
 from approvals.conf import ApprovalSettings
 from escalation.conf import TelegramSettings
-from orchestra import embedded, headers, scrub
+from orchestra import embedded, headers, schema_texts, scrub
 from orchestra.conf import KeepingSettings, MetricsSettings, OrchestraSettings
 from orchestra.logs import logging_config
 from sessions_app.conf import AgentSettings
@@ -185,7 +185,9 @@ REST_FRAMEWORK = {
 REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Orchestra API",
-    "DESCRIPTION": "Run coding agents on real machines and stay in charge.",
+    "DESCRIPTION": schema_texts.DESCRIPTION,
+    "TAGS": schema_texts.TAGS,
+    "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

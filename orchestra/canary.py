@@ -49,7 +49,7 @@ def heard(token: str) -> None:
 
 def begin(*, sender: Any, **_signal: object) -> None:
     """Receiver of Celery's ``worker_ready``."""
-    consumed = sorted(sender.app.amqp.queues.consume_from)
+    consumed = sorted(name for name in sender.app.amqp.queues.consume_from if "@" not in name)  # but its own
     vitals.also_say(lambda: {"worker": sender.hostname, "queues": consumed, "canary_age_seconds": _silent_for()})
     queue = worker_direct(sender.hostname)  # the one that the setting of that name makes the worker consume
     threading.Thread(target=_watch, args=(queue,), name="canary", daemon=True).start()

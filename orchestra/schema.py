@@ -1,13 +1,14 @@
 """What the OpenAPI schema says beyond what drf-spectacular finds by itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 
 from orchestra.idempotency import HEADER, LONGEST_KEY
+from orchestra.schema_texts import EXAMPLES, MEANINGS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,17 +20,6 @@ class ErrorSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField(help_text="One sentence a person understands.")
 
 
-MEANINGS = {
-    400: "The request is not valid; `fields` names what is wrong.",
-    401: "Nobody is signed in, or the token is not valid.",
-    403: "The right to do this is missing.",
-    404: "There is no such thing, or not for you.",
-    409: "Its state does not allow this now.",
-    413: "The body is larger than 10 MiB.",
-    415: "The body is not JSON.",
-    422: "This Idempotency-Key was used before with another body.",
-    503: "The database or the broker does not answer just now.",
-}
 READING = (400, 401, 403, 404, 503)
 WRITING = (400, 401, 403, 404, 409, 413, 415, 422, 503)
 IDEMPOTENCY_KEY = OpenApiParameter(
@@ -51,18 +41,26 @@ def read(summary: str, answer: Any, *, parameters: Sequence[OpenApiParameter] = 
     return described
 
 
-def write(summary: str, request: Any, answer: Any, *, status: int = 200) -> Callable[[F], F]:
-    """Describe a POST; all of them take an idempotency key."""
+def write(
+    summary: str, request: Any, answer: Any, *, status: int = 200, example: Mapping[str, Any] | None = None
+) -> Callable[[F], F]:
+    """Describe a POST; all of them take an idempotency key. ``example`` is a body that somebody would send."""
     described: Callable[[F], F] = extend_schema(
-        summary=summary, request=request, parameters=[IDEMPOTENCY_KEY], responses={status: answer} | _errors(WRITING)
+        summary=summary,
+        request=request,
+        parameters=[IDEMPOTENCY_KEY],
+        responses={status: answer} | _errors(WRITING),
+        examples=_bodies(example),
     )
     return described
 
 
-def change(summary: str, request: Any, answer: Any, *, status: int = 200) -> Callable[[F], F]:
+def change(
+    summary: str, request: Any, answer: Any, *, status: int = 200, example: Mapping[str, Any] | None = None
+) -> Callable[[F], F]:
     """Describe a PATCH or DELETE: safe to send again as it is, so without an idempotency key."""
     described: Callable[[F], F] = extend_schema(
-        summary=summary, request=request, responses={status: answer} | _errors(WRITING)
+        summary=summary, request=request, responses={status: answer} | _errors(WRITING), examples=_bodies(example)
     )
     return described
 
@@ -79,7 +77,16 @@ def one_form(endpoints: list[tuple[str, str, str, Any]], **_: Any) -> list[tuple
 
 
 def _errors(statuses: Sequence[int]) -> dict[int, OpenApiResponse]:
-    return {status: OpenApiResponse(ErrorSerializer, MEANINGS[status]) for status in statuses}
+    return {
+        status: OpenApiResponse(
+            ErrorSerializer, MEANINGS[status], [OpenApiExample(str(EXAMPLES[status]["code"]), EXAMPLES[status])]
+        )
+        for status in statuses
+    }
+
+
+def _bodies(example: Mapping[str, Any] | None) -> list[OpenApiExample]:
+    return [OpenApiExample("usual", dict(example), request_only=True)] if example else []
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

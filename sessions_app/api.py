@@ -68,6 +68,16 @@ class SessionFilters(StrictFilters):
         return rows.filter(Q(title__icontains=words) | Q(pk__in=prompts))
 
 
+START_EXAMPLE = {
+    "prompt": "Add a README to this project",
+    "title": "A README",
+    "agent": "demo",
+    "disallowed_tools": ["WebFetch"],
+    "approval_timeout_minutes": 30,
+    "metadata": {"ticket": "DOCS-12"},
+}
+
+
 @extend_schema(tags=["sessions"])
 class SessionDoor(Door):
     """Dialogs with agents."""
@@ -95,7 +105,7 @@ class SessionDoor(Door):
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(SessionRowSerializer(page, many=True).data)
 
-    @write("Start a session", SessionRequestSerializer, SessionSerializer, status=201)
+    @write("Start a session", SessionRequestSerializer, SessionSerializer, status=201, example=START_EXAMPLE)
     @idempotent
     def create(self, request: Request) -> Response:
         session = start(request.user, self.body(SessionRequestSerializer))
@@ -105,7 +115,7 @@ class SessionDoor(Door):
     def retrieve(self, request: Request, pk: str) -> Response:
         return self.answer(_session_id(pk))
 
-    @write("Send the next message", MessageSerializer, TurnSerializer, status=201)
+    @write("Send the next message", MessageSerializer, TurnSerializer, status=201, example={"prompt": "Now the docs"})
     @action(detail=True, methods=["post"])
     @idempotent
     def messages(self, request: Request, pk: str) -> Response:

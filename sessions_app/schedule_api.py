@@ -82,6 +82,14 @@ class ScheduleFilters(StrictFilters):
     ordering = Ordering(fields=["title", "created_at", "next_due_at"])
 
 
+EXAMPLE = {
+    "title": "Every night",
+    "session": {"prompt": "Look for outdated dependencies", "agent": "demo"},
+    "cron": "15 3 * * 1-5",
+    "timezone": "Europe/Berlin",
+}
+
+
 @extend_schema(tags=["schedules"])
 class ScheduleDoor(Door):
     """Sessions that start again and again."""
@@ -106,7 +114,7 @@ class ScheduleDoor(Door):
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(ScheduleSerializer(page, many=True).data)
 
-    @write("Schedule a session", ScheduleRequestSerializer, ScheduleSerializer, status=201)
+    @write("Schedule a session", ScheduleRequestSerializer, ScheduleSerializer, status=201, example=EXAMPLE)
     @idempotent
     def create(self, request: Request) -> Response:
         given = self.body(ScheduleRequestSerializer)
@@ -120,7 +128,7 @@ class ScheduleDoor(Door):
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(ScheduleSerializer(schedules.find_schedule(_id(pk))).data)
 
-    @change("Change a schedule", ScheduleChangeSerializer, ScheduleSerializer)
+    @change("Change a schedule", ScheduleChangeSerializer, ScheduleSerializer, example={"enabled": False})
     def partial_update(self, request: Request, pk: str) -> Response:
         given = self.body(ScheduleChangeSerializer)
         now = schedules.find_schedule(_id(pk))

@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import yaml
 from django.conf import settings
 from django.core.management import call_command
 from rest_framework.test import APIClient
@@ -26,6 +27,27 @@ def test_the_committed_schema_is_current_and_free_of_warnings() -> None:
     )
 
 
+def test_every_operation_says_what_it_does_how_it_fails_and_what_is_sent() -> None:
+    schema = yaml.safe_load(COMMITTED.read_text())
+    described = {tag["name"] for tag in schema["tags"]}
+    bodies = schema["components"]["schemas"]
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            where = f"{method} {path}"
+            assert operation["summary"], where
+            assert set(operation["tags"]) <= described, where
+            if "/schema" in path:
+                continue
+            assert {"token": []} in operation["security"], where
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    assert answer["content"]["application/json"]["examples"], where
+                    assert answer["description"], where
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            name = body.get("schema", {}).get("$ref", "").rpartition("/")[2]
+            assert not bodies.get(name, {}).get("properties") or body["examples"], where
+
+
 @pytest.mark.django_db
 def test_the_schema_is_open_to_everybody_and_a_wrong_token_does_no_harm() -> None:
     for path in ("/api/schema", "/api/schema/", "/api/schema?format=json"):
@@ -33,6 +55,7 @@ def test_the_schema_is_open_to_everybody_and_a_wrong_token_does_no_harm() -> Non
         assert (answer.status_code, b"Orchestra API" in answer.content) == (200, True)
 
 
+@pytest.mark.timeout(600)  # hundreds of requests; only to end a hang
 @pytest.mark.django_db(transaction=True)
 def test_no_request_made_up_from_the_schema_breaks_anything(tmp_path: Path) -> None:
     """The stream is left out: it would never end."""
