@@ -72,7 +72,6 @@ def _worker(queues: str, name: str, slots: int) -> list[str]:
 def _python(name: str, arguments: list[str], *, stops: int, grace_s: float, url: str = "") -> Program:
     environment = {
         "ORCHESTRA_PROCESS": name,
-        "ORCHESTRA_LOG_JOINED": "on",  # `up` writes the log file
         "PYTHONUNBUFFERED": "1",
         "MALLOC_ARENA_MAX": "2",  # glibc keeps an arena a thread otherwise, and gives little back
     }

@@ -42,6 +42,7 @@ LONGEST_BACKOFF_S = 30.0
 DEATHS_TO_GIVE_UP, DEATHS_WITHIN_S = 5, 60.0
 LONGEST_WAIT_FOR_THE_FIRST_S = 20.0
 LAST_WORDS_S = 1.0
+JOINED = {"ORCHESTRA_LOG_JOINED": "on"}  # the programs leave the log file to us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +165,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | self.program.environment,
+            env=os.environ | JOINED | self.program.environment,
         )
         self._pump = threading.Thread(target=self._read_all, args=(self.process,), daemon=True)
         self._pump.start()

@@ -105,3 +105,15 @@ def test_a_service_in_production_writes_the_file_itself_beside_its_output(
         facts = json.loads(line)
         assert (facts["event"], facts["level"], facts["session"]) == ("approval a-1 timeout\nforged", "warning", "s-1")
         assert facts["process"] == "web"
+
+
+def test_a_process_that_a_service_runs_writes_the_file(tmp_path: Path) -> None:
+    own = {"ORCHESTRA_ENVIRONMENT": "production", "ORCHESTRA_LOG_DIR": str(tmp_path / "logs")}
+    path = tmp_path / "logs" / "api.log"
+    service = subprocess.Popen([sys.executable, "manage.py", "run", "beat"], cwd=ROOT, env=os.environ | own)
+    try:
+        line = until(lambda: path.exists() and path.read_text().partition("\n")[0], "it writes its first line")
+        assert json.loads(str(line))["process"] == "beat"
+    finally:
+        service.kill()
+        service.wait()
