@@ -17,7 +17,12 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """With one session behind it: asked, refused, cancelled."""
     with running(tmp_path_factory.mktemp("figures")) as stack:
+        session = stack.call("POST", "/api/sessions", {"prompt": "Show me around", "agent": "demo"}, expect=201)["id"]
+        refusal = {"reason": "only looking"}
+        stack.call("POST", f"/api/approvals/{stack.pending(session)['id']}/reject", refusal, expect=200)
+        stack.call("POST", f"/api/sessions/{session}/cancel", {})
         yield stack
 
 
@@ -33,9 +38,6 @@ def value(text: str, series: str) -> float:
 
 
 def test_requests_of_web_and_tasks_of_workers_are_in_one_scrape(stack: Stack) -> None:
-    session = stack.call("POST", "/api/sessions", {"prompt": "Show me around", "agent": "demo"}, expect=201)["id"]
-    stack.call("POST", f"/api/approvals/{stack.pending(session)['id']}/reject", {"reason": "only looking"}, expect=200)
-    stack.call("POST", f"/api/sessions/{session}/cancel", {})
     wanted = (
         'http_requests_total{method="POST",status="201",view="session-list"}',
         'celery_tasks_total{state="success",task="sessions_app.run_turn"}',  # a sessions worker's
