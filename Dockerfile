@@ -4,11 +4,12 @@
 FROM python:3.13-slim-trixie AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
-COPY requirements.txt requirements-s3.txt ./
+COPY requirements.txt requirements-s3.txt requirements-otel.txt ./
 # Every file is checked against the hash in the lock files; nothing is compiled.
 RUN python -m venv .venv \
     && .venv/bin/pip install --require-hashes --only-binary :all: -r requirements.txt \
-    && .venv/bin/pip install --require-hashes --only-binary :all: -r requirements-s3.txt
+    && .venv/bin/pip install --require-hashes --only-binary :all: -r requirements-s3.txt \
+    && .venv/bin/pip install --require-hashes --only-binary :all: -r requirements-otel.txt
 
 FROM python:3.13-slim-trixie AS orchestra
 # pg_dump must be as new as the server it backs up, and Debian's is older: PostgreSQL's own packages.
