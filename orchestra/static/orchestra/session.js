@@ -132,7 +132,7 @@ function drop(from, step) {
 
 function append(items) {
   for (const item of items) {
-    const there = rows.querySelector(`[data-key="${item.dataset.key}"]`);
+    const there = rows.querySelector(`[data-key="${CSS.escape(item.dataset.key)}"]`);
     if (there) renew(there, item);
     else if (!("update" in item.dataset)) {
       if (live.isConnected) live.before(item); else rows.append(item);
