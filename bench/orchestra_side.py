@@ -50,6 +50,7 @@ def worker() -> None:
         failures = Turn.objects.exclude(failure_code="").values_list("failure_code", "failure_detail")
         return dict(outcomes) | {f"{code}: {detail}": 1 for code, detail in failures}
 
+    sessions_worker.take_short_turns()
     serve(run=run)
 
 

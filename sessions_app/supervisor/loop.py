@@ -294,7 +294,7 @@ class Supervisor:
             return
         self._unasked.pop(request.request_id, None)
         if decision.effect == "wait" and decision.approval_id:
-            self.extension.waiting.add(decision.approval_id)
+            self.extension.wait_for(decision.approval_id)
             self._record(_asked_line(request, decision))
         else:
             self._goes_on = not self.machine.waiting_approvals()

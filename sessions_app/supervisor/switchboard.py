@@ -44,17 +44,26 @@ class Extension:
     def listen_before_asking(self, approval_id: UUID) -> None:
         """So that no answer comes unheard. The question rings as well; whichever of two rings comes second is news."""
         self.asking.add(approval_id)
+        self.wait_for(approval_id)
+
+    def wait_for(self, approval_id: UUID) -> None:
+        """Have rings for it told here."""
         self.waiting.add(approval_id)
+        _awaited[str(approval_id)] = self
 
     def stop_waiting(self, approval_id: UUID) -> None:
         """No ring for it is news any more."""
         self.waiting.discard(approval_id)
         self.asking.discard(approval_id)
+        _awaited.pop(str(approval_id), None)
 
     def tell(self, topic: str, key: UUID) -> None:
         """Put news down and wake the supervisor; from any thread."""
         self.news.append((topic, key))
         self.bell.ring()
+
+
+_awaited: dict[str, Extension] = {}  # by the key that rings for it: a ring costs the same however many wait
 
 
 class Switchboard:
@@ -85,6 +94,8 @@ class Switchboard:
         with self._lock:
             if self._lines.get(extension.session_id) is extension:
                 del self._lines[extension.session_id]
+        for approval_id in list(extension.waiting):
+            extension.stop_waiting(approval_id)
 
     def count(self) -> int:
         """How many supervisors live here."""
@@ -98,14 +109,16 @@ class Switchboard:
     def heard(self, topic: str, key: str) -> None:
         """The doorbell rang."""
         if topic == "approval":
+            extension = _awaited.get(key)
+            if extension is None:
+                return
             approval_id = UUID(key)
-            for extension in self._all():
-                if approval_id in extension.asking:
-                    extension.asking.discard(approval_id)
-                elif approval_id in extension.waiting:
-                    extension.tell("approval", approval_id)
+            if approval_id in extension.asking:
+                extension.asking.discard(approval_id)
+            else:
+                extension.tell("approval", approval_id)
         elif topic == "session":
-            extension = self._lines.get(UUID(key))  # type: ignore[assignment]
+            extension = self._lines.get(UUID(key))
             if extension:
                 extension.tell("session", extension.session_id)
 
