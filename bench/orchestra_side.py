@@ -82,6 +82,7 @@ def decider() -> None:
             decide_approval(approval_id=approval_id, verdict=Approval.Status.APPROVED, by="anna", via=Door.API)
             times[approval.subject.rpartition(":")[2]] = (seen, began, now())
             connection.close()
+            pending.task_done()
 
     for _ in range(DOORS):
         threading.Thread(target=work, daemon=True).start()
@@ -89,6 +90,7 @@ def decider() -> None:
     listener.listening.wait()
 
     def report() -> dict[str, Any]:
+        pending.join()  # the agent may have its answer before the decider has looked at its clock
         collected: dict[str, Any] = dict(times)
         times.clear()
         known.clear()

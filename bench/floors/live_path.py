@@ -138,12 +138,14 @@ def decider() -> None:
                 )
                 db.execute("select pg_notify('fl_decided',%s)", (approval,))
             times[row[1]] = (seen, began, now())
+            pending.task_done()
 
     for _ in range(CONNECTIONS):
         threading.Thread(target=work, daemon=True).start()
     _listen("fl_pending", pending.put)
 
     def report() -> dict[str, tuple[float, float, float]]:
+        pending.join()
         collected = dict(times)
         times.clear()
         return collected
