@@ -30,15 +30,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(what: Callable[[], T | None], why: str, patience_s: float = PATIENCE_S) -> T:
-    """The first true answer of ``what``; fails the test with ``why`` when patience is over."""
+def until(what: Callable[[], T | None], why: str | Callable[[], str], patience_s: float = PATIENCE_S) -> T:
+    """The first true answer of ``what``; fails the test with ``why``, as it is then, when patience is over."""
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
         answer = what()
         if answer:
             return answer
         time.sleep(0.1)
-    raise AssertionError(f"not within {patience_s:g} s: {why}")
+    raise AssertionError(f"not within {patience_s:g} s: {why() if callable(why) else why}")
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Stack:
                 [*ENDS_WITH_US, sys.executable, "manage.py", "up"], cwd=ROOT, env=self.environment(),
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-        until(self._healthy, f"the web process answers; log:\n{self.log[-3000:]}")
+        until(self._healthy, lambda: f"the web process answers; log:\n{self.log[-3000:]}")
         if not self.token:
             self.token = (
                 self.manage("create_token", "tester", "--create", "--group", "Administrator").strip().splitlines()[-1]
@@ -132,7 +132,7 @@ class Stack:
             done = [t for t in detail["turns"] if t["number"] == turn and t["status"] not in ("queued", "running")]
             return detail if done and at_rest else None
 
-        return until(look, f"turn {turn} ends; log:\n{self.log[-3000:]}")
+        return until(look, lambda: f"turn {turn} ends; log:\n{self.log[-3000:]}")
 
     def processes(self) -> list[psutil.Process]:
         """Everything that carries this installation's data folder or an agent's marker of it."""

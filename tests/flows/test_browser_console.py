@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, WebSocketRoute, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests import browser as browsers
@@ -331,6 +331,38 @@ def test_everything_can_be_done_by_keyboard_alone(stack: Stack, page: Page) -> N
     page.keyboard.press("Control+Enter")
     page.wait_for_url(re.compile("/sessions/"))
     stack.ended(page.url.rsplit("/", 1)[1])
+
+
+def test_a_question_moved_to_while_the_page_opens_it_by_itself_takes_the_keys(stack: Stack, page: Page) -> None:
+    high = stack.pending(start(stack, "risky"))
+    plain = start(stack, "write")
+    low = stack.pending(plain)
+    page.goto("/")
+    live(page)
+    reach(page, high["id"])
+    page.wait_for_timeout(ARMED_MS)
+    press_until_one_can_type(page, "r")
+    page.keyboard.type("no")
+    held: list[Route] = []
+    page.route(f"**/approvals/{low['id']}/card", lambda route: held.append(route))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(card(page, high["id"])).to_contain_text("Rejected by tester, here")
+    for _ in range(200):
+        page.wait_for_timeout(50)
+        if held:
+            break
+    for _ in range(5):
+        page.keyboard.press("j")
+    expect(card(page, low["id"])).to_be_focused()
+    held[0].continue_()
+    expect(card(page, low["id"])).to_have_attribute("data-open", "")
+    for late in held[1:]:
+        late.continue_()
+    page.wait_for_timeout(ARMED_MS)
+    page.keyboard.press("a")
+    expect(card(page, low["id"])).to_contain_text("Approved by tester, here")
+    stack.ended(plain)
 
 
 def press_until_one_can_type(page: Page, key: str) -> None:

@@ -1,18 +1,23 @@
 // Cards of questions, wherever they stand: an answer is shown when it is recorded, and one given elsewhere shows up here.
 
 import { announce, announceNow } from "./say.js";
-import { armNothing } from "./keys.js";
+import { arm, armNothing, isArmed } from "./keys.js";
 
 const VERDICT_STAYS_MS = 8000;
 
 /** The card of a question in this page, or null. */
 export const cardOf = (id) => document.getElementById(`ask-${id}`);
 
-/** Put `fresh` in the place of `card`. What somebody had typed into it is kept, to be read and copied. */
+/**
+ * Put `fresh` in the place of `card`. What somebody had typed into it is kept, to be read and copied. A line that only
+ * unfolds stays armed if it was; a card whose words may have changed does not.
+ */
 function replace(card, fresh) {
   const typed = [...card.querySelectorAll("[data-panel]:not([hidden]) textarea, .choice-words input")]
     .filter((field) => field.value && field.value !== field.defaultValue).map((field) => field.value).join("\n\n");
   const focused = card.contains(document.activeElement);
+  const unfolds = fresh.hasAttribute("data-open") && !card.hasAttribute("data-open");
+  const meant = focused && unfolds && isArmed(card);
   card.replaceWith(fresh);
   if (typed && fresh.hasAttribute("data-closed")) {
     const kept = document.createElement("pre");
@@ -20,7 +25,8 @@ function replace(card, fresh) {
     kept.textContent = typed;
     fresh.querySelector(".ask-body")?.append(kept);
   }
-  if (focused) { armNothing(); fresh.focus({ preventScroll: true }); }
+  if (meant) arm(fresh);
+  else if (focused) { armNothing(); fresh.focus({ preventScroll: true }); }
   window.htmx.process(fresh);
 }
 
@@ -106,5 +112,6 @@ function goOn(card) {
   armNothing();
   if (!next) return card.focus({ preventScroll: true });
   if (next.hasAttribute("data-open")) return next.focus({ preventScroll: true });
-  return refreshCard(next.dataset.ask).then((fresh) => { armNothing(); fresh?.focus({ preventScroll: true }); });
+  // Who has moved on by themselves meanwhile stays where they are.
+  return refreshCard(next.dataset.ask).then((fresh) => { if (!isArmed()) fresh?.focus({ preventScroll: true }); });
 }

@@ -31,6 +31,9 @@ export function arm(ask) {
   ask.focus({ preventScroll: true });
 }
 
+/** Whether somebody went to this question on purpose; without one, whether they went to any. */
+export const isArmed = (ask) => meant !== null && meant.isConnected && (ask === undefined || meant === ask);
+
 /** From now on no key answers anything, until somebody moves to a question. */
 export function armNothing() { meant = null; }
 
@@ -60,13 +63,12 @@ function move(step) {
 /** A line becomes the whole card, which keeps the focus and is armed like the line was. */
 function open(line) {
   const id = line.id;
-  document.addEventListener("htmx:load", function opened() {
-    const whole = document.getElementById(id);
-    if (whole === line) return;
+  document.addEventListener("htmx:load", function opened({ detail: { elt: whole } }) {
+    if (whole.id !== id && line.isConnected) return;
     document.removeEventListener("htmx:load", opened);
-    meant = whole;
-    whole?.focus({ preventScroll: true });
-    whole?.scrollIntoView({ block: "nearest" });
+    if (whole.id !== id) return; // it was opened in another way
+    arm(whole);
+    whole.scrollIntoView({ block: "nearest" });
   });
   line.querySelector("[data-opener]")?.click();
 }
