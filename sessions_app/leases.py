@@ -49,7 +49,8 @@ class Claim:
     """A session that is ours until the fence moves on.
 
     ``deferred`` is the tool use id of the call that the CLI was parked with and repeats first, ``interrupted`` says
-    that an earlier process was killed in this turn. ``prompt`` is empty when a parked turn goes on.
+    that an earlier process was killed in this turn and that the CLI may know of it, ``repeats`` that an earlier process
+    may have asked what this one asks. ``prompt`` is empty when a parked turn goes on.
     """
 
     session_id: UUID
@@ -64,6 +65,7 @@ class Claim:
     resume: bool
     deferred: str
     interrupted: bool
+    repeats: bool
     requested_by: str
     approval_timeout: timedelta
     transcript_bytes: int = 0
@@ -130,6 +132,7 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
         resume=session.resumable,
         deferred=session.deferred_tool_use_id,
         interrupted=not fresh and not parked and session.resumable,
+        repeats=turn.started_at is not None,
         requested_by=session.requested_by,
         approval_timeout=timedelta(minutes=minutes) if minutes else settings.APPROVALS.timeout,
         transcript_bytes=session.transcript_bytes,
@@ -205,10 +208,14 @@ def _leave_open(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: 
 
 
 def _tool_ran(turn_id: UUID) -> bool:
-    """Whether the agent used any tool in this turn, with or without asking."""
+    """Whether the agent may have used any tool in this turn; none that was asked runs before its answer is spent."""
     turn = Turn.objects.get(pk=turn_id)
     used = Event.objects.filter(session=turn.session_id, kind=Event.Kind.TOOL_USE, at__gte=turn.started_at)
-    return turn.number > 1 or used.exists()
+    asked = PermissionRequest.objects.filter(turn=turn, approval__consumed_at__isnull=True)
+    waited = set(asked.values_list("tool_use_id", flat=True))
+    return turn.number > 1 or any(
+        json.loads(call).get("id") not in waited for call in used.values_list("payload", flat=True)
+    )
 
 
 def close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome, session_id: UUID) -> None:

@@ -240,10 +240,10 @@ def _ask_person(claim: Claim, request: ToolRequest, question: Question, approval
 def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approval | None:
     """What people were asked about this very call by an earlier process of the turn, if there was one.
 
-    A parked call comes back under its own id. After a kill the model asks anew, under another id: then the input
-    decides, and only questions of this turn count.
+    A parked call comes back under its own id. After a kill the model asks anew, under another id, be it in the same
+    conversation or from the prompt again: then the input decides, and only questions of this turn count.
     """
-    if not (claim.replay or claim.interrupted):
+    if not (claim.replay or claim.repeats):
         return None
     asked = Approval.objects.filter(session=claim.session_id, input_digest=digest).exclude(decided_via=Door.POLICY)
     if claim.replay:

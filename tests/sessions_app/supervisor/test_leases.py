@@ -240,6 +240,45 @@ def test_a_parked_call_that_was_answered_in_a_later_turn_does_not_strand_what_th
     assert (taken_up.effect, taken_up.approval_id) == ("allow", second.approval_id)
 
 
+LOST_CONVERSATION = failed("conversation_lost", "The CLI no longer has this conversation.")
+
+
+def test_an_answer_counts_although_the_cli_was_killed_before_it_wrote_the_conversation_down(claim: Claim) -> None:
+    leases.mark_resumable(claim)
+    asked = ask(claim, request())
+    assert asked.approval_id
+    transcript.append(
+        claim.session_id, [("tool_use", json.dumps({"id": "toolu_1", "name": "Bash"}))], fence=claim.fence
+    )
+    assert leases.reclaim(Run.objects.get(pk=claim.run_id), why="the worker is gone", dead=True)
+    decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api")
+    again = leases.claim_turn(claim.turn_id, WORKER)
+    assert again and again.interrupted
+    assert leases.finish_run(again, LOST_CONVERSATION, exit_code=1)
+    afresh = leases.claim_turn(claim.turn_id, WORKER)
+    assert afresh and afresh.prompt and not afresh.interrupted
+    asked_anew = dataclasses.replace(request(), request_id="r9", tool_use_id="toolu_9")
+    taken_up = ask(afresh, asked_anew)
+    assert (taken_up.effect, taken_up.approval_id) == ("allow", asked.approval_id)
+
+
+@pytest.mark.parametrize("spent", [True, False], ids=["asked-and-spent", "never-asked"])
+def test_a_prompt_is_not_given_again_once_a_tool_may_have_run(claim: Claim, spent: bool) -> None:
+    leases.mark_resumable(claim)
+    transcript.append(
+        claim.session_id, [("tool_use", json.dumps({"id": "toolu_1", "name": "Bash"}))], fence=claim.fence
+    )
+    if spent:
+        asked = ask(claim, request())
+        assert asked.approval_id
+        decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api")
+        assert permissions.answer_from_row(claim, request(), asked.approval_id)
+    assert leases.reclaim(Run.objects.get(pk=claim.run_id), why="the worker is gone", dead=True)
+    again = leases.claim_turn(claim.turn_id, WORKER)
+    assert again and leases.finish_run(again, LOST_CONVERSATION, exit_code=1)
+    assert (AgentSession.objects.get().status, Turn.objects.get().failure_code) == ("failed", "conversation_lost")
+
+
 def test_a_turn_that_goes_on_after_an_expired_question_is_taken_up_when_its_worker_dies(claim: Claim) -> None:
     asked = ask(claim, request())
     assert asked.approval_id
