@@ -50,6 +50,7 @@ from sessions_app.supervisor.process import CliProcess
 from sessions_app.supervisor.protocol import LineFramer, Message, Spoken, ToolRequest, parse
 from sessions_app.supervisor.start import start_process
 from sessions_app.supervisor.switchboard import Extension, orders_for, switchboard
+from sessions_app.supervisor.turnstile import ORDINARY, URGENT, Turnstile
 from sessions_app.transcript import Line, line
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ SHORT_HOLD_S = 5.0  # the hold budget when memory or slots are scarce
 ROUND_S = 5.0  # the loop comes round at least this often
 CANCELLED = Outcome(status="cancelled", code="cancelled", detail="The session was cancelled.")
 DRAIN_S = 1.0  # how long a dead child's stdout is still read while a grandchild holds it open
+PLACES = 4  # supervisors at the database at once; see docs/performance.md
 PIPE_BYTES = 64 * 1024  # no more than this can the child itself have left behind
 
 T = TypeVar("T")
@@ -79,6 +81,9 @@ AWAY: Final = Away.AWAY
 worker_stopping = threading.Event()
 """Set when this worker was told to go."""
 
+to_the_database = Turnstile(PLACES)
+"""Shared by all supervisors of this worker."""
+
 
 def supervise(claim: Claim) -> Outcome:
     """Run the claimed turn to its end and close its run. Never raises for what an agent may do."""
@@ -86,6 +91,7 @@ def supervise(claim: Claim) -> Outcome:
     if isinstance(started, Outcome):
         leases.finish_run(claim, started, exit_code=None, deferred=claim.deferred)
         return started
+    connection.close()  # whoever held one while waiting at the turnstile would keep it from those inside
     outcome = None
     try:
         with tracing.span("agent process", session=claim.session_id, run=claim.run_id, pid=started.pid):
@@ -424,8 +430,14 @@ class Supervisor:
     def _database(self, work: Callable[[], T]) -> T | Away:
         """Do one short unit of work and give the connection back; AWAY if the database did not answer.
 
-        Whatever was meant to happen is tried again later; until then nothing runs.
+        Whatever was meant to happen is tried again later; until then nothing runs. Whoever waits for an answer goes
+        first, also with its other work: it could not hear the answer meanwhile.
         """
+        urgency = URGENT if self.machine.waiting_approvals() else ORDINARY
+        with to_the_database.place(urgency):
+            return self._tried(work)
+
+    def _tried(self, work: Callable[[], T]) -> T | Away:
         try:
             return work()
         except (OperationalError, InterfaceError) as error:
