@@ -169,6 +169,7 @@ def _started(dsn: str, folder: Path) -> Iterator[Bench]:
         "ORCHESTRA_ENVIRONMENT": "development",
         "ORCHESTRA_ALLOWED_HOSTS": "127.0.0.1",
         "ORCHESTRA_DATA_DIR": str(folder / "data"),
+        "HUB_SOCKETS_PER_ACCOUNT": "0",
         "BENCH_BRIDGE_PORT": str(ports["bridge"]),
         "PYTHONPATH": str(ROOT),
     }

@@ -92,6 +92,7 @@ def _environment(cli: Path) -> dict[str, str]:
         "ORCHESTRA_ALLOWED_HOSTS": "127.0.0.1",
         "ORCHESTRA_SELF_APPROVAL": "on",
         "AGENT_CLI_PATH": str(cli),
+        "API_WRITES_PER_MINUTE": "0",
         "APPROVAL_HOLD_SECONDS": "0.2",
         "APPROVAL_DEFAULT_TIMEOUT_MINUTES": "110",
     }

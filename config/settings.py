@@ -169,7 +169,13 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 # --- REST
+_IN_MEMORY = "django.core.cache.backends.locmem.LocMemCache"
+CACHES = {
+    "default": {"BACKEND": _IN_MEMORY},
+    "throttles": {"BACKEND": _IN_MEMORY, "LOCATION": "throttles", "OPTIONS": {"MAX_ENTRIES": 20_000}},
+}
 REST_FRAMEWORK = {
+    "DEFAULT_THROTTLE_CLASSES": ["orchestra.throttles.Creations", "orchestra.throttles.Repetitions"],
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "orchestra.authority.KnownToken",
         "rest_framework.authentication.SessionAuthentication",

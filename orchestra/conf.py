@@ -15,7 +15,8 @@ from environ import Env
 class OrchestraSettings:
     """Where this installation lives and what it is called; ``process`` is which of its processes this is, if one.
 
-    ``log_joined`` says that whoever started it writes what it prints into the log file.
+    ``log_joined`` says that whoever started it writes what it prints into the log file. Of
+    ``writes_per_minute`` and ``sockets_per_account``, which hold in each web process, 0 is no limit.
     """
 
     environment: str
@@ -32,6 +33,8 @@ class OrchestraSettings:
     log_retention_days: int
     process: str
     log_joined: bool
+    writes_per_minute: int
+    sockets_per_account: int
 
     @property
     def log_file(self) -> Path:
@@ -63,6 +66,8 @@ class OrchestraSettings:
             log_retention_days=env.int("LOG_RETENTION_DAYS", default=7),
             process=env("ORCHESTRA_PROCESS", default=""),
             log_joined=env.bool("ORCHESTRA_LOG_JOINED", default=False),
+            writes_per_minute=env.int("API_WRITES_PER_MINUTE", default=600),
+            sockets_per_account=env.int("HUB_SOCKETS_PER_ACCOUNT", default=200),
         )
 
 

@@ -21,7 +21,7 @@ class ErrorSerializer(serializers.Serializer[Any]):
 
 
 READING = (400, 401, 403, 404, 503)
-WRITING = (400, 401, 403, 404, 409, 413, 415, 422, 503)
+WRITING = (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
 IDEMPOTENCY_KEY = OpenApiParameter(
     HEADER,
     {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[ -~]+$"},

@@ -11,6 +11,7 @@ MEANINGS = {
     413: "The body is larger than 10 MiB.",
     415: "The body is not JSON.",
     422: "This Idempotency-Key was used before with another body.",
+    429: "Too much at once; `Retry-After` says when to come back.",
     503: "The database or the broker does not answer just now.",
 }
 # What such a refusal looks like; the facts beside code and detail differ.
@@ -34,6 +35,7 @@ EXAMPLES: dict[int, dict[str, Any]] = {
     413: {"code": "too_large", "detail": "A body may have at most 10 MiB."},
     415: {"code": "unsupported_media_type", "detail": 'Unsupported media type "text/plain" in request.'},
     422: {"code": "idempotency_mismatch", "detail": "This Idempotency-Key was used before with another body."},
+    429: {"code": "throttled", "detail": "Request was throttled. Expected available in 12 seconds."},
     503: {"code": "unavailable", "detail": "The database does not answer just now; nothing was changed."},
 }
 DESCRIPTION = """Run coding agents on real machines and stay in charge.

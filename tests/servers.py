@@ -39,6 +39,8 @@ OURS = (
     "ARCHIVE_",
     "RETENTION_",
     "DB_POOL_",
+    "API_WRITES_",
+    "HUB_SOCKETS_",
     "DATABASE_URL",
     "REDIS_URL",
 )
@@ -123,6 +125,7 @@ def pytest_load_initial_conftests() -> Generator[None, Any, Any]:
     os.environ["ORCHESTRA_DATA_DIR"] = str(_folder("var"))
     os.environ["ORCHESTRA_ENV_FILE"] = os.devnull
     os.environ["ORCHESTRA_ENVIRONMENT"] = "development"
+    os.environ["API_WRITES_PER_MINUTE"] = "0"  # tests of one process are one account's flood
     os.environ["ORCHESTRA_ALLOWED_HOSTS"] = "localhost,127.0.0.1,testserver"
     return (yield)
 

@@ -33,6 +33,9 @@ class Guest(Protocol):
     @property
     def credential(self) -> Credential | None: ...
 
+    @property
+    def username(self) -> str: ...
+
     async def judge(self, user: Any | None) -> None:
         """Go on as ``user`` is now, or end for None."""
 
@@ -49,6 +52,10 @@ class Attendance:
 
     def enter(self, guest: Guest) -> None:
         self._guests.add(guest)
+
+    def sockets_of(self, username: str) -> int:
+        """How many an account has open."""
+        return sum(guest.username == username for guest in self._guests)
 
     def leave(self, guest: Guest) -> None:
         self._guests.discard(guest)

@@ -112,6 +112,7 @@ class Socket:
         self._news = asyncio.Event()
         self._closed = False
         self.credential: Credential | None = None
+        self.username = ""
 
     async def run(self) -> None:
         """Serve the socket until one side closes it."""
@@ -180,7 +181,10 @@ class Socket:
 
     async def _welcome(self, credential: Credential, ref: object) -> None:
         caller = await in_thread(self._caller, credential)
-        self.credential = credential
+        most = settings.ORCHESTRA.sockets_per_account
+        if most and attendance().sockets_of(caller.username) >= most:
+            raise Closing(TOO_MANY)
+        self.credential, self.username = credential, caller.username
         attendance().enter(self)
         await self._say(wire.message("authenticated", ref, user=caller.username, rights=sorted(caller.rights)))
 

@@ -1,5 +1,6 @@
 """Who gets into the live hub, what they may do there, and how it ends."""
 
+import contextlib
 import json
 import re
 import threading
@@ -13,7 +14,7 @@ from django.contrib.auth.models import User
 from django.test import Client as Browser
 from django.utils import timezone
 from knox.models import AuthToken
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from approvals.models import Approval
 from orchestra.gate import end_everywhere
@@ -23,7 +24,7 @@ from sessions_app.models import AgentSession
 from tests.factories import make_approval, make_session, make_user, token_for
 from tests.hub import Client, client
 from tests.orchestra.test_api_rights import ROLES
-from tests.web import Web
+from tests.web import PATIENCE_S, Web, running, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -307,6 +308,25 @@ def test_a_flood_ends_the_socket_and_nobody_elses(hub_web: Web, ada: Client) -> 
         assert mine.closed() == 4429
         flooding.join()
     assert ada.ask("ping")["type"] == "pong"
+
+
+def test_an_account_with_many_sockets_gets_no_more_until_it_closes_one(transactional_db: None, tmp_path: Path) -> None:
+    with running(tmp_path, HUB_SOCKETS_PER_ACCOUNT="2") as web, client(web.port, web.token):
+        with client(web.port, web.token):
+            with client(web.port) as third:
+                third.say("authenticate", token=web.token)
+                assert third.closed() == 4429
+            with client(web.port, token_for(make_user("vera", group="Viewer"))) as vera:
+                assert vera.ask("ping")["type"] == "pong"
+        until(lambda: signs_in(web))
+
+
+def signs_in(web: Web) -> bool:
+    with client(web.port) as mine:
+        mine.say("authenticate", token=web.token)
+        with contextlib.suppress(ConnectionClosed):
+            return "rights" in mine._next(PATIENCE_S)
+    return False
 
 
 def test_a_thousand_subscriptions_are_too_many(hub_web: Web) -> None:
