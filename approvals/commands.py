@@ -387,9 +387,9 @@ def _audit_expiries(ids: list[UUID]) -> None:
 def _tell_of_expiries(sessions: Mapping[UUID, UUID | None]) -> None:
     """The log, and this process; ``sessions`` by the approvals they asked for."""
     for approval_id, session in sessions.items():
-        with bind(approval=approval_id, session=session):
-            logger.warning("approval %s timeout", approval_id)
-            logger.info("approval cancelled: %s expired", approval_id)
+        about = {"approval": str(approval_id)} | ({"session": str(session)} if session else {})
+        logger.warning("approval %s timeout", approval_id, extra=about)
+        logger.info("approval cancelled: %s expired", approval_id, extra=about)
     if doorbell.is_muted():
         return
     for approval_id in sessions:

@@ -17,6 +17,7 @@ from orchestra.logfile import LogFile
 from orchestra.scrub import scrub, visible
 
 IDS = ("session", "approval")
+OURS = frozenset({"timestamp", "level", "logger", "process"})  # nothing from outside is in these
 
 
 def bind(**ids: object) -> AbstractContextManager[None]:
@@ -112,7 +113,9 @@ def named(process: str) -> Processor:
 
 def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """A processor that takes secrets out of every text of a line, tracebacks included."""
-    return {name: scrub(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {
+        name: scrub(value) if isinstance(value, str) and name not in OURS else value for name, value in event.items()
+    }
 
 
 def readable(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

@@ -27,6 +27,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b((?:token|bearer|basic)\s+)[A-Za-z0-9._~+/=-]{20,}", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@\"'\\]*:)[^\s/@\"'\\]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
 )
+# Without one of these no pattern fits; looking for them is ten times as fast, and nearly all text has none.
+_HINTS = ("/bot", "sk-ant-", "/sign-in/", "authorization", "token", "bearer", "basic", "://")
+_DIGIT_AND_COLON = re.compile(r"\d:")
 # C0 and C1 controls but the tab, line separators, and what reorders or hides text.
 _INVISIBLE = [*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0), *range(0x200B, 0x2010)]
 _INVISIBLE += [*range(0x2028, 0x202F), *range(0x2060, 0x2070), 0x061C, 0xFEFF]
@@ -50,9 +53,15 @@ def scrub(text: str) -> str:
     """``text`` without secrets: what was learned, and what looks like a token, a key or a password in a URL."""
     for secret in _known:
         text = text.replace(secret, HIDDEN)
-    for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
+    if _suspicious(text):
+        for pattern, replacement in _PATTERNS:
+            text = pattern.sub(replacement, text)
     return text
+
+
+def _suspicious(text: str) -> bool:
+    folded = text.casefold()
+    return any(hint in folded for hint in _HINTS) or (":" in text and _DIGIT_AND_COLON.search(text) is not None)
 
 
 def visible(text: str) -> str:
