@@ -294,7 +294,7 @@ def fill_sessions(number: int) -> dict[str, Any]:
 
     from sessions_app import leases
     from sessions_app.commands import SessionRequest, start_session
-    from sessions_app.models import Event
+    from sessions_app.models import AgentSession, Event
     from sessions_app.supervisor.outcomes import Outcome
 
     session = start_session(SessionRequest(prompt="Tidy up", agent="demo"), by="olga", may_allow=False)
@@ -302,9 +302,11 @@ def fill_sessions(number: int) -> dict[str, Any]:
     claim = leases.claim_turn(turn.pk, leases.Worker(host="here", pid=1, started=0.0))
     assert claim
     leases.finish_run(claim, Outcome(status="completed", text="done"), exit_code=0)
-    multiply("agent_sessions", number - 1, last_seq=str(EVENTS))
+    multiply("agent_sessions", number - 1)
     Event.objects.all().delete()
-    payload = json.dumps({"text": "What an agent says in passing, line after line of it. " * 6})
+    AgentSession.objects.update(last_seq=EVENTS)
+    said = json.dumps({"text": "What an agent says in passing, line after line of it. " * 6})
+    ended = json.dumps({"status": "completed", "turn": "completed"})
     with connection.cursor() as cursor:
         new = "gen_random_uuid()" if connection.vendor == "postgresql" else "lower(hex(randomblob(16)))"
         for table, own in (("turns", "session_id"), ("runs", "session_id")):
@@ -318,23 +320,26 @@ def fill_sessions(number: int) -> dict[str, Any]:
         for seq in range(1, EVENTS + 1):
             cursor.execute(
                 f"INSERT INTO events (session_id, seq, kind, at, payload)"
-                f" SELECT id, {seq}, 'text', created_at, %s FROM agent_sessions",
-                [payload],
+                f" SELECT id, {seq}, %s, created_at, %s FROM agent_sessions",
+                ["status", ended] if seq == EVENTS else ["text", said],
             )
     analyze()
     return {"number": number}
 
 
 def backup(_: int) -> dict[str, Any]:
-    """Seconds to back up, and to restore with everything that a restore checks."""
+    """Seconds to back up, and to restore with everything that a restore checks; all promises hold afterwards."""
     from orchestra.backup.commands import restore_backup, take_backup
     from sessions_app.models import Event
+    from tests.chaos.checker import Evidence, violations
 
     began = time.perf_counter()
     folder = take_backup(Path(os.environ["ORCHESTRA_DATA_DIR"]) / "backups")
     taken = time.perf_counter()
     restore_backup(folder, keep_rules=False)
     done = time.perf_counter()
+    broken = violations(Evidence(ledger=[], settled=True))
+    assert not broken, broken[:10]
     size = sum(path.stat().st_size for path in folder.iterdir())
     return {"backup_s": taken - began, "restore_s": done - taken, "size": size, "events": Event.objects.count()}
 
