@@ -31,6 +31,7 @@ HOLD_S = 2.0
 QUIET_S = 180.0  # how long everything may take to end once all is up again: a lost run alone is found after 30 s
 SELF_TEST = [{"tool": "Write", "input": {"file_path": "must-not-exist.txt", "content": "x"}}, {"text": "done"}]
 """What the CLI does with a prompt that holds no scene of its own: Orchestra's test that it waits when it is held."""
+BACK_S = 15.0  # a server's return is noticed within this; so long it counts as away
 SETTLE_S = 12.0  # one round of every sweep
 
 
@@ -228,6 +229,7 @@ def table(
     refused = sum(deed.refused is not None for deed in approvers.history)
     doubtful = len(approvers.history) - len(told) - refused
     started = [deed for deed in operators.history if deed.what == "start"]
+    alone, beside = _recoveries(watch, nemesis)
     rows = [
         ("sessions asked for, acknowledged", f"{len(started)}, {sum(deed.ok for deed in started)}"),
         ("sessions", _listed(sessions)),
@@ -240,11 +242,23 @@ def table(
         ("decisions lost", str(kinds["I6"] + kinds["I1"])),
         ("double or unapproved runs", str(kinds["I2"] + kinds["I10"] + kinds["I12"])),
         ("orphans after 10 s", str(kinds["I5"])),
-        ("recovery after a killed sessions worker", _spread(watch.recoveries)),
+        ("recovery after a killed sessions worker", _spread(alone)),
+        ("the same while a server was away, too", _spread(beside)),
         ("faults", f"{sum(nemesis.injected.values())}: {_listed(nemesis.injected)}"),
         ("violations", _listed(kinds) or "none"),
     ]  # fmt: skip
     return "\n".join(f"{name:<42} {value}" for name, value in rows)
+
+
+def _recoveries(watch: "Watch", nemesis: "Nemesis") -> tuple[list[float], list[float]]:
+    """Seconds of those that had their servers all the while, and of those that had to wait for one to come back."""
+    away = [(one.at, one.until + BACK_S) for one in nemesis.outages if one.part in ("redis", "postgresql")]
+    away += nemesis.frozen
+    alone, beside = list[float](), list[float]()
+    for killed, recovered in watch.recoveries:
+        waited = any(start < recovered and end > killed for start, end in away)
+        (beside if waited else alone).append(recovered - killed)
+    return alone, beside
 
 
 def _listed(counts: "dict[str, int]") -> str:

@@ -25,7 +25,7 @@ class Watch:
 
     suspended: Callable[[], bool]
     orphans: dict[tuple[int, float], str] = field(default_factory=dict)
-    recoveries: list[float] = field(default_factory=list)
+    recoveries: list[tuple[float, float]] = field(default_factory=list)  # killed, in other hands
     stop: threading.Event = field(default_factory=threading.Event)
     _since: dict[tuple[int, float], float] = field(default_factory=dict)
     _lost: dict[UUID, float] = field(default_factory=dict)  # a run that may need recovery -> the kill
@@ -94,7 +94,7 @@ class Watch:
                 or states[run.session_id] not in OPEN_SESSION
                 or run.session_id in alive
             ):
-                self.recoveries.append(time.time() - at)
+                self.recoveries.append((at, time.time()))
                 del self._lost[pk]
 
 
