@@ -42,6 +42,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sessions", type=int, default=300)
     parser.add_argument("--approvals", type=int, default=5, help="gated calls of each session")
     parser.add_argument("--every", type=float, default=3, help="seconds between faults")
+    parser.add_argument("--only", default="", help='these faults alone, such as "kill sessions worker,FLUSHALL"')
     parser.add_argument("--sqlite", action="store_true", help="on SQLite instead of PostgreSQL")
     parser.add_argument("--postgresql", dest="sqlite", action="store_false")
     parser.add_argument("--keep", action="store_true", help="keep the data folder and the logs")
@@ -140,6 +141,7 @@ def campaign(
         frozen_s=40 if long else 0,
         rest_s=150 if long else 30,
         seed=seed,
+        only=frozenset(filter(None, wanted.only.split(","))),
     )
     watch = Watch(suspended=nemesis.janitor_is_off)
     kills = _told_of_kills(nemesis, watch)

@@ -46,6 +46,7 @@ class Nemesis:
     frozen_s: float
     rest_s: float
     seed: int
+    only: frozenset[str] = frozenset()  # all if empty
     injected: Counter[str] = field(default_factory=Counter)
     outages: list[Outage] = field(default_factory=list)
     worker_kills: list[float] = field(default_factory=list)
@@ -56,6 +57,9 @@ class Nemesis:
 
     def faults(self) -> Iterator[tuple[str, float, Callable[[], bool]]]:
         """Name, shortest distance in seconds, and how; a fault says whether it happened."""
+        return (fault for fault in self._all_faults() if not self.only or fault[0] in self.only)
+
+    def _all_faults(self) -> Iterator[tuple[str, float, Callable[[], bool]]]:
         yield "kill sessions worker", 22, lambda: self._kill_worker("sessions")
         yield "kill default worker", 22, lambda: self._kill_worker("default")
         yield "kill web", 22, self._kill_web
