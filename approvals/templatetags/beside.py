@@ -1,4 +1,4 @@
-"""A diff side by side."""
+"""A diff side by side, where there is something on both sides."""
 
 from django import template
 
@@ -6,6 +6,12 @@ from approvals.diffs import Line
 from approvals.side_by_side import Pair, pairs
 
 register = template.Library()
+
+
+@register.filter
+def comparable(lines: tuple[Line, ...]) -> bool:
+    """Whether anything stood there before: a new file has nothing to put beside it."""
+    return any(line.kind in ("same", "del") for line in lines)
 
 
 @register.filter

@@ -25,6 +25,24 @@ for name, group in roles.items():
     User.objects.create_user(name, password={PASSWORD!r}).groups.add(Group.objects.get(name=group))
 """
 
+CHANGED = """
+from sessions_app import transcript
+from sessions_app.models import AgentSession
+from django.db import transaction
+session = AgentSession.objects.create(title="A change", agent="demo", status="completed", working_directory="/tmp")
+given = {"file_path": "a.py", "old_string": "one\\ntwo\\n", "new_string": "one\\n2\\n"}
+with transaction.atomic():
+    transcript.append(session.pk, [transcript.line("tool_use", id="t1", name="Edit", input=given)])
+print(session.pk)
+"""
+WRITTEN = """
+from uuid import UUID
+from sessions_app import transcript
+from django.db import transaction
+with transaction.atomic():
+    transcript.append(UUID("{session}"), [transcript.line("tool_result", tool_use_id="t1", content="it is written")])
+"""
+
 Open = Callable[..., Page]
 
 
@@ -232,6 +250,24 @@ def test_hostile_texts_stay_texts_on_every_page(stack: Stack, opens: Open) -> No
     assert closed(stack, asked_by_program["id"])["reason"] == EVIL
     assert page.evaluate("window.ran") is None
     finish(stack, session)
+
+
+def test_a_change_in_a_transcript_is_seen_side_by_side_where_there_is_room(stack: Stack, opens: Open) -> None:
+    session = stack.manage("shell", "--no-imports", "-c", CHANGED).strip().splitlines()[-1]
+    page = opens("vera", f"/sessions/{session}", viewport={"width": 1280, "height": 800})
+    unified, split = page.locator(".diff-unified"), page.locator(".diff-split")
+    expect(unified).to_be_visible()
+    expect(split).to_be_hidden()
+    page.get_by_label("Split").check()
+    expect(split).to_be_visible()
+    expect(unified).to_be_hidden()
+    stack.manage("shell", "--no-imports", "-c", WRITTEN.format(session=session))
+    expect(page.locator(".row-tool samp")).to_have_text("it is written")
+    expect(split).to_be_visible()  # the row was drawn again, and keeps what was chosen
+    page.set_viewport_size({"width": 360, "height": 780})
+    expect(unified).to_be_visible()
+    expect(split).to_be_hidden()
+    expect(page.get_by_label("Split")).to_be_hidden()
 
 
 def test_signing_out_everywhere_ends_what_another_browser_shows(stack: Stack, opens: Open) -> None:

@@ -200,3 +200,29 @@ def test_escape_sequences_colour_and_do_nothing_else() -> None:
     assert plain("10%\r50%\r100%\nnext\r\n") == "100%\nnext\n"
     assert pieces("\u202ex")[0].text == "\\u202ex"
     assert pieces("\x1b[" + "9" * 5000 + "m" + "x")[-1].text == "x"
+
+
+def edited(session: AgentSession, tool: str, before: str, after: str, name: str = "Edit") -> None:
+    given = {"file_path": "a.py", "old_string": before, "new_string": after, "content": after}
+    say(session, "tool_use", id=tool, name=name, input=given)
+    say(session, "tool_result", tool_use_id=tool, content="ok", is_error=False)
+
+
+def test_every_change_can_be_seen_side_by_side_on_its_own(session: AgentSession) -> None:
+    edited(session, "t1", "one\n", "1\n")
+    edited(session, "t2", "two\n", "2\n")
+    edited(session, "t3", "", "all of it is new\n", name="Write")
+    call(session, "t4")
+    approval = asked(
+        session.turns.get(),
+        "t4",
+        tool_name="Edit",
+        tool_input='{"old_string": "a", "new_string": "b", "file_path": "c"}',
+    )
+    page = signed_in("Approver").get(f"/sessions/{session.pk}").content.decode()
+    chosen = re.findall(r'name="(diff-[^"]+)" value="(\w+)"( checked)?', page)
+    of_each = [f"diff-e{seq}-1" for seq in (1, 3)] + [f"diff-{approval.pk}-1"]
+    expected = [(name, *way) for name in of_each for way in (("unified", " checked"), ("split", ""))]
+    assert chosen == expected, "one choice for each change, none for a new file"
+    assert page.count('class="diff-scroll diff-split"') == len(of_each)
+    assert '<td class="code was"><span class="sr">out: </span>one</td>' in page

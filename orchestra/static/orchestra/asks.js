@@ -18,6 +18,7 @@ function replace(card, fresh) {
   const focused = card.contains(document.activeElement);
   const unfolds = fresh.hasAttribute("data-open") && !card.hasAttribute("data-open");
   const meant = focused && unfolds && isArmed(card);
+  keepViews(card, fresh);
   card.replaceWith(fresh);
   if (typed && fresh.hasAttribute("data-closed")) {
     const kept = document.createElement("pre");
@@ -28,6 +29,13 @@ function replace(card, fresh) {
   if (meant) arm(fresh);
   else if (focused) { armNothing(); fresh.focus({ preventScroll: true }); }
   window.htmx.process(fresh);
+}
+
+/** A diff that somebody looks at side by side stays so when it is drawn again. */
+export function keepViews(old, fresh) {
+  const splits = (within) => [...within.querySelectorAll(".diff-choice [value=split]")];
+  const before = splits(old);
+  splits(fresh).forEach((split, at) => { if (before[at]?.checked) split.checked = true; });
 }
 
 /** Fetch one card anew. Resolves to the new element, or null if it could not be had. */

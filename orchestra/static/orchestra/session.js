@@ -3,7 +3,7 @@
 // The server draws the rows. News of the hub say that there are more; text that is being said is shown meanwhile, in a row of
 // its own, and makes way for the row of the finished text.
 
-import { fetchPart } from "./asks.js";
+import { fetchPart, keepViews } from "./asks.js";
 import { hub } from "./hub.js";
 
 const NEAR_PX = 48; // so close to the end counts as following it
@@ -147,6 +147,7 @@ function renew(there, item) {
   const [old, fresh] = [there.querySelector("details"), item.querySelector("details")];
   if (old && fresh) fresh.open = old.open || fresh.open;
   else if (fresh) fresh.open = true;
+  keepViews(there, item);
   const focused = there.contains(document.activeElement);
   there.replaceWith(item);
   if (focused) { item.tabIndex = -1; item.focus({ preventScroll: true }); }
