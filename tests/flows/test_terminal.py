@@ -237,6 +237,8 @@ def test_watching_prints_what_happens_and_how_to_answer_and_ends_with_the_turn(r
     transcript.append(session.pk, [transcript.line("text", text="I will look.\nCarefully.")])
     approval = make_approval(session=session.pk)
     watched.wait_for(f"./manage.py approvals approve {short(approval)}")
+    transcript.append(session.pk, [transcript.line("result", is_error=False, stop_reason="tool_deferred")])
+    watched.wait_for("parked  No process waits any more")
     transcript.append(session.pk, [transcript.line("tool_result", content="gone", is_error=False)])
     finish(session, "completed")
     assert watched.end() == 0

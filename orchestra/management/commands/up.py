@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from orchestra import data_lock, embedded, process_metrics, runner, scrub, sign_in
+from orchestra import data_lock, doorbell, embedded, process_metrics, runner, scrub, sign_in
 
 LEFT_OVER_BROKER_S = 20.0
 
@@ -32,7 +32,8 @@ class Command(BaseCommand):
         lock = hold(orchestra.data_dir)
         refuse_busy_port(orchestra.host, orchestra.port)
         self.stdout.write("Orchestra is starting ...")
-        with ThreadPoolExecutor(1) as beside:
+        # nobody listens yet, and an embedded broker is not even there
+        with doorbell.muted(), ThreadPoolExecutor(1) as beside:
             advice = beside.submit(import_string(settings.UP_ADVICE))
             call_command("migrate", interactive=False, verbosity=0)
             banner = self.banner(advice.result())
