@@ -63,6 +63,8 @@ class Card:
     line: str
     place: Place | None
     answerable: bool
+    stoppable: bool
+    """Whether the reader may also stop the turn that asks."""
     own: bool
     is_long: bool
     notice: str = ""
@@ -174,15 +176,15 @@ def card_for(
     blocks = [_nearby(block, approval) for block in render.what_would_run(approval, longest=LONGEST_TEXT) if is_open]
     own = approval.requested_by == user.get_username() and not settings.APPROVALS.self_approval
     decides = may(user, Right.DECIDE)
+    answerable = approval.is_open and decides and not own
     return Card(
         approval=approval,
-        blocks=[
-            block for block in blocks if block.kind != "question" or not (approval.is_open and decides and not own)
-        ],
+        blocks=[block for block in blocks if block.kind != "question" or not answerable],
         heading=heading_of(approval),
         line=short_of(approval),
         place=place,
-        answerable=approval.is_open and decides and not own,
+        answerable=answerable,
+        stoppable=answerable and approval.session is not None and may(user, Right.OPERATE),
         own=own,
         is_long=any(_is_long(block) for block in blocks),
         notice=notice,

@@ -30,19 +30,29 @@ TYPED = ("reason", "updated_input")
 @page()
 def card(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """The card as the row says it now; ``?line`` draws it as one line."""
-    return _card(request, found_or_404(approval_id), is_open="line" not in request.GET)
+    return draw_card(request, found_or_404(approval_id), is_open="line" not in request.GET)
 
 
 @require_POST
 @page(Right.DECIDE)
 def decide(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """Record an answer, or say why it was not recorded. Scripts get the card, everybody else their page again."""
-    return answered(request, approval_id, _card)
+    return answered(request, approval_id, draw_card)
 
 
-def answered(request: HttpRequest, approval_id: UUID, draw: Callable[..., HttpResponse]) -> HttpResponse:
-    """Take the form's answer; a script gets what ``draw`` makes of the row as it is then, and of what to tell."""
-    notice = take(request, found_or_404(approval_id))
+def answered(
+    request: HttpRequest,
+    approval_id: UUID,
+    draw: Callable[..., HttpResponse],
+    *,
+    form: QueryDict | None = None,
+    then: Callable[[], str] = str,
+) -> HttpResponse:
+    """Take the form's answer; a script gets what ``draw`` makes of the row as it is then, and of what to tell.
+
+    ``then`` is done once the answer is recorded; returned is what did not work of it, or nothing.
+    """
+    notice = take(request, found_or_404(approval_id), form) or then()
     approval = found_or_404(approval_id)
     if request.headers.get("HX-Request"):
         return draw(request, approval, notice=notice, typed=_typed_in(request) if notice else "")
@@ -110,7 +120,8 @@ def _too_late(approval: Approval, decision: str) -> str:
     )
 
 
-def _card(request: HttpRequest, approval: Approval, **shown: Any) -> HttpResponse:
+def draw_card(request: HttpRequest, approval: Approval, **shown: Any) -> HttpResponse:
+    """The card, as an answer to a script."""
     drawn: Card = card_for(approval, request.user, place=place_of(approval), **shown)
     return render(request, "console/ask.html", {"card": drawn})
 

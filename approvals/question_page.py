@@ -59,7 +59,7 @@ def question(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 @page()
 def decision(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """The decision alone, or how it ended, for a page that heard of a change."""
-    return _decided(request, found_or_404(approval_id))
+    return draw_decision(request, found_or_404(approval_id))
 
 
 @require_safe
@@ -74,7 +74,7 @@ def timeline(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 @page(Right.DECIDE)
 def answer(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """Record an answer, or say why it was not; what is shown then is what the row says."""
-    return answered(request, approval_id, _decided)
+    return answered(request, approval_id, draw_decision)
 
 
 @require_POST
@@ -116,7 +116,7 @@ def facts_of(approval: Approval) -> list[tuple[str, str]]:
     ]
 
 
-def _decided(request: HttpRequest, approval: Approval, *, notice: str = "", typed: str = "") -> HttpResponse:
+def draw_decision(request: HttpRequest, approval: Approval, *, notice: str = "", typed: str = "") -> HttpResponse:
     """The decision as the row says it now; ``notice`` and ``typed`` are for whoever just answered in vain."""
     cut = approval.is_open and _asked(request, approval)["cut"]
     context = _decision(request, approval, cut=cut, notice=notice, typed=typed)

@@ -36,6 +36,7 @@ urlpatterns = [
     path("", include("sessions_app.lists")),
     path("", include("orchestra.diagnostics_page")),
     path("", include("sessions_app.session_pages")),
+    path("", include("sessions_app.refusals")),
     path("sign-in/<str:token>", sign_in, name="sign-in"),
     path("admin/", admin.site.urls),
     re_path(r"^api/telegram/webhook/?$", webhook, name="telegram-webhook"),

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from orchestra.errors import Unavailable
-from sessions_app.models import Agent, AgentSession, Turn
+from sessions_app.models import OPEN_TURN, Agent, AgentSession, Turn
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def dispatch_queued_turns(*, older_than: timedelta = REPEAT_AFTER, limit: int | 
 
     A resumed turn is running by its own status while its session is queued.
     """
-    open_turns = Turn.objects.filter(status__in=(Turn.Status.QUEUED, Turn.Status.RUNNING))
+    open_turns = Turn.objects.filter(status__in=OPEN_TURN)
     stale = open_turns.filter(session__status=AgentSession.Status.QUEUED).exclude(dispatched_at__gt=Now() - older_than)
     sent = 0
     for turn_id, host in list(stale.order_by("created_at").values_list("pk", "session__host")[:limit]):

@@ -23,7 +23,7 @@ from orchestra.logs import bind
 from sessions_app import transcript
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
-from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, Event, PermissionRequest, Run, Turn
+from sessions_app.models import OPEN_TURN, SESSION_FLOW, TURN_FLOW, AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.supervisor.outcomes import GOES_ON, PARKED, STOPPED, UNSENT, Outcome, failed, from_result
 from sessions_app.supervisor.protocol import Result
 
@@ -89,7 +89,7 @@ def claim_turn(turn_id: UUID, worker: Worker) -> Claim | None:
     """Take a queued session for its open turn; None if somebody else has it, or there is nothing to do."""
     try:
         with transaction.atomic():
-            turn = Turn.objects.filter(pk=turn_id, status__in=(T.QUEUED, T.RUNNING)).first()
+            turn = Turn.objects.filter(pk=turn_id, status__in=OPEN_TURN).first()
             if turn is None:
                 return None
             queued = AgentSession.objects.filter(pk=turn.session_id, status=S.QUEUED)
@@ -239,7 +239,7 @@ def resume_answered(session_id: UUID) -> bool:
     """
     with transaction.atomic():
         # queued: its process died before anybody knew whether it had repeated a call parked in an earlier turn
-        turn = Turn.objects.filter(session=session_id, status__in=(T.QUEUED, T.RUNNING)).first()
+        turn = Turn.objects.filter(session=session_id, status__in=OPEN_TURN).first()
         session = AgentSession.objects.filter(pk=session_id, status=S.WAITING)
         if session.select_for_update().first() is None:
             return False

@@ -139,6 +139,7 @@ TURN_FLOW = Flow(
         T.RUNNING: frozenset({T.QUEUED, T.COMPLETED, T.FAILED, T.INTERRUPTED, T.CANCELLED}),
     }
 )
+OPEN_TURN = (T.QUEUED, T.RUNNING)
 
 
 class Run(Base):

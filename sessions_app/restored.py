@@ -7,10 +7,8 @@ from django.db.models.functions import Now
 from orchestra.epoch import first_fence
 from sessions_app import schedules
 from sessions_app.leases import close_turn
-from sessions_app.models import OPEN_SESSION, AgentSession, Run, Turn
+from sessions_app.models import OPEN_SESSION, OPEN_TURN, AgentSession, Run, Turn
 from sessions_app.supervisor.outcomes import Outcome
-
-OPEN_TURN = (Turn.Status.QUEUED, Turn.Status.RUNNING)
 
 
 def make_fit(*, epoch: int, taken_at: str, **_: Any) -> str:

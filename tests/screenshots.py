@@ -180,7 +180,7 @@ def tell(stack: Stack, shop: Path) -> dict[str, str]:
     stack.token = made.strip().splitlines()[-1]
     stack.manage("shell", "--no-imports", "-c", HISTORY)
     session = begin(stack, "orders", "Move orders to the new schema", shop)
-    for _ in ("Edit", "Bash", "the sub-agent"):
+    for _ in ("Edit", "Bash"):
         approval = stack.pending(session)
         stack.call("POST", f"/api/approvals/{approval['id']}/approve", {}, expect=200)
         until(lambda gone=approval["id"]: stack.pending(session)["id"] != gone, "the next question")

@@ -221,6 +221,24 @@ def test_several_are_answered_after_all_of_them_were_shown(stack: Stack, opens: 
     stack.call("POST", f"/api/approvals/{choice['id']}/cancel", {}, expect=200)
 
 
+def test_a_rejection_may_stop_the_turn(stack: Stack, opens: Open) -> None:
+    session, approval = asked(stack)
+    page = opens("root", f"/sessions/{session}")
+    card = page.locator(f"#ask-{approval['id']}")
+    card.wait_for()
+    page.wait_for_timeout(ARMED_AFTER_MS)
+    card.get_by_role("button", name="Reject…").click()
+    card.locator("textarea[name=reason]").fill("not in this folder")
+    card.get_by_role("button", name="Reject and stop the turn").click()
+    ended = stack.ended(session)
+    assert [turn["status"] for turn in ended["turns"]] == ["interrupted"]
+    decided = closed(stack, approval["id"])
+    assert (decided["status"], decided["decided_by"], decided["reason"]) == ("rejected", "root", "not in this folder")
+    expect(page.locator("#rows")).to_contain_text("Rejected by root, here")
+    expect(page.locator("#under")).to_contain_text("The agent remembers everything above")
+    finish(stack, session)
+
+
 def test_hostile_texts_stay_texts_on_every_page(stack: Stack, opens: Open) -> None:
     session = stack.call("POST", "/api/sessions", {"prompt": EVIL, "title": EVIL[:200], "agent": "demo"}, expect=201)[
         "id"

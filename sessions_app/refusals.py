@@ -1,0 +1,55 @@
+"""Reject a question and stop the turn that asked it, for the forms of the console.
+
+A question knows nothing of turns, so this stands here, and its forms name the route.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import path
+from django.views.decorators.http import require_POST
+
+from approvals import desk, question_page
+from orchestra.dashboard import page
+from orchestra.errors import OrchestraError
+from orchestra.rights import Right
+from sessions_app import commands
+from sessions_app.models import OPEN_TURN, PermissionRequest, Turn
+
+
+@require_POST
+@page(Right.DECIDE)
+@page(Right.OPERATE)
+def reject_and_stop(request: HttpRequest, approval_id: UUID, draw: Callable[..., HttpResponse]) -> HttpResponse:
+    """Reject with the form's reason; if that was recorded, interrupt the turn. Otherwise nothing is interrupted."""
+    asked = PermissionRequest.objects.filter(approval=approval_id).select_related("turn").first()
+    if asked is None:
+        raise Http404("No session asked this question.")
+    form = request.POST.copy()
+    form["decision"] = "reject"
+    then = partial(_stop, asked.turn, by=request.user.get_username())
+    return desk.answered(request, approval_id, draw, form=form, then=then)
+
+
+def _stop(turn: Turn, *, by: str) -> str:
+    """Interrupt the turn unless it is over: a rejection sent twice must not stop the turn after it."""
+    if not Turn.objects.filter(pk=turn.pk, status__in=OPEN_TURN).exists():
+        return ""
+    try:
+        commands.interrupt_session(session_id=turn.session_id, by=by)
+    except OrchestraError as error:
+        return f"Rejected, but the turn was not stopped. {error.detail}"
+    return ""
+
+
+urlpatterns = [
+    path("approvals/<uuid:approval_id>/decide/stop", reject_and_stop, {"draw": desk.draw_card}, name="card-stop"),
+    path(
+        "approvals/<uuid:approval_id>/answer/stop",
+        reject_and_stop,
+        {"draw": question_page.draw_decision},
+        name="question-stop",
+    ),
+]
