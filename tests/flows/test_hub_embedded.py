@@ -1,13 +1,21 @@
-"""The live hub of the embedded mode: SQLite, the embedded Valkey, the demo agent, one socket for everything."""
+"""The live hub of the embedded mode (SQLite, Valkey, the demo agent), and the examples of docs/api.md."""
 
 import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.hub import Client, client
-from tests.stack import Stack, running, until
+from tests.stack import ENDS_WITH_US, PATIENCE_S, ROOT, Stack, running, until
+
+API = (ROOT / "docs" / "api.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +51,65 @@ def test_a_session_from_start_to_end_over_one_socket(stack: Stack) -> None:
         assert [(e["seq"], e["kind"], e["payload"]) for e in seen] == [
             (row["seq"], row["kind"], row["payload"]) for row in rows[3:]
         ]
+
+
+def example(stack: Stack, language: str) -> str:
+    """The block of docs/api.md in that language, with this stack's port."""
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", API, re.M | re.S)
+    assert "127.0.0.1:5284" in block
+    return str(block).replace(":5284", f":{stack.port}")
+
+
+def demo(stack: Stack) -> str:
+    return str(stack.call("POST", "/api/sessions", {"prompt": "Write hello.txt", "agent": "demo"}, expect=201)["id"])
+
+
+def test_the_program_in_the_docs_watches_and_decides(stack: Stack, tmp_path: Path) -> None:
+    session = demo(stack)
+    first = stack.pending(session)
+    said = tmp_path / "said.txt"
+
+    def status(approval: str) -> str:
+        return str(stack.call("GET", f"/api/approvals/{approval}", expect=200)["status"])
+
+    with said.open("w") as out, subprocess.Popen(
+        [*ENDS_WITH_US, sys.executable, "-uc", example(stack, "python")], stdin=subprocess.PIPE, stdout=out,
+        stderr=subprocess.STDOUT, env=os.environ | {"ORCHESTRA_TOKEN": stack.token}, text=True,
+    ) as program:  # fmt: skip
+        try:
+            assert program.stdin
+            program.stdin.write("y\nn\ny\n")
+            program.stdin.flush()
+            until(lambda: status(first["id"]) == "approved", said.read_text)  # which stood in the snapshot
+            second = stack.pending(session)
+            third = stack.call("POST", "/api/approvals", {"title": "Ship it?"}, expect=201)["id"]
+            until(lambda: status(third) == "approved", said.read_text)
+            assert status(second["id"]) == "pending"
+        finally:
+            program.kill()
+    titles = [first["title"], second["title"], "Ship it?"]
+    assert said.read_text() == "".join(f"{title} [y/n] " for title in titles)
+    stack.call("POST", f"/api/sessions/{session}/cancel", {}, expect=200)
+
+
+def test_the_commands_of_the_docs_start_approve_and_follow(stack: Stack) -> None:
+    sign_in, start, waiting, approve, follow = example(stack, "sh").replace("\\\n", "").splitlines()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def run(command: str, **more: str) -> str:
+        return subprocess.run(
+            ["bash", "-ec", command], cwd=ROOT, env=stack.environment() | {"PATH": path} | more,
+            capture_output=True, text=True, timeout=PATIENCE_S, check=True,
+        ).stdout  # fmt: skip
+
+    token = {"ORCHESTRA_TOKEN": run(f'{sign_in}; echo "$ORCHESTRA_TOKEN"').strip()}
+    session = json.loads(run(start, **token))["id"]
+    asked = stack.pending(session)["id"]
+    assert asked in [row["id"] for row in json.loads(run(waiting, **token))["results"]]
+    assert json.loads(run(approve, APPROVAL=asked, **token))["status"] == "approved"
+    heard = run(f"{follow} | grep -m1 -A1 '^event: approval'", SESSION=session, **token)
+    assert json.loads(heard.split("data: ")[1])["payload"]["approval"] == asked
+    stack.call("POST", f"/api/sessions/{session}/cancel", {}, expect=200)
 
 
 def test_the_embedded_valkey_may_die_under_an_open_socket(stack: Stack) -> None:
