@@ -162,6 +162,14 @@ class Life(RuleBasedStateMachine):
         self.status = "completed"
         self.withdraw_all()
 
+    @precondition(lambda self: self.live and self.status == "cancelled")
+    @rule()
+    def obey(self) -> None:
+        """The supervisor hears of the cancel and ends its process."""
+        assert self.live
+        leases.finish_run(self.live, Outcome(status="cancelled", code="cancelled"), exit_code=143)
+        self.gone()
+
     @precondition(lambda self: self.live)
     @rule()
     def lose(self) -> None:
@@ -300,6 +308,8 @@ class Life(RuleBasedStateMachine):
             assert (row.status, row.decided_by, row.consumed_at is not None) == (call.status, call.by, call.spent)
 
     def teardown(self) -> None:
+        if self.live and self.status == "cancelled":
+            self.obey()
         found = violations(Evidence(ledger=self.ledger, history=self.history))
         forget_everything()
         assert found == []
