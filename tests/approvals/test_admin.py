@@ -284,17 +284,3 @@ def test_the_desk_works_with_redis_dead(settings, transactional_db):
         assert approval.status == S.APPROVED
     finally:
         doorbell.redis_client.cache_clear()
-
-
-@pytest.mark.parametrize("group", ["Administrator", "Approver"])
-def test_an_administrator_alone_puts_questions_on_legal_hold_and_releases_them(group: str) -> None:
-    client, approval = signed_in(group), make_approval()
-    changelist = reverse("admin:approvals_approval_changelist")
-    offered = "hold_selected" in client.get(changelist).content.decode()
-    for action, held in (("hold_selected", True), ("release_selected", False)):
-        answer = client.post(changelist, {"action": action, "_selected_action": [approval.pk]}, follow=True)
-        assert answer.status_code == 200
-        assert Approval.objects.get(pk=approval.pk).legal_hold is (held and group == "Administrator")
-    told = AuditEntry.objects.filter(approval=approval).exclude(action="requested").values_list("action", "by", "via")
-    noted = [("held", "anna", "admin"), ("released", "anna", "admin")]
-    assert (offered, sorted(told)) == ((True, noted) if group == "Administrator" else (False, []))

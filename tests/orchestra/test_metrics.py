@@ -1,27 +1,16 @@
-import contextlib
-import random
-from collections import Counter
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
 from django.db import connection
-from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from approvals import tasks
-from approvals.commands import (
-    Question,
-    cancel_approval,
-    decide_approval,
-    expire_due_approvals,
-    record_policy_answer,
-)
-from approvals.errors import ApprovalClosed, ApprovalExpired
+from approvals.commands import Question, cancel_approval, decide_approval, record_policy_answer
 from approvals.metrics import count_closed, families, figures
-from approvals.models import Approval, AuditEntry
+from approvals.models import Approval
 from orchestra import leases, metrics
 from orchestra.counting import add_to_tallies
 from orchestra.models import Tally
@@ -224,41 +213,3 @@ def test_tallies_add_up(db):
     add_to_tallies({("a_total", ""): 3})
     assert dict(Tally.objects.values_list("labels", "value")) == {"": 5, "x=1": 1}
     assert not leases.touched_within("nothing", timedelta(hours=1))
-
-
-def test_counters_say_what_the_audit_says_however_the_answers_came(client, db):
-    chance = random.Random(22)
-    for number in range(60):
-        approval = make_approval(requested_by="olga")
-        for _ in range(chance.randint(1, 3)):  # the second answer repeats the first or comes too late
-            one_answer(approval, chance)
-        if number % 20 == 19:
-            count_closed()
-    now = values(client)
-    won = Counter(AuditEntry.objects.filter(won=True).values_list("action", flat=True))
-    assert len({now[name] for name in COUNTED.values()}) > 1, "the run was not mixed"
-    assert {action: now[name] for action, name in COUNTED.items()} == {action: won[action] for action in COUNTED}
-    closed = sum(won[action] for action in ("approved", "rejected", "expired", "cancelled"))
-    assert (now["escalation_queue_dequeue_total"], now["escalation_queue_size"]) == (closed, 60 - closed)
-    assert now["escalation_queue_enqueue_total"] == 60
-    assert AuditEntry.objects.filter(won=False).exists()
-
-
-COUNTED = {
-    "approved": "escalation_approvals_accepted_total",
-    "rejected": "escalation_approvals_rejected_total",
-    "expired": "escalation_approvals_timeout_total",
-}
-
-
-def one_answer(approval, chance):
-    what, door = chance.choice(["approved", "rejected", "expire", "cancel", "nothing"]), chance.choice(["api", "admin"])
-    with contextlib.suppress(ApprovalClosed, ApprovalExpired):
-        if what == "expire":
-            Approval.objects.filter(pk=approval.pk, status="pending").update(expires_at=Now() - timedelta(seconds=1))
-            expire_due_approvals(batch=10)
-        elif what == "cancel":
-            cancel_approval(approval_id=approval.pk, by="olga", via=door)
-        elif what != "nothing":
-            by = chance.choice(["anna", "boris"])
-            decide_approval(approval_id=approval.pk, verdict=what, by=by, via=door)
