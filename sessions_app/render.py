@@ -109,6 +109,8 @@ def _raw(payload: dict[str, Any], longest: int) -> Said:
 def _result(payload: dict[str, Any], longest: int) -> Said:
     if "tool_deferred" in (payload.get("terminal_reason"), payload.get("stop_reason")):
         return Said("parked", "No process waits any more; the answer starts one again.")
+    if _text(payload, "terminal_reason").startswith("aborted"):
+        return Said("interrupted")
     failed = bool(payload.get("is_error"))
     errors = payload.get("errors")
     detail = _text(payload, "result") if failed else ""

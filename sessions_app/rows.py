@@ -331,9 +331,12 @@ def _result(event: Event, payload: Payload) -> Row:
     words = said(event)
     facts = {"cost": payload.get("total_cost_usd"), "seconds": _seconds(payload.get("duration_ms"))}
     return Row(
-        kind="end", seq=event.seq, at=event.at, heading=words.heading, text=words.body,
-        failed=bool(payload.get("is_error")), facts=facts,
+        kind="end", seq=event.seq, at=event.at, name=ENDS.get(words.who, "Turn ended"), heading=words.heading,
+        text=words.body, failed=words.tone == "bad", facts=facts,
     )  # fmt: skip
+
+
+ENDS = {"parked": "Parked, no process waits", "interrupted": "Turn interrupted"}
 
 
 def _note(event: Event, payload: Payload) -> Row:

@@ -135,6 +135,23 @@ def test_what_a_rule_allowed_says_which(session: AgentSession) -> None:
     assert "Allowed by rule: <bdi>pytest *</bdi>" in page
 
 
+@pytest.mark.parametrize(
+    ("last", "shown"),
+    [
+        ({"is_error": False, "terminal_reason": "completed"}, "Turn ended"),
+        ({"is_error": False, "stop_reason": "tool_deferred"}, "Parked, no process waits"),
+        ({"is_error": True, "terminal_reason": "aborted_tools", "errors": ["[ede_diagnostic]"]}, "Turn interrupted"),
+        ({"is_error": True, "terminal_reason": "max_turns"}, "Turn failed: <bdi>max_turns</bdi>"),
+    ],
+    ids=["done", "parked", "interrupted", "failed"],
+)
+def test_the_end_of_a_process_is_told_as_what_it_is(session: AgentSession, last: Any, shown: str) -> None:
+    say(session, "result", **last)
+    page = signed_in().get(f"/sessions/{session.pk}").content.decode()
+    assert shown in page and "ede_diagnostic" not in page
+    assert ("bad-text" in page) is ("failed" in shown)
+
+
 def test_a_long_output_shows_its_end_and_the_rest_when_asked(session: AgentSession) -> None:
     call(session, "t1")
     say(session, "tool_result", tool_use_id="t1", content="\n".join(f"row {n};" for n in range(100)), is_error=False)
