@@ -52,6 +52,8 @@ TABLE: dict[tuple[str, str], str] = {
     ("/approvals/<approval_id>/decide", "POST"): APPROVERS,
     ("/approvals/<approval_id>/answer", "POST"): APPROVERS,
     ("/approvals/<approval_id>/edited", "POST"): APPROVERS,
+    ("/approvals/<approval_id>/decide/stop", "POST"): "administrator",  # who may both decide and operate
+    ("/approvals/<approval_id>/answer/stop", "POST"): "administrator",
     ("/agents", "GET"): READERS,
     ("/agents/look", "POST"): OPERATORS,
     ("/statistics", "GET"): READERS,
