@@ -111,7 +111,8 @@ def send_at_once(channel: Channel, approval_id: UUID, *, silent: bool) -> bool:
         return False
     except Exception:
         logger.exception("telegram delivery failed: a bug; it is tried again")
-        return open_delivery(approval_id) and False
+        open_delivery(approval_id)
+        return False
     return _tell(channel, [told], lambda: channel.deliver(drawn, told, silent=silent))
 
 

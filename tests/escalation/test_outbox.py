@@ -399,6 +399,16 @@ def test_people_are_reminded_once_in_reply_to_the_card_and_the_reminder_is_settl
     assert queries.stale_cards() == 0
 
 
+def test_a_reminder_in_a_simpler_form_still_replies_to_its_card(sender, telegram):
+    approval = make_approval()
+    work(sender)
+    nearly_over(approval)
+    telegram.inject("error", status=400, description="Bad Request: message is too long", method="sendMessage")
+    work(sender)
+    card, reminder = telegram.messages(GROUP, by_bot=True)
+    assert reminder["reply_to"] == card["message_id"]
+
+
 def test_nobody_is_reminded_when_everybody_has_muted_and_cards_are_silent(sender, telegram):
     anna = Approver.objects.create(user=make_user(group="Approver"), telegram_user=ANNA)
     commands.mute(anna, until=timezone.now() + timedelta(hours=1))

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from escalation.channels.base import Notice, Outcome, Place, Told
 from escalation.channels.telegram import cards, render
@@ -107,23 +108,23 @@ class Telegram:
             if instead is not None:
                 cards.post(self.api, chat=self.api.chat, card=instead)
 
-    def _post(self, card: Card, told: Sequence[Told], *, kind: str, silent: bool = False, reply_to: int = 0) -> None:
-        delivery, *also = (one for one, _ in told)
+    def _post(self, card: Card, told: Sequence[Told], **how: Any) -> None:
+        """``how`` is the kind of message, whether it is ``silent``, and what it is in ``reply_to``."""
         try:
-            cards.post(
-                self.api, chat=self.api.chat, card=card, delivery=delivery, also=also, kind=kind, silent=silent,
-                reply_to=reply_to,
-            )  # fmt: skip
+            self._post_as_it_is(card, told, **how)
         except Refused as refused:
-            self._post_simpler(card, refused, told, kind=kind, silent=silent)
+            self._post_simpler(card, refused, told, **how)
 
-    def _post_simpler(self, card: Card, refused: Refused, told: Sequence[Told], *, kind: str, silent: bool) -> None:
+    def _post_simpler(self, card: Card, refused: Refused, told: Sequence[Told], **how: Any) -> None:
         simpler = _simpler(card, refused)
         if simpler is None:
             raise refused
         logger.error("telegram sendMessage failed, a bug: %s; sending it without what was refused", refused.detail)
+        self._post_as_it_is(simpler, told, **how)
+
+    def _post_as_it_is(self, card: Card, told: Sequence[Told], **how: Any) -> None:
         delivery, *also = (one for one, _ in told)
-        cards.post(self.api, chat=self.api.chat, card=simpler, delivery=delivery, also=also, kind=kind, silent=silent)
+        cards.post(self.api, chat=self.api.chat, card=card, delivery=delivery, also=also, **how)
 
 
 def _simpler(card: Card, refused: Refused) -> Card | None:
