@@ -48,7 +48,7 @@ class Repetitions(Throttle):
     """The same done to the same thing: so a first answer and a first cancel are never held up, whatever came before."""
 
     def most(self) -> int:
-        return int(settings.ORCHESTRA.writes_per_minute) // 10
+        return -(-int(settings.ORCHESTRA.writes_per_minute) // 10)  # rounded up: a small limit is not none
 
     def counts(self, view: View) -> bool:
         return "pk" in view.kwargs

@@ -53,6 +53,12 @@ def test_the_same_answer_over_and_over_is_a_flood_however_it_is_spelled(ada: API
     assert codes == [200, 200, 429, 429]
 
 
+def test_a_limit_below_ten_still_limits_repetitions(ada: APIClient, settings: Any) -> None:
+    settings.ORCHESTRA = replace(settings.ORCHESTRA, writes_per_minute=5)
+    path = f"/api/approvals/{make_approval(requested_by='olga').pk}/approve"
+    assert [ada.post(path, {}, format="json").status_code for _ in range(3)] == [200, 429, 429]
+
+
 def test_there_may_be_no_limit(ada: APIClient, settings: Any) -> None:
     settings.ORCHESTRA = replace(settings.ORCHESTRA, writes_per_minute=0)
     assert {ask(ada).status_code for _ in range(MOST + 5)} == {201}
