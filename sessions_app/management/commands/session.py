@@ -20,7 +20,7 @@ from orchestra import doorbell
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right
 from sessions_app import commands
-from sessions_app.models import AgentSession, Turn
+from sessions_app.models import OPEN_TURN, AgentSession, Turn
 from sessions_app.queries import events_after, needing_a_person_first, readable_sessions
 from sessions_app.render import Said, said, spent
 from sessions_app.serializers import SessionRowSerializer, SessionSerializer
@@ -187,7 +187,7 @@ class Watch:
         while True:
             self._turn.refresh_from_db()  # before the events: a turn seen closed has all of its lines
             self._print_news()
-            if self._turn.status not in (T.QUEUED, T.RUNNING):
+            if self._turn.status not in OPEN_TURN:
                 self._sum_up()
                 return self._turn
             self._offer_questions()
