@@ -19,7 +19,7 @@ Steps that speak:
 Steps that misbehave (done once a conversation, unless "again": true):
     {"api_retry": 429, "times": 2}  {"emit": {...}}  {"raw": "...", "newline": false}  {"raw_hex": "fffe"}
     {"long_line": n}  {"flood": n}  {"stderr": "..."}  {"sleep": s}  {"hang": true}  {"linger": s}
-    {"exit": code}  {"kill": "KILL"}  {"ignore": "TERM"}
+    {"exit": code}  {"kill": "KILL"}  {"ignore": "TERM"}  {"ignore": "EOF"} (of a closed stdin)
     {"spawn": "exec sleep 600", "setsid": true, "stdout": true}   its pid goes to ``children`` in the folder
 
 Every executed input is first written, with fsync, to the ledger: ANTHROPIC_FAKE_LEDGER, or ``ledger.jsonl`` in the
@@ -248,6 +248,8 @@ def act(cli: Cli, folder: Path, step: Step) -> None:
             os._exit(code)
         case {"kill": name}:
             os.kill(os.getpid(), signal.Signals[f"SIG{name}"])
+        case {"ignore": "EOF"}:
+            os.open("/proc/self/fd/0", os.O_WRONLY)  # a pipe with a writer left does not end
         case {"ignore": name}:
             signal.signal(signal.Signals[f"SIG{name}"], signal.SIG_IGN)
         case {"spawn": command}:
