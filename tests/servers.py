@@ -114,6 +114,8 @@ def stop() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests() -> Generator[None, Any, Any]:
     """Set the environment before anything reads it. Nothing of the developer's own settings gets in."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; tests of Ctrl-C inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if not worker:
         for name in [name for name in os.environ if name.startswith(OURS)]:
