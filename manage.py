@@ -3,6 +3,7 @@
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 
@@ -15,7 +16,18 @@ def main() -> None:
         if not own.exists() or Path(sys.prefix) == own.parent.parent:
             sys.exit("Django is not installed here yet: type `make run` once, it builds what it needs.")
         os.execv(own, [str(own), *sys.argv])
+    refuse_bad_settings()
     execute_from_command_line(sys.argv)
+
+
+def refuse_bad_settings() -> None:
+    """A setting that cannot be meant is answered by its sentence alone."""
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
+        import_module(os.environ["DJANGO_SETTINGS_MODULE"])
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
-from environ import Env
-
 from approvals.addresses import Place, places
+from orchestra.environment import Environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +25,17 @@ class ApprovalSettings:
     callback_secret: str = field(default="", repr=False)
 
     @classmethod
-    def from_env(cls, env: Env, *, embedded: bool) -> Self:
+    def from_env(cls, env: Environment, *, embedded: bool) -> Self:
         return cls(
-            timeout=timedelta(minutes=env.float("APPROVAL_DEFAULT_TIMEOUT_MINUTES", default=30)),
-            max_timeout=timedelta(minutes=env.float("APPROVAL_MAX_TIMEOUT_MINUTES", default=120)),
-            warning=timedelta(minutes=env.float("APPROVAL_WARNING_MINUTES", default=5)),
-            grace=timedelta(seconds=env.float("APPROVAL_GRACE_PERIOD_SECONDS", default=0)),
-            check_interval=timedelta(seconds=env.float("APPROVAL_CHECK_INTERVAL_SECONDS", default=30)),
-            sweep_batch=env.int("APPROVAL_SWEEP_BATCH", default=200),
-            max_concurrent_timeouts=env.int("APPROVAL_MAX_CONCURRENT_TIMEOUTS", default=10),
-            hold=timedelta(seconds=env.float("APPROVAL_HOLD_SECONDS", default=300)),
+            timeout=timedelta(minutes=env.number("APPROVAL_DEFAULT_TIMEOUT_MINUTES", default=30, least=0.001)),
+            max_timeout=timedelta(minutes=env.number("APPROVAL_MAX_TIMEOUT_MINUTES", default=120, least=0.001)),
+            warning=timedelta(minutes=env.number("APPROVAL_WARNING_MINUTES", default=5)),
+            grace=timedelta(seconds=env.number("APPROVAL_GRACE_PERIOD_SECONDS", default=0)),
+            check_interval=timedelta(seconds=env.number("APPROVAL_CHECK_INTERVAL_SECONDS", default=30, least=0.1)),
+            sweep_batch=env.whole_number("APPROVAL_SWEEP_BATCH", default=200, least=1),
+            max_concurrent_timeouts=env.whole_number("APPROVAL_MAX_CONCURRENT_TIMEOUTS", default=10, least=1),
+            hold=timedelta(seconds=env.number("APPROVAL_HOLD_SECONDS", default=300)),
             callback_places=places(env.list("APPROVAL_CALLBACK_HOSTS", default=[])),
             callback_secret=env("APPROVAL_CALLBACK_SECRET", default=""),
-            self_approval=env.bool("ORCHESTRA_SELF_APPROVAL", default=embedded),
+            self_approval=env.switch("ORCHESTRA_SELF_APPROVAL", default=embedded),
         )

@@ -5,20 +5,19 @@ import os
 import secrets
 from pathlib import Path
 
-import environ
-
 from approvals.conf import ApprovalSettings
 from escalation.conf import TelegramSettings
 from orchestra import embedded, headers, schema_texts, scrub
 from orchestra.conf import KeepingSettings, MetricsSettings, OrchestraSettings
+from orchestra.environment import Environment
 from orchestra.logs import logging_config
 from sessions_app.conf import AgentSettings
 
 os.umask(0o077)  # database, keys, sockets and logs are nobody else's business
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.FileAwareEnv()  # NAME_FILE names a file with the value, as containers and systemd hand over secrets
-environ.Env.read_env(env("ORCHESTRA_ENV_FILE", default=BASE_DIR / ".env"))
+env = Environment()  # NAME_FILE names a file with the value, as containers and systemd hand over secrets
+env.read_env(env("ORCHESTRA_ENV_FILE", default=BASE_DIR / ".env"))
 
 EMBEDDED = not (env("DATABASE_URL", default="") or env("REDIS_URL", default=""))
 DATA_DIR = Path(env("ORCHESTRA_DATA_DIR", default="") or BASE_DIR / "var").expanduser().resolve()
@@ -39,10 +38,18 @@ def _kept_secret(path: Path) -> str:
 SECRET_KEY = env("ORCHESTRA_SECRET_KEY", default="") or (_kept_secret(DATA_DIR / "secret_key") if EMBEDDED else "")
 DEBUG = False
 
-DATABASES = {"default": env.db_url_config(env("DATABASE_URL", default="") or f"sqlite:///{DATA_DIR / 'orchestra.db'}")}
+DATABASES = {
+    "default": env.db_url_config(
+        env.address(
+            "DATABASE_URL",
+            default=f"sqlite:///{DATA_DIR / 'orchestra.db'}",
+            schemes=("postgres", "postgresql", "sqlite"),
+        )
+    )
+}
 
 # --- one typed object per app
-REDIS_URL = env("REDIS_URL", default="") or embedded.url(DATA_DIR)
+REDIS_URL = env.address("REDIS_URL", default=embedded.url(DATA_DIR), schemes=("redis", "rediss", "unix"))
 ORCHESTRA = OrchestraSettings.from_env(
     env,
     data_dir=DATA_DIR,
@@ -129,9 +136,10 @@ if _database["ENGINE"].endswith("sqlite3"):
     }
 else:
     IS_WEB = ORCHESTRA.process == "web"
+    POOL_MIN = env.whole_number("DB_POOL_MIN_SIZE", default=5 if IS_WEB else 1)
     _database.setdefault("OPTIONS", {})["pool"] = {
-        "min_size": env.int("DB_POOL_MIN_SIZE", default=5 if IS_WEB else 1),
-        "max_size": env.int("DB_POOL_MAX_SIZE", default=100 if IS_WEB else 10),
+        "min_size": POOL_MIN,
+        "max_size": env.whole_number("DB_POOL_MAX_SIZE", default=100 if IS_WEB else 10, least=max(1, POOL_MIN)),
         "timeout": 10,
         "reconnect_timeout": 5,  # then a request tries anew; the pool's own pauses would grow to half a minute
     }

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
-from environ import Env
+from orchestra.environment import Environment
 
 OFFICIAL_API = "https://api.telegram.org"
 POLLING, WEBHOOK = "polling", "webhook"
@@ -52,29 +52,31 @@ class TelegramSettings:
         return self.enabled and bool(self.token) and self.chat_id != 0
 
     @classmethod
-    def from_env(cls, env: Env) -> Self:
+    def from_env(cls, env: Environment) -> Self:
         token = env("TELEGRAM_BOT_TOKEN", default="").strip()
         return cls(
             token=token,
             chat=env("TELEGRAM_CHAT_ID", default="").strip(),
-            enabled=env.bool("TELEGRAM_ENABLED", default=bool(token)),
+            enabled=env.switch("TELEGRAM_ENABLED", default=bool(token)),
             api_url=env("TELEGRAM_API_URL", default="").rstrip("/") or OFFICIAL_API,
             mode=env("TELEGRAM_MODE", default="") or POLLING,
             webhook_secret=env("TELEGRAM_WEBHOOK_SECRET", default=""),
             connect_timeout=timedelta(seconds=5),
-            request_timeout=timedelta(milliseconds=env.int("TELEGRAM_REQUEST_TIMEOUT_MS", default=30_000)),
-            retries=env.int("TELEGRAM_RETRY_MAX_ATTEMPTS", default=3),
-            first_delay=timedelta(milliseconds=env.int("TELEGRAM_RETRY_INITIAL_DELAY_MS", default=1_000)),
-            longest_delay=timedelta(milliseconds=env.int("TELEGRAM_RETRY_MAX_DELAY_MS", default=16_000)),
-            jitter=env.bool("TELEGRAM_RETRY_JITTER", default=True),
+            request_timeout=timedelta(
+                milliseconds=env.whole_number("TELEGRAM_REQUEST_TIMEOUT_MS", default=30_000, least=1)
+            ),
+            retries=env.whole_number("TELEGRAM_RETRY_MAX_ATTEMPTS", default=3),
+            first_delay=timedelta(milliseconds=env.whole_number("TELEGRAM_RETRY_INITIAL_DELAY_MS", default=1_000)),
+            longest_delay=timedelta(milliseconds=env.whole_number("TELEGRAM_RETRY_MAX_DELAY_MS", default=16_000)),
+            jitter=env.switch("TELEGRAM_RETRY_JITTER", default=True),
             retry_on=frozenset(
-                int(code) for code in env.list("TELEGRAM_RETRY_ON", default=["429", "500", "502", "503", "504"])
+                env.whole_numbers("TELEGRAM_RETRY_ON", default=(429, 500, 502, 503, 504), least=100, most=599)
             ),
             breaker=BreakerSettings(
-                consecutive_failures=env.int("CIRCUIT_BREAKER_CONSECUTIVE_FAILURES", default=5),
-                failure_rate=env.float("CIRCUIT_BREAKER_FAILURE_RATE", default=0.5),
-                minimum_calls=env.int("CIRCUIT_BREAKER_MINIMUM_CALLS", default=10),
-                window=timedelta(seconds=env.float("CIRCUIT_BREAKER_WINDOW_SECONDS", default=60)),
-                pause=timedelta(seconds=env.float("CIRCUIT_BREAKER_BREAK_SECONDS", default=30)),
+                consecutive_failures=env.whole_number("CIRCUIT_BREAKER_CONSECUTIVE_FAILURES", default=5, least=1),
+                failure_rate=env.number("CIRCUIT_BREAKER_FAILURE_RATE", default=0.5, most=1),
+                minimum_calls=env.whole_number("CIRCUIT_BREAKER_MINIMUM_CALLS", default=10, least=1),
+                window=timedelta(seconds=env.number("CIRCUIT_BREAKER_WINDOW_SECONDS", default=60)),
+                pause=timedelta(seconds=env.number("CIRCUIT_BREAKER_BREAK_SECONDS", default=30)),
             ),
         )

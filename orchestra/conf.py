@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
-from environ import Env
+from orchestra.environment import Environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,14 @@ class OrchestraSettings:
 
     @classmethod
     def from_env(
-        cls, env: Env, *, data_dir: Path, embedded: bool, redis_url: str, secret_key: str, database: Mapping[str, Any]
+        cls,
+        env: Environment,
+        *,
+        data_dir: Path,
+        embedded: bool,
+        redis_url: str,
+        secret_key: str,
+        database: Mapping[str, Any],
     ) -> Self:
         """``instance`` tells messages of this installation from a neighbour's, ``marker`` the processes of its agents.
 
@@ -52,10 +59,14 @@ class OrchestraSettings:
         """
         instance = _fingerprint("orchestra instance", secret_key, database["NAME"])
         return cls(
-            environment=env("ORCHESTRA_ENVIRONMENT", default="development" if embedded else "production"),
+            environment=env.choice(
+                "ORCHESTRA_ENVIRONMENT",
+                default="development" if embedded else "production",
+                of=("development", "production"),
+            ),
             embedded=embedded,
             host=env("ORCHESTRA_HOST", default="127.0.0.1"),
-            port=env.int("ORCHESTRA_PORT", default=5284),
+            port=env.whole_number("ORCHESTRA_PORT", default=5284, least=1, most=65535),
             data_dir=data_dir,
             log_dir=Path(env("ORCHESTRA_LOG_DIR", default=str(data_dir / "logs"))),
             public_url=env("ORCHESTRA_PUBLIC_URL", default=""),
@@ -63,11 +74,11 @@ class OrchestraSettings:
             instance=instance,
             marker=_fingerprint(instance, database.get("HOST"), database.get("PORT")),
             hostname=env("ORCHESTRA_HOSTNAME", default=socket.gethostname()),
-            log_retention_days=env.int("LOG_RETENTION_DAYS", default=7),
+            log_retention_days=env.whole_number("LOG_RETENTION_DAYS", default=7),
             process=env("ORCHESTRA_PROCESS", default=""),
-            log_joined=env.bool("ORCHESTRA_LOG_JOINED", default=False),
-            writes_per_minute=env.int("API_WRITES_PER_MINUTE", default=600),
-            sockets_per_account=env.int("HUB_SOCKETS_PER_ACCOUNT", default=200),
+            log_joined=env.switch("ORCHESTRA_LOG_JOINED", default=False),
+            writes_per_minute=env.whole_number("API_WRITES_PER_MINUTE", default=600),
+            sockets_per_account=env.whole_number("HUB_SOCKETS_PER_ACCOUNT", default=200),
         )
 
 
@@ -92,16 +103,16 @@ class MetricsSettings:
     max_points: int
 
     @classmethod
-    def from_env(cls, env: Env) -> Self:
+    def from_env(cls, env: Environment) -> Self:
         return cls(
-            enabled=env.bool("METRICS_ENABLED", default=True),
+            enabled=env.switch("METRICS_ENABLED", default=True),
             path=env("METRICS_PATH", default="/metrics"),
             token=env("METRICS_TOKEN", default=""),
-            detailed=env.bool("METRICS_DETAILED", default=False),
+            detailed=env.switch("METRICS_DETAILED", default=False),
             service_name=env("SERVICE_NAME", default="Orchestra.API"),
             export_to=env("OTEL_EXPORTER_OTLP_ENDPOINT", default=""),
-            export_interval=timedelta(seconds=env.float("METRICS_EXPORT_INTERVAL_SECONDS", default=60)),
-            max_points=env.int("METRICS_MAX_POINTS", default=10000),
+            export_interval=timedelta(seconds=env.number("METRICS_EXPORT_INTERVAL_SECONDS", default=60, least=0.1)),
+            max_points=env.whole_number("METRICS_MAX_POINTS", default=10000),
         )
 
 
@@ -116,11 +127,11 @@ class KeepingSettings:
     retention: timedelta
 
     @classmethod
-    def from_env(cls, env: Env, *, data_dir: Path) -> Self:
+    def from_env(cls, env: Environment, *, data_dir: Path) -> Self:
         return cls(
             backup_dir=Path(env("BACKUP_DIR", default=str(data_dir / "backups"))).expanduser(),
             backup_s3_url=env("BACKUP_S3_URL", default=""),
             backup_s3_endpoint=env("BACKUP_S3_ENDPOINT", default=""),
             archive_dir=Path(env("ARCHIVE_DIR", default=str(data_dir / "archives"))).expanduser(),
-            retention=timedelta(days=env.float("RETENTION_DAYS", default=90)),
+            retention=timedelta(days=env.number("RETENTION_DAYS", default=90)),
         )

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-from environ import Env
+from orchestra.environment import Environment
 
 ENV_ALLOW = (
     "PATH,HOME,LANG,LC_*,TERM,USER,SHELL,TZ,TMPDIR,*_PROXY,*_proxy,SSL_CERT_*,NODE_EXTRA_CA_CERTS,"
@@ -31,7 +31,7 @@ class AgentSettings:
     session_cap_bytes: int
 
     @classmethod
-    def from_env(cls, env: Env, *, data_dir: Path) -> Self:
+    def from_env(cls, env: Environment, *, data_dir: Path) -> Self:
         roots = env.list("AGENT_WORKING_ROOTS", default=[str(data_dir.parent / "workspaces")])
         return cls(
             cli_path=env("AGENT_CLI_PATH", default="claude"),
@@ -39,9 +39,9 @@ class AgentSettings:
             env_allow=tuple(env.list("AGENT_ENV_ALLOW", default=ENV_ALLOW.split(","))),
             run_as=env("AGENT_RUN_AS", default=""),
             config_dir=env("AGENT_CONFIG_DIR", default=""),
-            idle_timeout=timedelta(seconds=env.float("AGENT_IDLE_TIMEOUT_SECONDS", default=600)),
-            turn_timeout=timedelta(seconds=env.float("AGENT_TURN_TIMEOUT_SECONDS", default=14400)),
-            max_concurrent=env.int("AGENT_MAX_CONCURRENT_SESSIONS", default=50),
+            idle_timeout=timedelta(seconds=env.number("AGENT_IDLE_TIMEOUT_SECONDS", default=600, least=0.1)),
+            turn_timeout=timedelta(seconds=env.number("AGENT_TURN_TIMEOUT_SECONDS", default=14400, least=0.1)),
+            max_concurrent=env.whole_number("AGENT_MAX_CONCURRENT_SESSIONS", default=50, least=1),
             line_cap_bytes=64 * MEGABYTE,
-            session_cap_bytes=int(env.float("AGENT_MAX_SESSION_MEGABYTES", default=256) * MEGABYTE),
+            session_cap_bytes=int(env.number("AGENT_MAX_SESSION_MEGABYTES", default=256, least=0.001) * MEGABYTE),
         )

@@ -8,9 +8,9 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connection
 from django.db.models.signals import post_migrate
-from environ import Env
 
 from orchestra.conf import OrchestraSettings
+from orchestra.environment import Environment
 
 make_groups = import_module("orchestra.migrations.0002_groups").make_groups
 
@@ -28,7 +28,7 @@ post_migrate.connect(_groups_again, weak=False)
 def django_db_setup(django_db_setup: None) -> None:
     """The test database has a name of its own, by which processes of one installation know each other's messages."""
     settings.ORCHESTRA = OrchestraSettings.from_env(
-        Env(),
+        Environment(),
         data_dir=settings.DATA_DIR,
         embedded=settings.EMBEDDED,
         redis_url=settings.REDIS_URL,

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.conf import settings as django_settings
-from environ import Env
 from pytest_django import Settings
 
 from orchestra.conf import OrchestraSettings
+from orchestra.environment import Environment
 from sessions_app import leases
 from sessions_app.models import Run
 from sessions_app.supervisor import janitor
@@ -86,12 +86,12 @@ def test_only_processes_without_a_live_run_are_leftovers(escaped: list[int]) -> 
 def names(database: str, secret_key: str = "the same key") -> tuple[str, str]:
     """Instance and marker of an installation."""
     found = OrchestraSettings.from_env(
-        Env(),
+        Environment(),
         data_dir=Path("/srv/orchestra"),
         embedded=False,
         redis_url="redis://localhost",
         secret_key=secret_key,
-        database=Env().db_url_config(database),
+        database=Environment().db_url_config(database),
     )
     return found.instance, found.marker
 
