@@ -365,6 +365,37 @@ def test_a_question_moved_to_while_the_page_opens_it_by_itself_takes_the_keys(st
     stack.ended(plain)
 
 
+def test_a_question_moved_to_before_the_page_goes_on_by_itself_takes_the_keys(stack: Stack, page: Page) -> None:
+    high = stack.pending(start(stack, "risky"))
+    plain = start(stack, "write")
+    low = stack.pending(plain)
+    page.goto("/")
+    live(page)
+    reach(page, high["id"])
+    page.wait_for_timeout(ARMED_MS)
+    page.evaluate("htmx.config.defaultSettleDelay = 3000")  # the verdict is shown, what follows it comes later
+    page.evaluate(
+        "id => document.addEventListener("
+        "'htmx:load', ({detail}) => { window.wentOn ||= detail.elt.id === `ask-${id}`; })",
+        high["id"],
+    )
+    press_until_one_can_type(page, "r")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(card(page, high["id"])).to_contain_text("Rejected by tester, here")
+    page.evaluate("htmx.config.defaultSettleDelay = 20")
+    for _ in range(5):
+        page.keyboard.press("j")
+    expect(card(page, low["id"])).to_be_focused()
+    assert not page.evaluate("window.wentOn")
+    page.wait_for_function("() => window.wentOn")
+    expect(card(page, low["id"])).to_have_attribute("data-open", "")
+    page.wait_for_timeout(ARMED_MS)
+    page.keyboard.press("a")
+    expect(card(page, low["id"])).to_contain_text("Approved by tester, here")
+    stack.ended(plain)
+
+
 def press_until_one_can_type(page: Page, key: str) -> None:
     """As a person would: a card that was drawn anew meanwhile takes no key for a moment."""
     for _ in range(40):

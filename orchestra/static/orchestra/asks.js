@@ -113,13 +113,16 @@ function closed(card, { mine = false } = {}) {
   if (card.closest("#asks")) setTimeout(() => document.body.dispatchEvent(new CustomEvent("asks:settle")), VERDICT_STAYS_MS);
 }
 
-/** After an answer the next open question is shown, but no key acts on it before somebody moves to it. */
+/**
+ * After an answer the next open question is shown, but no key acts on it before somebody moves to it. Who has moved on by
+ * themselves meanwhile stays where they are.
+ */
 function goOn(card) {
+  if (isArmed() && !isArmed(card)) return undefined;
   const all = [...document.querySelectorAll(".ask:not([data-closed])")].filter((one) => one.offsetParent !== null);
   const next = all.find((one) => card.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING) ?? all[0];
   armNothing();
   if (!next) return card.focus({ preventScroll: true });
   if (next.hasAttribute("data-open")) return next.focus({ preventScroll: true });
-  // Who has moved on by themselves meanwhile stays where they are.
   return refreshCard(next.dataset.ask).then((fresh) => { if (!isArmed()) fresh?.focus({ preventScroll: true }); });
 }
