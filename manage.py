@@ -17,7 +17,16 @@ def main() -> None:
             sys.exit("Django is not installed here yet: type `make run` once, it builds what it needs.")
         os.execv(own, [str(own), *sys.argv])
     refuse_bad_settings()
-    execute_from_command_line(sys.argv)
+    from django.db import DatabaseError
+
+    try:
+        execute_from_command_line(sys.argv)
+    except DatabaseError as error:
+        from orchestra.no_database import in_words
+
+        if "--traceback" in sys.argv or not (why := in_words(error)):
+            raise
+        sys.exit(why)
 
 
 def refuse_bad_settings() -> None:

@@ -113,3 +113,27 @@ def test_a_bad_setting_is_one_sentence_in_the_terminal(tmp_path, name, value):
     assert tried.returncode == 1
     assert tried.stderr.startswith(f"{name} is ") and tried.stderr.count("\n") == 1
     assert "hush" not in tried.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["session", "list"], ["approvals", "list"], ["sign_in_link", "admin"], ["audit", "verify"]]
+)
+def test_a_command_without_an_orchestra_says_where_it_looked(tmp_path, words):
+    env = os.environ | ALL_IS_WELL | {"ORCHESTRA_DATA_DIR": str(tmp_path / "var"), "DATABASE_URL": "", "REDIS_URL": ""}
+    tried = subprocess.run(
+        [sys.executable, "manage.py", *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert tried.returncode == 1
+    assert tried.stderr.startswith(f"There is no Orchestra in {tmp_path}/var yet: `make run` makes one.\n")
+    assert "Traceback" not in tried.stderr
+
+
+def test_a_command_without_a_database_server_says_so(tmp_path):
+    env = os.environ | ALL_IS_WELL | {"ORCHESTRA_DATA_DIR": str(tmp_path), "REDIS_URL": ""}
+    env |= {"DATABASE_URL": "postgres://orchestra:hush@127.0.0.1:9/orchestra", "ORCHESTRA_ENVIRONMENT": "development"}
+    tried = subprocess.run(
+        [sys.executable, "manage.py", "session", "list"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert tried.returncode == 1
+    assert tried.stderr.splitlines()[-1] == "Look at DATABASE_URL, and whether it runs."
+    assert "Traceback" not in tried.stderr and "hush" not in tried.stderr
