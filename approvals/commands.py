@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from approvals.digest import input_digest
@@ -262,6 +262,17 @@ def record_attempt(
     AuditEntry.objects.create(
         approval_id=approval_id, action=action, won=won, by=by, via=via, address=address, reason=reason
     )
+
+
+def revoke_session_rule(*, rule_id: UUID, session: UUID, by: str, via: str, address: str = "") -> bool:
+    """End a rule that lets calls of ``session`` pass; whether it was in force. What it let pass stays allowed."""
+    alive = Rule.objects.filter(Q(ends_at=None) | Q(ends_at__gt=Now()), pk=rule_id, effect=Rule.Effect.ALLOW)
+    with transaction.atomic():
+        ended = alive.filter(scope=Rule.ScopeKind.SESSION, scope_value=str(session)).update(ends_at=Now())
+        if ended:
+            what = f"{Rule.objects.get(pk=rule_id)} in session {session}"
+            record_attempt(action="rule_revoked", by=by, via=via, address=address, reason=what, won=True)
+    return bool(ended)
 
 
 @dataclass(frozen=True, slots=True)

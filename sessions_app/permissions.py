@@ -184,11 +184,11 @@ def _rules(claim: Claim) -> list[Rule]:
 
 
 def _rule_still_counts(rule: Rule | None) -> bool:
-    """Count a use; of two calls that race for the last one, one is asked."""
+    """Count a use; of two calls that race for the last one, one is asked; so is one that raced with a revocation."""
     if rule is None:
         return True
     left = Rule.objects.filter(Q(max_uses__isnull=True) | Q(uses__lt=F("max_uses")), pk=rule.pk)
-    return bool(left.update(uses=F("uses") + 1))
+    return bool(left.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=Now())).update(uses=F("uses") + 1))
 
 
 def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may_have_run: bool) -> Question:

@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import F
+from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
@@ -16,7 +17,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from approvals.calls import EDITING_TOOLS, telling_argument
 from approvals.cards import heading_of
-from approvals.models import Approval, Rule
+from approvals.commands import revoke_session_rule
+from approvals.models import Approval, Door, Rule
 from approvals.queries import open_approvals
 from approvals.texts import one_line
 from orchestra.dashboard import page, part, show
@@ -135,6 +137,18 @@ def act(request: HttpRequest, session_id: UUID) -> HttpResponse:
     return redirect("session", session_id)
 
 
+@require_POST
+@page(Right.DECIDE)
+def revoke(request: HttpRequest, session_id: UUID, rule_id: UUID) -> HttpResponse:
+    """End a rule of the session; the same call asks again. Whoever may decide may, and twice does no harm."""
+    session = found_or_404(session_id)
+    by, address = request.user.get_username(), request.META.get("REMOTE_ADDR", "")
+    revoke_session_rule(rule_id=rule_id, session=session.pk, by=by, via=Door.DASHBOARD, address=address)
+    if request.headers.get("HX-Request"):
+        return part(request, "console/session/side.html", _side(session))
+    return redirect("session", session_id)
+
+
 def _act(request: HttpRequest, session_id: UUID) -> str:
     wanted, by = request.POST.get("act", ""), request.user.get_username()
     try:
@@ -220,7 +234,8 @@ def _head(session: AgentSession) -> dict[str, Any]:
 
 
 def _side(session: AgentSession) -> dict[str, Any]:
-    rules = Rule.objects.filter(scope=Rule.ScopeKind.SESSION, scope_value=str(session.pk)).order_by("created_at")
+    alive = Rule.objects.filter(Q(ends_at=None) | Q(ends_at__gt=Now()))
+    rules = alive.filter(scope=Rule.ScopeKind.SESSION, scope_value=str(session.pk)).order_by("created_at")
     waiting = open_approvals(session.pk)
     run = session.runs.filter(ended_at=None).first()
     return {
@@ -284,4 +299,5 @@ urlpatterns = [
     path("sessions/<uuid:session_id>/search", search_part, name="session-search"),
     path("sessions/<uuid:session_id>/output/<str:tool>", output_part, name="session-output"),
     path("sessions/<uuid:session_id>/act", act, name="session-act"),
+    path("sessions/<uuid:session_id>/rules/<uuid:rule_id>/revoke", revoke, name="session-rule-revoke"),
 ]

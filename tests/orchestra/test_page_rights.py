@@ -41,6 +41,7 @@ TABLE: dict[tuple[str, str], str] = {
     ("/sessions/<session_id>/output/<tool>", "GET"): READERS,
     ("/sessions/<session_id>/search", "GET"): READERS,
     ("/sessions/<session_id>/act", "POST"): OPERATORS,
+    ("/sessions/<session_id>/rules/<rule_id>/revoke", "POST"): APPROVERS,
     ("/approvals", "GET"): READERS,
     ("/approvals/export.csv", "GET"): READERS,
     ("/approvals/export.jsonl", "GET"): READERS,
@@ -115,7 +116,7 @@ def test_who_may(role: str) -> None:
 def _address(path: str, session: UUID, approval: UUID) -> str:
     return (
         path.replace("<session_id>", str(session)).replace("<approval_id>", str(approval))
-        .replace("<name>", "now").replace("<tool>", "none").replace("<token>", "none")
+        .replace("<rule_id>", str(session)).replace("<name>", "now").replace("<tool>", "none").replace("<token>", "none")
     )  # fmt: skip
 
 
