@@ -111,7 +111,9 @@ class Card:
 
     @property
     def digest(self) -> str:
-        """The two ends of the digest, enough for two people to compare."""
+        """The two ends of the digest, enough for two people to compare; of an edited call none, there are two."""
+        if self.approval.updated_input:
+            return ""
         whole = self.approval.input_digest
         return f"{whole[:4]}·{whole[-4:]}" if whole else ""
 

@@ -22,6 +22,7 @@ LONGEST_TITLE = 200
 LONGEST_SUMMARY = 500
 LONGEST_BLOCK = 200_000  # characters
 MOST_DIFF_LINES = 4_000
+NOT_ALLOWED = "Asked for, not allowed: "
 OWN_WORDS = "The agent's own words"
 AGAINST_DISK = "Against the file as it is on disk now."
 EDIT_FIELDS = frozenset({"old_string", "new_string", "replace_all"})
@@ -87,11 +88,11 @@ def what_would_run(approval: Approval, *, longest: int = LONGEST_BLOCK) -> list[
         )
     if approval.updated_input:
         edited = blocks_for(approval.tool_name, approval.updated_input, directory=approval.working_directory)
-        difference = diff_block("What the person changed", pretty(approval.tool_input), pretty(approval.updated_input))
+        before, after = pretty(approval.tool_input) + "\n", pretty(approval.updated_input) + "\n"
         blocks = [
-            *(replace(block, label=f"Allowed, as edited: {block.label}") for block in edited),
-            difference,
-            *(replace(block, label=f"Asked for, not allowed: {block.label}") for block in blocks),
+            *(replace(one, label=f"Allowed, as edited: {one.label}") for one in edited if one.label != OWN_WORDS),
+            diff_block("What the person changed", before, after),
+            *(one if one.label == OWN_WORDS else replace(one, label=f"{NOT_ALLOWED}{one.label}") for one in blocks),
         ]
     return [_bounded(block, longest, approval.run_digest or approval.input_digest) for block in blocks]
 

@@ -88,9 +88,9 @@ def _status(payload: dict[str, Any], longest: int) -> Said:
 
 def _api_retry(payload: dict[str, Any], longest: int) -> Said:
     of = f" of {payload['max_retries']}" if payload.get("max_retries") else ""
-    why = payload.get("error_status") or payload.get("error") or "no answer"
-    attempt = f"attempt {payload.get('attempt', '?')}{of}"
-    return Said("retry", one_line(f"The model's API did not answer ({why}); {attempt}", 300), tone="bad")
+    status, attempt = payload.get("error_status"), f"attempt {payload.get('attempt', '?')}{of}"
+    what = f"answered {status}" if status else f"did not answer ({payload.get('error') or 'no reason given'})"
+    return Said("retry", one_line(f"The model's API {what}; {attempt}", 300), tone="bad")
 
 
 def _system(payload: dict[str, Any], longest: int) -> Said:

@@ -10,10 +10,10 @@ from typing import Any
 
 from django.db.models import Q
 
-from approvals.calls import telling_argument
+from approvals.calls import parsed_arguments, telling_argument
 from approvals.cards import Card, Verdict, card_for, verdict_of
 from approvals.models import Approval, Door
-from approvals.render import Block, diff_block, one_line, pretty, visible
+from approvals.render import Block, diff_block, one_line, pretty, title_for, visible
 from sessions_app import ansi
 from sessions_app.models import AgentSession, Event, PermissionRequest
 from sessions_app.render import said
@@ -167,8 +167,8 @@ def _call(event: Event, payload: Payload, known: _Known, user: Any, *, live: boo
     """One call of a tool: its arguments, its question or who allowed it, and its result."""
     tool = _id(payload, "id")
     name = str(payload.get("name") or "tool")
-    tool_input = json.dumps(payload.get("input"))
     approval = known.asked.get(tool)
+    ran = _edited(approval) or payload.get("input")
     result = known.results.get(tool)
     rule = known.rules.get(tool)
     failed = bool(result and result[1].get("is_error"))
@@ -178,8 +178,8 @@ def _call(event: Event, payload: Payload, known: _Known, user: Any, *, live: boo
         kind="ask" if waiting else "plain" if name in PLAIN and not failed else "tool",
         seq=event.seq, at=event.at, sub=_id(payload, "parent_tool_use_id"), update=update,
         name=_name(name), icon=ICONS.get(name, "out" if name.startswith(("Web", "mcp__")) else "dots"), tool=tool,
-        argument=_argument(name, payload.get("input"), tool_input),
-        blocks=_blocks(name, payload.get("input")),
+        argument=_argument(name, ran),
+        blocks=_blocks(name, ran),
         output=_output(name, result[1]) if result else None,
         failed=failed, done=result is not None, approval=approval,
         verdict=verdict_of(approval) if approval and not by_policy else None,
@@ -189,11 +189,21 @@ def _call(event: Event, payload: Payload, known: _Known, user: Any, *, live: boo
     )  # fmt: skip
 
 
-def _argument(name: str, given: Any, tool_input: str) -> str:
+def _edited(approval: Approval | None) -> Payload:
+    """The input that somebody put in place of the one asked for; empty if nobody did."""
+    return parsed_arguments(approval.updated_input) if approval and approval.updated_input else {}
+
+
+def _argument(name: str, given: Any) -> str:
     """What stands beside the tool's name: its telling argument; of a sub-agent the few words for its task."""
+    if not given:
+        return ""
+    tool_input = json.dumps(given)
     if _name(name) == SUB_AGENT and isinstance(given, dict) and isinstance(given.get("description"), str):
         return one_line(given["description"], 200)
-    return one_line(telling_argument(name, tool_input), 200) if tool_input not in ("{}", "null") else ""
+    if name in ("AskUserQuestion", "ExitPlanMode"):  # their titles begin with the word that stands there already
+        return title_for(name, tool_input).split(": ", 1)[-1]
+    return one_line(telling_argument(name, tool_input), 200)
 
 
 def _why_allowed(rule: Payload | None, approval: Approval | None) -> str:
@@ -327,6 +337,18 @@ def _system(event: Event, payload: Payload) -> Row | None:
     return None if payload.get("subtype") in SILENT_SYSTEM else _note(event, payload)
 
 
+def _raw(event: Event, payload: Payload) -> Row:
+    """Something of the CLI's that Orchestra has no words for: kept, and folded, since nobody is meant to read it."""
+    words = said(event)
+    return Row(kind="raw", seq=event.seq, at=event.at, argument=words.heading or _kind(payload), text=words.body)
+
+
+def _kind(payload: Payload) -> str:
+    inner = payload.get("attachment")
+    names = (payload.get("type"), inner.get("type") if isinstance(inner, dict) else "")
+    return one_line(", ".join(name for name in names if isinstance(name, str) and name), 80)
+
+
 def _result(event: Event, payload: Payload) -> Row:
     words = said(event)
     facts = {"cost": payload.get("total_cost_usd"), "seconds": _seconds(payload.get("duration_ms"))}
@@ -348,6 +370,7 @@ def _note(event: Event, payload: Payload) -> Row:
 
 PLAIN_ROWS = {
     K.PROMPT: _prompt, K.TEXT: _spoken, K.THINKING: _thinking, K.STATUS: _status, K.SYSTEM: _system, K.RESULT: _result,
+    K.RAW: _raw,
 }  # fmt: skip
 
 

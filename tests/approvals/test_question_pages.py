@@ -95,6 +95,17 @@ def test_an_edit_is_previewed_and_not_recorded(anna: Client) -> None:
     assert (approval.status, approval.updated_input) == ("pending", "")
 
 
+def test_of_an_edited_call_both_are_named_and_neither_bears_the_other_digest(anna: Client) -> None:
+    asked = make_approval(tool_name="Bash", tool_input='{"command": "rm -r build", "description": "Clean up"}')
+    form = {"decision": "edit", "seen_digest": asked.input_digest, "updated_input": '{"command": "ls build"}'}
+    anna.post(f"/approvals/{asked.pk}/answer", form)
+    shown = page(anna, asked)
+    assert "<bdi>Allowed, as edited: Command</bdi>" in shown and "<bdi>Asked for, not allowed: Command</bdi>" in shown
+    assert shown.index("as edited") < shown.index('"w">ls<') < shown.index("not allowed:") < shown.index('"w">rm<')
+    assert "digest <code>" not in shown and "no newline" not in shown
+    assert "The agent says: “<bdi>Clean up</bdi>”" in shown
+
+
 def test_what_was_asked_before_in_the_same_words_is_shown(anna: Client) -> None:
     alike = make_approval(
         title="Bash: rm -r dist", status="rejected", decided_by="boris", decided_via="admin", reason="no"

@@ -9,8 +9,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from approvals.models import AuditEntry, Rule
 from sessions_app.ansi import pieces, plain
 from sessions_app.models import AgentSession, Event, PermissionRequest, Turn
+from sessions_app.permissions import _rule_still_counts
 from sessions_app.rows import rows_of
 from tests.factories import make_approval, make_session, make_turn, make_user
 
@@ -133,6 +135,56 @@ def test_what_a_rule_allowed_says_which(session: AgentSession) -> None:
     say(session, "tool_result", tool_use_id="t1", content="", is_error=False)
     page = signed_in().get(f"/sessions/{session.pk}").content.decode()
     assert "Allowed by rule: <bdi>pytest *</bdi>" in page
+
+
+def test_a_rule_is_revoked_by_who_decides_and_only_in_its_own_session(session: AgentSession) -> None:
+    rule = Rule.objects.create(
+        effect="allow", tool="Bash", pattern="make", scope="session", scope_value=str(session.pk)
+    )
+    where = f"/sessions/{session.pk}/rules/{rule.pk}/revoke"
+    assert signed_in("Operator").post(where).status_code == 403
+    approver = signed_in("Approver")
+    elsewhere = make_session().pk
+    approver.post(f"/sessions/{elsewhere}/rules/{rule.pk}/revoke")
+    assert where in approver.get(f"/sessions/{session.pk}").content.decode()
+    for _ in range(2):
+        approver.post(where)
+    assert "Rules in this session" not in approver.get(f"/sessions/{session.pk}").content.decode()
+    rule.refresh_from_db()
+    assert rule.ends_at is not None and not _rule_still_counts(rule)  # nor does a call that had read it before pass
+    [entry] = AuditEntry.objects.filter(action="rule_revoked")
+    assert entry.won and entry.reason == f"allow Bash(make) in session {session.pk}"
+
+
+def test_a_rule_that_forbids_is_not_revoked_there(session: AgentSession) -> None:
+    rule = Rule.objects.create(effect="deny", tool="Bash", scope="session", scope_value=str(session.pk))
+    signed_in("Approver").post(f"/sessions/{session.pk}/rules/{rule.pk}/revoke")
+    rule.refresh_from_db()
+    assert rule.ends_at is None
+
+
+def test_what_ran_as_edited_is_what_the_transcript_shows(session: AgentSession) -> None:
+    call(session, "t1")
+    edited = {"updated_input": '{"command": "wc -l notes"}', "status": "approved"}
+    asked(session.turns.get(), "t1", decided_by="anna", decided_via="dashboard", **edited)
+    say(session, "tool_result", tool_use_id="t1", content="7", is_error=False)
+    page = signed_in().get(f"/sessions/{session.pk}").content.decode()
+    assert "<bdi>wc -l notes</bdi>" in page and "echo t1" not in page
+    assert "Approved with edits by anna" in page
+
+
+def test_a_question_of_the_transcript_is_told_by_its_words(session: AgentSession) -> None:
+    questions = [{"question": "Which one?", "header": "One", "options": [], "multiSelect": False}]
+    say(session, "tool_use", id="t1", name="AskUserQuestion", input={"questions": questions})
+    say(session, "tool_result", tool_use_id="t1", content="", is_error=False)
+    assert "<bdi>Which one?</bdi>" in signed_in().get(f"/sessions/{session.pk}").content.decode()
+
+
+def test_what_orchestra_has_no_words_for_is_folded(session: AgentSession) -> None:
+    say(session, "raw", type="attachment", attachment={"type": "hook_success"})
+    page = signed_in().get(f"/sessions/{session.pk}").content.decode()
+    assert "<bdi>attachment, hook_success</bdi></code></summary><pre" in page
+    assert "Unknown" not in page
 
 
 @pytest.mark.parametrize(
