@@ -13,23 +13,23 @@ from django.utils.safestring import SafeString, mark_safe
 
 from approvals.cards import address_of
 from approvals.diffs import Line
-from approvals.models import Approval
 from approvals.prose import LONGEST, to_html
 from approvals.templatetags.shown import marked
 from approvals.texts import visible
 
 register = template.Library()
 
-LONGEST_IN_WORDS = 4_000  # characters; longer commands are drawn without an element for each word
+MOST_WORDS = 2_000  # a command of more is drawn without an element for each
+PIECE = re.compile(r"\s+|(?:⟨[^⟩\n]{1,60}⟩|\S)+")  # what the renderer counted, such as ⟨401 spaces⟩, is one word
 
 
 @register.filter
 def words(command: str) -> SafeString:
     """A command that breaks between its words, and inside one only if that is longer than the line."""
-    if len(command) > LONGEST_IN_WORDS:
+    pieces = PIECE.findall(command)
+    if len(pieces) > 2 * MOST_WORDS:
         return marked(command)
-    pieces = re.split(r"(\s+)", command)
-    return format_html_join("", "{}", ((piece if piece.isspace() or not piece else _word(piece),) for piece in pieces))
+    return format_html_join("", "{}", ((piece if piece.isspace() else _word(piece),) for piece in pieces))
 
 
 def _word(piece: str) -> SafeString:
@@ -115,9 +115,9 @@ def prose(text: str) -> SafeString:
 
 
 @register.filter
-def minutes_left(approval: Approval) -> str:
+def time_left(end: datetime) -> str:
     """How long people still have, as the countdown draws it."""
-    seconds = int((approval.expires_at - timezone.now()).total_seconds())
+    seconds = int((end - timezone.now()).total_seconds())
     if seconds <= 0:
         return "ending…"
     return (

@@ -15,7 +15,7 @@ from approvals.queries import open_approvals
 
 register = template.Library()
 
-SPELLED_OUT = re.compile(r"\\u[0-9a-f]{4}|\\U[0-9a-f]{8}|\\r|⟨[^⟩\n]*⟩")
+SPELLED_OUT = re.compile(r"\\u[0-9a-f]{4}|\\U[0-9a-f]{8}|\\r|⟨[^⟩\n]{1,60}⟩")
 
 
 @register.filter

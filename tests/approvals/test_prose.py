@@ -72,6 +72,15 @@ def test_a_command_breaks_between_its_words_only_and_loses_nothing() -> None:
     assert drawn == '<span class="w">rm</span>  <span class="w">-rf</span>\t<span class="w">&lt;build&gt;</span>\n'
 
 
+def test_counted_spaces_stand_out_in_a_command_as_one_word() -> None:
+    assert '<span class="w"><span class="escape">⟨401 spaces⟩</span></span>' in words("echo ⟨401 spaces⟩ rm")
+    assert words("⟨" * 20_000).count("⟨") == 20_000
+
+
+def test_a_long_command_breaks_between_its_words_too() -> None:
+    assert '<span class="w">web-001</span>' in words("echo " + "web-001 " * 1_000)
+
+
 def test_of_a_changed_line_the_changed_part_is_marked() -> None:
     lines = diff_lines("status = Char(max_length=12)\n", "status = Char(max_length=24, choices=S)\n")
     changed = [(one.line.kind, one.middle) for one in compared(lines) if one.middle]

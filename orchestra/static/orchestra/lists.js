@@ -23,6 +23,13 @@ try {
   if (field) { field.focus(); field.setSelectionRange(field.value.length, field.value.length); }
 } catch { /* storage is switched off */ }
 
+// the whole row is a target; what is a target itself, or was only marked with the mouse, stays what it is
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.(".table tbody tr")?.querySelector(".lead-cell a");
+  if (!link || event.target.closest("a, input, label, button, summary, .pick") || String(getSelection())) return;
+  link.dispatchEvent(new MouseEvent("click", event));
+});
+
 document.querySelectorAll("form[data-together]").forEach((form) => {
   const bar = form.querySelector(".batch-bar");
   if (!bar) return;
