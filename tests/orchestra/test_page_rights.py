@@ -116,7 +116,8 @@ def test_who_may(role: str) -> None:
 def _address(path: str, session: UUID, approval: UUID) -> str:
     return (
         path.replace("<session_id>", str(session)).replace("<approval_id>", str(approval))
-        .replace("<rule_id>", str(session)).replace("<name>", "now").replace("<tool>", "none").replace("<token>", "none")
+        .replace("<rule_id>", str(session))
+        .replace("<name>", "now").replace("<tool>", "none").replace("<token>", "none")
     )  # fmt: skip
 
 
