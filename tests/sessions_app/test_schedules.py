@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from rest_framework.test import APIClient
@@ -282,3 +284,21 @@ def test_beat_removes_entries_that_the_table_no_longer_has_and_no_others(transac
     names = set(PeriodicTask.objects.exclude(name__startswith="celery.").values_list("name", flat=True))
     assert names == {*SCHEDULE, own.name, f"schedule {kept.pk}"}
     assert old.name not in names
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beat_does_not_ask_the_database_at_every_step_and_still_sees_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.beat.LOOK_EVERY_S", 3600)
+    scheduler = TableScheduler(app=app, lazy=False)
+    assert "beat" in scheduler.schedule
+    scheduler.schedule_changed()
+    with CaptureQueriesContext(connection) as asked:
+        for _ in range(100):
+            assert "beat" in scheduler.schedule
+    assert not asked.captured_queries
+    entry = PeriodicTask.objects.get(name="beat")
+    entry.enabled = False
+    entry.save()
+    assert "beat" in scheduler.schedule
+    monkeypatch.setattr(scheduler, "_look_at", 0.0)
+    assert "beat" not in scheduler.schedule
