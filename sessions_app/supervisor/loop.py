@@ -47,7 +47,7 @@ from sessions_app.supervisor.machine import (
 )
 from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
 from sessions_app.supervisor.process import CliProcess
-from sessions_app.supervisor.protocol import LineFramer, Message, Spoken, ToolRequest, parse
+from sessions_app.supervisor.protocol import LineFramer, Message, Spoken, ToolRequest, joined, parse
 from sessions_app.supervisor.start import start_process
 from sessions_app.supervisor.switchboard import Extension, orders_for, switchboard
 from sessions_app.supervisor.turnstile import ORDINARY, URGENT, Turnstile
@@ -202,8 +202,8 @@ class Supervisor:
             wake_at = min(wake_at, self._exited_at + DRAIN_S)
         heard = self.process.wait(wake_at - now)
         if heard.out:
-            for piece in self.framer.feed(heard.out):
-                self._hear(parse(piece))
+            for message in joined(map(parse, self.framer.feed(heard.out))):
+                self._hear(message)
         if heard.rang:
             self._news()
         self._on_time(time.monotonic())

@@ -6,7 +6,7 @@ Facts about the protocol were measured on CLI 2.1.330. What the CLI sends that i
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from json.decoder import JSONDecoder
 from typing import Any
@@ -42,11 +42,17 @@ class LineFramer:
 
     def feed(self, chunk: bytes) -> Iterator[bytes | Oversized]:
         """Yield every line that ``chunk`` completes, without its newline; blank lines are left out."""
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            yield from self._complete(chunk[start:end])
-            start = end + 1
-        self._keep(chunk[start:])
+        first, *rest = chunk.split(b"\n")
+        if not rest:
+            self._keep(first)
+            return
+        yield from self._complete(first)
+        for line in rest[:-1]:  # most of what a talkative agent says: whole lines, which need no putting together
+            if len(line) > self._cap:
+                yield Oversized(line[:HEAD_BYTES], len(line))
+            elif line.strip():
+                yield line
+        self._keep(rest[-1])
 
     def rest(self) -> Iterator[bytes | Oversized]:
         """What stood behind the last newline when the stream ended."""
@@ -180,6 +186,21 @@ def parse(line: bytes | Oversized) -> Message:
     return _classify(body)
 
 
+def joined(messages: Iterable[Message]) -> Iterator[Message]:
+    """The same messages in the same order, with pieces of text that follow each other as one."""
+    pieces: list[str] = []
+    for message in messages:
+        if isinstance(message, Delta):
+            pieces.append(message.text)
+            continue
+        if pieces:
+            yield Delta("".join(pieces))
+            pieces.clear()
+        yield message
+    if pieces:
+        yield Delta("".join(pieces))
+
+
 def _loads(line: bytes) -> dict[str, Any] | None:
     """orjson rounds long integers, so lines with tool inputs take the slower way."""
     try:
@@ -195,11 +216,12 @@ def _loads(line: bytes) -> dict[str, Any] | None:
 
 
 def _classify(body: dict[str, Any]) -> Message:
-    kind, subtype, request_id = _word(body.get("type")), _word(body.get("subtype")), _word(body.get("request_id"))
+    kind = _word(body.get("type"))
+    if kind == "stream_event":  # by far the most
+        return Delta(_delta_text(body))
+    subtype, request_id = _word(body.get("subtype")), _word(body.get("request_id"))
     if kind == "control_request":  # readable, but not exactly: an integer longer than Python takes, say
         return OtherRequest(request_id, "unreadable")
-    if kind == "stream_event":
-        return Delta(_delta_text(body))
     if kind == "result":
         return Result(body)
     if kind == "control_cancel_request":

@@ -3,6 +3,7 @@
 import json
 import string
 import tracemalloc
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from sessions_app.supervisor.protocol import (
     Delta,
     Garbage,
     LineFramer,
+    Message,
     OtherRequest,
     Oversized,
     Reply,
@@ -23,6 +25,7 @@ from sessions_app.supervisor.protocol import (
     Spoken,
     ToolRequest,
     Withdrawn,
+    joined,
     member_text,
     parse,
 )
@@ -77,6 +80,31 @@ def test_a_line_without_end_takes_no_more_memory_than_the_cap(piece: int) -> Non
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * cap
+
+
+# --- pieces of text
+
+pieces = st.builds(Delta, st.text(max_size=3))
+others = st.builds(Withdrawn, st.text(max_size=3))
+
+
+@given(st.lists(st.one_of(pieces, others)))
+def test_joining_pieces_changes_neither_the_text_nor_the_order(messages: list[Delta | Withdrawn]) -> None:
+    found = list(joined(messages))
+    assert [one for one in found if isinstance(one, Withdrawn)] == [
+        one for one in messages if isinstance(one, Withdrawn)
+    ]
+    assert said(found) == said(messages)
+    assert not any(isinstance(one, Delta) and isinstance(other, Delta) for one, other in pairwise(found))
+
+
+def others_of(messages: Iterable[Message]) -> list[Message]:
+    return [one for one in messages if not isinstance(one, Delta)]
+
+
+def said(messages: Iterable[Message]) -> str:
+    """All text, with a mark wherever something else was said."""
+    return "".join(one.text if isinstance(one, Delta) else "\0" for one in messages)
 
 
 # --- exact text of a member
