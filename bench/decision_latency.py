@@ -155,19 +155,20 @@ def _measure(
     sides: dict[str, tuple[Child, Child]], folder: Path, *, rounds: int, counts: list[int], asks: int
 ) -> list[dict[str, Any]]:
     for side in sides.values():  # what is slow the first time is not what people feel
-        _once(side, folder, sessions=min(8, max(counts)), asks=10)
+        once(side, folder, sessions=min(8, max(counts)), asks=10)
     measured: list[dict[str, Any]] = []
     for number in range(rounds):
         for sessions in counts:
             each = asks if sessions == 1 else max(FEWEST_ASKS, asks // 10)
             order = (FLOOR, ORCHESTRA) if number % 2 == 0 else (ORCHESTRA, FLOOR)
-            figures = {side: _once(sides[side], folder, sessions=sessions, asks=each) for side in order}
+            figures = {side: once(sides[side], folder, sessions=sessions, asks=each) for side in order}
             measured.append({"round": number + 1, "sessions": sessions, **figures})
             print(f"round {number + 1}, {sessions} live: {_short(figures)}", file=sys.stderr, flush=True)
     return measured
 
 
-def _once(side: tuple[Child, Child], folder: Path, *, sessions: int, asks: int) -> Figures:
+def once(side: tuple[Child, Child], folder: Path, *, sessions: int, asks: int) -> Figures:
+    """Let that many sessions ask at once, each so often, and see how long the answers took."""
     supervising, deciding = side
     here = folder / uuid.uuid4().hex[:8]
     here.mkdir()

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,14 @@ DOORS = 8
 
 
 def worker() -> None:
+    from sessions_app import worker as sessions_worker
+
+    sessions_worker.take_short_turns()
+    serve(run=asking())
+
+
+def asking() -> Callable[..., dict[str, int]]:
+    """The command that lets sessions ask, all at once, and says how their turns ended."""
     from django.conf import settings
 
     from sessions_app import commands
@@ -50,8 +59,7 @@ def worker() -> None:
         failures = Turn.objects.exclude(failure_code="").values_list("failure_code", "failure_detail")
         return dict(outcomes) | {f"{code}: {detail}": 1 for code, detail in failures}
 
-    sessions_worker.take_short_turns()
-    serve(run=run)
+    return run
 
 
 def decider() -> None:

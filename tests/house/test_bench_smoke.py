@@ -76,3 +76,13 @@ def test_a_tiny_run_of_the_hub_measures_all_sides_and_loses_nothing(tmp_path: Pa
     assert (told["rounds"][0]["orchestra"]["lost"], told["rounds"][0]["orchestra"]["burst_lost"]) == (0, 0)
     crowd = told["crowd"]
     assert (crowd["viewers"]["messages"], crowd["viewers"]["lost"], crowd["again"]["gaps"]) == (3 * 50, 0, 0)
+
+
+def test_a_tiny_run_of_the_talker_measures_all_figures() -> None:
+    sizes = ["--rounds", "1", "--lines", "500", "--events", "100"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.chatter", *sizes],
+        cwd=settings.BASE_DIR, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["heard", "stored", "memory", "neighbour"]

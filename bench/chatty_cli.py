@@ -1,0 +1,19 @@
+"""A stand-in for the coding CLI that only talks, as fast as it is heard.
+
+Environment (names that Orchestra passes on to an agent):
+  ANTHROPIC_BENCH_SAYS  a file, whose last line is the ``result``; or a line, which it says until it is stopped
+"""
+
+import json
+import os
+import sys
+
+for line in iter(sys.stdin.buffer.readline, b""):
+    message = json.loads(line)
+    if message["type"] == "user":
+        said = os.environ["ANTHROPIC_BENCH_SAYS"]
+        program = "yes" if said.startswith("{") else "cat"
+        os.execvp(program, [program, said])
+    response = {"subtype": "success", "request_id": message["request_id"], "response": {"commands": []}}
+    sys.stdout.write(json.dumps({"type": "control_response", "response": response}) + "\n")
+    sys.stdout.flush()
