@@ -102,7 +102,7 @@ def workers() -> dict[str, Any]:
             {
                 "name": queue,
                 "depth": (depths or {}).get(queue),
-                "workers": sum(queue in vital.state.get("queues", ()) for vital in said),
+                "workers": sum(vital.lives and queue in vital.state.get("queues", ()) for vital in said),
             }
             for queue in sorted({*queues.ALWAYS, *consumed})
         ],
@@ -118,7 +118,7 @@ def _process(vital: vitals.Vital) -> dict[str, Any]:
         "host": state["host"],
         "pid": state["pid"],
         "age_seconds": round(vital.age, 1),
-        "lives": vital.age < vitals.SILENT_AFTER_S,
+        "lives": vital.lives,
         "worker": state.get("worker"),
         "queues": state.get("queues", []),
         # it was said some time ago

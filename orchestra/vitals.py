@@ -6,6 +6,7 @@ is removed after a while.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,7 @@ from orchestra.models import Lease
 logger = logging.getLogger(__name__)
 
 EVERY_S = 15.0
+OVERDUE_AFTER_S = 1.5 * EVERY_S
 SILENT_AFTER_S = 3 * EVERY_S
 GONE_AFTER = timedelta(minutes=5)
 PREFIX = "process:"
@@ -38,6 +40,11 @@ class Vital:
 
     age: float
     state: dict[str, Any]
+
+    @property
+    def lives(self) -> bool:
+        """Whether it was heard of lately."""
+        return self.age < SILENT_AFTER_S
 
 
 def also_say(facts: Callable[[], dict[str, Any]]) -> None:
@@ -73,10 +80,19 @@ def say() -> None:
 
 
 def said() -> list[Vital]:
-    """The last word of every process there was lately, in the order of their names."""
+    """The last word of every process there was lately, in the order of their names; not of those replaced since."""
     ages = leases.ages(PREFIX)
     states = Lease.objects.filter(name__in=ages).order_by("name").values_list("name", "state")
-    return [Vital(ages[name], state) for name, state in states]
+    vitals, now = [Vital(ages[name], state) for name, state in states], time.time()
+    return [
+        vital for vital in vitals if not any(_replaced(vital, other, now) for other in vitals if other is not vital)
+    ]
+
+
+def _replaced(vital: Vital, by: Vital, now: float) -> bool:
+    """Whether ``vital`` missed its turn to speak, and one of its kind has started on its host since its last word."""
+    same = all(vital.state[name] == by.state[name] for name in ("process", "host"))
+    return same and vital.age > OVERDUE_AFTER_S and by.state["started_at"] > now - vital.age
 
 
 def families(vitals: Iterable[Vital]) -> Iterator[Metric]:

@@ -127,6 +127,25 @@ def test_a_process_that_fell_silent_is_shown_as_such_and_then_forgotten(viewer: 
     assert not Lease.objects.filter(name="process:old@elsewhere/1").exists()
 
 
+def test_a_process_that_was_replaced_is_not_held_against_anybody(viewer: Any) -> None:
+    vitals.also_say(lambda: {"queues": ["default"], "pid": 1})
+    try:
+        vitals.say()
+    finally:
+        vitals._more.pop()
+    row = Lease.objects.filter(name__startswith="process:")
+    row.update(name="process:old", updated_at=Now() - timedelta(minutes=1))
+    found = asked(viewer, "workers")
+    assert [process["pid"] for process in found["processes"]] == [1]
+    assert [queue["workers"] for queue in found["queues"] if queue["name"] == "default"] == [0]
+    vitals.also_say(lambda: {"pid": 2, "started_at": time.time() - 30})
+    try:
+        vitals.say()
+    finally:
+        vitals._more.pop()
+    assert [process["pid"] for process in asked(viewer, "workers")["processes"]] == [2]
+
+
 def test_without_a_broker_the_page_says_so(viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import redis
 
