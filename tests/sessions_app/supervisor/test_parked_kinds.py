@@ -61,6 +61,21 @@ def test_a_parked_plan_is_approved_at_every_door(stage: Stage, door: Door) -> No
     assert "approved exiting plan mode" in taken_up(stage, session)
 
 
+def test_a_parked_question_that_is_rejected_and_stopped_runs_nothing_and_leaves_the_dialog(stage: Stage) -> None:
+    session = parked(stage, [{"tool": "Bash", "input": {"command": "echo ran"}}, {"text": "went on"}])
+    [approval] = stage.asked(session)
+    person = Client()
+    person.force_login(make_user("anna", group="Administrator"))
+    form = {"seen_digest": approval.input_digest, "reason": "wrong branch"}
+    assert person.post(f"/approvals/{approval.pk}/decide/stop", form).status_code == 302
+    assert stage.take(session).done() == "interrupted"
+    session.refresh_from_db()
+    assert (session.status, [turn.status for turn in session.turns.all()]) == ("completed", ["interrupted"])
+    assert not stage.ran and "went on" not in str(events(session, "text"))
+    approval.refresh_from_db()
+    assert (approval.status, approval.decided_by, approval.reason) == ("rejected", "anna", "wrong branch")
+
+
 def test_an_input_of_five_million_characters_is_held_asked_and_runs_whole(stage: Stage) -> None:
     stage.approvals(hold_s=0.3)
     stage.scene([{"tool": "Write", "input": {"file_path": "a.txt", "content": ""}, "fill": BIG}])
