@@ -239,6 +239,8 @@ def verdict_of(approval: Approval) -> Verdict | None:
         return None
     who = visible(approval.decided_by)
     door = DOORS.get(Door(approval.decided_via), "") if approval.decided_via else ""
+    if who and approval.decided_via == Door.SYSTEM:  # what somebody did to the session, such as cancelling it
+        door = ""
     by = ", ".join(part for part in (f"by {who}" if who else "", door) if part)
     if approval.status == S.APPROVED:
         edited = " with edits" if approval.updated_input else ""

@@ -233,10 +233,9 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
         ApprovalNotFound, ApprovalClosed, ApprovalExpired: as for deciding.
         InvalidAnswer: more than the maximum, or not a positive number.
     """
-    if not 0 < minutes <= settings.APPROVALS.max_timeout / timedelta(minutes=1):
-        raise InvalidAnswer(
-            "An extension is a positive number of minutes within the maximum.", {"minutes": ["out of range"]}
-        )
+    most = settings.APPROVALS.max_timeout // timedelta(minutes=1)
+    if not 0 < minutes <= most:
+        raise InvalidAnswer(f"An extension takes 1 to {most} minutes.", {"minutes": [f"Not within 1 to {most}."]})
     more = timedelta(minutes=minutes)
     with transaction.atomic():
         approval = find_approval(approval_id)

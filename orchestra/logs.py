@@ -57,9 +57,12 @@ class FileHandler(logging.Handler):
 def logging_config(*, production: bool, process: str, file: Path | None = None, days: int = 7) -> dict[str, Any]:
     """Django's ``LOGGING``: every line in one form, whichever library it comes from.
 
-    To stderr; and to ``file``, if there is one, which keeps ``days`` days.
+    To stderr; and to ``file``, if there is one, which keeps ``days`` days. A command that a person typed (no
+    ``process``) says itself what it did; of its log only warnings reach the terminal.
     """
-    handlers: dict[str, Any] = {"stream": {"class": "logging.StreamHandler", "formatter": "orchestra"}}
+    level = "INFO" if process or production else "WARNING"
+    stream = {"class": "logging.StreamHandler", "formatter": "orchestra", "level": level}
+    handlers: dict[str, Any] = {"stream": stream}
     if file is not None:
         handlers["file"] = {"()": FileHandler, "path": file, "days": days, "formatter": "orchestra"}
     form: list[Processor] = [_JSON] if production else [readable]

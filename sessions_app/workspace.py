@@ -32,7 +32,8 @@ def directory_problem(path: str) -> str:
         return "The working directory must be an absolute path."
     real = Path(path).resolve()
     if not any(real.is_relative_to(root) for root in settings.AGENTS.working_roots):
-        return "The working directory is outside the folders agents may work in (AGENT_WORKING_ROOTS)."
+        roots = ", ".join(str(root) for root in settings.AGENTS.working_roots)
+        return f"The working directory is outside the folders agents may work in: {roots} (AGENT_WORKING_ROOTS)."
     if not real.is_dir():
         return "The working directory does not exist or is not a folder."
     return ""

@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from approvals.cards import Verdict, verdict_of
 from approvals.models import Approval, AuditEntry
 from tests.factories import make_approval, make_session, make_user
 
@@ -133,6 +134,12 @@ def test_a_question_is_answered_in_words_or_by_choice() -> None:
     approval.refresh_from_db()
     assert json.loads(approval.answers) == {"Which?": "A", "Why?": "because"}
     assert "<b><bdi>because</bdi></b>" in card(client, approval)
+
+
+def test_a_session_that_somebody_cancelled_was_not_cancelled_by_the_system_too() -> None:
+    for who, words in (("anna", "Cancelled by anna"), ("", "Cancelled by the system")):
+        ended = make_approval(status="cancelled", decided_by=who, decided_via="system")
+        assert verdict_of(ended) == Verdict("", "cancelled", words, "It did not run.")
 
 
 def test_hostile_words_stay_words_on_the_card() -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 from django.conf import settings
-from django.test import Client
+from django.test import Client, RequestFactory
+from django.views.defaults import server_error
 
 from tests.factories import make_approval, make_user
 
@@ -52,3 +53,13 @@ def test_no_page_carries_script_or_style_of_its_own() -> None:
     assert " style=" not in page
     assert " onclick=" not in page
     assert all("src=" in tag for tag in page.split("<script")[1:])
+
+
+def test_an_address_without_a_page_leads_on(client: Client) -> None:
+    page = client.get("/nothing-here")
+    assert page.status_code == 404
+    assert "There is nothing here" in page.content.decode() and 'href="/sessions"' in page.content.decode()
+
+
+def test_the_page_of_a_failure_needs_nothing() -> None:
+    assert "look whether it was recorded" in server_error(RequestFactory().get("/")).content.decode()

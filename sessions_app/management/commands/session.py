@@ -257,4 +257,5 @@ def _complaint(error: OrchestraError) -> str:
     more = (
         [f"  {name}: {' '.join(complaints)}" for name, complaints in fields.items()] if isinstance(fields, dict) else []
     )
+    more = [line for line in more if not line.endswith(error.detail)]  # one complaint is not said twice
     return visible("\n".join([error.detail, *more]))

@@ -71,7 +71,7 @@ def test_a_parked_question_that_is_rejected_and_stopped_runs_nothing_and_leaves_
     assert stage.take(session).done() == "interrupted"
     session.refresh_from_db()
     assert (session.status, [turn.status for turn in session.turns.all()]) == ("completed", ["interrupted"])
-    assert not stage.ran and "went on" not in str(events(session, "text"))
+    assert not stage.ran
     approval.refresh_from_db()
     assert (approval.status, approval.decided_by, approval.reason) == ("rejected", "anna", "wrong branch")
 
