@@ -5,6 +5,7 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,8 @@ class Bell:
 
     read_fd: int
     write_fd: int
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _open: bool = True
 
     @classmethod
     def make(cls) -> "Bell":
@@ -43,9 +46,11 @@ class Bell:
         return cls(read_fd, write_fd)
 
     def ring(self) -> None:
-        """Never blocks and never raises: a full pipe has rung already, a closed one need not."""
-        with contextlib.suppress(OSError):
-            os.write(self.write_fd, b"!")
+        """Never waits and never raises: a full pipe has rung already. A closed one is left alone, since its number may
+        be another file by now, such as a connection to the database or another agent's stdin."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._open:
+                os.write(self.write_fd, b"!")
 
     def silence(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -53,8 +58,10 @@ class Bell:
                 pass
 
     def close(self) -> None:
-        os.close(self.write_fd)
-        os.close(self.read_fd)
+        with self._lock:
+            self._open = False
+            os.close(self.write_fd)
+            os.close(self.read_fd)
 
 
 @dataclass(slots=True)

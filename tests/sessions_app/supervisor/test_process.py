@@ -296,3 +296,15 @@ def test_a_program_or_directory_that_is_not_there_is_an_os_error_and_leaks_nothi
     gc.collect()
     assert psutil.Process().num_fds() <= before
     bell.close()
+
+
+def test_a_bell_that_is_closed_rings_in_nobody_elses_file():
+    """The lowest free number is given out again: here it is the next bell's, elsewhere a stdin's."""
+    late = Bell.make()
+    late.close()
+    other = Bell.make()
+    assert other.write_fd == late.write_fd
+    late.ring()
+    with pytest.raises(BlockingIOError):
+        os.read(other.read_fd, 1)
+    other.close()
