@@ -31,12 +31,15 @@ LONGEST_COMMAND = 128 * 1024  # Linux: MAX_ARG_STRLEN, the most `sh -c` can be g
 
 ENVIRON = re.compile(r"/proc/[^\s/]+/(?:task/[^\s/]+/)?environ")
 ENVIRON_PATHS = ("/proc/1/environ", "/proc/self/environ", "/proc/thread-self/environ", "/proc/self/task/1/environ")
-PS_WITH_ENVIRONMENT = re.compile(r"\bps\b[^|;&\n]*?\s[acfjlmrsuvwx]*e[acefjlmrsuvwx]*(?=\s|$|[|;&)])")
+# Agents choose the texts, so no pattern here may look at a piece of text again from each of its characters.
+PS = re.compile(r"\bps\b([^|;&\n]*)")
+ASKS_FOR_ENVIRONMENT = re.compile(r"\s[acfjlmrsuvwx]*e[acefjlmrsuvwx]*(?=\s|$|\))")
 PROC_DOOR = re.compile(r"^/proc/[^/]+/(?:task/[^/]+/)?(root|cwd)(?=/|$)")
 PROC_FOLDER = re.compile(r"/proc/[^/]+(?:/task/[^/]+)?")
 MOST_FOLDERS = 16  # a bound on the work; nobody changes directory more often to read one file
 SEPARATORS = re.compile(r"[=<>|;&(),:`\"'\s@]+")
-VARIABLE = re.compile(r"\$(?:\{(\w+)[^}]*\}|(\w+))")
+VARIABLE = re.compile(r"\$(?:\{(\w+)(?:[^}$]|\$(?!\{))*\}|(\w+))")
+BRACES = re.compile(r"\{[^{},\s]*,[^{}\s]*\}")
 ASSIGNMENT = re.compile(r"(?:^|[\s;&|(])(\w+)=(\"[^\"]*\"|'[^']*'|[^\s;&|)]*)")
 GLOB = re.compile(r"[*?\[]")
 
@@ -88,7 +91,7 @@ def holds_ours(folder: str, around: Surroundings) -> bool:
 
 def _command_violation(command: str, directory: str, around: Surroundings) -> str:
     readings = _readings(command, directory)
-    if any(ENVIRON.search(text) or PS_WITH_ENVIRONMENT.search(text) for text in readings):
+    if any(ENVIRON.search(text) or _ps_shows_environment(text) for text in readings):
         return ENVIRONMENT
     if any(_names_our_port(text, around) for text in readings):
         return OUR_ADDRESS
@@ -97,6 +100,10 @@ def _command_violation(command: str, directory: str, around: Surroundings) -> st
     if any(fnmatch.fnmatchcase(path, word) for word in globs if word.startswith("/") for path in ENVIRON_PATHS):
         return ENVIRONMENT
     return OURS if _names_our_path(list(words), directory, around) else ""
+
+
+def _ps_shows_environment(text: str) -> bool:
+    return any(ASKS_FOR_ENVIRONMENT.search(found[1]) for found in PS.finditer(text))
 
 
 def _readings(command: str, directory: str) -> list[str]:
@@ -108,7 +115,7 @@ def _readings(command: str, directory: str) -> list[str]:
     for _ in range(3):  # a variable may hold another one
         text = VARIABLE.sub(lambda found: known.get(found[1] or found[2], found[0]), text)
     text = re.sub(r"[\"'\\]", "", text.replace("~+", directory))
-    braces = re.sub(r"\{[^{}\s]*,[^{}\s]*\}", "*", text)
+    braces = BRACES.sub("*", text)
     return list(dict.fromkeys((command, text, braces)))
 
 
@@ -195,11 +202,13 @@ def _names_our_port(text: str, around: Surroundings) -> bool:
     """Whether the text spells this machine and our port: as ``host:port`` in any notation, or as two words."""
     port = rf"0*{around.port}(?![\d])"
     text = unquote(unicodedata.normalize("NFKC", text)).lower()
-    if not re.search(port, text):
+    if not re.search(rf"{around.port}(?!\d)", text):
         return False
     if re.search(rf"/dev/(?:tcp|udp)/[^/\s]+/{port}", text):
         return True
-    for url, host in re.findall(rf"(//(?:[^\s/@]*@)?)?(\[[^\]\s]*\]|[^\s/@\"'=,()\[\]<>|;&:]*):{port}", text):
+    letter = r"[^\s/@\"'=,()\[\]<>|;&:]"
+    hosts = rf"\[[^\[\]\s]*\]|(?<!{letter}){letter}+|"
+    for url, host in re.findall(rf"(//(?:[^\s/@]*@)?)?({hosts}):{port}", text):
         if _is_local(host, around) or (url and not _is_foreign_address(host)):
             return True
     apart = re.search(rf"(?<![\w.:]){port}(?![\w.])", text)

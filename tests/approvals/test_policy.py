@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -537,3 +538,22 @@ def test_a_session_approval_never_covers_another_command(command, other):
 def test_a_command_of_the_greatest_length_is_judged_in_bounded_time(house, around):
     words = " ".join(f"w{number:x}/x" for number in range(15_000))
     assert decide(call(house, "Bash", command=words), [], around).effect == "ask"
+
+
+LONG = 500_000
+QUADRATIC_ONCE = {
+    "ps again and again": "ps " * (LONG // 3),
+    "zeros before no port": "0" * LONG,
+    "commas in an open brace": "{" + "," * LONG,
+    "variables without an end": "${a" * (LONG // 3),
+    "one long name": "5284 " + "a" * LONG,
+    "brackets without an end": "5284 " + "[" * LONG,
+}
+
+
+@pytest.mark.parametrize("text", QUADRATIC_ONCE.values(), ids=QUADRATIC_ONCE)
+def test_no_text_an_agent_chooses_holds_up_its_worker(house, around, text):
+    """One thread that judges keeps all others of its process from the interpreter, heartbeats included."""
+    began = time.monotonic()
+    assert decide(call(house, "mcp__files__write", text=text), [], around).effect != "allow"
+    assert time.monotonic() - began < 60
