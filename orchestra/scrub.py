@@ -25,7 +25,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{HIDDEN}",
     ),
     (re.compile(r"\b((?:token|bearer|basic)\s+)[A-Za-z0-9._~+/=-]{20,}", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@\"'\\]*:)[^\s/@\"'\\]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
+    (re.compile(r"((?<![a-z0-9+.-])[a-z0-9+.-]+://[^\s:/@\"'\\]*:)[^\s/@\"'\\]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
 )
 # Without one of these no pattern fits; looking for them is ten times as fast, and nearly all text has none.
 _HINTS = ("/bot", "sk-ant-", "/sign-in/", "authorization", "token", "bearer", "basic", "://")
