@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -76,6 +76,12 @@ def _deliver(callback: Callback, down: set[str]) -> bool:
     except NotTaken as error:
         down.add(callback.host)
         _not_taken(callback, error)
+        return False
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as bug:  # it must not keep the others waiting
+        logger.exception("approval %s: telling its asker failed", callback.approval_id)
+        _not_taken(callback, NotTaken(type(bug).__name__))
         return False
     CALLBACK_FLOW.move(
         Callback.objects.filter(pk=callback.pk), to=C.DELIVERED, attempts=F("attempts") + 1, last_error=""

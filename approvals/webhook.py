@@ -13,6 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
 
 from approvals.errors import NotTaken
 from approvals.signature import signature
@@ -43,7 +44,7 @@ def post(url: str, body: bytes, *, message_id: str, key: bytes) -> None:
                 url, data=body, headers=headers, timeout=(CONNECT_S, READ_S), allow_redirects=False, stream=True
             ) as answer:
                 status = answer.status_code
-        except (requests.RequestException, ForbiddenAddress) as error:
+        except (requests.RequestException, HTTPError, ForbiddenAddress) as error:
             raise NotTaken(type(error).__name__) from error
     if not 200 <= status < 300:
         raise NotTaken(f"HTTP {status}", gone=status == 410)

@@ -16,6 +16,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from orchestra.errors import Forbidden, Invalid, OrchestraError
 from orchestra.rights import Right, may
+from orchestra.sweeps import each
 from sessions_app import due, starts
 from sessions_app.errors import ScheduleNotFound
 from sessions_app.models import OPEN_SESSION, SCHEDULED_RUN_FLOW, AgentSession, Schedule, ScheduledRun
@@ -125,10 +126,14 @@ def start_due(schedule_id: UUID) -> ScheduledRun | None:
 def start_all_due() -> int:
     """The sweep behind the ticks: what is due, and what waited for its predecessor to end; return how many started."""
     ready = Schedule.objects.filter(enabled=True, next_due_at__lte=Now())
-    runs = [start_due(pk) for pk in list(ready.order_by("next_due_at").values_list("pk", flat=True))]
+    started = each(list(ready.order_by("next_due_at").values_list("pk", flat=True)), _starts)
     waiting = ScheduledRun.objects.filter(status=R.QUEUED).order_by("due_at")
-    started = sum(_start_waiting(pk) for pk in list(waiting.values_list("pk", flat=True)))
-    return started + sum(run is not None and run.status == R.STARTED for run in runs)
+    return started + each(list(waiting.values_list("pk", flat=True)), _start_waiting)
+
+
+def _starts(schedule_id: UUID) -> bool:
+    run = start_due(schedule_id)
+    return run is not None and run.status == R.STARTED
 
 
 def start_now(*, schedule_id: UUID, user: Any) -> ScheduledRun:

@@ -1,9 +1,11 @@
 """Thin shells around commands; a message is a hint, the rows decide."""
 
+from functools import partial
 from uuid import UUID
 
 from celery import shared_task
 
+from orchestra.sweeps import each
 from sessions_app import discovery, dispatch, leases, metrics, schedules, worker
 
 
@@ -25,13 +27,13 @@ def dispatch_queued_turns() -> int:
 @shared_task(name="sessions_app.resume_answered", ignore_result=True)
 def resume_answered() -> int:
     """Queue parked sessions whose question was answered while nobody heard the ring."""
-    return sum(leases.resume_answered(session_id) for session_id in leases.answered_parked_sessions())
+    return each(leases.answered_parked_sessions(), leases.resume_answered)
 
 
 @shared_task(name="sessions_app.reclaim_lost_runs", ignore_result=True)
 def reclaim_lost_runs() -> int:
     """End the turns of runs whose worker is gone."""
-    return sum(leases.reclaim(run, why="The worker that ran the agent was lost.") for run in leases.lost_runs())
+    return each(leases.lost_runs(), partial(leases.reclaim, why="The worker that ran the agent was lost."))
 
 
 @shared_task(name="sessions_app.ask_for_discovery", ignore_result=True)

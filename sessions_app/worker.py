@@ -6,6 +6,7 @@ import sys
 import threading
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from django.db import DatabaseError, connection
 
 from orchestra import tracing
 from orchestra.logs import bind
+from orchestra.sweeps import each
 from sessions_app import leases
 from sessions_app.discovery import check_agents, discover_agents
 from sessions_app.dispatch import dispatch_queued_turns
@@ -130,9 +132,8 @@ def reclaim_orphans() -> int:
     """End the turns of runs on this host whose worker process no longer exists; no need to wait for the heartbeat."""
     here = Run.objects.filter(ended_at__isnull=True, host=settings.ORCHESTRA.hostname)
     why = "The worker that ran the agent was killed."
-    return sum(
-        leases.reclaim(run, why=why, dead=True) for run in here if not _alive(run.worker_pid, run.worker_started)
-    )
+    orphans = [run for run in here if not _alive(run.worker_pid, run.worker_started)]
+    return each(orphans, partial(leases.reclaim, why=why, dead=True))
 
 
 def _alive(pid: int, started_at: float) -> bool:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from orchestra.errors import Unavailable
 from sessions_app.errors import InvalidSession
 
 FOLDER_MODE = 0o700
@@ -15,10 +16,14 @@ def working_directory_for(session_id: UUID, requested: str) -> str:
 
     Raises:
         InvalidSession: it is missing, no folder, or outside every root, also by way of a symbolic link.
+        Unavailable: a fresh folder cannot be made, such as on a full disk.
     """
     if not requested:
         fresh = settings.AGENTS.working_roots[0] / f"session-{str(session_id)[:8]}"
-        fresh.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        try:
+            fresh.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"A folder to work in could not be made: {error.strerror}.") from error
         return str(fresh)
     problem = directory_problem(requested)
     if problem:

@@ -157,6 +157,18 @@ def test_a_host_that_fails_is_tried_once_a_round(listener: Listener) -> None:
     assert sorted(Callback.objects.values_list("attempts", flat=True)) == [0, 0, 0, 0, 1]
 
 
+def test_an_address_that_no_resolver_takes_keeps_nobody_else_waiting(listener: Listener, settings: Settings) -> None:
+    house = settings.APPROVALS
+    settings.APPROVALS = dataclasses.replace(
+        house, callback_places=house.callback_places | places(["http://two..dots"])
+    )
+    for asked in (ask("http://two..dots/hook"), ask(f"{listener.place}/hook")):
+        approve(asked["id"])
+    assert post_due_callbacks() == 1
+    stays = Callback.objects.exclude(status="delivered").get()
+    assert (stays.status, stays.attempts, stays.last_error) == ("waiting", 1, "LocationParseError")
+
+
 def test_of_several_senders_one_posts(listener: Listener) -> None:
     for number in range(8):
         approve(ask(f"{listener.place}/{number}")["id"])

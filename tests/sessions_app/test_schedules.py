@@ -1,7 +1,9 @@
 """Schedules start what is due, once, with the rights its owner has then; what was missed is shown."""
 
+import dataclasses
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from approvals.models import Rule
@@ -302,3 +305,27 @@ def test_beat_does_not_ask_the_database_at_every_step_and_still_sees_a_change(mo
     assert "beat" in scheduler.schedule
     monkeypatch.setattr(scheduler, "_look_at", 0.0)
     assert "beat" not in scheduler.schedule
+
+
+def test_a_schedule_that_cannot_start_holds_up_no_other(olga: User) -> None:
+    broken = due(
+        next_due_at=timezone.now() - timedelta(seconds=5), timezone="Mars/Olympus", cron="* * * * *", every_seconds=None
+    )
+    fine = due()
+    assert start_all_due() == 1
+    assert statuses(broken) == []
+    assert statuses(fine) == [R.STARTED]
+
+
+def test_without_room_for_a_folder_a_start_is_refused_and_says_so(
+    olga: User, settings: Settings, tmp_path: Path
+) -> None:
+    """A file where the folder would be: root, as which tests may run, could write to a read-only one."""
+    (tmp_path / "root").write_text("")
+    settings.AGENTS = dataclasses.replace(settings.AGENTS, working_roots=(tmp_path / "root",))
+    response = client_of(olga).post("/api/sessions", {"prompt": "Tidy up", "agent": "demo"}, format="json")
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    schedule = due()
+    assert start_all_due() == 0
+    run = schedule.runs.get()
+    assert (run.status, run.detail) == (R.REFUSED, "A folder to work in could not be made: Not a directory.")

@@ -21,6 +21,7 @@ from sessions_app.leases import Claim
 from sessions_app.models import AgentSession, Event, Run, Turn
 from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
 from sessions_app.supervisor.protocol import ToolRequest
+from sessions_app.tasks import reclaim_lost_runs
 from tests.factories import make_session, make_turn
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -207,6 +208,16 @@ def test_a_turn_whose_result_was_written_down_is_closed_with_it_and_not_run_agai
     session, turn = AgentSession.objects.get(), Turn.objects.get()
     assert (session.status, turn.status, turn.result) == ("completed", "completed", "all done")
     assert (session.cost_usd, turn.cost_usd, turn.output_tokens) == (0.5, 0.5, 4)
+
+
+def test_a_lost_run_that_cannot_be_read_keeps_no_other_from_being_taken_up(claim: Claim, tmp_path: Path) -> None:
+    transcript.append(claim.session_id, [(Event.Kind.RESULT, "{")])  # half a row
+    other = leases.claim_turn(make_turn(make_session(working_directory=str(tmp_path))).pk, WORKER)
+    assert other
+    overdue(other)
+    Run.objects.filter(pk=claim.run_id).update(heartbeat_at=Now() - timedelta(minutes=2))
+    assert reclaim_lost_runs() == 1
+    assert AgentSession.objects.get(pk=other.session_id).status == "queued"
 
 
 def test_a_result_of_a_parked_call_ends_no_turn(claim: Claim) -> None:
