@@ -17,7 +17,7 @@ from orchestra.exact_json import RawJSON, dumps
 from orchestra.models import IdempotentRequest
 
 HEADER = "Idempotency-Key"
-LONGEST_KEY = 200  # characters
+LONGEST_KEY, LONGEST_PATH = 200, 300  # characters
 KEPT = timedelta(hours=24)
 ABANDONED_AFTER = timedelta(minutes=2)  # no answer for so long: its process is gone, the key may be used again
 
@@ -46,7 +46,7 @@ def idempotent(action: Action) -> Action:
     @wraps(action)
     def once(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
         key = request.headers.get(HEADER)
-        if key is None:
+        if key is None or not _names_something(request.path):
             return action(view, request, *args, **kwargs)
         claim, earlier = _claim(request, key)
         if earlier is not None:
@@ -63,6 +63,11 @@ def idempotent(action: Action) -> Action:
             IdempotentRequest.objects.filter(pk=claim, status_code=None).delete()
 
     return once
+
+
+def _names_something(path: str) -> bool:
+    """Whether the table can hold this path; all that leads to something is of the kind, the action refuses the rest."""
+    return "\0" not in path and len(path) <= LONGEST_PATH
 
 
 def _claim(request: Request, key: str) -> tuple[UUID, IdempotentRequest | None]:

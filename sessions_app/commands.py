@@ -127,6 +127,8 @@ def interrupt_session(*, session_id: UUID, by: str) -> AgentSession:
     """
     with transaction.atomic():
         session = find_session(session_id)
+        # the session before its turn, as everybody who writes both: a worker may be taking them this instant
+        AgentSession.objects.select_for_update(no_key=True).filter(pk=session_id).first()
         cancel_open_approvals(session=session_id, by=by, via="system", reason="the turn was interrupted")
         queued = Turn.objects.filter(session=session_id, status=T.QUEUED)
         if TURN_FLOW.move(queued, to=T.INTERRUPTED, finished_at=Now()):

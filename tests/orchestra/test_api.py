@@ -256,6 +256,11 @@ def test_a_request_that_is_sent_again_is_done_once(admin: APIClient) -> None:
     assert AgentSession.objects.count() == 1
 
 
+@pytest.mark.parametrize("name", ["%00", "x" * 400])
+def test_an_address_that_no_table_takes_is_not_found_with_a_key_as_without(admin: APIClient, name: str) -> None:
+    assert post_with_key(admin, "k1", {}, path=f"/api/approvals/{name}/approve").status_code == 404
+
+
 def test_a_key_with_another_body_is_refused(admin: APIClient) -> None:
     post_with_key(admin, "k1", {"prompt": "once"})
     answer = post_with_key(admin, "k1", {"prompt": "twice"})

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -15,7 +17,7 @@ from approvals.commands import decide_approval, expire_due_approvals
 from approvals.models import Approval, Rule
 from approvals.policy import Surroundings
 from sessions_app import leases, permissions, transcript
-from sessions_app.commands import send_message
+from sessions_app.commands import interrupt_session, send_message
 from sessions_app.errors import StaleFence
 from sessions_app.leases import Claim
 from sessions_app.models import AgentSession, Event, Run, Turn
@@ -23,6 +25,7 @@ from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
 from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.tasks import reclaim_lost_runs
 from tests.factories import make_session, make_turn
+from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WORKER = leases.Worker(host="here", pid=1, started=1.0)
@@ -135,6 +138,37 @@ def test_an_answer_is_left_to_the_supervisor_while_there_is_one(claim: Claim) ->
     assert leases.answered_parked_sessions() == [claim.session_id]
     assert leases.resume_answered(claim.session_id)
     assert not leases.resume_answered(claim.session_id)
+
+
+def test_a_worker_that_takes_a_turn_and_a_person_who_interrupts_it_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    turn = make_turn(make_session(working_directory=str(tmp_path)))
+    session_taken, turn_taken = threading.Event(), threading.Event()
+
+    def after_the_update_of(table: str, mine: threading.Event, wait_for: threading.Event | None = None) -> Any:
+        def run(execute: Callable[..., Any], statement: str, *rest: Any) -> Any:
+            done = execute(statement, *rest)
+            if statement.startswith(f'UPDATE "{table}"'):
+                mine.set()
+                if wait_for:
+                    wait_for.wait(2)  # in vain, if the other one waits for this row first
+            return done
+
+        return connection.execute_wrapper(run)
+
+    def claim_it() -> Claim | None:
+        with after_the_update_of("agent_sessions", session_taken, wait_for=turn_taken):
+            return leases.claim_turn(turn.pk, WORKER)
+
+    def interrupt_it() -> AgentSession:
+        session_taken.wait(60)
+        with after_the_update_of("turns", turn_taken):
+            return interrupt_session(session_id=turn.session_id, by="olga")
+
+    claimed, interrupted = at_once([claim_it, interrupt_it])
+    assert isinstance(claimed, Claim)
+    assert isinstance(interrupted, AgentSession)
+    turn.refresh_from_db()
+    assert (turn.status, turn.interrupt_requested_at is not None) == ("running", True)
 
 
 def test_a_rule_with_one_use_left_allows_one_call(claim: Claim) -> None:
