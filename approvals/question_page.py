@@ -36,6 +36,7 @@ class Step:
     when: datetime | None = None
     note: str = ""
     tone: str = ""
+    until: datetime | None = None
 
 
 @require_safe
@@ -99,7 +100,7 @@ def steps_of(approval: Approval) -> list[Step]:
     if approval.consumed_at:
         steps.append(Step("plane", "Handed to the agent, once", approval.consumed_at))
     if approval.is_open:
-        waiting = Step("waiting", "Waiting for a person", note=f"ends {approval.expires_at:%H:%M} UTC", tone="now")
+        waiting = Step("waiting", "Waiting for a person", until=approval.expires_at, tone="now")
         steps += [waiting, Step("queued", "Decided")]
     if approval.kind != K.EXTERNAL and not approval.consumed_at and approval.status in (S.PENDING, S.APPROVED):
         steps.append(Step("queued", "Handed to the agent, once"))

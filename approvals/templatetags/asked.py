@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from django import template
 from django.utils import timezone
+from django.utils.dateformat import format as date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
@@ -123,6 +124,17 @@ def time_left(end: datetime) -> str:
     return (
         f"{seconds // 60}:{seconds % 60:02d}" if seconds < 3600 else f"{seconds // 3600} h {seconds % 3600 // 60} min"
     )
+
+
+@register.simple_tag
+def clock(moment: datetime, form: str = "H:i") -> SafeString:
+    """A time of day: UTC, and says so, until ``clock.js`` puts it into the reader's own zone. ``form``: H:i, H:i:s or
+    j M, H:i."""
+    at = moment.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{}" data-clock="{}">{} UTC</time>',
+        at.isoformat(), date_format(at, "j M Y, H:i:s e"), form, date_format(at, form),
+    )  # fmt: skip
 
 
 @register.filter

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -236,6 +238,29 @@ def test_a_rejection_may_stop_the_turn(stack: Stack, opens: Open) -> None:
     assert (decided["status"], decided["decided_by"], decided["reason"]) == ("rejected", "root", "not in this folder")
     expect(page.locator("#rows")).to_contain_text("Rejected by root, here")
     expect(page.locator("#under")).to_contain_text("The agent remembers everything above")
+    finish(stack, session)
+
+
+def test_times_are_those_of_the_clock_on_the_readers_wall(stack: Stack, opens: Open) -> None:
+    session, approval = asked(stack)
+    for zone in ("Asia/Kolkata", "America/New_York"):
+        page = opens("root", f"/sessions/{session}", timezone_id=zone)
+        for address, where, form in (
+            (f"/sessions/{session}", ".turn-mark time", "%H:%M"),
+            (f"/approvals/{approval['id']}", "#timeline time", "%H:%M:%S"),
+        ):
+            page.goto(address)
+            time = page.locator(where).first
+            at = datetime.fromisoformat(time.get_attribute("datetime") or "").astimezone(ZoneInfo(zone))
+            expect(time).to_have_text(at.strftime(form))
+    finish(stack, session)
+
+
+def test_a_row_of_a_list_is_a_target_as_a_whole(stack: Stack, opens: Open) -> None:
+    session, approval = asked(stack)
+    page = opens("root", "/approvals")
+    page.locator("tr", has=page.locator(f"a[href$='{approval['id']}']")).locator("td.num").click()
+    page.wait_for_url(f"**/approvals/{approval['id']}")
     finish(stack, session)
 
 

@@ -1,5 +1,6 @@
 // Cards of questions, wherever they stand: an answer is shown when it is recorded, and one given elsewhere shows up here.
 
+import { drawClocks } from "./clock.js";
 import { announce, announceNow } from "./say.js";
 import { arm, armNothing, isArmed } from "./keys.js";
 
@@ -55,6 +56,7 @@ export async function fetchPart(address) {
   if (!answer?.ok) return null;
   const holder = document.createElement("template");
   holder.innerHTML = await answer.text();
+  drawClocks(holder.content);
   return holder.content;
 }
 

@@ -1,4 +1,4 @@
-// Countdowns and ages, drawn once a second by the server's clock, while somebody can see them.
+// Countdowns, drawn once a second by the server's clock while somebody can see them, and times in the reader's own zone.
 
 const loadedAt = performance.now();
 const serverAtLoad = Number(document.documentElement.dataset.now) * 1000;
@@ -22,6 +22,22 @@ export function startClock() {
 /** Bring the countdowns below `within` up to date. */
 export function drawClocks(within = document) {
   within.querySelectorAll(".countdown[data-expires]").forEach(draw);
+  within.querySelectorAll("time[data-clock]").forEach(intoOwnZone);
+}
+
+const two = (number) => String(number).padStart(2, "0");
+
+/** A time of day as every page writes it, in the reader's own zone. */
+export const timeOfDay = (date) => `${two(date.getHours())}:${two(date.getMinutes())}`;
+
+/** Pages come with UTC; a person thinks in the time of the clock on the wall. Drawn once. */
+function intoOwnZone(time) {
+  const date = new Date(time.dateTime);
+  const form = time.dataset.clock;
+  time.removeAttribute("data-clock");
+  const day = form.startsWith("j") ? `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ` : "";
+  time.textContent = day + timeOfDay(date) + (form.endsWith("s") ? `:${two(date.getSeconds())}` : "");
+  time.title = date.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "long" });
 }
 
 function draw(countdown) {

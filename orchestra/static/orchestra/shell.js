@@ -6,7 +6,7 @@ import { announce, announceNow, toast } from "./say.js";
 import "./asks.js";
 import "./keys.js";
 import "./notify.js";
-import { startClock } from "./clock.js";
+import { startClock, timeOfDay } from "./clock.js";
 
 const root = document.documentElement;
 const WORDS = {
@@ -29,7 +29,7 @@ function showState({ detail: { state, lostAt } }) {
   show("banner-reconnecting", state === "reconnecting");
   show("banner-offline", state === "offline");
   if (state === "offline") {
-    const since = new Date(lostAt).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const since = timeOfDay(new Date(lostAt));
     document.querySelectorAll("[data-since]").forEach((place) => { place.textContent = since; });
     announceNow(`Offline since ${since}. Nothing can be decided until the connection is back.`);
   }
