@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -20,7 +21,7 @@ from approvals.policy import ALLOW, DENY, Answer, Call, Surroundings, decide, te
 from approvals.queries import find_approval
 from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
-from orchestra import sql
+from orchestra import embedded, sql
 from orchestra.logs import bind
 from orchestra.unit_of_work import UnitOfWork
 from sessions_app.leases import Claim, require_fence
@@ -87,7 +88,8 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
     """The answer people gave, ready to be written to the CLI; None while there is none.
 
     An approval is spent here, under the fence and by one statement: what returns ``allow`` may run exactly once. That
-    the session goes on is written with ``mark_answered``, when nobody waits for it.
+    the session goes on is written with ``mark_answered``, when nobody waits for it. What a person made of the input was
+    never before the policy, so it is judged here, on the host where it would run: nobody lifts the hard floor.
 
     Raises:
         StaleFence: the session has another supervisor by now.
@@ -96,6 +98,8 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
     grant = approval_commands.consume_approval(approval_id=approval_id, digest=digest, under=_fence(claim))
     if grant is not None:
         text = _input_to_run(request.tool_input, grant)
+        if grant.updated_input and (forbidden := _never_allowed(claim, request.tool_name, text)):
+            return _refused_as_edited(approval_id, grant, forbidden)
         return Decision(
             effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED, by=grant.decided_by
         )
@@ -111,6 +115,17 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
         message=denial_message(approval),
         status=approval.status,
         by=approval.decided_by,
+    )
+
+
+def surroundings() -> Surroundings:
+    """What the policy's hard floor protects, from the settings."""
+    return Surroundings(
+        data_dir=str(settings.ORCHESTRA.data_dir),
+        code_dir=str(Path(settings.BASE_DIR)),
+        working_roots=tuple(str(root) for root in settings.AGENTS.working_roots),
+        port=settings.ORCHESTRA.port,
+        private_paths=(str(embedded.socket_path(settings.ORCHESTRA.data_dir).parent),),
     )
 
 
@@ -163,6 +178,25 @@ def _digest(claim: Claim, request: ToolRequest) -> str:
         working_directory=claim.directory,
         session=claim.session_id,
     )
+
+
+def _never_allowed(claim: Claim, tool_name: str, tool_input: str) -> Answer | None:
+    """Why the hard floor or a forbidding rule refuses this input, whoever approved it."""
+    call = Call(tool_name=tool_name, tool_input=tool_input, directory=claim.directory)
+    answer = _judge(call, _rules(claim), surroundings())
+    return answer if answer.effect == DENY else None
+
+
+def _refused_as_edited(approval_id: UUID, grant: approval_commands.Grant, forbidden: Answer) -> Decision:
+    """The approval is spent and nothing runs; the audit says why."""
+    reason = f"not run as edited: {forbidden.reason}"
+    approval_commands.record_attempt(
+        action="refused", by=grant.decided_by, via=Door.POLICY, address="", reason=reason, approval_id=approval_id
+    )
+    return Decision(
+        effect="deny", approval_id=approval_id, message=_policy_message(forbidden), status=A.APPROVED,
+        by=grant.decided_by,
+    )  # fmt: skip
 
 
 def _judge(call: Call, rules: list[Rule], surroundings: Surroundings) -> Answer:

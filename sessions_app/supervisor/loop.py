@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID, uuid4
 
@@ -19,9 +18,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from approvals.commands import expire_approval
 from approvals.models import Approval
-from approvals.policy import Surroundings
 from approvals.queries import status_of
-from orchestra import embedded, tracing
+from orchestra import tracing
 from orchestra.realtime import hub
 from sessions_app import conversations, leases, permissions, transcript
 from sessions_app.conf import MEGABYTE
@@ -124,24 +122,13 @@ def full() -> Outcome:
     return failed(SessionFull.code, detail)
 
 
-def surroundings() -> Surroundings:
-    """What the policy's hard floor protects, from the settings."""
-    return Surroundings(
-        data_dir=str(settings.ORCHESTRA.data_dir),
-        code_dir=str(Path(settings.BASE_DIR)),
-        working_roots=tuple(str(root) for root in settings.AGENTS.working_roots),
-        port=settings.ORCHESTRA.port,
-        private_paths=(str(embedded.socket_path(settings.ORCHESTRA.data_dir).parent),),
-    )
-
-
 class Supervisor:
     """One process and everything that is known about its turn."""
 
     def __init__(self, claim: Claim, process: CliProcess) -> None:
         self.claim = claim
         self.process = process
-        self.surroundings = surroundings()
+        self.surroundings = permissions.surroundings()
         agents = settings.AGENTS
         self.hold_s = settings.APPROVALS.hold.total_seconds()
         limits = Limits(

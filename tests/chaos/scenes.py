@@ -19,8 +19,8 @@ from sessions_app import leases, permissions, transcript
 from sessions_app.errors import StaleFence
 from sessions_app.leases import Claim
 from sessions_app.models import AgentSession, Run
+from sessions_app.permissions import surroundings
 from sessions_app.supervisor import janitor
-from sessions_app.supervisor.loop import surroundings
 from sessions_app.supervisor.outcomes import Outcome
 from sessions_app.supervisor.protocol import ToolRequest
 from tests.chaos.failpoints import failing

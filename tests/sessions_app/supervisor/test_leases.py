@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
 from approvals.commands import decide_approval, expire_due_approvals
-from approvals.models import Approval, Rule
+from approvals.models import Approval, AuditEntry, Rule
 from approvals.policy import Surroundings
 from sessions_app import leases, permissions, transcript
 from sessions_app.commands import interrupt_session, send_message
@@ -114,6 +115,24 @@ def test_a_grant_is_spent_once_and_only_for_the_very_same_input(claim: Claim) ->
     assert first and (first.effect, first.tool_input) == ("allow", request().tool_input)
     second = permissions.answer_from_row(claim, request(), asked.approval_id)
     assert second and second.effect == "deny"
+
+
+@pytest.mark.parametrize("which", ["the floor", "a rule"])
+def test_what_nobody_may_allow_does_not_run_as_an_edit_either(claim: Claim, which: str) -> None:
+    secret = {"command": f"cat {settings.ORCHESTRA.data_dir}/secret_key"}
+    if which == "a rule":
+        Rule.objects.create(effect="deny", tool="Bash", pattern="shutdown*", scope="everywhere")
+    edited = json.dumps(secret if which == "the floor" else {"command": "shutdown now"})
+    asked = ask(claim, request())
+    assert asked.approval_id
+    decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api", updated_input=edited)
+    told = permissions.answer_from_row(claim, request(), asked.approval_id)
+    assert told
+    assert (told.effect, told.tool_input) == ("deny", "")
+    assert "policy does not allow this" in told.message
+    refusal = AuditEntry.objects.get(approval=asked.approval_id, action="refused")
+    assert (refusal.won, refusal.by) == (False, "anna")
+    assert refusal.reason.startswith("not run as edited: ")
 
 
 def test_the_session_waits_until_the_last_open_question_is_answered(claim: Claim) -> None:
