@@ -133,7 +133,7 @@ def _why_not(card: Card, verdict: str) -> str:
     if why := why_not_with_others(card.approval, verdict):
         return why
     if card.own:
-        return "you started this session, so somebody else must answer"
+        return "you gave the agent this work, so somebody else must answer"
     if verdict == S.APPROVED and card.questions:
         return "it needs more than a yes: answer it on its own page"
     return "too long to be read here" if verdict == S.APPROVED and card.is_long else ""

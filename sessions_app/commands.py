@@ -80,7 +80,7 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool) -> AgentS
             trace_parent=tracing.traceparent(),
         )
         Rule.objects.bulk_create(_advance_rules(wanted, session_id, directory, by))
-        _add_turn(session, wanted.prompt, number=1)
+        _add_turn(session, wanted.prompt, number=1, by=by)
     with bind(session=session_id):
         logger.info("session %s queued by %s", session_id, by)
     session.refresh_from_db()
@@ -112,7 +112,7 @@ def send_message(*, session_id: UUID, prompt: str, by: str) -> Turn:
                 finished_at=None,
             ):
                 raise _refusal(find_session(session_id))
-            turn = _add_turn(session, prompt, number=session.turns.count() + 1)
+            turn = _add_turn(session, prompt, number=session.turns.count() + 1, by=by)
     except IntegrityError:  # two messages at the same instant: the open-turn constraint lets one in
         raise SessionBusy("A turn of this session is still open.") from None
     with bind(session=session_id):
@@ -179,8 +179,8 @@ def text_problem(text: str, longest: int, *, required: bool = False) -> str:
     return ""
 
 
-def _add_turn(session: AgentSession, prompt: str, *, number: int) -> Turn:
-    turn = Turn.objects.create(session=session, number=number, prompt=prompt, dispatched_at=Now())
+def _add_turn(session: AgentSession, prompt: str, *, number: int, by: str) -> Turn:
+    turn = Turn.objects.create(session=session, number=number, prompt=prompt, requested_by=by, dispatched_at=Now())
     transcript.append(session.pk, [transcript.line("prompt", turn=number, text=prompt)])
     doorbell.ring("session", str(session.pk))
     dispatch_on_commit(turn.pk, session.host)

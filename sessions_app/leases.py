@@ -50,7 +50,8 @@ class Claim:
 
     ``deferred`` is the tool use id of the call that the CLI was parked with and repeats first, ``interrupted`` says
     that an earlier process was killed in this turn and that the CLI may know of it, ``repeats`` that an earlier process
-    may have asked what this one asks. ``prompt`` is empty when a parked turn goes on.
+    may have asked what this one asks. ``prompt`` is empty when a parked turn goes on. ``requested_by`` is who sent the
+    turn's prompt, and so asks for what the agent does now, whoever began the dialog.
     """
 
     session_id: UUID
@@ -133,7 +134,7 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
         deferred=session.deferred_tool_use_id,
         interrupted=not fresh and not parked and session.resumable,
         repeats=turn.started_at is not None,
-        requested_by=session.requested_by,
+        requested_by=turn.requested_by or session.requested_by,
         approval_timeout=timedelta(minutes=minutes) if minutes else settings.APPROVALS.timeout,
         transcript_bytes=session.transcript_bytes,
         options=session.options,

@@ -98,6 +98,9 @@ class Turn(Base):
     session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="turns")
     number = models.PositiveIntegerField()
     prompt = models.TextField()
+    requested_by = models.CharField(
+        max_length=150, blank=True, db_default="", help_text="Who sent the prompt; empty: who started the session."
+    )
     status = models.CharField(max_length=11, choices=Status, default=Status.QUEUED)
     result = models.TextField(blank=True)
     cost_usd = models.FloatField(default=0)

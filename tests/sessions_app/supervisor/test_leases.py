@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import settings as house
 from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils import timezone
+from pytest_django import Settings
 
 from approvals.commands import decide_approval, expire_due_approvals
+from approvals.errors import SelfApproval
 from approvals.models import Approval, AuditEntry, Rule
 from approvals.policy import Surroundings
 from sessions_app import leases, permissions, transcript
@@ -119,7 +122,7 @@ def test_a_grant_is_spent_once_and_only_for_the_very_same_input(claim: Claim) ->
 
 @pytest.mark.parametrize("which", ["the floor", "a rule"])
 def test_what_nobody_may_allow_does_not_run_as_an_edit_either(claim: Claim, which: str) -> None:
-    secret = {"command": f"cat {settings.ORCHESTRA.data_dir}/secret_key"}
+    secret = {"command": f"cat {house.ORCHESTRA.data_dir}/secret_key"}
     if which == "a rule":
         Rule.objects.create(effect="deny", tool="Bash", pattern="shutdown*", scope="everywhere")
     edited = json.dumps(secret if which == "the floor" else {"command": "shutdown now"})
@@ -133,6 +136,21 @@ def test_what_nobody_may_allow_does_not_run_as_an_edit_either(claim: Claim, whic
     refusal = AuditEntry.objects.get(approval=asked.approval_id, action="refused")
     assert (refusal.won, refusal.by) == (False, "anna")
     assert refusal.reason.startswith("not run as edited: ")
+
+
+def test_who_sends_a_message_to_somebody_elses_session_does_not_answer_what_it_asks_for(
+    tmp_path: Path, settings: Settings
+) -> None:
+    settings.APPROVALS = dataclasses.replace(settings.APPROVALS, self_approval=False)
+    ended = {"status": "completed", "finished_at": timezone.now()}
+    session = make_session(working_directory=str(tmp_path), requested_by="anna", **ended)
+    claim = leases.claim_turn(send_message(session_id=session.pk, prompt="go on", by="bob").pk, WORKER)
+    assert claim
+    asked = ask(claim, request())
+    assert asked.approval_id
+    with pytest.raises(SelfApproval):
+        decide_approval(approval_id=asked.approval_id, verdict="approved", by="bob", via="api")
+    assert decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api")
 
 
 def test_the_session_waits_until_the_last_open_question_is_answered(claim: Claim) -> None:
