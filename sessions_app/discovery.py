@@ -66,12 +66,17 @@ def find_cli(timeout_s: float = PROBE_TIMEOUT_S) -> CliFacts:
 
 
 def discover_agents() -> list[Agent]:
-    """Look again and keep what was found; one row per agent of this host."""
+    """Look again and keep what was found; one row per agent of this host. For those that run agents: see ``look``."""
     logger.info("Agent discovery started")
+    return [_keep(agent) for agent in look()]
+
+
+def look() -> list[Agent]:
+    """What this process finds on this host, unsaved: another account, or another environment, may find otherwise."""
     demo = CliFacts(
         version=DEMO_VERSION, status=ST.READY, logged_in=True, detail="A scripted demo; no model is behind it."
     )
-    return [_keep("claude", find_cli()), _keep("demo", demo)]
+    return [_seen("claude", find_cli()), _seen("demo", demo)]
 
 
 def check_agents(agents: Iterable[Agent]) -> None:
@@ -113,22 +118,24 @@ def _fingerprint(agent: Agent) -> str:
     return f"{agent.version} {found.st_size} {found.st_mtime_ns}"
 
 
-def _keep(name: str, facts: CliFacts) -> Agent:
+def _seen(name: str, facts: CliFacts) -> Agent:
+    """What is known of the agent, with what was found now; a program that failed its test stays unfit."""
     known = Agent.objects.filter(name=name, host=settings.ORCHESTRA.hostname).first()
-    values = {
-        "path": facts.path, "version": facts.version, "status": facts.status,
-        "logged_in": facts.logged_in, "detail": facts.detail[:500],
-    }  # fmt: skip
     agent = known or Agent(name=name, host=settings.ORCHESTRA.hostname)
-    before = (agent.status, agent.version)
-    for field, value in values.items():
-        setattr(agent, field, value)
+    agent.path, agent.version, agent.status = facts.path, facts.version, facts.status
+    agent.logged_in, agent.detail = facts.logged_in, facts.detail[:500]
     if agent.tested_problem and agent.tested == _fingerprint(agent):
         agent.status, agent.detail = ST.UNFIT, agent.tested_problem
-    kept = {**values, "status": agent.status, "detail": agent.detail, "last_seen_at": Now()}
-    agent, _ = Agent.objects.update_or_create(name=name, host=settings.ORCHESTRA.hostname, defaults=kept)
-    if known is None or before != (agent.status, agent.version):
-        logger.info("agent %s on %s is %s %s", name, agent.host, agent.status, agent.version)
+    return agent
+
+
+def _keep(seen: Agent) -> Agent:
+    row = {"name": seen.name, "host": seen.host}
+    before = Agent.objects.filter(**row).values_list("status", "version").first()
+    found = {field: getattr(seen, field) for field in ("path", "version", "status", "logged_in", "detail")}
+    agent, _ = Agent.objects.update_or_create(**row, defaults={**found, "last_seen_at": Now()})
+    if before != (agent.status, agent.version):
+        logger.info("agent %s on %s is %s %s", agent.name, agent.host, agent.status, agent.version)
     return agent
 
 

@@ -37,6 +37,12 @@ def _word(piece: str) -> SafeString:
     return format_html('<span class="w">{}</span>', marked(piece))
 
 
+@register.filter
+def as_path(path: str) -> SafeString:
+    """A path made safe to read, which breaks after its slashes where it must."""
+    return mark_safe(marked(visible(path)).replace("/", "/<wbr>").replace("</<wbr>", "</"))  # noqa: S308 - quoted there
+
+
 @dataclass(frozen=True, slots=True)
 class Changed:
     """A line of a diff with the part that differs from its counterpart apart."""

@@ -4,6 +4,8 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.test import Client
 from django.utils import timezone
 
@@ -140,6 +142,12 @@ def test_a_session_that_somebody_cancelled_was_not_cancelled_by_the_system_too()
     for who, words in (("anna", "Cancelled by anna"), ("", "Cancelled by the system")):
         ended = make_approval(status="cancelled", decided_by=who, decided_via="system")
         assert verdict_of(ended) == Verdict("", "cancelled", words, "It did not run.")
+
+
+def test_the_shell_says_that_an_answer_comes_too_late() -> None:
+    late = make_approval(expires_at=timezone.now() - timedelta(seconds=1))
+    with pytest.raises(CommandError, match=r"^Too late: its time is up\."):
+        call_command("approvals", "reject", str(late.pk))
 
 
 def test_hostile_words_stay_words_on_the_card() -> None:

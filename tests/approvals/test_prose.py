@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from approvals.diffs import diff_lines
 from approvals.prose import LONGEST, to_html
-from approvals.templatetags.asked import compared, prose, words
+from approvals.templatetags.asked import as_path, compared, prose, words
 
 
 def test_markdown_is_laid_out() -> None:
@@ -75,6 +75,10 @@ def test_a_command_breaks_between_its_words_only_and_loses_nothing() -> None:
 def test_counted_spaces_stand_out_in_a_command_as_one_word() -> None:
     assert '<span class="w"><span class="escape">⟨401 spaces⟩</span></span>' in words("echo ⟨401 spaces⟩ rm")
     assert words("⟨" * 20_000).count("⟨") == 20_000
+
+
+def test_a_path_breaks_after_its_slashes_and_is_quoted() -> None:
+    assert as_path("/srv/<b>/\u202ea") == ('/<wbr>srv/<wbr>&lt;b&gt;/<wbr><span class="escape">\\u202e</span>a')
 
 
 def test_a_long_command_breaks_between_its_words_too() -> None:

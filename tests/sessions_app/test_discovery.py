@@ -169,6 +169,19 @@ def test_the_log_tells_of_the_start_and_of_changes_only(
     assert "is missing" not in caplog.text
 
 
+def test_what_a_persons_shell_finds_is_not_held_against_the_workers(
+    db: None, use: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(make_fake_cli(tmp_path / "fake"))
+    monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET)
+    discover_agents()
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    out = io.StringIO()
+    call_command("discover", stdout=out)
+    assert "not_logged_in" in out.getvalue()
+    assert Agent.objects.get(name="claude").status == ST.READY
+
+
 def test_the_command_prints_a_table_and_no_secret(
     db: None, use: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from approvals import render, terminal
+from approvals.errors import ApprovalExpired
 from approvals.models import Approval
 from approvals.queries import open_approvals, readable_approvals
 from approvals.serializers import ApprovalSerializer
@@ -57,6 +58,8 @@ class Command(BaseCommand):
         screen = Screen(self.stdout)
         try:
             getattr(self, f"_{options['verb']}")(screen, options)
+        except ApprovalExpired:
+            raise CommandError("Too late: its time is up. It did not run, and nothing was recorded.") from None
         except OrchestraError as error:
             raise CommandError(render.visible(error.detail)) from None
 

@@ -1,18 +1,18 @@
-"""``manage.py discover``: look for agents on this host, now."""
+"""``manage.py discover``: look for agents on this host, now, with the account and environment of a shell."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from approvals.render import visible
-from sessions_app.discovery import discover_agents
+from sessions_app.discovery import look
 
 
 class Command(BaseCommand):
-    help = "Look for agents on this host and say what was found."
+    help = "Look for agents on this host with this account and environment. Nothing is recorded."
 
     def handle(self, *_args: Any, **_options: Any) -> None:
-        agents = discover_agents()
+        agents = look()
         found = [(agent.name, agent.status, agent.version, agent.path) for agent in agents]
         rows = [("AGENT", "STATUS", "VERSION", "PATH"), *found]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
