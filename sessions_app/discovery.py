@@ -130,10 +130,10 @@ def _seen(name: str, facts: CliFacts) -> Agent:
 
 
 def _keep(seen: Agent) -> Agent:
-    row = {"name": seen.name, "host": seen.host}
-    before = Agent.objects.filter(**row).values_list("status", "version").first()
+    before = Agent.objects.filter(name=seen.name, host=seen.host).values_list("status", "version").first()
     found = {field: getattr(seen, field) for field in ("path", "version", "status", "logged_in", "detail")}
-    agent, _ = Agent.objects.update_or_create(**row, defaults={**found, "last_seen_at": Now()})
+    found["last_seen_at"] = Now()
+    agent, _ = Agent.objects.update_or_create(name=seen.name, host=seen.host, defaults=found)
     if before != (agent.status, agent.version):
         logger.info("agent %s on %s is %s %s", agent.name, agent.host, agent.status, agent.version)
     return agent
