@@ -168,7 +168,10 @@ def told(folder: Path) -> Iterator[tuple[Stack, dict[str, str]]]:
         (shop / name).parent.mkdir(parents=True, exist_ok=True)
         (shop / name).write_text(text)
     with messages_api(STORY) as api:
-        env = {"AGENT_CLI_PATH": str(real_cli_path()), **real_cli_env(api.url, home)}
+        cli = home / "bin" / "claude"  # no picture tells where this repository lies
+        cli.parent.mkdir()
+        cli.symlink_to(real_cli_path())
+        env = {"AGENT_CLI_PATH": str(cli), **real_cli_env(api.url, home)}
         env |= {"AGENT_WORKING_ROOTS": str(shop.parent), "ORCHESTRA_HOSTNAME": "build-01"}
         with running(folder, **env) as stack:
             yield stack, tell(stack, shop)
