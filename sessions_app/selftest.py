@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from sessions_app.supervisor import protocol
-from sessions_app.supervisor.launch import MARKER, Launch, command_line, environment
+from sessions_app.supervisor.launch import MARKER, CliMissing, Launch, command_line, environment
 from sessions_app.supervisor.process import Bell, CliProcess
 from sessions_app.supervisor.protocol import LineFramer, Message, Reply, Result, ToolRequest, parse
 
@@ -47,9 +47,13 @@ def fails_open() -> str:
         model = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "self-test", "HOME": str(home)}
         env = environment(launch, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "self-test", **model})
         del env[MARKER]  # no run is recorded for it, so the janitor would end it, and the CLI would count as unfit
+        try:
+            command = command_line(launch)
+        except (CliMissing, OSError) as error:  # of the settings or this host, and mended there
+            raise Inconclusive(f"it cannot be started: {error}") from error
         bell = Bell.make()
         try:
-            process = CliProcess.spawn(command_line(launch), env, str(work), bell)
+            process = CliProcess.spawn(command, env, str(work), bell)
         except OSError as error:
             bell.close()
             return f"The CLI cannot be started: {error.strerror}."

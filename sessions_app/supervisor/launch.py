@@ -1,8 +1,10 @@
 """The command line and the environment of an agent's process."""
 
+import errno
 import fnmatch
 import json
 import os
+import pwd
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,6 +55,7 @@ def command_line(launch: Launch) -> list[str]:
 
     Raises:
         CliMissing: the configured CLI is not there.
+        OSError: AGENT_RUN_AS cannot be obeyed here.
     """
     options = launch.options
     disallowed = [*NEVER, *options.get("disallowed_tools", [])]
@@ -120,10 +123,20 @@ def _program(agent: str) -> list[str]:
 
 
 def _wrapper() -> list[str]:
-    """On Linux the process dies with the thread that spawned it, and so with its worker."""
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
+    """On Linux the process dies with the thread that spawned it, and so with its worker. The other account is a wall:
+    what cannot be given it does not start."""
+    setpriv, user = shutil.which("setpriv"), settings.AGENTS.run_as
+    if setpriv is None and user:
+        raise OSError(errno.ENOENT, "AGENT_RUN_AS needs setpriv, which is not on PATH")
+    return [setpriv, "--pdeathsig=KILL", *_account(user), "--"] if setpriv else []
+
+
+def _account(user: str) -> list[str]:
+    """A group of the same name need not be there: the account's own counts."""
+    if not user:
         return []
-    user = settings.AGENTS.run_as
-    account = [f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
-    return [setpriv, "--pdeathsig=KILL", *account, "--"]
+    try:
+        known = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+    except (KeyError, OverflowError):
+        raise OSError(errno.ENOENT, "AGENT_RUN_AS names no account of this host") from None
+    return [f"--reuid={known.pw_uid}", f"--regid={known.pw_gid}", "--init-groups"]

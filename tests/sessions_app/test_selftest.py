@@ -11,7 +11,7 @@ from sessions_app import worker
 from sessions_app.commands import SessionRequest, start_session
 from sessions_app.discovery import check_agents, discover_agents
 from sessions_app.models import Agent, Turn
-from sessions_app.selftest import fails_open
+from sessions_app.selftest import Inconclusive, fails_open
 from tests.fakes.real_cli import real_cli_path
 
 FAILS_OPEN = f"""#!{sys.executable}
@@ -92,3 +92,12 @@ def test_a_host_without_a_cli_is_looked_after_without_a_word(settings: Settings,
     check_agents(discover_agents())
     agent = Agent.objects.get(name="claude")
     assert (agent.status, agent.tested) == ("missing", "")
+
+
+def test_a_program_that_this_host_cannot_start_as_it_should_is_tested_later(
+    open_cli: Path, settings: Settings, tmp_path: Path
+) -> None:
+    use(settings, open_cli, tmp_path)
+    settings.AGENTS = replace(settings.AGENTS, run_as="no-such-account")
+    with pytest.raises(Inconclusive, match="AGENT_RUN_AS"):
+        fails_open()

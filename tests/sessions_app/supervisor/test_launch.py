@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import pwd
 import shutil
 from pathlib import Path
 from typing import Any
@@ -179,14 +181,25 @@ def test_the_process_dies_with_its_supervisor_and_may_run_as_another_user(settin
     if shutil.which("setpriv") is None:
         pytest.skip("no setpriv on this machine")
     assert command_line(a_launch())[1:3] == ["--pdeathsig=KILL", "--"]
-    settings.AGENTS = dataclasses.replace(settings.AGENTS, run_as="agent")
+    settings.AGENTS = dataclasses.replace(settings.AGENTS, run_as="nobody")
+    known = pwd.getpwnam("nobody")
     assert command_line(a_launch())[1:6] == [
         "--pdeathsig=KILL",
-        "--reuid=agent",
-        "--regid=agent",
+        f"--reuid={known.pw_uid}",
+        f"--regid={known.pw_gid}",
         "--init-groups",
         "--",
     ]
+
+
+@pytest.mark.parametrize(("run_as", "path"), [("nobody", "/nowhere"), ("no-such-account", os.environ["PATH"])])
+def test_an_agent_that_cannot_get_its_own_account_does_not_start_with_ours(
+    settings: SettingsWrapper, monkeypatch: pytest.MonkeyPatch, run_as: str, path: str
+) -> None:
+    settings.AGENTS = dataclasses.replace(settings.AGENTS, run_as=run_as)
+    monkeypatch.setenv("PATH", path)
+    with pytest.raises(OSError, match="AGENT_RUN_AS"):
+        command_line(a_launch())
 
 
 def test_a_missing_cli_is_named(settings: SettingsWrapper) -> None:
