@@ -11,6 +11,7 @@ from approvals.calls import inside, is_secret, resolve
 from approvals.texts import visible
 
 LARGEST_FILE = 512 * 1024  # bytes of a file on disk that a diff may read
+STEPS = 5_000_000  # lines compared for one diff: a second or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,28 @@ def split_lines(text: str) -> list[str]:
     return [line for line in re.split(r"(?<=\n)", text) if line]
 
 
+class _Bounded(difflib.SequenceMatcher[str]):
+    """Looks for what two texts have in common as long as ``STEPS`` last; what is left counts as changed, which is true
+    of any two texts. Ordinary changes need few; texts made for it would keep a process busy for hours."""
+
+    def __init__(self, before: list[str], after: list[str]) -> None:
+        super().__init__(None, before, after)
+        self._before = before
+        self._left = STEPS
+
+    def find_longest_match(
+        self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None
+    ) -> difflib.Match:
+        places: dict[str, list[int]] = vars(self)["b2j"]  # where each line is in the second text; not in the stubs
+        steps: int = sum(1 + len(places.get(line, ())) for line in self._before[alo:ahi])
+        if steps > self._left:
+            return difflib.Match(alo, blo, 0)
+        self._left -= steps
+        return super().find_longest_match(alo, ahi, blo, bhi)
+
+
 def _diff_lines(before: list[str], after: list[str]) -> Iterator[Line]:
-    # autojunk stays on: without it a hostile pair of texts costs quadratic time
-    for group in difflib.SequenceMatcher(None, before, after).get_grouped_opcodes(3):
+    for group in _Bounded(before, after).get_grouped_opcodes(3):
         yield Line("hunk", f"@@ line {group[0][1] + 1} to {group[-1][2]}, then {group[0][3] + 1} to {group[-1][4]} @@")
         for tag, old, old_end, new, new_end in group:
             if tag == "equal":

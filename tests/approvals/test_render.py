@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from approvals.models import Approval
 from approvals.render import (
     blocks_for,
+    diff_block,
     editable,
     exact_json,
     one_line,
@@ -273,6 +274,11 @@ def test_hostile_texts_cost_no_more_than_a_moment(tmp_path):
     (tmp_path / "a.txt").write_text("a\nb\n" * 20_000)
     started = time.monotonic()
     blocks("Write", {"file_path": "a.txt", "content": "b\na\n" * 20_000}, tmp_path)
+    for hostile in (
+        ("".join(f"{at % 120}\n" for at in range(80_000)), "".join(f"{119 - at % 120}\n" for at in range(80_000))),
+        ("".join(f"{at}\n" for at in range(50_000)), "".join(f"{at}\nn{at}\n" for at in range(50_000))),
+    ):
+        diff_block("Changes", *hostile)
     visible((" " * 79 + "x") * 20_000)
     visible("\t \n" * 100_000)
     pretty("[" * 100_000)
