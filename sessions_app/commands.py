@@ -30,6 +30,7 @@ PERMISSION_MODES = ("default", "acceptEdits", "plan")
 SETTING_SOURCES = frozenset({"user", "project", "local"})
 LONGEST_PROMPT = 1024 * 1024  # characters
 LONGEST_TITLE = 200
+LONGEST_ARGUMENT = 120 * 1024  # bytes; Linux gives a program no argument of 128 KiB or more (MAX_ARG_STRLEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +215,12 @@ def _refuse_unfit_fields(wanted: SessionRequest) -> None:
     check("title", text_problem(wanted.title, LONGEST_TITLE))
     check("model", text_problem(wanted.model, 100))
     check("append_system_prompt", text_problem(wanted.append_system_prompt, 100_000))
+    for name, argument in (
+        ("append_system_prompt", wanted.append_system_prompt),
+        ("disallowed_tools", ",".join(wanted.disallowed_tools)),
+    ):
+        too_long = len(argument.encode("utf-8", "replace")) > LONGEST_ARGUMENT
+        check(name, f"This may have at most {LONGEST_ARGUMENT:,} bytes in all." if too_long else "")
     check("agent", "" if wanted.agent in AGENTS else f"Unknown agent; known are {', '.join(AGENTS)}.")
     known = wanted.permission_mode in PERMISSION_MODES
     check("permission_mode", "" if known else f"One of {', '.join(PERMISSION_MODES)}.")

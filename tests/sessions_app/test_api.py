@@ -51,6 +51,15 @@ def test_a_prompt_of_one_mebibyte_fits_and_a_longer_one_does_not(olga: APIClient
     assert (answer.status_code, list(answer.json()["fields"])) == (400, ["prompt"])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("append_system_prompt", "ж" * 70_000), ("disallowed_tools", [f"Bash({'x' * 400}{at})" for at in range(330)])],
+)
+def test_what_would_be_too_long_for_an_argument_of_a_program_is_400(olga: APIClient, name: str, value: object) -> None:
+    answer = start(olga, **{name: value})
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, [name])
+
+
 @pytest.mark.parametrize("directory", ["relative", "/etc", "/nonexistent", "/tmp/../etc", 5, ["/tmp"]])
 def test_a_directory_outside_the_working_roots_is_400(olga: APIClient, directory: object) -> None:
     answer = start(olga, working_directory=directory)
