@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import sys
 from pathlib import Path
 
 from approvals.conf import ApprovalSettings
@@ -144,6 +145,9 @@ else:
         "reconnect_timeout": 5,  # then a request tries anew; the pool's own pauses would grow to half a minute
     }
     _database["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 2}  # plan a statement once a connection
+    # a process that is frozen in the middle of a transaction must not keep its rows locked for everybody else
+    _frozen = "-c idle_in_transaction_session_timeout=30s"
+    _database["OPTIONS"]["options"] = f"{_frozen} {_database['OPTIONS'].get('options', '')}".strip()
     _database["CONN_MAX_AGE"] = 0
     _database["ENGINE"] = "orchestra.postgresql"
 
@@ -230,6 +234,7 @@ WRITES_LOG = ORCHESTRA.environment == "production" and ORCHESTRA.process and not
 LOGGING = logging_config(
     production=ORCHESTRA.environment == "production",
     process=ORCHESTRA.process,
+    typed=Path(sys.argv[0]).name == "manage.py" and not ORCHESTRA.process,
     file=ORCHESTRA.log_file if WRITES_LOG else None,
     days=ORCHESTRA.log_retention_days,
 )

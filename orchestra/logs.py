@@ -54,13 +54,15 @@ class FileHandler(logging.Handler):
             self.handleError(record)
 
 
-def logging_config(*, production: bool, process: str, file: Path | None = None, days: int = 7) -> dict[str, Any]:
+def logging_config(
+    *, production: bool, process: str, typed: bool = False, file: Path | None = None, days: int = 7
+) -> dict[str, Any]:
     """Django's ``LOGGING``: every line in one form, whichever library it comes from.
 
-    To stderr; and to ``file``, if there is one, which keeps ``days`` days. A command that a person typed (no
-    ``process``) says itself what it did; of its log only warnings reach the terminal.
+    To stderr; and to ``file``, if there is one, which keeps ``days`` days. A command that a person ``typed`` says
+    itself what it did; of its log only warnings reach the terminal.
     """
-    level = "INFO" if process or production else "WARNING"
+    level = "WARNING" if typed and not production else "INFO"
     stream = {"class": "logging.StreamHandler", "formatter": "orchestra", "level": level}
     handlers: dict[str, Any] = {"stream": stream}
     if file is not None:

@@ -45,6 +45,7 @@ def snapshot(folder: Path) -> Iterator[None]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # it waits while pg_dump works
         which = [f"--snapshot={_value('SELECT pg_export_snapshot()')}", f"--schema={_value('SELECT current_schema()')}"]
         target = folder / FILE
         # the fastest level: transcripts shrink well at any, and the dump is limited by one processor
@@ -133,6 +134,8 @@ def _load(dump: Path, schema: str) -> None:
         subprocess.Popen(run, stdout=subprocess.PIPE, stderr=complaints, env=_environment()) as restoring,
     ):
         with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # pg_restore may take its time
             _Loader(schema).feed(cast("IO[bytes]", restoring.stdout))
         if restoring.wait():
             complaints.seek(0)

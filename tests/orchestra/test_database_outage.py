@@ -61,3 +61,9 @@ def test_every_page_says_503_during_an_outage_and_no_request_meets_a_dead_connec
         admit(True)
     until(lambda: web.ask("GET", "/api/approvals").status == 200)
     assert {web.ask("GET", path).status for path in READING * 3} <= {200, 302}
+
+
+def test_a_frozen_process_does_not_keep_its_rows_locked_for_ever() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        assert cursor.fetchone() == ("30s",)
