@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from orchestra.scrub import scrub
 
 FILE = "database.pgdump"
 CHUNK = 1024 * 1024
+LEAVING_S = 3.0  # the server lists a connection for a moment after it was closed
 LOGICAL = ("--no-owner", "--no-privileges")  # whoever restores owns what is restored
 HEADING = (b"--", b"\\restrict ", b"\\unrestrict ", b"SET ", b"CREATE SCHEMA ", b"COMMENT ON SCHEMA ")
 
@@ -112,18 +114,25 @@ def put_in_place(copy: str, stamp: str) -> str:
 
 
 def _refuse_company(but: int = 0) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pid, usename, application_name, coalesce(host(client_addr), 'this machine') FROM pg_stat_activity"
-            " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
-        others = cursor.fetchall()
+    until = time.monotonic() + LEAVING_S
+    while len(others := _others()) > but and time.monotonic() < until:
+        time.sleep(0.1)
     if len(others) > but:
         pid, user, program, host = others[0]
         raise BackupRefused(
             f"Others are connected to the database, {len(others)} in all: {user} from {host} ({program or 'no name'}, "
             f"process {pid}). Stop Orchestra on every host, and whatever else reads this database, first."
         )
+
+
+def _others() -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction would see what it saw at first
+        cursor.execute(
+            "SELECT pid, usename, application_name, coalesce(host(client_addr), 'this machine') FROM pg_stat_activity"
+            " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        return list(cursor.fetchall())
 
 
 def _load(dump: Path, schema: str) -> None:

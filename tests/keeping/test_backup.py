@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -346,6 +347,15 @@ def test_nothing_is_restored_while_somebody_has_the_database_open(house: Path) -
         with closing(psycopg.connect(**_libpq())), pytest.raises(BackupRefused, match="Others are connected"):
             restore_backup(folder, keep_rules=False)
     restore_backup(folder, keep_rules=False)
+
+
+@pytest.mark.parametrize("house", ["postgresql"], indirect=True)
+def test_who_is_just_leaving_the_database_is_waited_for(house: Path) -> None:
+    folder = backup_of(house)
+    leaving = psycopg.connect(**_libpq())
+    threading.Timer(1.0, leaving.close).start()
+    restore_backup(folder, keep_rules=False)
+    assert leaving.closed
 
 
 def _libpq() -> dict[str, Any]:
