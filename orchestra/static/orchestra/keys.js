@@ -63,9 +63,10 @@ function move(step) {
 /** A line becomes the whole card, which keeps the focus and is armed like the line was. */
 function open(line) {
   const id = line.id;
-  document.addEventListener("htmx:load", function opened({ detail: { elt: whole } }) {
+  // Not when it has settled: by then other parts of the page may have come, and the line is gone.
+  document.addEventListener("htmx:afterSwap", function opened({ detail: { elt: whole } }) {
     if (whole.id !== id && line.isConnected) return;
-    document.removeEventListener("htmx:load", opened);
+    document.removeEventListener("htmx:afterSwap", opened);
     if (whole.id !== id) return; // it was opened in another way
     arm(whole);
     whole.scrollIntoView({ block: "nearest" });
