@@ -334,13 +334,7 @@ def test_everything_can_be_done_by_keyboard_alone(stack: Stack, page: Page) -> N
 
 
 def test_a_question_moved_to_while_the_page_opens_it_by_itself_takes_the_keys(stack: Stack, page: Page) -> None:
-    high = stack.pending(start(stack, "risky"))
-    plain = start(stack, "write")
-    low = stack.pending(plain)
-    page.goto("/")
-    live(page)
-    reach(page, high["id"])
-    page.wait_for_timeout(ARMED_MS)
+    high, low = armed_high_and_low(stack, page)
     press_until_one_can_type(page, "r")
     page.keyboard.type("no")
     held: list[Route] = []
@@ -362,17 +356,11 @@ def test_a_question_moved_to_while_the_page_opens_it_by_itself_takes_the_keys(st
     page.wait_for_timeout(ARMED_MS)
     page.keyboard.press("a")
     expect(card(page, low["id"])).to_contain_text("Approved by tester, here")
-    stack.ended(plain)
+    stack.ended(low["session"])
 
 
 def test_a_question_moved_to_before_the_page_goes_on_by_itself_takes_the_keys(stack: Stack, page: Page) -> None:
-    high = stack.pending(start(stack, "risky"))
-    plain = start(stack, "write")
-    low = stack.pending(plain)
-    page.goto("/")
-    live(page)
-    reach(page, high["id"])
-    page.wait_for_timeout(ARMED_MS)
+    high, low = armed_high_and_low(stack, page)
     page.evaluate("htmx.config.defaultSettleDelay = 3000")  # the verdict is shown, what follows it comes later
     page.evaluate(
         "id => document.addEventListener("
@@ -398,7 +386,17 @@ def test_a_question_moved_to_before_the_page_goes_on_by_itself_takes_the_keys(st
     page.wait_for_timeout(ARMED_MS)
     page.keyboard.press("a")
     expect(card(page, low["id"])).to_contain_text("Approved by tester, here")
-    stack.ended(plain)
+    stack.ended(low["session"])
+
+
+def armed_high_and_low(stack: Stack, page: Page) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two questions on the front page, the first of them armed."""
+    high, low = (stack.pending(start(stack, scenario)) for scenario in ("risky", "write"))
+    page.goto("/")
+    live(page)
+    reach(page, high["id"])
+    page.wait_for_timeout(ARMED_MS)
+    return high, low
 
 
 def press_until_one_can_type(page: Page, key: str) -> None:
