@@ -132,9 +132,9 @@ def test_a_child_that_is_gone_makes_no_loop_spin(spawn: Spawn) -> None:
     process = spawn("pass")
     read_all(process)
     began = time.monotonic()
-    for _ in range(3):
+    for _ in range(10):
         process.wait(0.1)
-    assert time.monotonic() - began > 0.25
+    assert time.monotonic() - began > 0.5  # the ends of its pipes and its own may wake it once each, nothing does twice
 
 
 def test_a_child_that_ignores_term_is_ended_by_kill(spawn: Spawn) -> None:
