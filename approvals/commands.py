@@ -11,14 +11,14 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidAnswer, SelfApproval
 from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, Door, Rule
 from approvals.policy import Call, session_pattern
-from approvals.queries import find_approval
+from approvals.queries import find_approval, rules_in_force
 from approvals.signals import approval_changed, approvals_swept
 from orchestra import doorbell, sql
 from orchestra.logs import bind
@@ -233,14 +233,16 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
         ApprovalNotFound, ApprovalClosed, ApprovalExpired: as for deciding.
         InvalidAnswer: more than the maximum, or not a positive number.
     """
-    most = settings.APPROVALS.max_timeout // timedelta(minutes=1)
+    most = settings.APPROVALS.max_timeout / timedelta(minutes=1)
     if not 0 < minutes <= most:
-        raise InvalidAnswer(f"An extension takes 1 to {most} minutes.", {"minutes": [f"Not within 1 to {most}."]})
+        raise InvalidAnswer(
+            f"An extension takes up to {most:g} minutes.", {"minutes": [f"Not above 0 and up to {most:g}."]}
+        )
     more = timedelta(minutes=minutes)
     with transaction.atomic():
         approval = find_approval(approval_id)
         if approval.expires_at + more > approval.created_at + settings.APPROVALS.max_timeout:
-            longest = settings.APPROVALS.max_timeout / timedelta(minutes=1)
+            longest = settings.APPROVALS.max_timeout // timedelta(minutes=1)
             raise InvalidAnswer(f"An approval may wait {longest:g} minutes in all.", {"minutes": ["too many"]})
         latest = approval.created_at + settings.APPROVALS.max_timeout - more
         alive = Approval.objects.filter(pk=approval_id, status=S.PENDING, expires_at__gt=Now(), expires_at__lte=latest)
@@ -265,9 +267,9 @@ def record_attempt(
 
 def revoke_session_rule(*, rule_id: UUID, session: UUID, by: str, via: str, address: str = "") -> bool:
     """End a rule that lets calls of ``session`` pass; whether it was in force. What it let pass stays allowed."""
-    alive = Rule.objects.filter(Q(ends_at=None) | Q(ends_at__gt=Now()), pk=rule_id, effect=Rule.Effect.ALLOW)
+    mine = rules_in_force().filter(scope=Rule.ScopeKind.SESSION, scope_value=str(session), effect=Rule.Effect.ALLOW)
     with transaction.atomic():
-        ended = alive.filter(scope=Rule.ScopeKind.SESSION, scope_value=str(session)).update(ends_at=Now())
+        ended = mine.filter(pk=rule_id).update(ends_at=Now())
         if ended:
             what = f"{Rule.objects.get(pk=rule_id)} in session {session}"
             record_attempt(action="rule_revoked", by=by, via=via, address=address, reason=what, won=True)

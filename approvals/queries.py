@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from approvals.errors import ApprovalNotFound
-from approvals.models import Approval
+from approvals.models import Approval, Rule
 from orchestra import sql
 
 
@@ -31,6 +31,11 @@ def status_of(approval_id: UUID) -> str:
     if found is None:
         raise ApprovalNotFound("Approval not found")
     return str(found[0])
+
+
+def rules_in_force() -> QuerySet[Rule]:
+    """Rules that have not ended, by the database's clock; one whose uses are spent is among them."""
+    return Rule.objects.filter(Q(ends_at=None) | Q(ends_at__gt=Now()))
 
 
 def open_approvals(session: UUID | None = None, *, most: int | None = None) -> list[Approval]:

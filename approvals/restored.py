@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from django.db.models import Q
 from django.db.models.functions import Now
 
 from approvals.commands import cancel_approval
 from approvals.models import CALLBACK_FLOW, Approval, AuditEntry, Callback, Door, Rule
+from approvals.queries import rules_in_force
 
 S = Approval.Status
 EXTERNAL = Approval.Kind.EXTERNAL
@@ -53,7 +53,7 @@ def _stop_callbacks(why: str) -> None:
 
 def _end_rules(keep: bool) -> int:
     """A rule that was withdrawn since would apply again. A session's rules go with the answers they were made by."""
-    alive = Rule.objects.filter(Q(ends_at=None) | Q(ends_at__gt=Now()), effect=Rule.Effect.ALLOW)
+    alive = rules_in_force().filter(effect=Rule.Effect.ALLOW)
     if keep:
         alive = alive.filter(scope=Rule.ScopeKind.SESSION)
     return alive.update(ends_at=Now())

@@ -18,7 +18,7 @@ from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval, Door, Rule
 from approvals.policy import ALLOW, DENY, Answer, Call, Surroundings, decide, telling_argument
-from approvals.queries import find_approval
+from approvals.queries import find_approval, rules_in_force
 from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
 from orchestra import embedded, sql
@@ -221,8 +221,8 @@ def _rule_still_counts(rule: Rule | None) -> bool:
     """Count a use; of two calls that race for the last one, one is asked; so is one that raced with a revocation."""
     if rule is None:
         return True
-    left = Rule.objects.filter(Q(max_uses__isnull=True) | Q(uses__lt=F("max_uses")), pk=rule.pk)
-    return bool(left.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=Now())).update(uses=F("uses") + 1))
+    left = rules_in_force().filter(Q(max_uses__isnull=True) | Q(uses__lt=F("max_uses")), pk=rule.pk)
+    return bool(left.update(uses=F("uses") + 1))
 
 
 def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may_have_run: bool) -> Question:

@@ -16,6 +16,7 @@ from approvals.models import Approval, Door
 from approvals.render import Block, diff_block, one_line, pretty, title_for, visible
 from sessions_app import ansi
 from sessions_app.models import AgentSession, Event, PermissionRequest
+from sessions_app.permissions import KINDS
 from sessions_app.render import said
 
 K = Event.Kind
@@ -201,7 +202,7 @@ def _argument(name: str, given: Any) -> str:
     tool_input = json.dumps(given)
     if _name(name) == SUB_AGENT and isinstance(given, dict) and isinstance(given.get("description"), str):
         return one_line(given["description"], 200)
-    if name in ("AskUserQuestion", "ExitPlanMode"):  # their titles begin with the word that stands there already
+    if name in KINDS:  # their titles begin with the word that stands there already
         return title_for(name, tool_input).split(": ", 1)[-1]
     return one_line(telling_argument(name, tool_input), 200)
 

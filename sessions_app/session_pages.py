@@ -7,8 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
@@ -19,7 +18,7 @@ from approvals.calls import EDITING_TOOLS, telling_argument
 from approvals.cards import heading_of
 from approvals.commands import revoke_session_rule
 from approvals.models import Approval, Door, Rule
-from approvals.queries import open_approvals
+from approvals.queries import open_approvals, rules_in_force
 from approvals.texts import one_line
 from orchestra.dashboard import page, part, show
 from orchestra.errors import OrchestraError
@@ -234,8 +233,7 @@ def _head(session: AgentSession) -> dict[str, Any]:
 
 
 def _side(session: AgentSession) -> dict[str, Any]:
-    alive = Rule.objects.filter(Q(ends_at=None) | Q(ends_at__gt=Now()))
-    rules = alive.filter(scope=Rule.ScopeKind.SESSION, scope_value=str(session.pk)).order_by("created_at")
+    rules = rules_in_force().filter(scope=Rule.ScopeKind.SESSION, scope_value=str(session.pk)).order_by("created_at")
     waiting = open_approvals(session.pk)
     run = session.runs.filter(ended_at=None).first()
     return {

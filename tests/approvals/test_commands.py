@@ -373,6 +373,13 @@ def test_an_extension_adds_minutes(db):
     assert audit_of(approval) == [("extended", True, "anna", "api")]
 
 
+def test_an_extension_may_use_the_maximum_to_the_second(db, settings):
+    with_settings(settings, max_timeout=timedelta(seconds=90))
+    approval = make_approval(expires_at=timezone.now() + timedelta(seconds=10))
+    longer = extend_approval(approval_id=approval.pk, minutes=1.25, by="anna", via="api")
+    assert longer.expires_at - approval.expires_at == timedelta(seconds=75)
+
+
 @pytest.mark.parametrize("minutes", [0, -1, 61, 121, 10**12, float("inf"), float("nan")])
 def test_an_extension_stays_within_the_maximum_counted_from_the_question(db, minutes):
     approval = make_approval(expires_at=timezone.now() + timedelta(minutes=60))
