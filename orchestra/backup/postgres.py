@@ -47,7 +47,7 @@ def snapshot(folder: Path) -> Iterator[None]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # it waits while pg_dump works
+        _stay_while_idle()  # pg_dump works meanwhile
         which = [f"--snapshot={_value('SELECT pg_export_snapshot()')}", f"--schema={_value('SELECT current_schema()')}"]
         target = folder / FILE
         # the fastest level: transcripts shrink well at any, and the dump is limited by one processor
@@ -135,6 +135,12 @@ def _others() -> list[Any]:
         return list(cursor.fetchall())
 
 
+def _stay_while_idle() -> None:
+    """This transaction has to wait for a program; the settings would take it for that of a frozen process."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
 def _load(dump: Path, schema: str) -> None:
     """Feed what ``pg_restore`` writes to the database: rows by COPY, everything else with the schema's name changed."""
     run = [_program("pg_restore"), *LOGICAL, "--no-comments", "--file=-", str(dump)]
@@ -143,8 +149,7 @@ def _load(dump: Path, schema: str) -> None:
         subprocess.Popen(run, stdout=subprocess.PIPE, stderr=complaints, env=_environment()) as restoring,
     ):
         with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # pg_restore may take its time
+            _stay_while_idle()  # pg_restore may take its time
             _Loader(schema).feed(cast("IO[bytes]", restoring.stdout))
         if restoring.wait():
             complaints.seek(0)
