@@ -21,9 +21,9 @@ from approvals import commands, render, retention
 from approvals.answer_forms import Answer, answer_from, record
 from approvals.batches import why_not_with_others
 from approvals.errors import ApprovalNotFound
-from approvals.models import Approval, AuditEntry, Callback, Door, Rule
+from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Violation
 from approvals.queries import approvals_with_ids, find_approval
-from approvals.templatetags.shown import ago, left
+from approvals.templatetags.shown import ago, left, visible
 from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right, may
@@ -288,6 +288,25 @@ class AuditEntryAdmin(Reading):
             return "none"
         address = reverse("admin:approvals_approval_change", args=[entry.approval_id])
         return format_html('<a href="{}"><bdi>{}</bdi></a>', address, render.one_line(entry.approval.title, 80))
+
+
+@admin.register(Violation)
+class ViolationAdmin(Reading):
+    """Tools that ran unapproved; acknowledged by the button of the red banner."""
+
+    list_display = ("created_at", "tool_name", "reason", "requested_by", "session", "acknowledged_by")
+    list_filter = (("acknowledged_at", admin.EmptyFieldListFilter),)
+    search_fields = ("tool_name", "requested_by")
+    ordering = ("-created_at",)
+    fields = (
+        "created_at", "session", "requested_by", "tool_name", "tool_use_id", "shown_input", "reason",
+        "acknowledged_at", "acknowledged_by",
+    )  # fmt: skip
+    readonly_fields = ("shown_input",)
+
+    @admin.display(description="input that ran")
+    def shown_input(self, violation: Violation) -> str:
+        return visible(violation.tool_input)
 
 
 @admin.register(Callback)

@@ -9,6 +9,12 @@ class ApprovalNotFound(NotFound):
     code = "approval_not_found"
 
 
+class ViolationNotFound(NotFound):
+    """No such violation."""
+
+    code = "violation_not_found"
+
+
 class ApprovalClosed(Conflict):
     """Answered before; the facts name the winner, the door and the time."""
 

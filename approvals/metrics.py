@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Count
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from approvals.models import Approval, Door
+from approvals.models import Approval, Door, Violation
 from orchestra import leases, sql
 from orchestra.counting import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
 from orchestra.metrics import counter
@@ -31,6 +31,7 @@ TIMED_OUT = "escalation_approvals_timeout_total"
 DEQUEUED = "escalation_queue_dequeue_total"
 ENQUEUED = "escalation_queue_enqueue_total"
 POLICY = "policy_answers_total"
+VIOLATIONS = "approvals_violations_total"
 BY_STATUS: dict[str, str] = {S.APPROVED: ACCEPTED, S.REJECTED: REJECTED, S.EXPIRED: TIMED_OUT}
 
 
@@ -132,6 +133,11 @@ def families() -> Iterator[Metric]:
     for verdict in (S.APPROVED, S.REJECTED):
         by_policy.add_metric([verdict], total[POLICY, f"verdict={verdict}"])
     yield by_policy
+    yield counter(VIOLATIONS, "Tools that ran although no decision allowed it.", total[VIOLATIONS, ""])
+    unacknowledged = Violation.objects.filter(acknowledged_at=None).count()
+    yield GaugeMetricFamily(
+        "approvals_violations_open", "Violations that no administrator has acknowledged.", value=unacknowledged
+    )
 
 
 def _open_families(waiting: list[Open]) -> Iterator[Metric]:

@@ -189,6 +189,34 @@ class AuditEntry(models.Model):
         return f"{self.action} by {self.by or 'nobody'} via {self.via} ({'won' if self.won else 'lost'})"
 
 
+class Violation(Base):
+    """A tool that ran although no decision of its run allowed it; shown on every page until somebody acknowledges it.
+
+    ``session`` and ``run`` are on purpose no foreign keys: the record outlives both.
+    """
+
+    session = models.UUIDField()
+    run = models.UUIDField()
+    requested_by = models.CharField(max_length=150, blank=True)
+    tool_name = models.CharField(max_length=200)
+    tool_use_id = models.CharField(max_length=200)
+    tool_input = models.TextField(blank=True, help_text="JSON text of the input that ran, perhaps cut.")
+    reason = models.CharField(max_length=200)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        db_table = "violations"
+        ordering = ["-created_at"]
+        constraints = [models.UniqueConstraint(name="one_violation_per_call", fields=["run", "tool_use_id"])]
+        indexes = [
+            models.Index(name="violations_open", fields=["created_at"], condition=Q(acknowledged_at__isnull=True))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tool_name} ran unapproved"
+
+
 class AuditSeal(models.Model):
     """One link of the chain over the audit, in the order of sealing; see ``approvals.audit``.
 

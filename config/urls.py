@@ -31,6 +31,7 @@ urlpatterns = [
     path("", include("approvals.desk")),
     path("", include("approvals.question_page")),
     path("", include("approvals.question_list")),
+    path("", include("approvals.violation_pages")),
     path("", include("orchestra.statistics")),
     path("", include("sessions_app.pages")),
     path("", include("sessions_app.lists")),

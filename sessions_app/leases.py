@@ -24,6 +24,7 @@ from sessions_app import transcript
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
 from sessions_app.models import OPEN_TURN, SESSION_FLOW, TURN_FLOW, AgentSession, Event, PermissionRequest, Run, Turn
+from sessions_app.plan_mode import is_in_plan_mode
 from sessions_app.supervisor.outcomes import GOES_ON, PARKED, STOPPED, UNSENT, Outcome, failed, from_result
 from sessions_app.supervisor.protocol import Result
 
@@ -70,6 +71,7 @@ class Claim:
     requested_by: str
     approval_timeout: timedelta
     transcript_bytes: int = 0
+    plan_mode: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     trace_parent: str = ""
 
@@ -137,6 +139,7 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
         requested_by=turn.requested_by or session.requested_by,
         approval_timeout=timedelta(minutes=minutes) if minutes else settings.APPROVALS.timeout,
         transcript_bytes=session.transcript_bytes,
+        plan_mode=is_in_plan_mode(session.pk, session.options),
         options=session.options,
         trace_parent=session.trace_parent,
     )

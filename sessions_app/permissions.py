@@ -13,6 +13,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from approvals import commands as approval_commands
+from approvals import violations
 from approvals.commands import Question
 from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed
@@ -27,6 +28,7 @@ from orchestra.unit_of_work import UnitOfWork
 from sessions_app.leases import Claim, require_fence
 from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest
 from sessions_app.supervisor.protocol import ToolRequest
+from sessions_app.supervisor.reconciliation import Violation
 from sessions_app.transcript import storable
 
 logger = logging.getLogger(__name__)
@@ -127,6 +129,15 @@ def surroundings() -> Surroundings:
         port=settings.ORCHESTRA.port,
         private_paths=(str(embedded.socket_path(settings.ORCHESTRA.data_dir).parent),),
     )
+
+
+def record_violation(claim: Claim, violation: Violation) -> None:
+    """Keep that a tool of this run ran without a decision. A fact needs no fence: it happened, whoever supervises."""
+    violations.record_violation(
+        session=claim.session_id, run=claim.run_id, requested_by=claim.requested_by,
+        tool_name=violation.tool_name, tool_use_id=violation.tool_use_id,
+        tool_input=storable(violation.tool_input), reason=violation.reason,
+    )  # fmt: skip
 
 
 def mark_answered(claim: Claim, approval_ids: Collection[UUID], *, goes_on: bool) -> None:

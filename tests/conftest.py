@@ -8,9 +8,15 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connection
 from django.db.models.signals import post_migrate
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from orchestra.conf import OrchestraSettings
 from orchestra.environment import Environment
+
+# a busy machine is no defect of what is tested
+hypothesis_settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("busy")
 
 make_groups = import_module("orchestra.migrations.0002_groups").make_groups
 

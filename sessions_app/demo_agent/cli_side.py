@@ -111,6 +111,7 @@ class Cli:
         self._buffer = bytearray()
         self._prompts: list[Json] = []
         self._hook_id, self._hook_timeout_s = "", DEFAULT_HOOK_TIMEOUT_S
+        self._ended_ids: dict[str, str] = {}  # hook event after a call -> the callback that hears of it
         self._initialized = False
         self._open: dict[str, ToolUse] = {}  # request id -> the call it asks about
         self._hooked: set[str] = set()  # those of them that are hooks: they beat and time out
@@ -288,6 +289,9 @@ class Cli:
         for hook in hooks.get("PreToolUse") or []:
             self._hook_id = hook["hookCallbackIds"][0]
             self._hook_timeout_s = float(hook.get("timeout") or DEFAULT_HOOK_TIMEOUT_S)
+        for event in ("PostToolUse", "PostToolUseFailure"):
+            for hook in hooks.get(event) or []:
+                self._ended_ids[event] = hook["hookCallbackIds"][0]
         self._initialized = True
         self._respond(
             request_id,
@@ -641,22 +645,26 @@ class Cli:
             self.event("tool_progress", **fields, elapsed_time_seconds=int(HEARTBEAT_S) * (number + 1), heartbeat=True)
 
     def _ask_hook(self, call: ToolUse) -> str:
+        told = self._hook_input(call, "PreToolUse")
+        fields: Json = {"callback_id": self._hook_id, "input": told, "tool_use_id": call.id}
+        request_id = self._ask(call, {"subtype": "hook_callback", **fields})
+        self._hooked.add(request_id)
+        return request_id
+
+    def _hook_input(self, call: ToolUse, event: str) -> Json:
         told: Json = {
             "session_id": self.session_id,
             "transcript_path": str(self.talk.path),
             "cwd": str(self.cwd),
             "permission_mode": self.mode,
-            "hook_event_name": "PreToolUse",
+            "hook_event_name": event,
             "tool_name": call.name,
             "tool_input": call.asked_input,
             "tool_use_id": call.id,
         }
         if call.agent_id:
             told |= {"agent_id": call.agent_id, "agent_type": "general-purpose"}
-        fields: Json = {"callback_id": self._hook_id, "input": told, "tool_use_id": call.id}
-        request_id = self._ask(call, {"subtype": "hook_callback", **fields})
-        self._hooked.add(request_id)
-        return request_id
+        return told
 
     def _ask_prompt(self, call: ToolUse) -> str:
         fields: Json = {
@@ -688,6 +696,7 @@ class Cli:
             self._deferred = call
         elif decision.kind == "allow":
             outcome = self.execute(self, replace(call, input=decision.input))
+            self._report_ended(replace(call, input=decision.input), outcome)
             meta = {"id": call.id, "permission_decision": {"decision": "accept", "source": decision.source}}
             self._send_tool_result(call, outcome.content, is_error=outcome.is_error, detail=outcome.detail, meta=meta)
         else:
@@ -698,6 +707,20 @@ class Cli:
             self._send_tool_result(
                 call, decision.message, is_error=True, detail=f"Error: {decision.message}", meta=meta
             )
+
+    def _report_ended(self, call: ToolUse, outcome: Outcome) -> None:
+        """Call the hook that hears of a call's end, and wait for its answer; a host that is gone gives none."""
+        event = "PostToolUseFailure" if outcome.is_error else "PostToolUse"
+        if event not in self._ended_ids:
+            return
+        told = self._hook_input(call, event) | {"tool_input": call.input, "tool_response": outcome.content}
+        fields: Json = {"callback_id": self._ended_ids[event], "input": told, "tool_use_id": call.id}
+        request_id = self._ask(call, {"subtype": "hook_callback", **fields})
+        while request_id not in self._answers and not self.eof:
+            self.check_interrupt()
+            self.pump(None)
+        self._answers.pop(request_id, None)
+        del self._open[request_id]
 
     def _denial(self, call: ToolUse) -> Json:
         return {"tool_name": call.name, "tool_use_id": call.id, "tool_input": call.asked_input}

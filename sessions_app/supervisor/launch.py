@@ -2,7 +2,6 @@
 
 import errno
 import fnmatch
-import json
 import os
 import pwd
 import shutil
@@ -16,10 +15,10 @@ from django.conf import settings
 
 from approvals.policy import NEVER
 from sessions_app.demo_agent import command as demo_command
+from sessions_app.supervisor.cli_settings import cli_settings
 
 MARKER = "ORCHESTRA_RUN"
 INSTANCE_MARKER = "ORCHESTRA_INSTANCE"
-KEEP_CONVERSATIONS_DAYS = 3650  # the CLI's own clean-up would remove a dialog after 30
 
 ALWAYS_SET = {
     "TERM": "dumb",
@@ -28,6 +27,8 @@ ALWAYS_SET = {
     "DISABLE_AUTOUPDATER": "1",
     "DISABLE_ERROR_REPORTING": "1",
     "CLAUDE_CODE_MAX_RETRIES": "2",
+    "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",  # "@path" in a prompt is text: the CLI would read any file unasked
+    "XDG_RUNTIME_DIR": "/proc",  # where nobody can make a folder: the CLI opens no inbox that others could write to
 }
 USUAL_PLACES = ("~/.local/bin", "~/.claude/local")
 CLOUD_SWITCHES = {"CLAUDE_CODE_USE_BEDROCK": ("AWS_*",), "CLAUDE_CODE_USE_VERTEX": ("GOOGLE_*", "CLOUD_ML_REGION")}
@@ -47,6 +48,7 @@ class Launch:
     model: str
     resume: bool
     interrupted: bool = False
+    plan_mode: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -68,13 +70,13 @@ def command_line(launch: Launch) -> list[str]:
         "--include-partial-messages",
         "--permission-prompt-tool=stdio",
         f"--setting-sources={','.join(options.get('setting_sources', []))}",
-        f"--settings={json.dumps({'cleanupPeriodDays': KEEP_CONVERSATIONS_DAYS})}",
+        f"--settings={cli_settings()}",
         f"--disallowedTools={','.join(disallowed)}",
         f"--{'resume' if launch.resume else 'session-id'}={launch.session_id}",
     ]
     if launch.model:
         command.append(f"--model={launch.model}")
-    if options.get("permission_mode") == "plan":
+    if launch.plan_mode:
         command.append("--permission-mode=plan")
     flags = {
         "append_system_prompt": "append-system-prompt",

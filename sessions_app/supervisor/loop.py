@@ -30,12 +30,14 @@ from sessions_app.permissions import Decision
 from sessions_app.supervisor import janitor
 from sessions_app.supervisor.launch import inherited_environment
 from sessions_app.supervisor.machine import (
+    RAN_UNAPPROVED,
     Answered,
     Ask,
     CloseInput,
     Command,
     Limits,
     Record,
+    Report,
     Ruling,
     Signal,
     Stream,
@@ -46,6 +48,7 @@ from sessions_app.supervisor.machine import (
 from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
 from sessions_app.supervisor.process import CliProcess
 from sessions_app.supervisor.protocol import LineFramer, Message, Spoken, ToolRequest, joined, parse
+from sessions_app.supervisor.reconciliation import Violation
 from sessions_app.supervisor.start import start_process
 from sessions_app.supervisor.switchboard import Extension, orders_for, switchboard
 from sessions_app.supervisor.turnstile import ORDINARY, URGENT, Turnstile
@@ -151,6 +154,7 @@ class Supervisor:
         self._goes_on = False  # the last answer left nothing open, and nothing was asked since, held or parked
         self._unasked: dict[str, Ask] = {}
         self._unanswered: set[UUID] = set()
+        self._unreported: list[Violation] = []
         self._retry_at = float("inf")
         self._exited_at: float | None = None
         self._drained = 0
@@ -236,6 +240,7 @@ class Supervisor:
             self._answer(approval_id)
         if now >= self._retry_at:
             self._retry_at = float("inf")
+            self._report_all()
             for ask in list(self._unasked.values()):
                 self._ask(ask)
             for approval_id in list(self._unanswered):
@@ -269,6 +274,8 @@ class Supervisor:
                     self.process.close_input()
                 case Signal(hard):
                     self.process.signal(hard=hard)
+                case Report(violation):
+                    self._report(violation)
 
     def _ask(self, ask: Ask) -> None:
         request = ask.request
@@ -337,6 +344,26 @@ class Supervisor:
         if status is not AWAY:  # otherwise the end of the turn withdraws it
             self._record(line(Event.Kind.APPROVAL, approval=str(approval_id), status=status, message=reason))
 
+    def _report(self, violation: Violation) -> None:
+        """Raise the alarm about a tool that ran without a decision; its process was killed just before."""
+        # the tool alone: what ran may hold a secret
+        logger.critical(
+            "session %s ran %s without a decision (%s); its agent was killed",
+            self.claim.session_id, violation.tool_name, violation.reason,
+        )  # fmt: skip
+        self._record(violation_line(violation))
+        self._unreported.append(violation)
+        self._report_all()
+
+    def _report_all(self) -> bool:
+        """Store what was not stored yet; False while the database does not answer."""
+        while self._unreported:
+            store = partial(permissions.record_violation, self.claim, self._unreported[0])
+            if self._database(store) is AWAY:
+                return False
+            del self._unreported[0]
+        return True
+
     def _told(self, approval_id: UUID) -> None:
         self.extension.stop_waiting(approval_id)
         self.told.add(approval_id)
@@ -373,14 +400,8 @@ class Supervisor:
 
     def _close(self, exit_code: int) -> Outcome:
         for piece in self.framer.rest():
-            if self.ours:
-                self._do(
-                    [
-                        command
-                        for command in self.machine.hear(parse(piece), time.monotonic())
-                        if isinstance(command, Record)
-                    ]
-                )
+            heard = self.machine.hear(parse(piece), time.monotonic())
+            self._do([command for command in heard if self._still_counts(command)])
         commands = self.machine.ended(exit_code, self.process.stderr())
         outcome = self.machine.outcome or failed("agent_died", "The agent's process ended.")
         try:
@@ -389,11 +410,16 @@ class Supervisor:
                 self._patiently(self._flushed)
         except StaleFence:  # given up for lost, or cancelled in the middle of an answer
             logger.warning("session %s: nothing more of this run is written", self.claim.session_id)
+        self._patiently(self._report_all)
         deferred = self._still_deferred(outcome)
         stderr = self.process.stderr()
         finish = partial(leases.finish_run, self.claim, outcome, exit_code=exit_code, stderr=stderr, deferred=deferred)
         self._patiently(lambda: self._database(finish) is not AWAY)  # closes the run; all else under the fence
         return outcome
+
+    def _still_counts(self, command: Command) -> bool:
+        """Whether a command still makes sense when the process is gone: what it ran does, whoever has the session."""
+        return isinstance(command, Report) or (self.ours and isinstance(command, Record))
 
     def _still_deferred(self, outcome: Outcome) -> str:
         """The call that the CLI keeps for its next start, if there is one."""
@@ -433,6 +459,14 @@ class Supervisor:
             return AWAY
         finally:
             connection.close()
+
+
+def violation_line(violation: Violation) -> Line:
+    """What the transcript says of a tool that ran without a decision."""
+    return line(
+        Event.Kind.STATUS, status=RAN_UNAPPROVED, tool=violation.tool_name, tool_use_id=violation.tool_use_id,
+        input=violation.tool_input, reason=violation.reason,
+    )  # fmt: skip
 
 
 def _asked_line(request: ToolRequest, decision: Decision) -> Line:

@@ -28,9 +28,11 @@ from sessions_app.supervisor.protocol import (
     Reply,
     Result,
     Spoken,
+    ToolEnded,
     ToolRequest,
     Withdrawn,
 )
+from sessions_app.supervisor.reconciliation import Reconciliation, Violation, digest_of
 from sessions_app.supervisor.speech import transcript_lines
 from sessions_app.transcript import Line, line
 
@@ -40,6 +42,7 @@ AFTER_TERM_S = 5.0
 TAKES_UP_S = 10.0  # a CLI that has an interrupted turn to go on with speaks earlier
 REPLAYS_S = 60.0  # a CLI that has a parked call repeats it much earlier; 0.5 s is usual
 LARGEST_DEFERRED = 512 * 1024  # characters; the CLI (2.1.330) repeats a call of 1,000,000 and forgets one of 2,000,000
+RAN_UNAPPROVED = "ran_unapproved"
 NOT_NOW = "Another call of this turn waits for a person; do not retry this one now."
 
 
@@ -103,7 +106,14 @@ class Signal:
     hard: bool
 
 
-Command = Write | Record | Stream | Ask | Answered | Withdraw | CloseInput | Signal
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A tool ran without a decision: raise the alarm."""
+
+    violation: Violation
+
+
+Command = Write | Record | Stream | Ask | Answered | Withdraw | CloseInput | Signal | Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +139,19 @@ class OpenCall:
     asked_at: float
     approval_id: UUID | None = None
     expires_at: float = float("inf")
+
+
+@dataclass(slots=True)
+class Grant:
+    """A call that was let go, so that the permission prompt behind its callback is answered the same, once."""
+
+    asked: str
+    to_run: str
+    prompted: bool
+
+    def covers(self, request: ToolRequest) -> bool:
+        """Whether the prompt is about this grant: it repeats the input that was asked, or the one the callback gave."""
+        return not self.prompted and digest_of(request.tool_input) in (digest_of(self.asked), digest_of(self.to_run))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -169,7 +192,9 @@ class TurnMachine:
     _told_to_stop: bool = False
     _closing_at: float | None = None
     _signalled: int = 0
-    _granted: dict[tuple[str, str], str] = field(default_factory=dict)
+    _grants: dict[str, Grant] = field(default_factory=dict)
+    _held_back: list[Command] = field(default_factory=list)
+    _reconciliation: Reconciliation = field(default_factory=Reconciliation)
     _plans: dict[str, str] = field(default_factory=dict)
     _heard_requests: set[str] = field(default_factory=set)
 
@@ -191,10 +216,11 @@ class TurnMachine:
                 return self._result(message)
             case Delta(text):
                 return [Stream(text)] if text else []
+            case ToolEnded(request_id=request_id):
+                violation = self._reconciliation.check_callback(message)
+                return [*self._violated(violation), Write(protocol.acknowledge(request_id))]
             case Spoken():
-                self.spoke = True
-                self._remember_plans(message)
-                return [Record(lines)] if (lines := transcript_lines(message)) else []
+                return self._spoken(message)
             case Withdrawn(request_id):
                 return self._withdrawn(request_id)
             case Reply(request_id, error):
@@ -221,12 +247,20 @@ class TurnMachine:
         del self.calls[request_id]
         self.answered.add(call.request.tool_use_id)
         self._heard_at = now
-        if ruling.effect == "allow":
-            self._granted[call.request.tool_use_id, call.request.tool_input] = ruling.tool_input
-            data = protocol.allow(call.request, ruling.tool_input)
-        else:
-            data = protocol.deny(call.request, ruling.message)
-        return [Write(data), Answered(request_id, ruling.approval_id), *self._go_if_stopping()]
+        answer: list[Command] = [Write(self._written(call.request, ruling)), Answered(request_id, ruling.approval_id)]
+        if ruling.effect == "allow" and self._initialized_at is None:
+            self._held_back += answer  # what runs before the callbacks are registered could not be audited
+            return []
+        return [*answer, *self._go_if_stopping()]
+
+    def _written(self, request: ToolRequest, ruling: Ruling) -> bytes:
+        """The answer to the CLI, after it was noted for the audit of what runs."""
+        if ruling.effect != "allow":
+            self._reconciliation.deny(request.tool_use_id, ruling.message)
+            return protocol.deny(request, ruling.message)
+        self._grants[request.tool_use_id] = Grant(request.tool_input, ruling.tool_input, prompted=not request.held)
+        self._reconciliation.allow(request.tool_use_id, ruling.tool_input)
+        return protocol.allow(request, ruling.tool_input)
 
     def interrupt(self, now: float) -> list[Command]:
         """Somebody wants the turn stopped."""
@@ -329,17 +363,43 @@ class TurnMachine:
         if request.request_id in self._heard_requests:
             return []  # said twice; it gets one answer
         self._heard_requests.add(request.request_id)
-        granted = self._granted.get((request.tool_use_id, request.tool_input))
-        if granted is not None and not request.held:
-            return [Write(protocol.allow(request, granted))]  # the permission prompt behind a callback we answered
+        grant = self._grants.get(request.tool_use_id)
+        if grant is not None and not request.held and grant.covers(request) and not self._told_to_stop:
+            grant.prompted = True
+            return [Write(protocol.allow(request, grant.to_run))]  # the permission prompt behind a callback we answered
         if self._told_to_stop or self.outcome is not None:
-            return [Write(protocol.deny(request, "The turn was stopped."))]
+            return self._refuse(request, "The turn was stopped.")
         if self.deferred_tool_use_id:
-            return [Write(protocol.deny(request, NOT_NOW))]
+            return self._refuse(request, NOT_NOW)
         if any(call.request.tool_use_id == request.tool_use_id for call in self.calls.values()):
-            return [Write(protocol.deny(request, NOT_NOW))]
+            return self._refuse(request, NOT_NOW)
         self.calls[request.request_id] = OpenCall(request, self.now)
         return [Ask(request, self._plans.get(request.tool_use_id, ""))]
+
+    def _refuse(self, request: ToolRequest, message: str) -> list[Command]:
+        """Deny without asking anybody."""
+        self._reconciliation.deny(request.tool_use_id, message)
+        return [Write(protocol.deny(request, message))]
+
+    def _spoken(self, spoken: Spoken) -> list[Command]:
+        self.spoke = True
+        self._remember_plans(spoken)
+        commands: list[Command] = []
+        for violation in self._reconciliation.check_results(spoken):
+            commands += self._violated(violation)
+        lines = transcript_lines(spoken)
+        return [*commands, Record(lines)] if lines else commands
+
+    def _violated(self, violation: Violation | None) -> list[Command]:
+        """Something ran without a decision: kill the process at once, whatever else was going on."""
+        if violation is None:
+            return []
+        detail = f"{violation.tool_name} ran although nobody allowed it ({violation.reason}); the agent was stopped."
+        withdrawn = self._withdraw_all(detail)
+        self.outcome = failed(RAN_UNAPPROVED, detail)
+        self._closing_at = self.now
+        self._signalled = 2
+        return [Signal(hard=True), Report(violation), *withdrawn]
 
     def _result(self, result: Result) -> list[Command]:
         commands = self._withdraw_all("the turn ended")
@@ -382,9 +442,10 @@ class TurnMachine:
         self._initialized_at = self.now
         if error:
             return self.abandon(failed("agent_unfit", f"The agent refused to be supervised: {error[:200]}"), self.now)
+        commands, self._held_back = self._held_back, []
         if self.replay or self.interrupted or not self.prompt:
-            return []
-        return self._send_prompt()
+            return [*commands, *self._go_if_stopping()]
+        return [*commands, *self._send_prompt()]
 
     def _prompt_after_all_at(self) -> float:
         """When it is clear that the CLI has nothing to take up: neither a killed turn nor a parked call."""

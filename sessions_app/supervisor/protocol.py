@@ -15,6 +15,8 @@ import orjson
 
 HOOK_TIMEOUT_S = 2_000_000  # the CLI's own limit on a held callback; its default would be 600
 CALLBACK_ID = "orch_0"
+ENDED_CALLBACK_ID = "orch_ended"
+ENDED_EVENTS = ("PostToolUse", "PostToolUseFailure")
 INITIALIZE_ID = "orch_init"
 HEAD_BYTES = 4096
 LONGEST_NAME = 200
@@ -89,6 +91,16 @@ class ToolRequest:
     tool_input: str
     agent_id: str
     held: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolEnded:
+    """The CLI reports a tool that ran, well or badly; the model has not read its result yet. ``tool_input`` is JSON."""
+
+    request_id: str
+    tool_use_id: str
+    tool_name: str
+    tool_input: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +181,7 @@ class Garbage:
     asks: bool = False
 
 
-Message = ToolRequest | OtherRequest | Withdrawn | Reply | Delta | Spoken | ApiRetry | Result | Garbage
+Message = ToolRequest | ToolEnded | OtherRequest | Withdrawn | Reply | Delta | Spoken | ApiRetry | Result | Garbage
 
 
 def parse(line: bytes | Oversized) -> Message:
@@ -276,16 +288,18 @@ def _parse_request(line: bytes) -> Message | None:
 
 def _hook_callback(request_id: str, request: dict[str, Any], text: str) -> Message:
     hook = request["input"]
-    if hook.get("hook_event_name") != "PreToolUse":
+    event = hook.get("hook_event_name")
+    if event != "PreToolUse" and event not in ENDED_EVENTS:
         return OtherRequest(request_id, "hook_callback")
-    return ToolRequest(
-        request_id=_name(request_id),
-        tool_use_id=_name(hook.get("tool_use_id") or request["tool_use_id"]),
-        tool_name=_name(hook["tool_name"]),
-        tool_input=member_text(text, ("request", "input", "tool_input")),
-        agent_id=_name(hook.get("agent_id") or ""),
-        held=True,
-    )
+    call = {
+        "request_id": _name(request_id),
+        "tool_use_id": _name(hook.get("tool_use_id") or request["tool_use_id"]),
+        "tool_name": _name(hook["tool_name"]),
+        "tool_input": member_text(text, ("request", "input", "tool_input")),
+    }
+    if event in ENDED_EVENTS:
+        return ToolEnded(**call)
+    return ToolRequest(**call, agent_id=_name(hook.get("agent_id") or ""), held=True)
 
 
 def _word(value: object) -> str:
@@ -365,9 +379,11 @@ def _skip(text: str, at: int) -> int:
 
 
 def initialize() -> bytes:
-    """The first line: registers the callback for every tool call."""
-    hook = {"matcher": "*", "hookCallbackIds": [CALLBACK_ID], "timeout": HOOK_TIMEOUT_S}
-    request = {"subtype": "initialize", "hooks": {"PreToolUse": [hook]}}
+    """The first line: registers a callback before every tool call, and one after it."""
+    before = {"matcher": "*", "hookCallbackIds": [CALLBACK_ID], "timeout": HOOK_TIMEOUT_S}
+    after = {"matcher": "*", "hookCallbackIds": [ENDED_CALLBACK_ID], "timeout": HOOK_TIMEOUT_S}
+    hooks = {"PreToolUse": [before], **{event: [after] for event in ENDED_EVENTS}}
+    request = {"subtype": "initialize", "hooks": hooks}
     return _line({"type": "control_request", "request_id": INITIALIZE_ID, "request": request})
 
 
@@ -404,6 +420,11 @@ def defer(request: ToolRequest) -> bytes:
     At most one per turn, never inside a sub-agent: other deferred calls vanish without a trace.
     """
     return _hook_decision(request.request_id, "defer", "waiting for a person")
+
+
+def acknowledge(request_id: str) -> bytes:
+    """Answer a report that needs no decision."""
+    return _response(request_id, "{}")
 
 
 def refuse(request_id: str, error: str) -> bytes:

@@ -23,7 +23,7 @@ def start_process(claim: Claim) -> CliProcess | Outcome:
         return failed("agent_unfit", unfit)
     launch = Launch(
         session_id=claim.session_id, run_id=claim.run_id, agent=claim.agent, model=claim.model,
-        resume=claim.resume, interrupted=claim.interrupted, options=claim.options,
+        resume=claim.resume, interrupted=claim.interrupted, plan_mode=claim.plan_mode, options=claim.options,
     )  # fmt: skip
     env = environment(launch, os.environ)
     bell = Bell.make()

@@ -149,7 +149,10 @@ def test_garbage_is_recorded_as_such_and_the_session_goes_on(stage: Stage) -> No
         {"raw": "[" * 100_000},
         {"raw": '{"type":"x","deep":' + "[" * 1000 + "]" * 1000 + "}"},
         {"raw": '{"type":"assistant","message":7}'},
-        {"raw": '{"type":"user","tool_result_meta":5,"message":{"content":[5,{"type":"tool_result"}]}}'},
+        {
+            "raw": '{"type":"user","tool_result_meta":5,"message":{"content":[5,{"type":"tool_result","is_error":true,'
+            '"content":"<tool_use_error>"}]}}'
+        },
         {"raw": '{"type":"of tomorrow","n":NaN,"m":1e999}'},
         {"raw": '{"type":["a"],"subtype":{}}'},
         {"raw": '{"type":"control_response","response":5}'},

@@ -181,7 +181,7 @@ def test_the_prompt_behind_an_allowed_callback_is_answered_from_the_same_grant()
 @pytest.mark.parametrize(
     "other",
     [
-        call(request_id="net", held=False, tool_input='{"command":"make","n":1.1}'),
+        call(request_id="net", held=False, tool_input='{"command":"make","n":1.2}'),
         call(request_id="net", held=False, tool_use_id="toolu_9"),
         call(request_id="net"),
     ],

@@ -387,9 +387,14 @@ def test_what_is_written_is_one_ascii_json_line_whatever_the_text(text: str) -> 
         json.loads(line.decode("ascii"))
 
 
-def test_the_first_line_registers_one_hook_for_every_tool() -> None:
+def test_the_first_line_registers_a_hook_before_and_after_every_tool() -> None:
     hooks = json.loads(protocol.initialize())["request"]["hooks"]
-    assert hooks == {"PreToolUse": [{"matcher": "*", "hookCallbackIds": ["orch_0"], "timeout": 2_000_000}]}
+    ended = [{"matcher": "*", "hookCallbackIds": ["orch_ended"], "timeout": 2_000_000}]
+    assert hooks == {
+        "PreToolUse": [{"matcher": "*", "hookCallbackIds": ["orch_0"], "timeout": 2_000_000}],
+        "PostToolUse": ended,
+        "PostToolUseFailure": ended,
+    }
 
 
 def test_the_letters_of_a_prompt_arrive_as_data() -> None:

@@ -1,0 +1,153 @@
+"""The gate's audit of itself: a tool that ran must have been let go by this run, in the form in which it ran. Pure.
+
+The CLI is asked twice before a tool runs (callback and permission prompt). This module trusts neither: it compares
+what the CLI reports as done, by tool use id and by the digest of the input, with what this run allowed. Two reports
+count: the PostToolUse callback, which carries the input that ran, and the ``tool_result`` that goes to the model.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessions_app.supervisor.protocol import Spoken, ToolEnded
+
+NOTHING_RAN = "<tool_use_error>"
+"""How the CLI begins a result of its own making: no such tool, input that does not fit, a tool that is switched off."""
+CALLS_REMEMBERED = 500
+INPUT_SHOWN = 4000  # characters of an input that a violation quotes
+ANSWERED_IN_INPUT = frozenset({"AskUserQuestion", "ExitPlanMode"})
+"""The CLI itself completes the inputs of these, which touch nothing: their digests say nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A tool ran without a decision of this run. ``tool_input`` is JSON text, perhaps cut, empty if unknown."""
+
+    tool_name: str
+    tool_use_id: str
+    tool_input: str
+    reason: str
+
+
+@dataclass(slots=True)
+class _Permitted:
+    """What may run under one tool use id: digests of inputs, none for a call that was refused with ``message``."""
+
+    inputs: set[str] = field(default_factory=set)
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """Compares what one run of the CLI did with what it was allowed."""
+
+    _permitted: dict[str, _Permitted] = field(default_factory=dict)
+    _calls: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _reported: set[str] = field(default_factory=set)
+
+    def allow(self, tool_use_id: str, tool_input: str) -> None:
+        """The call may run with exactly this input, JSON text."""
+        self._permitted.setdefault(tool_use_id, _Permitted()).inputs.add(digest_of(tool_input))
+
+    def deny(self, tool_use_id: str, message: str) -> None:
+        """The call was refused; the model is to read ``message``. An earlier permission is withdrawn."""
+        self._permitted[tool_use_id] = _Permitted(message=message)
+
+    def check_callback(self, ended: ToolEnded) -> Violation | None:
+        """Judge the report that ``ended`` ran, by its input."""
+        permitted = self._permitted.get(ended.tool_use_id)
+        if permitted is not None and permitted.inputs:
+            if ended.tool_name in ANSWERED_IN_INPUT or digest_of(ended.tool_input) in permitted.inputs:
+                return None
+            return self._violation(ended.tool_use_id, "it ran with another input than was allowed", ended)
+        return self._violation(ended.tool_use_id, _without(permitted), ended)
+
+    def check_results(self, spoken: Spoken) -> list[Violation]:
+        """Judge every result that a line reports; the calls that a line announces are remembered by name."""
+        if spoken.type == "assistant":
+            self._remember_calls(spoken.body)
+        if spoken.type != "user":
+            return []
+        meta = {entry.get("id"): entry for entry in _dicts(spoken.body.get("tool_result_meta"))}
+        found = [
+            self._check_result(block, meta.get(block.get("tool_use_id"), {}))
+            for block in _blocks(spoken.body)
+            if block.get("type") == "tool_result"
+        ]
+        return [violation for violation in found if violation]
+
+    def _check_result(self, block: dict[str, Any], meta: dict[str, Any]) -> Violation | None:
+        tool_use_id = str(block.get("tool_use_id") or "")
+        permitted = self._permitted.get(tool_use_id)
+        if permitted is not None and permitted.inputs:
+            return None
+        if nothing_ran(block, meta, permitted.message if permitted else ""):
+            return None
+        return self._violation(tool_use_id, _without(permitted))
+
+    def _violation(self, tool_use_id: str, reason: str, ended: ToolEnded | None = None) -> Violation | None:
+        """One for each call: the callback and the result of the same call are the same violation."""
+        if tool_use_id in self._reported:
+            return None
+        self._reported.add(tool_use_id)
+        name, asked = self._calls.get(tool_use_id, ("", ""))
+        return Violation(
+            tool_name=ended.tool_name if ended else name or "an unknown tool",
+            tool_use_id=tool_use_id,
+            tool_input=(ended.tool_input if ended else asked)[:INPUT_SHOWN],
+            reason=reason,
+        )
+
+    def _remember_calls(self, body: dict[str, Any]) -> None:
+        for block in _blocks(body):
+            if block.get("type") == "tool_use":
+                asked = json.dumps(block.get("input"))[:INPUT_SHOWN]
+                self._calls[str(block.get("id"))] = (str(block.get("name")), asked)
+        while len(self._calls) > CALLS_REMEMBERED:
+            del self._calls[next(iter(self._calls))]
+
+
+def nothing_ran(block: dict[str, Any], meta: dict[str, Any], refusal: str) -> bool:
+    """Whether a ``tool_result`` says that its call was not executed.
+
+    Measured on 2.1.330: a result of an executed call carries ``permission_decision.decision: accept``, one of a refused
+    call ``non_execution_kind`` or ``decision: reject``; one that the CLI made up by itself, for a tool that does not
+    exist or an input that does not fit, begins with ``<tool_use_error>`` and carries neither.
+    """
+    if not block.get("is_error"):
+        return False
+    decision = meta.get("permission_decision")
+    verdict = decision.get("decision") if isinstance(decision, dict) else None
+    if meta.get("non_execution_kind") or verdict == "reject":
+        return True
+    text = _text_of(block.get("content"))
+    return verdict is None and (text.startswith(NOTHING_RAN) or bool(refusal and refusal in text))
+
+
+def digest_of(tool_input: str) -> str:
+    """SHA-256 of the canonical JSON (sorted keys, no spaces, ASCII) of an input; of its text if that is no JSON."""
+    try:
+        text = json.dumps(json.loads(tool_input or "{}"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    except (ValueError, RecursionError):
+        text = tool_input
+    return hashlib.sha256(text.encode("ascii", "backslashreplace")).hexdigest()
+
+
+def _without(permitted: _Permitted | None) -> str:
+    return "it ran without a decision of this run" if permitted is None else "it ran although it was refused"
+
+
+def _text_of(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(block.get("text", "")) for block in _dicts(content))
+
+
+def _blocks(body: dict[str, Any]) -> list[dict[str, Any]]:
+    message = body.get("message")
+    return _dicts(message.get("content")) if isinstance(message, dict) else []
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
