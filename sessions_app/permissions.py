@@ -18,7 +18,7 @@ from approvals.commands import Question
 from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval, Door, Rule
-from approvals.policy import ALLOW, DENY, Answer, Call, Surroundings, decide, telling_argument
+from approvals.policy import ALLOW, DENY, Answer, Call, Surroundings, decide, parsed_arguments, telling_argument
 from approvals.queries import find_approval, rules_in_force
 from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
@@ -241,8 +241,12 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
     facts = {"session": claim.title, "agent": claim.agent, "host": settings.ORCHESTRA.hostname}
     if request.agent_id:
         facts["sub_agent"] = request.agent_id
-    if may_have_run:
-        facts["warning"] = "An earlier approval of this very call may already have run."
+    warnings = [
+        *(["An earlier approval of this very call may already have run."] if may_have_run else []),
+        *(["It runs in the background and may go on after the agent's answer."] if in_background(request) else []),
+    ]
+    if warnings:
+        facts["warning"] = " ".join(warnings)
     return Question(
         kind=KINDS.get(request.tool_name, Approval.Kind.TOOL),
         title=title_for(request.tool_name, request.tool_input),
@@ -259,6 +263,11 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
         session=claim.session_id,
         requested_by=claim.requested_by,
     )
+
+
+def in_background(request: ToolRequest) -> bool:
+    """Whether the call says that it goes on by itself while the agent does other things."""
+    return parsed_arguments(request.tool_input).get("run_in_background") is True
 
 
 def _ask_person(claim: Claim, request: ToolRequest, question: Question, approval_id: UUID) -> Decision:

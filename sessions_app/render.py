@@ -78,8 +78,32 @@ def _approval(payload: dict[str, Any], longest: int) -> Said:
     return Said("question", one_line(heading, 300), bounded(_text(payload, "reason"), longest), tone)
 
 
+def _background(payload: dict[str, Any], longest: int) -> Said:
+    listed = payload.get("tasks")
+    tasks = [one_line(str(task), 200) for task in listed] if isinstance(listed, list) else []
+    number = f"{len(tasks)} background task{'' if len(tasks) == 1 else 's'}"
+    if payload.get("status") == "background_stopped":
+        why = one_line(_text(payload, "detail"), 200)
+        return Said("background", f"Stopped {number}: {why}", bounded("\n".join(tasks), longest), "bad")
+    minutes = payload.get("limit_seconds", 0) / 60
+    heading = f"Waiting for {number}, up to {minutes:g} minutes"
+    return Said("background", heading, bounded("\n".join(tasks), longest), "wait")
+
+
+def _ran_unapproved(payload: dict[str, Any], longest: int) -> Said:
+    heading = f"{_text(payload, 'tool')} ran without approval: {_text(payload, 'reason')}. The agent was stopped."
+    return Said("alarm", one_line(heading, 300), bounded(_text(payload, "input"), longest), "bad")
+
+
+STATUS_TEXTS: dict[str, Callable[[dict[str, Any], int], Said]] = {
+    "background": _background, "background_stopped": _background, "ran_unapproved": _ran_unapproved,
+}  # fmt: skip
+
+
 def _status(payload: dict[str, Any], longest: int) -> Said:
     status, turn = _text(payload, "status"), payload.get("turn")
+    if status in STATUS_TEXTS:
+        return STATUS_TEXTS[status](payload, longest)
     by, detail = _text(payload, "by"), _text(payload, "failure_detail") or _text(payload, "detail")
     ended = f", turn {turn}" if isinstance(turn, str) and turn != status else ""
     tone = {"completed": "good", "failed": "bad", "lost": "bad", "waiting": "wait"}.get(status, "quiet")

@@ -10,14 +10,7 @@ from approvals.policy import NEVER
 
 KEEP_CONVERSATIONS_DAYS = 3650  # the CLI's own clean-up would remove a dialog after 30
 
-ASKED_TOOLS = (
-    "Agent", "AskUserQuestion", "Bash", "BashOutput", "Edit", "EnterPlanMode", "EnterWorktree", "ExitPlanMode",
-    "ExitWorktree", "Glob", "Grep", "KillShell", "LS", "LSP", "ListMcpResourcesTool", "MultiEdit", "NotebookEdit",
-    "NotebookRead", "PowerShell", "Read", "ReadMcpResourceTool", "SendMessage", "Skill", "SlashCommand", "Task",
-    "TaskCreate", "TaskGet", "TaskList", "TaskOutput", "TaskStop", "TaskUpdate", "TodoWrite", "ToolSearch", "WebFetch",
-    "WebSearch", "Write", "mcp__*",
-)  # fmt: skip
-"""Every tool that any CLI from the oldest fit to the newest tested offers, but for those that are never allowed."""
+EVERYTHING = ("*", "mcp__*")
 
 
 def cli_settings() -> str:
@@ -27,9 +20,10 @@ def cli_settings() -> str:
             "cleanupPeriodDays": KEEP_CONVERSATIONS_DAYS,
             "crossSessionInbound": "refuse",  # nobody writes prompts into the session through the CLI's own socket
             "permissions": {
-                "ask": list(ASKED_TOOLS),
+                "ask": list(EVERYTHING),
                 "deny": list(NEVER),
                 "disableBypassPermissionsMode": "disable",
             },
+            "sandbox": {"autoAllowBashIfSandboxed": False},  # else a sandboxed command passes the rule above
         }
     )

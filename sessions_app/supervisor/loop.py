@@ -138,6 +138,7 @@ class Supervisor:
             hold=self.hold_s,
             idle=agents.idle_timeout.total_seconds(),
             turn=agents.turn_timeout.total_seconds(),
+            background=agents.background_timeout.total_seconds(),
         )
         self.machine = TurnMachine(
             prompt=claim.prompt, limits=limits, replay=claim.replay, interrupted=claim.interrupted

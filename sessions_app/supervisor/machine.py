@@ -6,14 +6,17 @@ All times are seconds of one monotonic clock, handed in by the caller.
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
-from sessions_app.models import Event
+from sessions_app.models import Event, Turn
 from sessions_app.supervisor import protocol
+from sessions_app.supervisor.background import Background
 from sessions_app.supervisor.outcomes import (
     GOES_ON,
+    INTERRUPTED,
     PARKED,
     STOPPED,
     UNSENT,
     Outcome,
+    Spent,
     api_failure,
     failed,
     from_exit,
@@ -32,7 +35,7 @@ from sessions_app.supervisor.protocol import (
     ToolRequest,
     Withdrawn,
 )
-from sessions_app.supervisor.reconciliation import Reconciliation, Violation, digest_of
+from sessions_app.supervisor.reconciliation import Reconciliation, Violation
 from sessions_app.supervisor.speech import transcript_lines
 from sessions_app.transcript import Line, line
 
@@ -143,15 +146,19 @@ class OpenCall:
 
 @dataclass(slots=True)
 class Grant:
-    """A call that was let go, so that the permission prompt behind its callback is answered the same, once."""
+    """A call that was let go with an input, so that the permission prompt behind its callback is answered the same.
 
-    asked: str
+    The prompt is answered once, whatever input it shows: the CLI rewrites an edited input (2.1.330 drops unknown keys,
+    makes paths absolute, and takes the answers out of a question), but runs exactly what the prompt's answer gives.
+    """
+
+    tool_name: str
     to_run: str
     prompted: bool
 
     def covers(self, request: ToolRequest) -> bool:
-        """Whether the prompt is about this grant: it repeats the input that was asked, or the one the callback gave."""
-        return not self.prompted and digest_of(request.tool_input) in (digest_of(self.asked), digest_of(self.to_run))
+        """Whether ``request`` is that prompt."""
+        return not self.prompted and not request.held and request.tool_name == self.tool_name
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,6 +168,7 @@ class Limits:
     hold: float
     idle: float
     turn: float
+    background: float
 
 
 @dataclass(slots=True)
@@ -194,6 +202,11 @@ class TurnMachine:
     _signalled: int = 0
     _grants: dict[str, Grant] = field(default_factory=dict)
     _held_back: list[Command] = field(default_factory=list)
+    _background: Background = field(default_factory=Background)
+    _last_result: Outcome | None = None
+    _result_at: float = 0.0
+    _waited_at_result_s: float = 0.0
+    _spent: Spent = field(default_factory=Spent)
     _reconciliation: Reconciliation = field(default_factory=Reconciliation)
     _plans: dict[str, str] = field(default_factory=dict)
     _heard_requests: set[str] = field(default_factory=set)
@@ -218,7 +231,7 @@ class TurnMachine:
                 return [Stream(text)] if text else []
             case ToolEnded(request_id=request_id):
                 violation = self._reconciliation.check_callback(message)
-                return [*self._violated(violation), Write(protocol.acknowledge(request_id))]
+                return self._violated(violation) or [Write(protocol.acknowledge(request_id))]
             case Spoken():
                 return self._spoken(message)
             case Withdrawn(request_id):
@@ -258,7 +271,7 @@ class TurnMachine:
         if ruling.effect != "allow":
             self._reconciliation.deny(request.tool_use_id, ruling.message)
             return protocol.deny(request, ruling.message)
-        self._grants[request.tool_use_id] = Grant(request.tool_input, ruling.tool_input, prompted=not request.held)
+        self._grants[request.tool_use_id] = Grant(request.tool_name, ruling.tool_input, prompted=not request.held)
         self._reconciliation.allow(request.tool_use_id, ruling.tool_input)
         return protocol.allow(request, ruling.tool_input)
 
@@ -269,9 +282,12 @@ class TurnMachine:
             return []
         self._told_to_stop = True
         withdrawn = self._withdraw_all("the turn was interrupted")
+        if self._last_result is not None and not self._background.in_turn:
+            stopped = self._finish_in_background("the turn was interrupted")
+            self.outcome = self._with_costs(INTERRUPTED)
+            return [*withdrawn, *stopped, *self._escalate(1)]
         if not (self._prompt_sent or self.replay or self.interrupted):
-            outcome = Outcome(status="interrupted", code="interrupted", detail="The turn was interrupted.")
-            return [*withdrawn, *self._finish(outcome)]
+            return [*withdrawn, *self._finish(INTERRUPTED)]
         self._closing_at = now  # an interrupt that is not obeyed ends in a signal
         return [*withdrawn, Write(protocol.interrupt(f"orch_stop_{uuid4().hex[:8]}"))]
 
@@ -294,7 +310,8 @@ class TurnMachine:
         """The process is gone and everything it said was heard."""
         commands = self._withdraw_all("the agent's process ended")
         if self.outcome is None:
-            self.outcome = self._adjusted(from_exit(exit_code, stderr, spoke=self.spoke))
+            self.outcome = self._last_result or self._adjusted(from_exit(exit_code, stderr, spoke=self.spoke))
+        self.outcome = self._with_costs(self.outcome)
         return commands
 
     def tick(self, now: float) -> list[Command]:
@@ -306,6 +323,8 @@ class TurnMachine:
             return []
         if self._initialized_at is None and now >= self._started_at + START_TIMEOUT_S:
             return self.abandon(failed("agent_silent", "The agent did not answer at its start."), now)
+        if self._last_result is not None and not self.calls:
+            return self._wait_for_background()
         if self.calls:
             return self._park_if_overdue()
         if now >= self._prompt_after_all_at():
@@ -332,6 +351,8 @@ class TurnMachine:
         if self.calls:
             return float("inf") if self._deferrable() is None else self._hold_end()
         turn_end = self._started_at + self.limits.turn + self._waited_s
+        if self._last_result is not None:
+            return min(self._background.settled_at(), self._background_end())
         return min(self._heard_at + self.limits.idle, turn_end, self._prompt_after_all_at(), self._replay_missed_at())
 
     def overdue(self, now: float) -> list[UUID]:
@@ -364,7 +385,7 @@ class TurnMachine:
             return []  # said twice; it gets one answer
         self._heard_requests.add(request.request_id)
         grant = self._grants.get(request.tool_use_id)
-        if grant is not None and not request.held and grant.covers(request) and not self._told_to_stop:
+        if grant is not None and grant.covers(request) and not self._told_to_stop:
             grant.prompted = True
             return [Write(protocol.allow(request, grant.to_run))]  # the permission prompt behind a callback we answered
         if self._told_to_stop or self.outcome is not None:
@@ -374,6 +395,8 @@ class TurnMachine:
         if any(call.request.tool_use_id == request.tool_use_id for call in self.calls.values()):
             return self._refuse(request, NOT_NOW)
         self.calls[request.request_id] = OpenCall(request, self.now)
+        if request.agent_id:
+            self._background.agent_asked(self.now)
         return [Ask(request, self._plans.get(request.tool_use_id, ""))]
 
     def _refuse(self, request: ToolRequest, message: str) -> list[Command]:
@@ -384,6 +407,7 @@ class TurnMachine:
     def _spoken(self, spoken: Spoken) -> list[Command]:
         self.spoke = True
         self._remember_plans(spoken)
+        self._background.hear(spoken, self.now)
         commands: list[Command] = []
         for violation in self._reconciliation.check_results(spoken):
             commands += self._violated(violation)
@@ -398,25 +422,70 @@ class TurnMachine:
         withdrawn = self._withdraw_all(detail)
         self.outcome = failed(RAN_UNAPPROVED, detail)
         self._closing_at = self.now
+        kill: list[Command] = [] if self._signalled == 2 else [Signal(hard=True)]
         self._signalled = 2
-        return [Signal(hard=True), Report(violation), *withdrawn]
+        return [*kill, Report(violation), *withdrawn]
 
     def _result(self, result: Result) -> list[Command]:
-        commands = self._withdraw_all("the turn ended")
         outcome = from_result(result)
+        self._spent.add(outcome)
+        self._background.turn_ended(self.now)
+        outcome = self._with_costs(outcome)
         if outcome.status == PARKED and not self.deferred_tool_use_id:
             outcome = failed("agent_error", "The agent put a call off that was not to wait.")
         body = {k: v for k, v in result.body.items() if k not in ("type", "uuid", "session_id")}
-        commands.append(Record([line(Event.Kind.RESULT, **body)]))
+        record = Record([line(Event.Kind.RESULT, **body)])
         if self.prompt and not self._prompt_sent and self.replay and not self._told_to_stop:
-            return [*commands, *self._send_prompt()]  # that was the left-over call's own turn
-        return [*commands, *self._finish(self._adjusted(outcome))]
+            withdrawn = self._withdraw_all("the turn ended")
+            return [*withdrawn, record, *self._send_prompt()]  # that was the left-over call's own turn
+        if outcome.status == Turn.Status.COMPLETED and not self._told_to_stop and self._goes_on_in_background():
+            return [record, *self._wait_behind(outcome)]
+        return [*self._withdraw_all("the turn ended"), record, *self._finish(self._adjusted(outcome))]
+
+    def _goes_on_in_background(self) -> bool:
+        asked = any(call.request.agent_id for call in self.calls.values())
+        return asked or self._background.settled_at() > self.now
+
+    def _wait_behind(self, outcome: Outcome) -> list[Command]:
+        """The turn's text is complete; it ends with the tasks behind it, and with what the agent says of them."""
+        self._last_result, self._result_at = outcome, self.now
+        self._waited_at_result_s = self._waited_s
+        tasks = self._background.described()
+        if self.stopping:
+            return self._finish_in_background("the worker was told to stop")
+        if not tasks:
+            return []
+        note = line(Event.Kind.STATUS, status="background", tasks=tasks, limit_seconds=self.limits.background)
+        return [Record([note])]
+
+    def _wait_for_background(self) -> list[Command]:
+        if self.now >= self._background_end():
+            minutes = self.limits.background / 60
+            return self._finish_in_background(f"they may go on for {minutes:g} minutes after the agent's answer")
+        if self.now >= self._background.settled_at():
+            return self._finish(self._last_result or INTERRUPTED)
+        return []
+
+    def _background_end(self) -> float:
+        """When tasks behind a turn are stopped; the time in which people are asked does not count."""
+        limit = self._result_at + self.limits.background - self._waited_at_result_s
+        return min(limit, self._started_at + self.limits.turn) + self._waited_s
+
+    def _finish_in_background(self, why: str) -> list[Command]:
+        """End the turn although tasks may be alive; those that are end with the process, and the transcript says so."""
+        tasks = self._background.described()
+        note = line(Event.Kind.STATUS, status="background_stopped", tasks=tasks, detail=why)
+        return [*([Record([note])] if tasks else []), *self._finish(self._last_result or INTERRUPTED)]
+
+    def _with_costs(self, outcome: Outcome) -> Outcome:
+        """The outcome with what all results of this process cost together."""
+        return replace(outcome, **self._spent.figures())
 
     def _adjusted(self, outcome: Outcome) -> Outcome:
         """An end that somebody asked for is not the agent's failure."""
         if not self._told_to_stop or outcome.status in GOES_ON:
             return outcome
-        return replace(outcome, status="interrupted", code="interrupted", detail="The turn was interrupted.")
+        return replace(outcome, status=INTERRUPTED.status, code=INTERRUPTED.code, detail=INTERRUPTED.detail)
 
     def _finish(self, outcome: Outcome) -> list[Command]:
         if self.outcome is None:
@@ -487,8 +556,10 @@ class TurnMachine:
         """The one call that may be deferred: the only open one, held, of the main agent, none deferred before.
 
         Not one so large that the CLI would not find it again. Not while a prompt waits behind a replayed call: it would
-        be lost with the process.
+        be lost with the process. Not while tasks work in the background: they would end with the process.
         """
+        if self._background.tasks or self._last_result is not None:
+            return None
         if len(self.calls) != 1 or self.deferred_tool_use_id or (self.replay and self.prompt and not self._prompt_sent):
             return None
         call = next(iter(self.calls.values()))
@@ -512,6 +583,9 @@ class TurnMachine:
             return self._park(call)
         if any(call.approval_id is None for call in self.calls.values()):
             return []  # still with the policy; its ruling comes back here
+        if self._last_result is not None:
+            withdrawn = self._withdraw_all("the worker was told to stop")
+            return [*withdrawn, *self._finish_in_background("the worker was told to stop")]
         return self._leave()
 
     def _leave(self) -> list[Command]:

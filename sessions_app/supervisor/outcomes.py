@@ -1,7 +1,7 @@
 """How a turn ended, in a code for programs and a sentence for people. Pure."""
 
 import signal
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sessions_app.models import Turn
@@ -29,6 +29,28 @@ class Outcome:
     output_tokens: int = 0
 
 
+INTERRUPTED = Outcome(status=T.INTERRUPTED, code="interrupted", detail="The turn was interrupted.")
+
+
+@dataclass(slots=True)
+class Spent:
+    """What several results of one process cost together: US dollars and tokens."""
+
+    cost_usd: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one more result."""
+        self.cost_usd += outcome.cost_usd
+        self.input_tokens += outcome.input_tokens
+        self.output_tokens += outcome.output_tokens
+
+    def figures(self) -> dict[str, Any]:
+        """The sums, by the names that ``Outcome`` gives them."""
+        return asdict(self)
+
+
 def from_result(result: Result) -> Outcome:
     """What the CLI's own last word means. ``subtype: success`` alone means nothing."""
     body, figures = result.body, spent(result.body)
@@ -38,7 +60,7 @@ def from_result(result: Result) -> Outcome:
     if not result.is_error:
         return Outcome(status=T.COMPLETED, text=text, **figures)
     if result.reason.startswith("aborted"):
-        return Outcome(status=T.INTERRUPTED, code="interrupted", detail="The turn was interrupted.", **figures)
+        return replace(INTERRUPTED, **figures)
     code, detail = _failure(body, result.reason, text)
     return Outcome(status=T.FAILED, text=text, code=code, detail=detail, **figures)
 

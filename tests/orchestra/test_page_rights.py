@@ -55,6 +55,7 @@ TABLE: dict[tuple[str, str], str] = {
     ("/approvals/<approval_id>/edited", "POST"): APPROVERS,
     ("/approvals/<approval_id>/decide/stop", "POST"): "administrator",  # who may both decide and operate
     ("/approvals/<approval_id>/answer/stop", "POST"): "administrator",
+    ("/violations/<violation_id>/acknowledge", "POST"): "administrator",
     ("/agents", "GET"): READERS,
     ("/agents/look", "POST"): OPERATORS,
     ("/statistics", "GET"): READERS,
@@ -116,7 +117,7 @@ def test_who_may(role: str) -> None:
 def _address(path: str, session: UUID, approval: UUID) -> str:
     return (
         path.replace("<session_id>", str(session)).replace("<approval_id>", str(approval))
-        .replace("<rule_id>", str(session))
+        .replace("<rule_id>", str(session)).replace("<violation_id>", str(session))
         .replace("<name>", "now").replace("<tool>", "none").replace("<token>", "none")
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from sessions_app.supervisor.machine import (
     Command,
     Limits,
     Record,
+    Report,
     Ruling,
     Signal,
     Stream,
@@ -35,16 +36,39 @@ from sessions_app.supervisor.protocol import (
     Reply,
     Result,
     Spoken,
+    ToolEnded,
     ToolRequest,
     Withdrawn,
 )
 
-HOLD, IDLE, TURN = 300.0, 600.0, 14400.0
+HOLD, IDLE, TURN, BACKGROUND = 300.0, 600.0, 14400.0, 3600.0
 INPUT = '{"command":"make","n":1.10}'
 READY = Reply(protocol.INITIALIZE_ID, "")
 DONE = Result({"type": "result", "is_error": False, "terminal_reason": "completed", "result": "done"})
 DEFERRED = Result({"type": "result", "is_error": False, "terminal_reason": "tool_deferred", "result": ""})
 ABORTED = Result({"type": "result", "is_error": True, "terminal_reason": "aborted_tools"})
+
+
+INIT = Spoken("system", "init", {"type": "system", "subtype": "init"})
+
+
+def tasks(*ids: str) -> Spoken:
+    listed = [{"task_id": task_id, "description": f"task {task_id}"} for task_id in ids]
+    return Spoken("system", "background_tasks_changed", {"tasks": listed})
+
+
+def ended(tool_use_id: str, tool_input: str = INPUT) -> ToolEnded:
+    return ToolEnded(request_id=f"end_{tool_use_id}", tool_use_id=tool_use_id, tool_name="Bash", tool_input=tool_input)
+
+
+def tool_result(tool_use_id: str, *, is_error: bool = False) -> Spoken:
+    block = {"type": "tool_result", "tool_use_id": tool_use_id, "content": "done", "is_error": is_error}
+    return Spoken("user", "", {"type": "user", "message": {"content": [block]}})
+
+
+def cost(usd: float, **changes: Any) -> Result:
+    since = {"model_usage_since_last_result": {"m": {"costUSD": usd, "inputTokens": 10, "outputTokens": 1}}}
+    return Result(DONE.body | since | changes)
 
 
 def call(number: int = 1, **changes: Any) -> ToolRequest:
@@ -73,7 +97,7 @@ def denied(message: str = "no") -> Ruling:
 
 def running(at: float = 0.0, **changes: Any) -> TurnMachine:
     """A machine whose CLI is ready; the prompt is out unless there is none or a replay comes first."""
-    fields: dict[str, Any] = {"prompt": "go", "limits": Limits(hold=HOLD, idle=IDLE, turn=TURN)}
+    fields: dict[str, Any] = {"prompt": "go", "limits": Limits(hold=HOLD, idle=IDLE, turn=TURN, background=BACKGROUND)}
     machine = TurnMachine(**fields | changes)
     machine.start(at)
     machine.hear(READY, at)
@@ -90,6 +114,8 @@ def decisions(commands: list[Command]) -> list[tuple[str, str]]:
     for body in sent(commands):
         if body["type"] == "control_response" and body["response"]["subtype"] == "success":
             answer = body["response"]["response"]
+            if not answer:
+                continue  # a report that was acknowledged
             hook = answer.get("hookSpecificOutput", {})
             found.append((body["response"]["request_id"], hook.get("permissionDecision") or answer["behavior"]))
     return found
@@ -103,7 +129,7 @@ def kinds(commands: list[Command]) -> list[type[Command]]:
 
 
 def test_the_prompt_waits_until_the_cli_is_ready() -> None:
-    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN))
+    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN, background=BACKGROUND))
     [first] = sent(machine.start(0))
     assert first["request"]["subtype"] == "initialize"
     [prompt] = sent(machine.hear(READY, 1))
@@ -112,7 +138,7 @@ def test_the_prompt_waits_until_the_cli_is_ready() -> None:
 
 
 def test_a_cli_that_refuses_to_be_supervised_gets_no_prompt() -> None:
-    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN))
+    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN, background=BACKGROUND))
     machine.start(0)
     commands = machine.hear(Reply(protocol.INITIALIZE_ID, "hooks are disabled"), 1)
     assert sent(commands) == []
@@ -121,7 +147,7 @@ def test_a_cli_that_refuses_to_be_supervised_gets_no_prompt() -> None:
 
 
 def test_a_cli_that_never_gets_ready_is_ended() -> None:
-    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN))
+    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN, background=BACKGROUND))
     machine.start(100)
     assert machine.deadline() == 100 + m.START_TIMEOUT_S
     assert machine.tick(100 + m.START_TIMEOUT_S - 1) == []
@@ -181,7 +207,7 @@ def test_the_prompt_behind_an_allowed_callback_is_answered_from_the_same_grant()
 @pytest.mark.parametrize(
     "other",
     [
-        call(request_id="net", held=False, tool_input='{"command":"make","n":1.2}'),
+        call(request_id="net", held=False, tool_name="Write"),
         call(request_id="net", held=False, tool_use_id="toolu_9"),
         call(request_id="net"),
     ],
@@ -312,7 +338,7 @@ def test_a_call_that_is_not_put_to_a_person_yet_is_not_deferred() -> None:
 
 
 def test_a_hold_longer_than_the_idle_time_still_parks() -> None:
-    machine = running(limits=Limits(hold=2 * IDLE, idle=IDLE, turn=TURN))
+    machine = running(limits=Limits(hold=2 * IDLE, idle=IDLE, turn=TURN, background=BACKGROUND))
     machine.hear(call(), 1)
     machine.rule("r1", waiting(), 1)
     assert decisions(machine.tick(1 + 2 * IDLE)) == [("r1", "defer")]
@@ -397,7 +423,7 @@ def test_a_call_that_comes_after_an_interrupt_is_denied() -> None:
 
 
 def test_an_interrupt_before_the_prompt_ends_without_sending_it() -> None:
-    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN))
+    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN, background=BACKGROUND))
     machine.start(0)
     assert machine.interrupt(1) == [CloseInput()]
     assert machine.outcome and machine.outcome.status == Turn.Status.INTERRUPTED
@@ -438,7 +464,7 @@ def test_a_stop_while_the_agent_works_leaves_the_turn_to_another_process() -> No
 
 
 def test_a_stop_before_the_prompt_says_that_it_was_not_sent() -> None:
-    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN))
+    machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN, background=BACKGROUND))
     machine.start(0)
     machine.stop(1)
     assert machine.outcome and machine.outcome.status == UNSENT
@@ -542,6 +568,13 @@ WORDS: list[protocol.Message] = [
     Spoken("assistant", "", {"type": "assistant", "message": {"content": 7}}),
     Reply(protocol.INITIALIZE_ID, "no"),
     Result({"is_error": True, "kind": 1}),
+    tasks("t1"),
+    tasks(),
+    INIT,
+    DONE,
+    ended("toolu_1"),
+    tool_result("toolu_2"),
+    tool_result("toolu_3", is_error=True),
 ]
 
 
@@ -561,7 +594,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.answers: dict[str, str] = {}
         self.ruled: set[tuple[str, str]] = set()
         self.defers = self.prompts = self.terms = self.kills = 0
-        limits = Limits(hold=hold, idle=IDLE, turn=TURN)
+        limits = Limits(hold=hold, idle=IDLE, turn=TURN, background=BACKGROUND)
         self.machine = TurnMachine(prompt=prompt, limits=limits, replay=replay, interrupted=interrupted)
         self.do(self.machine.start(self.now))
 
@@ -666,9 +699,158 @@ TestAnyOrder.settings = hypothesis_settings(max_examples=150, stateful_step_coun
 
 
 def test_a_request_that_nobody_can_refuse_ends_the_run() -> None:
-    machine = TurnMachine(prompt="go", limits=Limits(hold=300, idle=600, turn=3600))
+    machine = TurnMachine(prompt="go", limits=Limits(hold=300, idle=600, turn=3600, background=3600))
     machine.start(0)
     commands = machine.hear(protocol.parse(b'{"type":"control_request", broken'), 1)
     assert machine.outcome
     assert machine.outcome.code == "agent_garbled"
     assert Signal(hard=False) in commands
+
+
+# --- the gate's audit of itself
+
+
+def test_a_call_that_ran_as_it_was_allowed_is_acknowledged_and_nothing_else() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.rule("r1", allowed(tool_input='{"command":"edited"}'), 1)
+    [answer] = sent(machine.hear(ended("toolu_1", '{"command":"edited"}'), 2))
+    assert (answer["response"]["request_id"], answer["response"]["response"]) == ("end_toolu_1", {})
+    assert machine.outcome is None
+
+
+@pytest.mark.parametrize(
+    "heard", [ended("toolu_1"), ended("toolu_9"), tool_result("toolu_9"), tool_result("toolu_9", is_error=True)]
+)
+def test_a_tool_that_ran_without_its_decision_kills_the_process_at_once(heard: protocol.Message) -> None:
+    machine, waits = running(), uuid4()
+    machine.hear(call(), 1)
+    machine.rule("r1", allowed(tool_input='{"command":"edited"}'), 1)
+    machine.hear(call(2), 2)
+    machine.rule("r2", waiting(waits), 2)
+    commands = machine.hear(heard, 3)
+    assert commands[0] == Signal(hard=True)
+    assert Report in kinds(commands)
+    assert waits in [command.approval_id for command in commands if isinstance(command, Withdraw)]
+    machine.hear(DONE, 4)
+    machine.ended(-9, "")
+    assert machine.outcome and (machine.outcome.status, machine.outcome.code) == ("failed", "ran_unapproved")
+
+
+def test_a_violation_counts_after_the_result_too() -> None:
+    machine = running()
+    machine.hear(DONE, 1)
+    assert Signal(hard=True) in machine.hear(tool_result("toolu_9"), 2)
+    assert machine.outcome and machine.outcome.code == "ran_unapproved"
+
+
+def test_a_replayed_call_is_let_go_only_when_its_run_can_be_audited() -> None:
+    machine = TurnMachine(prompt="", replay=True, limits=Limits(hold=9, idle=9, turn=9, background=9))
+    machine.start(0)
+    machine.hear(call(held=False), 1)
+    assert machine.rule("r1", allowed(), 1) == []
+    commands = machine.hear(READY, 2)
+    assert decisions(commands) == [("r1", "allow")]
+    assert Answered("r1", None) in commands
+
+
+def test_a_refusal_of_a_replayed_call_waits_for_nothing() -> None:
+    machine = TurnMachine(prompt="", replay=True, limits=Limits(hold=9, idle=9, turn=9, background=9))
+    machine.start(0)
+    machine.hear(call(held=False), 1)
+    assert decisions(machine.rule("r1", denied(), 1)) == [("r1", "deny")]
+
+
+def test_the_prompt_behind_a_callback_is_answered_once_with_the_input_of_the_decision() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.rule("r1", allowed(tool_input='{"command":"edited","x":1}'), 1)
+    rewritten = call(request_id="net", held=False, tool_input='{"command":"edited"}')
+    [answer] = machine.hear(rewritten, 2)
+    assert b'{"command":"edited","x":1}' in answer.data  # type: ignore[union-attr]
+    again = call(request_id="net2", held=False)
+    assert machine.hear(again, 3) == [Ask(again)]
+
+
+# --- the background
+
+
+def test_a_turn_lasts_while_tasks_live_and_the_last_result_counts() -> None:
+    machine = running()
+    machine.hear(tasks("t1"), 1)
+    commands = machine.hear(cost(0.5, result="main text"), 2)
+    assert CloseInput() not in commands
+    assert machine.outcome is None
+    assert machine.tick(2 + IDLE + 1) == []  # silence is no failure now
+    machine.hear(tasks(), 1000)
+    machine.hear(INIT, 1001)
+    assert machine.tick(1500) == []
+    assert CloseInput() not in machine.hear(cost(0.25, result="all done"), 1501)
+    assert CloseInput() in machine.tick(machine.deadline())
+    assert machine.outcome and machine.outcome.text == "all done"
+    assert (machine.outcome.cost_usd, machine.outcome.input_tokens, machine.outcome.output_tokens) == (0.75, 20, 2)
+
+
+def test_without_background_tasks_a_result_ends_the_turn_at_once() -> None:
+    assert CloseInput() in running().hear(DONE, 1)
+
+
+def test_a_sub_agents_call_stays_open_behind_the_result_and_is_never_parked() -> None:
+    machine, approval = running(), uuid4()
+    machine.hear(tasks("t1"), 1)
+    machine.hear(call(agent_id="a1"), 2)
+    machine.rule("r1", waiting(approval), 2)
+    assert not any(isinstance(command, Withdraw) for command in machine.hear(DONE, 3))
+    assert machine.tick(3 + HOLD + BACKGROUND) == []
+    assert decisions(machine.rule("r1", allowed(approval), 20_000)) == [("r1", "allow")]
+    assert machine.tick(20_001) == []  # people's time does not count
+    assert machine.outcome is None
+
+
+def test_the_main_call_is_held_and_not_parked_while_a_task_lives() -> None:
+    machine = running()
+    machine.hear(tasks("t1"), 1)
+    machine.hear(call(), 2)
+    machine.rule("r1", waiting(), 2)
+    assert machine.tick(2 + HOLD + 1) == []
+    machine.hear(tasks(), 400)
+    assert decisions(machine.tick(401)) == [("r1", "defer")]
+
+
+def test_tasks_that_never_end_are_stopped_and_reported() -> None:
+    machine = running()
+    machine.hear(tasks("t1", "t2"), 1)
+    [_, note] = machine.hear(DONE, 2)
+    assert isinstance(note, Record) and "task t1" in note.lines[0][1]
+    assert machine.deadline() == 2 + BACKGROUND
+    stopped, *rest = machine.tick(2 + BACKGROUND)
+    assert isinstance(stopped, Record)
+    said = json.loads(stopped.lines[0][1])
+    assert (said["status"], said["tasks"]) == ("background_stopped", ["task t1", "task t2"])
+    assert CloseInput() in rest
+    assert machine.outcome and machine.outcome.status == "completed"
+
+
+def test_an_interrupt_ends_a_turn_that_only_waits_for_its_tasks() -> None:
+    machine = running()
+    machine.hear(tasks("t1"), 1)
+    machine.hear(DONE, 2)
+    commands = machine.interrupt(3)
+    assert Signal(hard=False) in commands and CloseInput() in commands
+    assert machine.outcome and machine.outcome.status == "interrupted"
+
+
+def test_a_worker_that_must_go_ends_such_a_turn_and_does_not_run_it_again() -> None:
+    machine = running()
+    machine.hear(tasks("t1"), 1)
+    machine.hear(DONE, 2)
+    assert CloseInput() in machine.stop(3)
+    assert machine.outcome and machine.outcome.status == "completed"
+
+
+def test_a_process_that_dies_behind_its_result_has_completed() -> None:
+    machine = running()
+    machine.hear(tasks("t1"), 1)
+    machine.hear(Result(DONE.body | {"result": "main text"}), 2)
+    machine.ended(-9, "")
+    assert machine.outcome and (machine.outcome.status, machine.outcome.text) == ("completed", "main text")
