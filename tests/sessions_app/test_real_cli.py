@@ -1,9 +1,8 @@
 """The truth: the pinned real CLI under the real supervisor; only the model's API is scripted."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,55 +12,13 @@ from pytest_django.fixtures import Settings
 
 from approvals.commands import decide_approval
 from approvals.models import Approval
-from sessions_app import worker
-from sessions_app.commands import SessionRequest, interrupt_session, send_message, start_session
-from sessions_app.models import AgentSession, Event, PermissionRequest, Turn
+from sessions_app.commands import SessionRequest, interrupt_session, start_session
+from sessions_app.models import Event, PermissionRequest, Turn
+from tests.dialog import Dialog
 from tests.fakes.real_cli import CLI_VERSION, messages_api, real_cli_env, real_cli_path
 from tests.stack import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@dataclass
-class Dialog:
-    """A session with the real CLI whose turns run on a thread of the test."""
-
-    session: AgentSession
-    thread: threading.Thread | None = None
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.session.working_directory)
-
-    def run(self) -> None:
-        """Let a worker take the open turn, in the background."""
-        turn = Turn.objects.get(session=self.session, status__in=("queued", "running"))
-        self.thread = threading.Thread(target=worker.take_turn, args=(turn.pk,))
-        self.thread.start()
-
-    def say(self, prompt: str) -> None:
-        send_message(session_id=self.session.pk, prompt=prompt, by="anna")
-        self.run()
-
-    def ask(self, nth: int = 1) -> Approval:
-        """The nth question, once it is open."""
-
-        def look() -> Approval | None:
-            asked = list(Approval.objects.filter(session=self.session.pk).order_by("created_at"))
-            return asked[nth - 1] if len(asked) >= nth else None
-
-        return until(look, f"question {nth} opens", 60)
-
-    def answer(self, verdict: str, nth: int = 1, **answer: Any) -> None:
-        decide_approval(approval_id=self.ask(nth).pk, verdict=verdict, by="boris", via="api", **answer)
-
-    def end(self) -> Turn:
-        """The last turn, when its run is over."""
-        assert self.thread
-        self.thread.join(60)
-        assert not self.thread.is_alive()
-        self.session.refresh_from_db()
-        return Turn.objects.filter(session=self.session).latest("number")
 
 
 Start = Callable[..., Dialog]
