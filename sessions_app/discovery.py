@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +21,18 @@ from django.db.models.functions import Now
 
 from sessions_app.demo_agent import VERSION as DEMO_VERSION
 from sessions_app.models import Agent
-from sessions_app.selftest import Inconclusive, fails_open
+from sessions_app.selftest import Inconclusive, reason_it_is_unfit
 from sessions_app.supervisor.launch import cli_path, inherited_environment
 
 logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 10.0
 LONGEST_ANSWER = 65536
-OLDEST_FIT = (2, 1, 0)  # defer and held callbacks were measured from here on
+OLDEST_FIT = (2, 1, 309)  # the first that expands no @path on request and tells what each result cost
+NEWEST_TESTED = (2, 1, 332)  # the newest that the whole suite of the gate was run on (make gate)
 INSTALL = "npm install -g @anthropic-ai/claude-code@2.1.330"
+
+_testing = threading.Lock()
 
 ST = Agent.Status
 
@@ -55,14 +59,33 @@ def find_cli(timeout_s: float = PROBE_TIMEOUT_S) -> CliFacts:
             path=path, status=ST.UNFIT, detail="The program does not tell its version; is it the Claude Code CLI?"
         )
     version = found[0]
-    if tuple(int(part) for part in found.groups()) < OLDEST_FIT:
+    if version_of(version) < OLDEST_FIT:
         oldest = ".".join(map(str, OLDEST_FIT))
         detail = f"Version {version} is too old; Orchestra needs {oldest} or newer. Update with: {INSTALL}"
         return CliFacts(path=path, version=version, status=ST.UNFIT, detail=detail)
     if not _logged_in(path, timeout_s):
         detail = f"The CLI is not logged in; run `{path}` once, or set ANTHROPIC_API_KEY."
         return CliFacts(path=path, version=version, status=ST.NOT_LOGGED_IN, logged_in=False, detail=detail)
-    return CliFacts(path=path, version=version, status=ST.READY, logged_in=True)
+    return CliFacts(path=path, version=version, status=ST.READY, logged_in=True, detail=untested_words(version))
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """A version as numbers to compare; empty, and so older than any, if it is none."""
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)\b", text)
+    return tuple(int(part) for part in found.groups()) if found else ()
+
+
+def is_tested(version: str) -> bool:
+    """Whether Orchestra's whole suite was run on CLIs as new as this one."""
+    return OLDEST_FIT <= version_of(version) <= NEWEST_TESTED
+
+
+def untested_words(version: str) -> str:
+    """What people should know about a CLI that is newer than any that was tested; empty for others."""
+    if version_of(version) <= NEWEST_TESTED:
+        return ""
+    newest = ".".join(map(str, NEWEST_TESTED))
+    return f"Version {version} is newer than any that Orchestra was tested with ({newest}); it must pass the self-test."
 
 
 def discover_agents() -> list[Agent]:
@@ -89,22 +112,40 @@ def check_agents(agents: Iterable[Agent]) -> None:
         program = _fingerprint(agent)
         if agent.name == "demo" or not program or agent.tested == program:
             continue
-        try:
-            problem = fails_open()
-        except Inconclusive as error:
-            logger.warning("agent %s on %s: the self-test is tried again later: %s", agent.name, agent.host, error)
-            continue
-        if problem:
-            logger.critical("agent %s on %s is unfit: %s", agent.name, agent.host, problem)
-            agent.status, agent.detail = ST.UNFIT, problem
-        agent.tested, agent.tested_problem = program, problem
-        agent.save(update_fields=["status", "detail", "tested", "tested_problem"])
+        with _testing:
+            agent.refresh_from_db(fields=["tested"])
+            if agent.tested == program:
+                continue  # by another thread, meanwhile
+            _test(agent, program)
+
+
+def _test(agent: Agent, program: str) -> None:
+    try:
+        problem = reason_it_is_unfit()
+    except Inconclusive as error:
+        logger.warning("agent %s on %s: the self-test is tried again later: %s", agent.name, agent.host, error)
+        return
+    if problem:
+        logger.critical("agent %s on %s is unfit: %s", agent.name, agent.host, problem)
+        agent.status, agent.detail = ST.UNFIT, problem
+    agent.tested, agent.tested_problem = program, problem
+    agent.save(update_fields=["status", "detail", "tested", "tested_problem"])
 
 
 def unfit_reason(name: str) -> str:
-    """Why this agent must not be used on this host; empty if nothing is known against it."""
-    unfit = Agent.objects.filter(name=name, host=settings.ORCHESTRA.hostname, status=ST.UNFIT)
-    return unfit.values_list("detail", flat=True).first() or ""
+    """Why this agent must not be used on this host; empty if nothing is known against it.
+
+    A program that stands in the place of one that was discovered proves itself first, here and now if need be.
+    """
+    agent = Agent.objects.filter(name=name, host=settings.ORCHESTRA.hostname).first()
+    if agent is None or name == "demo":
+        return ""
+    if agent.status != ST.UNFIT and agent.tested != _fingerprint(agent):
+        check_agents([found for found in discover_agents() if found.name == name])
+        agent.refresh_from_db()
+        if agent.path and agent.tested != _fingerprint(agent):
+            return "The self-test of this CLI came to no end; it is tried again with the next message."
+    return agent.detail if agent.status == ST.UNFIT else ""
 
 
 def _fingerprint(agent: Agent) -> str:

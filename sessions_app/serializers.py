@@ -10,6 +10,7 @@ from approvals.queries import readable_approvals
 from approvals.serializers import ApprovalSerializer
 from orchestra.fields import Number, StoredObject, Text, Whole
 from sessions_app.commands import AGENTS, PERMISSION_MODES, SETTING_SOURCES
+from sessions_app.discovery import is_tested
 from sessions_app.models import Agent, AgentSession, Event, Turn
 
 LONGEST_LIST = 200  # tools, or anything else listed in a request
@@ -135,6 +136,7 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
 
     running = serializers.IntegerField(read_only=True)
     waiting = serializers.IntegerField(read_only=True)
+    tested = serializers.SerializerMethodField(help_text="Whether Orchestra was tested with a CLI as new as this one.")
 
     class Meta:
         model = Agent
@@ -147,11 +149,15 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
             "status",
             "logged_in",
             "detail",
+            "tested",
             "last_seen_at",
             "running",
             "waiting",
         ]
         read_only_fields = fields
+
+    def get_tested(self, agent: Agent) -> bool:
+        return agent.name == "demo" or is_tested(agent.version)
 
 
 class LookingSerializer(serializers.Serializer[Any]):

@@ -72,12 +72,11 @@ def command_line(launch: Launch) -> list[str]:
         f"--setting-sources={','.join(options.get('setting_sources', []))}",
         f"--settings={cli_settings()}",
         f"--disallowedTools={','.join(disallowed)}",
+        f"--permission-mode={'plan' if launch.plan_mode else 'default'}",  # some releases would start in auto mode
         f"--{'resume' if launch.resume else 'session-id'}={launch.session_id}",
     ]
     if launch.model:
         command.append(f"--model={launch.model}")
-    if launch.plan_mode:
-        command.append("--permission-mode=plan")
     flags = {
         "append_system_prompt": "append-system-prompt",
         "max_turns": "max-turns",

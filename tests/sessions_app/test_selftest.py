@@ -1,18 +1,30 @@
 """An agent that does not wait when it is held is found out, and not used."""
 
+import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.test import Client
 from pytest_django.fixtures import Settings
 
+from config.processes import advice
 from sessions_app import worker
 from sessions_app.commands import SessionRequest, start_session
 from sessions_app.discovery import check_agents, discover_agents
 from sessions_app.models import Agent, Turn
-from sessions_app.selftest import Inconclusive, fails_open
+from sessions_app.selftest import Inconclusive, reason_it_is_unfit, scenes
+from sessions_app.supervisor import launch, protocol
+from tests.factories import make_user, token_for
 from tests.fakes.real_cli import real_cli_path
+
+
+def without(given: Mapping[str, str], name: str) -> dict[str, str]:
+    return {key: value for key, value in given.items() if key != name}
+
 
 FAILS_OPEN = f"""#!{sys.executable}
 import json, sys
@@ -49,11 +61,51 @@ def open_cli(settings: Settings, tmp_path: Path) -> Path:
 
 def test_the_real_cli_waits_and_obeys(settings: Settings, tmp_path: Path) -> None:
     use(settings, real_cli_path(), tmp_path)
-    assert fails_open() == ""
+    assert reason_it_is_unfit() == ""
+
+
+NOT_ASKED_BY_ITS_RULES = {"cleanupPeriodDays": 3650}
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "planted", "reason"),
+    [
+        (launch, "ALWAYS_SET", without(launch.ALWAYS_SET, "CLAUDE_CODE_DISABLE_FILE_MENTIONS"), "mentions with @"),
+        (launch, "cli_settings", lambda: json.dumps(NOT_ASKED_BY_ITS_RULES), "own rules do not ask for every tool"),
+        (protocol, "ENDED_EVENTS", (), "does not report what it ran"),
+        (protocol, "defer", lambda request: protocol.allow(request, request.tool_input), "ran a call that was put off"),
+        (scenes, "LATE_S", 0.0, ""),  # nothing is lacking
+    ],
+    ids=["a mention in a prompt", "its own rules", "what ran is not reported", "no defer", "in time"],
+)
+def test_each_thing_that_a_cli_may_lack_is_found(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    name: str,
+    planted: Any,
+    reason: str,
+) -> None:
+    """The real CLI, started so that it behaves like one that lacks something."""
+    use(settings, real_cli_path(), tmp_path)
+    monkeypatch.setattr(module, name, planted)
+    found = reason_it_is_unfit()
+    assert reason in found if reason else found == ""
+
+
+def test_a_parked_call_that_runs_before_the_callback_is_registered_is_found(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(settings, real_cli_path(), tmp_path)
+    with scenes.SelfTest.prepared() as test:
+        assert test.puts_off() == ""
+        monkeypatch.setattr(launch, "cli_settings", lambda: json.dumps(NOT_ASKED_BY_ITS_RULES))
+        assert "ran a parked call" in test.repeats_before_it_is_initialized()
 
 
 def test_a_cli_that_runs_what_is_held_fails(open_cli: Path) -> None:
-    assert "fails open" in fails_open()
+    assert "fails open" in reason_it_is_unfit()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -100,4 +152,49 @@ def test_a_program_that_this_host_cannot_start_as_it_should_is_tested_later(
     use(settings, open_cli, tmp_path)
     settings.AGENTS = replace(settings.AGENTS, run_as="no-such-account")
     with pytest.raises(Inconclusive, match="AGENT_RUN_AS"):
-        fails_open()
+        reason_it_is_unfit()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_turn_starts_before_its_program_has_proved_itself(open_cli: Path) -> None:
+    discover_agents()  # found, and not tested yet
+    session = start_session(SessionRequest(prompt="work"), by="anna", may_allow=False)
+    worker.take_turn(Turn.objects.get(session=session).pk)
+    turn = Turn.objects.get(session=session)
+    assert (turn.status, turn.failure_code) == ("failed", "agent_unfit")
+    assert "fails open" in turn.failure_detail
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_program_whose_test_came_to_no_end_is_not_used(open_cli: Path) -> None:
+    open_cli.write_text(FAILS_OPEN.replace("for line in sys.stdin:", "sys.exit(1)\nfor line in sys.stdin:"))
+    check_agents(discover_agents())
+    session = start_session(SessionRequest(prompt="work"), by="anna", may_allow=False)
+    worker.take_turn(Turn.objects.get(session=session).pk)
+    turn = Turn.objects.get(session=session)
+    assert (turn.status, turn.failure_code) == ("failed", "agent_unfit")
+    assert "came to no end" in turn.failure_detail
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("version", "status", "tested", "words"),
+    [
+        ("2.1.80", "unfit", False, "too old"),
+        ("2.1.308", "unfit", False, "too old"),
+        ("2.1.309", "ready", True, ""),
+        ("2.1.332", "ready", True, ""),
+        ("2.1.333", "ready", False, "newer than any that Orchestra was tested with"),
+        ("3.0.0", "ready", False, "newer than any that Orchestra was tested with"),
+    ],
+)
+def test_a_version_outside_of_what_was_tested_says_so(
+    open_cli: Path, client: Client, version: str, status: str, tested: bool, words: str
+) -> None:
+    open_cli.write_text(FAILS_OPEN.replace("2.1.999", version))
+    discover_agents()
+    headers = {"Authorization": f"Token {token_for(make_user(group='Viewer'))}"}
+    [agent] = [one for one in client.get("/api/agents", headers=headers).json()["results"] if one["name"] == "claude"]
+    assert (agent["status"], agent["tested"]) == (status, tested)
+    assert words in agent["detail"]
+    assert words in dict(enumerate(line for _, line in advice())).get(1, "")
