@@ -9,7 +9,7 @@ PYTHON := $(VENV)/bin/python
 TYPED := config orchestra approvals sessions_app escalation tests/chaos
 COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 
-.PHONY: help run test chaos check lock fmt bench screenshots secrets
+.PHONY: help run test chaos gate check lock fmt bench screenshots secrets
 .DEFAULT_GOAL := help
 
 help: ## what there is to type
@@ -26,6 +26,10 @@ test: ## run all tests, with a real PostgreSQL and a real Valkey
 chaos: ## shoot at everything for ten minutes, then judge; ARGS="--seed 1 --seconds 60 --sqlite"
 	@$(PY) tools/environment.py dev
 	@$(PYTHON) -m tests.chaos $(ARGS) && $(PYTHON) -m tests.chaos.races && CHAOS_PARKS=20 $(PYTHON) -m pytest -q -s tests/chaos/test_real_cli_park.py
+
+gate: ## try every kind of call, moment and decision on three real CLIs; ARGS="--versions pinned"
+	@$(PY) tools/environment.py dev
+	@exec $(PYTHON) -m tests.gate $(ARGS)
 
 bench: ## measure decisions beside a floor without any framework; see docs/performance.md
 	@$(PY) tools/environment.py dev

@@ -19,6 +19,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models.functions import Now
 
+from sessions_app.cli_versions import OLDEST_FIT, untested_words, version_of
 from sessions_app.demo_agent import VERSION as DEMO_VERSION
 from sessions_app.models import Agent
 from sessions_app.selftest import Inconclusive, reason_it_is_unfit
@@ -28,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 10.0
 LONGEST_ANSWER = 65536
-OLDEST_FIT = (2, 1, 309)  # the first that expands no @path on request and tells what each result cost
-NEWEST_TESTED = (2, 1, 332)  # the newest that the whole suite of the gate was run on (make gate)
 INSTALL = "npm install -g @anthropic-ai/claude-code@2.1.330"
 
 _testing = threading.Lock()
@@ -67,25 +66,6 @@ def find_cli(timeout_s: float = PROBE_TIMEOUT_S) -> CliFacts:
         detail = f"The CLI is not logged in; run `{path}` once, or set ANTHROPIC_API_KEY."
         return CliFacts(path=path, version=version, status=ST.NOT_LOGGED_IN, logged_in=False, detail=detail)
     return CliFacts(path=path, version=version, status=ST.READY, logged_in=True, detail=untested_words(version))
-
-
-def version_of(text: str) -> tuple[int, ...]:
-    """A version as numbers to compare; empty, and so older than any, if it is none."""
-    found = re.match(r"(\d+)\.(\d+)\.(\d+)\b", text)
-    return tuple(int(part) for part in found.groups()) if found else ()
-
-
-def is_tested(version: str) -> bool:
-    """Whether Orchestra's whole suite was run on CLIs as new as this one."""
-    return OLDEST_FIT <= version_of(version) <= NEWEST_TESTED
-
-
-def untested_words(version: str) -> str:
-    """What people should know about a CLI that is newer than any that was tested; empty for others."""
-    if version_of(version) <= NEWEST_TESTED:
-        return ""
-    newest = ".".join(map(str, NEWEST_TESTED))
-    return f"Version {version} is newer than any that Orchestra was tested with ({newest}); it must pass the self-test."
 
 
 def discover_agents() -> list[Agent]:

@@ -131,6 +131,12 @@ def surroundings() -> Surroundings:
     )
 
 
+def parked_call(claim: Claim) -> Approval | None:
+    """The approval of the call that the CLI will repeat first."""
+    asked = Approval.objects.filter(subject=f"session:{claim.session_id}:{claim.deferred}")
+    return asked.order_by("created_at").last()
+
+
 def record_violation(claim: Claim, violation: Violation) -> None:
     """Keep that a tool of this run ran without a decision. A fact needs no fence: it happened, whoever supervises."""
     violations.record_violation(

@@ -9,8 +9,8 @@ from approvals.models import Approval
 from approvals.queries import readable_approvals
 from approvals.serializers import ApprovalSerializer
 from orchestra.fields import Number, StoredObject, Text, Whole
+from sessions_app.cli_versions import is_tested
 from sessions_app.commands import AGENTS, PERMISSION_MODES, SETTING_SOURCES
-from sessions_app.discovery import is_tested
 from sessions_app.models import Agent, AgentSession, Event, Turn
 
 LONGEST_LIST = 200  # tools, or anything else listed in a request

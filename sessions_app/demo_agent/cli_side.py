@@ -113,6 +113,7 @@ class Cli:
         self._hook_id, self._hook_timeout_s = "", DEFAULT_HOOK_TIMEOUT_S
         self._ended_ids: dict[str, str] = {}  # hook event after a call -> the callback that hears of it
         self._initialized = False
+        self._asks_for_everything = options.asks_for_everything
         self._open: dict[str, ToolUse] = {}  # request id -> the call it asks about
         self._hooked: set[str] = set()  # those of them that are hooks: they beat and time out
         self._answers: dict[str, Json] = {}
@@ -620,10 +621,10 @@ class Cli:
                 call, response = waiting.pop(request_id), self._answers.pop(request_id)
                 del self._open[request_id]
                 decision = _decided(call, response)
-                if decision:
+                if decision and not (decision.kind == "allow" and request_id in hooked and self._asks_for_everything):
                     yield call, decision
                 else:
-                    waiting[self._ask_prompt(call)] = call
+                    waiting[self._ask_prompt(call, decision)] = call
             elif self.eof:
                 request_id = next(iter(waiting))
                 del self._open[request_id]
@@ -666,11 +667,15 @@ class Cli:
             told |= {"agent_id": call.agent_id, "agent_type": "general-purpose"}
         return told
 
-    def _ask_prompt(self, call: ToolUse) -> str:
+    def _ask_prompt(self, call: ToolUse, allowed: Decision | None = None) -> str:
+        """``allowed``: what a hook allowed already. The prompt shows its input, but for the answers to a question."""
+        shown = (
+            {key: value for key, value in allowed.input.items() if key != "answers"} if allowed else call.asked_input
+        )
         fields: Json = {
             "tool_name": call.name,
             "display_name": call.name,
-            "input": call.asked_input,
+            "input": shown,
             "tool_use_id": call.id,
         }
         if call.name in ("AskUserQuestion", "ExitPlanMode"):

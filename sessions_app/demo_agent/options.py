@@ -1,5 +1,6 @@
 """The command line, as far as the host uses it."""
 
+import json
 from dataclasses import dataclass
 
 SWITCHES = frozenset({"-p", "--print", "--verbose", "--include-partial-messages", "--version", "-v"})
@@ -51,6 +52,12 @@ class Options:
             raise BadUsage("Error: only --input-format=stream-json with --output-format=stream-json is spoken here.")
         if "--verbose" not in self.switches:
             raise BadUsage("Error: When using --print, --output-format=stream-json requires --verbose")
+
+    @property
+    def asks_for_everything(self) -> bool:
+        """Whether the settings' own rules ask for every tool, also for one that a hook has allowed."""
+        settings = json.loads(self.values.get("--settings") or "{}")
+        return "*" in settings.get("permissions", {}).get("ask", [])
 
     @property
     def partial_messages(self) -> bool:

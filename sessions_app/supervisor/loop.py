@@ -164,6 +164,7 @@ class Supervisor:
         """Until the process has ended and all it said is written."""
         switchboard.plug_in(self.extension)
         try:
+            self._expect_parked_call()
             self._do(self.machine.start(time.monotonic()))
             self._obey()  # whoever cancelled between the claim and here rang nobody
             while self._round():
@@ -177,6 +178,11 @@ class Supervisor:
             switchboard.unplug(self.extension)
             self.process.bell.close()
         return self._close(exit_code)
+
+    def _expect_parked_call(self) -> None:
+        parked = self._database(partial(permissions.parked_call, self.claim)) if self.claim.replay else None
+        if parked is not None and parked is not AWAY:
+            self.machine.expect(self.claim.deferred, parked.tool_name, parked.tool_input)
 
     def _round(self) -> bool:
         now = time.monotonic()

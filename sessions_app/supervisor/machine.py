@@ -218,6 +218,10 @@ class TurnMachine:
         self.now = self._started_at = self._heard_at = now
         return [Write(protocol.initialize())]
 
+    def expect(self, tool_use_id: str, tool_name: str, tool_input: str) -> None:
+        """The CLI will repeat this call, which it announced to an earlier process."""
+        self._reconciliation.remember_call(tool_use_id, tool_name, tool_input)
+
     def hear(self, message: Message, now: float) -> list[Command]:
         """The CLI said something."""
         self._pass_time(now)

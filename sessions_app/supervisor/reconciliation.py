@@ -56,6 +56,12 @@ class Reconciliation:
         """The call was refused; the model is to read ``message``. An earlier permission is withdrawn."""
         self._permitted[tool_use_id] = _Permitted(message=message)
 
+    def remember_call(self, tool_use_id: str, tool_name: str, tool_input: str) -> None:
+        """What a call is, so that a violation can say what ran; ``tool_input`` is JSON text."""
+        self._calls[tool_use_id] = (tool_name, tool_input[:INPUT_SHOWN])
+        while len(self._calls) > CALLS_REMEMBERED:
+            del self._calls[next(iter(self._calls))]
+
     def check_callback(self, ended: ToolEnded) -> Violation | None:
         """Judge the report that ``ended`` ran, by its input."""
         permitted = self._permitted.get(ended.tool_use_id)
@@ -107,10 +113,7 @@ class Reconciliation:
     def _remember_calls(self, body: dict[str, Any]) -> None:
         for block in _blocks(body):
             if block.get("type") == "tool_use":
-                asked = json.dumps(block.get("input"))[:INPUT_SHOWN]
-                self._calls[str(block.get("id"))] = (str(block.get("name")), asked)
-        while len(self._calls) > CALLS_REMEMBERED:
-            del self._calls[next(iter(self._calls))]
+                self.remember_call(str(block.get("id")), str(block.get("name")), json.dumps(block.get("input")))
 
 
 def ran_for_sure(block: dict[str, Any], meta: dict[str, Any]) -> bool:

@@ -158,15 +158,25 @@ def test_settings_of_projects_and_rules_of_the_cli_are_not_used() -> None:
     assert value_of(command, "setting-sources") == ""
     assert value_of(command, "permission-prompt-tool") == "stdio"
     flags = {option.partition("=")[0] for option in command}
-    assert not {"--allowedTools", "--allowed-tools", "--permission-mode", "--dangerously-skip-permissions"} & flags
+    assert not {"--allowedTools", "--allowed-tools", "--dangerously-skip-permissions"} & flags
+    assert value_of(command, "permission-mode") == "default"
     assert "acceptEdits" not in " ".join(command)
-    assert json.loads(value_of(command, "settings")) == {"cleanupPeriodDays": 3650}
+
+
+def test_the_clis_own_rules_ask_for_every_tool_and_its_inbox_is_shut() -> None:
+    settings = json.loads(value_of(command_line(a_launch()), "settings"))
+    assert settings["permissions"]["ask"] == ["*", "mcp__*"]
+    assert set(NEVER) <= set(settings["permissions"]["deny"])
+    assert settings["sandbox"] == {"autoAllowBashIfSandboxed": False}
+    assert settings["crossSessionInbound"] == "refuse"
+    env = environment(a_launch(), {"XDG_RUNTIME_DIR": "/run/user/0", "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "0"})
+    assert (env["XDG_RUNTIME_DIR"], env["CLAUDE_CODE_DISABLE_FILE_MENTIONS"]) == ("/proc", "1")
 
 
 def test_a_dialog_is_created_once_and_resumed_under_the_same_id() -> None:
     launch = a_launch()
     assert value_of(command_line(launch), "session-id") == str(launch.session_id)
-    again = command_line(dataclasses.replace(launch, resume=True, options={"permission_mode": "plan"}))
+    again = command_line(dataclasses.replace(launch, resume=True, plan_mode=True))
     assert value_of(again, "resume") == str(launch.session_id)
     assert not [option for option in again if option.startswith("--session-id")]
     assert value_of(again, "permission-mode") == "plan"
