@@ -1,6 +1,7 @@
 """The red banner about tools that ran unapproved, on every page, and the button that takes it away."""
 
 from dataclasses import dataclass
+from functools import cache
 from uuid import UUID
 
 from django.contrib import messages
@@ -32,7 +33,7 @@ class Alarm:
 def alarm(request: HttpRequest) -> dict[str, object]:
     """Context processor: ``violation_alarm`` for whoever may read, None while every violation is acknowledged."""
     user = getattr(request, "user", None)
-    return {"violation_alarm": lambda: _alarm_for(user)}
+    return {"violation_alarm": cache(lambda: _alarm_for(user))}  # a template asks more than once
 
 
 @require_POST

@@ -273,7 +273,7 @@ class TurnMachine:
     def _written(self, request: ToolRequest, ruling: Ruling) -> bytes:
         """The answer to the CLI, after it was noted for the audit of what runs."""
         if ruling.effect != "allow":
-            self._reconciliation.deny(request.tool_use_id, ruling.message)
+            self._reconciliation.deny(request.tool_use_id)
             return protocol.deny(request, ruling.message)
         self._grants[request.tool_use_id] = Grant(request.tool_name, ruling.tool_input, prompted=not request.held)
         self._reconciliation.allow(request.tool_use_id, ruling.tool_input)
@@ -405,7 +405,7 @@ class TurnMachine:
 
     def _refuse(self, request: ToolRequest, message: str) -> list[Command]:
         """Deny without asking anybody."""
-        self._reconciliation.deny(request.tool_use_id, message)
+        self._reconciliation.deny(request.tool_use_id)
         return [Write(protocol.deny(request, message))]
 
     def _spoken(self, spoken: Spoken) -> list[Command]:
@@ -500,13 +500,21 @@ class TurnMachine:
 
     def _withdrawn(self, request_id: str) -> list[Command]:
         call = self.calls.pop(request_id, None)
+        if call is not None:
+            self._reconciliation.deny(call.request.tool_use_id)
         if call is None or call.approval_id is None:
             return []
         return [Withdraw(call.approval_id, "the agent withdrew the question"), Answered(request_id, call.approval_id)]
 
+    def _give_up_calls(self) -> None:
+        """None of the open calls may run in this process any more."""
+        for call in self.calls.values():
+            self._reconciliation.deny(call.request.tool_use_id)
+        self.calls.clear()
+
     def _withdraw_all(self, reason: str) -> list[Command]:
         open_ids = [call.approval_id for call in self.calls.values() if call.approval_id]
-        self.calls.clear()
+        self._give_up_calls()
         return [Withdraw(approval_id, reason) for approval_id in open_ids]
 
     def _reply(self, request_id: str, error: str) -> list[Command]:
@@ -594,7 +602,7 @@ class TurnMachine:
 
     def _leave(self) -> list[Command]:
         """End the process and leave its questions open: another process will ask them again."""
-        self.calls.clear()
+        self._give_up_calls()
         known = self._prompt_sent or self.replay or self.interrupted
         return [*self._finish(Outcome(status=STOPPED if known else UNSENT)), *self._escalate(1)]
 

@@ -33,10 +33,9 @@ class Violation:
 
 @dataclass(slots=True)
 class _Permitted:
-    """What may run under one tool use id: digests of inputs, none for a call that was refused with ``message``."""
+    """What may run under one tool use id: digests of inputs, none for a call that was refused."""
 
     inputs: set[str] = field(default_factory=set)
-    message: str = ""
     reported: bool = False
 
 
@@ -52,9 +51,9 @@ class Reconciliation:
         """The call may run with exactly this input, JSON text."""
         self._permitted.setdefault(tool_use_id, _Permitted()).inputs.add(digest_of(tool_input))
 
-    def deny(self, tool_use_id: str, message: str) -> None:
-        """The call was refused; the model is to read ``message``. An earlier permission is withdrawn."""
-        self._permitted[tool_use_id] = _Permitted(message=message)
+    def deny(self, tool_use_id: str) -> None:
+        """The call was refused, or its request withdrawn. An earlier permission counts no more."""
+        self._permitted[tool_use_id] = _Permitted()
 
     def remember_call(self, tool_use_id: str, tool_name: str, tool_input: str) -> None:
         """What a call is, so that a violation can say what ran; ``tool_input`` is JSON text."""
@@ -93,7 +92,7 @@ class Reconciliation:
             if permitted.reported or not ran_for_sure(block, meta):
                 return None
             return self._violation(tool_use_id, "it ran, and the CLI did not report with which input")
-        if nothing_ran(block, meta, permitted.message if permitted else ""):
+        if nothing_ran(block, meta, is_refused=permitted is not None):
             return None
         return self._violation(tool_use_id, _without(permitted))
 
@@ -125,19 +124,20 @@ def ran_for_sure(block: dict[str, Any], meta: dict[str, Any]) -> bool:
     return not block.get("is_error") or _verdict(meta) == "accept"
 
 
-def nothing_ran(block: dict[str, Any], meta: dict[str, Any], refusal: str) -> bool:
+def nothing_ran(block: dict[str, Any], meta: dict[str, Any], *, is_refused: bool) -> bool:
     """Whether a ``tool_result`` says that its call was not executed.
 
     Measured on 2.1.330: a result of an executed call carries ``permission_decision.decision: accept``, one of a refused
     call ``non_execution_kind`` or ``decision: reject``; one that the CLI made up by itself, for a tool that does not
-    exist or an input that does not fit, begins with ``<tool_use_error>`` and carries neither.
+    exist or an input that does not fit, begins with ``<tool_use_error>`` and carries neither. Results inside a sub-agent
+    carry nothing of the kind: there an error is what becomes of a call that this run refused.
     """
     if not block.get("is_error"):
         return False
     if meta.get("non_execution_kind") or _verdict(meta) == "reject":
         return True
-    text = _text_of(block.get("content"))
-    return _verdict(meta) is None and (text.startswith(NOTHING_RAN) or bool(refusal and refusal in text))
+    made_up = _text_of(block.get("content")).startswith(NOTHING_RAN)
+    return _verdict(meta) is None and (is_refused or made_up)
 
 
 def digest_of(tool_input: str) -> str:

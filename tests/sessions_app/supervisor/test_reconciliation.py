@@ -45,7 +45,7 @@ def test_a_result_without_any_decision_is_a_violation_and_says_what_ran(audit: R
 
 
 def test_a_refused_call_that_ran_is_a_violation_and_one_that_did_not_is_none(audit: Reconciliation) -> None:
-    audit.deny("t1", "anna rejected this.")
+    audit.deny("t1")
     refused = result(content="PreToolUse:Bash hook error: anna rejected this.", error=True, meta=REJECT)
     assert audit.check_results(refused) == []
     assert audit.check_results(result(content="anna rejected this.", error=True)) == []
@@ -98,15 +98,22 @@ def test_one_call_is_reported_once(audit: Reconciliation) -> None:
     assert audit.check_results(result()) == []
 
 
+def test_an_error_without_a_word_of_the_cli_is_no_run_of_a_call_that_was_refused(audit: Reconciliation) -> None:
+    """Inside a sub-agent results carry no ``tool_result_meta``."""
+    audit.deny("t1")
+    assert audit.check_results(result(content="The user doesn't want to proceed", error=True)) == []
+    assert len(audit.check_results(result(content="it ran all the same"))) == 1
+
+
 def test_a_call_that_was_denied_and_then_allowed_may_run(audit: Reconciliation) -> None:
-    audit.deny("t1", "not now")
+    audit.deny("t1")
     audit.allow("t1", "{}")
     assert audit.check_callback(ended("{}")) is None
 
 
 def test_a_call_that_was_allowed_and_then_denied_may_not(audit: Reconciliation) -> None:
     audit.allow("t1", "{}")
-    audit.deny("t1", "stopped")
+    audit.deny("t1")
     assert audit.check_callback(ended("{}"))
 
 
