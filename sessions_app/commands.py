@@ -265,6 +265,7 @@ def _advance_rules(wanted: SessionRequest, session_id: UUID, directory: str, by:
             tool=tool,
             pattern=pattern,
             created_by=by,
+            made_for=by,
             note="allowed when the session was started",
             scope=Rule.ScopeKind.SESSION,
             scope_value=str(session_id),

@@ -6,8 +6,8 @@ from django import forms
 from django.conf import settings
 from django.db.models import Max
 
+from approvals.standing import may_allow_ahead
 from orchestra.errors import OrchestraError
-from orchestra.rights import Right, may
 from sessions_app import commands
 from sessions_app.models import AgentSession
 
@@ -68,9 +68,8 @@ class StartForm(forms.Form):
 
     def start(self, user: Any) -> AgentSession | None:
         """Start what a valid form wants; None, and the complaints at their fields, if that is refused."""
-        may_allow = settings.APPROVALS.self_approval and may(user, Right.DECIDE)
         try:
-            return commands.start_session(self.wanted(), by=user.get_username(), may_allow=may_allow)
+            return commands.start_session(self.wanted(), by=user.get_username(), may_allow=may_allow_ahead(user))
         except OrchestraError as error:
             fields = error.facts.get("fields")
             for name, complaints in fields.items() if isinstance(fields, dict) else ():

@@ -19,6 +19,7 @@ from approvals.cards import heading_of
 from approvals.commands import revoke_session_rule
 from approvals.models import Approval, Door, Rule
 from approvals.queries import open_approvals, rules_in_force
+from approvals.standing import served_by
 from approvals.texts import one_line
 from orchestra.dashboard import page, part, show
 from orchestra.errors import OrchestraError
@@ -239,7 +240,7 @@ def _side(session: AgentSession) -> dict[str, Any]:
     return {
         "session": session,
         "waiting": [(one, heading_of(one)) for one in waiting],
-        "rules": rules[:20],
+        "rules": [(rule, served_by(rule)) for rule in rules[:20]],
         "files": _files(session),
         "turns": list(session.turns.order_by("-number")[:TURNS_SHOWN])[::-1],
         "turn_starts": _turn_starts(session),

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
-
+from approvals.standing import may_allow_ahead
 from orchestra.errors import Forbidden
 from orchestra.rights import Right, may
 from sessions_app import commands
@@ -21,7 +20,7 @@ def start(user: Any, wanted: Mapping[str, Any]) -> AgentSession:
         Forbidden: settings of the CLI's own are an administrator's to open.
         OrchestraError: as ``commands.start_session``.
     """
-    return commands.start_session(_request(user, wanted), by=user.get_username(), may_allow=_may_allow(user))
+    return commands.start_session(_request(user, wanted), by=user.get_username(), may_allow=may_allow_ahead(user))
 
 
 def refuse_unfit(user: Any, wanted: Mapping[str, Any]) -> None:
@@ -31,7 +30,7 @@ def refuse_unfit(user: Any, wanted: Mapping[str, Any]) -> None:
         OrchestraError: as ``start``.
     """
     request = _request(user, wanted)
-    commands.refuse_unfit(request, may_allow=_may_allow(user))
+    commands.refuse_unfit(request, may_allow=may_allow_ahead(user))
     problem = directory_problem(request.working_directory) if request.working_directory else ""
     if problem:
         raise InvalidSession(problem, {"working_directory": [problem]})
@@ -42,7 +41,3 @@ def _request(user: Any, wanted: Mapping[str, Any]) -> SessionRequest:
     if request.setting_sources and not may(user, Right.ADMINISTER):
         raise Forbidden("Only an administrator may let an agent read settings of its own.")
     return request
-
-
-def _may_allow(user: Any) -> bool:
-    return settings.APPROVALS.self_approval and may(user, Right.DECIDE)
