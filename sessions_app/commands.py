@@ -1,6 +1,7 @@
 """What doors ask of sessions: start, send a message, interrupt, cancel."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,9 +15,17 @@ from approvals.models import Rule
 from approvals.policy import EDITING_TOOLS, fnmatch_escape, rule_from_request
 from orchestra import doorbell, tracing
 from orchestra.logs import bind
+from orchestra.rights import Right, may_by_name
 from sessions_app import transcript
 from sessions_app.dispatch import dispatch_on_commit
-from sessions_app.errors import InvalidSession, NotYours, SessionBusy, SessionCancelled, SessionFull
+from sessions_app.errors import (
+    InvalidSession,
+    NotYours,
+    SessionBusy,
+    SessionCancelled,
+    SessionFull,
+    SettingsNotAllowed,
+)
 from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, PermissionRequest, Turn
 from sessions_app.queries import find_session
 from sessions_app.workspace import working_directory_for
@@ -64,8 +73,9 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool) -> AgentS
     Raises:
         InvalidSession: ``fields`` names what is wrong with the request.
         NotYours: tools are allowed in advance without that right.
+        SettingsNotAllowed: it opens settings of the CLI's own, and ``by`` does not administer.
     """
-    refuse_unfit(wanted, may_allow=may_allow)
+    refuse_unfit(wanted, by=by, may_allow=may_allow)
     session_id = uuid4()
     directory = working_directory_for(session_id, wanted.working_directory)
     with tracing.span("session", session=session_id, agent=wanted.agent), transaction.atomic():
@@ -96,6 +106,7 @@ def send_message(*, session_id: UUID, prompt: str, by: str) -> Turn:
         SessionBusy: a turn is still open.
         SessionCancelled: the dialog was ended for good.
         SessionFull: its transcript is as long as it may be.
+        SettingsNotAllowed: it reads settings of the CLI's own, and ``by`` does not administer.
     """
     problem = text_problem(prompt, LONGEST_PROMPT, required=True)
     if problem:
@@ -103,6 +114,7 @@ def send_message(*, session_id: UUID, prompt: str, by: str) -> Turn:
     try:
         with transaction.atomic():
             session = find_session(session_id)
+            refuse_settings(session.options.get("setting_sources"), by=by)
             if session.transcript_bytes > settings.AGENTS.session_cap_bytes:
                 raise SessionFull("The transcript of this session is as long as it may be; start a new one.")
             if not SESSION_FLOW.move(
@@ -194,12 +206,26 @@ def _refusal(session: AgentSession) -> SessionBusy | SessionCancelled:
     return SessionBusy("A turn of this session is still open.", status=session.status)
 
 
-def refuse_unfit(wanted: SessionRequest, *, may_allow: bool) -> None:
+def refuse_settings(sources: Sequence[str] | None, *, by: str) -> None:
+    """Only an administrator's prompts go to a CLI that reads settings of its own.
+
+    Raises:
+        SettingsNotAllowed: ``sources`` are given, and ``by`` does not administer now.
+    """
+    if sources and not may_by_name(by, Right.ADMINISTER):
+        raise SettingsNotAllowed(
+            "This session reads settings of the CLI's own (setting_sources); only an administrator may start it or "
+            "write into it. Start a session without them."
+        )
+
+
+def refuse_unfit(wanted: SessionRequest, *, by: str, may_allow: bool) -> None:
     """
     Raises:
-        InvalidSession, NotYours: as ``start_session``, but for the directory.
+        InvalidSession, NotYours, SettingsNotAllowed: as ``start_session``, but for the directory.
     """
     _refuse_unfit_fields(wanted)
+    refuse_settings(wanted.setting_sources, by=by)
     if (wanted.allowed_tools or wanted.permission_mode == "acceptEdits") and not may_allow:
         raise NotYours("Allowing tools in advance needs the right to decide one's own asks.")
 

@@ -43,6 +43,12 @@ class NotYours(Forbidden):
     code = "self_approval"
 
 
+class SettingsNotAllowed(Forbidden):
+    """A session that reads the CLI's own settings is an administrator's to start and to write into."""
+
+    code = "settings_not_allowed"
+
+
 class StaleFence(OrchestraError):
     """This supervisor no longer owns its session; whatever it was about to write is void."""
 

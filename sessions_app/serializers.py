@@ -94,7 +94,7 @@ class SessionRequestSerializer(serializers.Serializer[Any]):
     metadata = StoredObject(required=False)
     setting_sources = serializers.ListField(
         child=serializers.ChoiceField(choices=sorted(SETTING_SOURCES)), max_length=LONGEST_LIST, required=False,
-        help_text="Of the CLI's own settings; only an administrator may give any.",
+        help_text="Settings of the CLI's own to read. Only an administrator may start or continue such a session.",
     )  # fmt: skip
 
 

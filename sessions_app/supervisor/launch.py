@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from approvals.calls import SECRET_FILES, SECRET_FOLDERS
 from approvals.policy import NEVER
 from sessions_app.demo_agent import command as demo_command
 
@@ -29,8 +30,30 @@ ALWAYS_SET = {
     "DISABLE_ERROR_REPORTING": "1",
     "CLAUDE_CODE_MAX_RETRIES": "2",
 }
-USUAL_PLACES = ("~/.local/bin", "~/.claude/local")
 CLOUD_SWITCHES = {"CLAUDE_CODE_USE_BEDROCK": ("AWS_*",), "CLAUDE_CODE_USE_VERTEX": ("GOOGLE_*", "CLOUD_ML_REGION")}
+# What settings files and extensions could run by themselves, without a tool call that the policy judges. The CLI's
+# callbacks and the memory files (CLAUDE.md) stay; see docs/security.md. A value that the CLI does not take (null, for
+# one) makes it ignore the whole document without a word.
+NOTHING_BY_ITSELF = {
+    "disableAllHooks": True,
+    "disableSkillShellExecution": True,
+    "apiKeyHelper": "",
+    "awsAuthRefresh": "",
+    "awsCredentialExport": "",
+    "gcpAuthRefresh": "",
+    "otelHeadersHelper": "",
+    # memory files import others by @path; the policy would not let the agent read these
+    "claudeMdExcludes": [
+        *(f"**/{pattern}" for pattern in SECRET_FILES),
+        *(f"**/{folder}/**" for folder in sorted(SECRET_FOLDERS)),
+    ],
+}
+# What a settings file of the project must not turn: where the model's API is, and what Orchestra sets itself.
+FIXED = (
+    "ANTHROPIC_BASE_URL", "ANTHROPIC_BEDROCK_BASE_URL", "ANTHROPIC_VERTEX_BASE_URL",
+    *CLOUD_SWITCHES, "CLAUDE_CODE_ENABLE_TELEMETRY",
+)  # fmt: skip
+USUAL_PLACES = ("~/.local/bin", "~/.claude/local")
 
 
 class CliMissing(Exception):
@@ -58,6 +81,7 @@ def command_line(launch: Launch) -> list[str]:
         OSError: AGENT_RUN_AS cannot be obeyed here.
     """
     options = launch.options
+    sources = options.get("setting_sources", [])
     disallowed = [*NEVER, *options.get("disallowed_tools", [])]
     command = [
         *_program(launch.agent),
@@ -67,11 +91,14 @@ def command_line(launch: Launch) -> list[str]:
         "--verbose",
         "--include-partial-messages",
         "--permission-prompt-tool=stdio",
-        f"--setting-sources={','.join(options.get('setting_sources', []))}",
-        f"--settings={json.dumps({'cleanupPeriodDays': KEEP_CONVERSATIONS_DAYS})}",
+        f"--setting-sources={','.join(sources)}",
+        f"--settings={json.dumps(_settings(bool(sources)))}",
+        "--strict-mcp-config",
         f"--disallowedTools={','.join(disallowed)}",
         f"--{'resume' if launch.resume else 'session-id'}={launch.session_id}",
     ]
+    if not sources:  # /config, /heapdump and /insights act on the account's own files, and nobody would be asked
+        command.append("--disable-slash-commands")
     if launch.model:
         command.append(f"--model={launch.model}")
     if options.get("permission_mode") == "plan":
@@ -83,6 +110,14 @@ def command_line(launch: Launch) -> list[str]:
     }
     command += [f"--{flag}={options[name]}" for name, flag in flags.items() if options.get(name)]
     return [*_wrapper(), *command]
+
+
+def _settings(opened: bool) -> dict[str, Any]:
+    """The settings that go before those of any file; ``opened`` says that the CLI reads files at all."""
+    given: dict[str, Any] = {"cleanupPeriodDays": KEEP_CONVERSATIONS_DAYS, **NOTHING_BY_ITSELF}
+    if opened:
+        given["env"] = {name: os.environ.get(name, "") for name in FIXED} | ALWAYS_SET
+    return given
 
 
 def inherited_environment(inherited: Mapping[str, str]) -> dict[str, str]:

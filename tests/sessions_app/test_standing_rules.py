@@ -226,3 +226,12 @@ def test_rights_read_in_sql_are_the_rights(group: str, account: dict[str, Any]) 
     user = make_user("x", group=group, **account)
     assert {right for right in Right if may_by_name("x", right)} == {right for right in Right if may(user, right)}
     assert not may_by_name("nobody", Right.READ)
+
+
+def test_who_acts_in_a_terminal_is_served_as_long_as_no_account_has_the_name() -> None:
+    session = session_of("shell:root")
+    claim = claimed(session)
+    approved_for_session(claim)
+    assert asked(claim).effect == "allow"
+    make_user("shell:root", group="Viewer")
+    assert asked(claim).effect == "wait"

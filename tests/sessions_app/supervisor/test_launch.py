@@ -14,7 +14,14 @@ from pytest_django import Settings as SettingsWrapper
 
 from approvals.policy import NEVER
 from sessions_app.supervisor import launch as under_test
-from sessions_app.supervisor.launch import CliMissing, Launch, command_line, environment
+from sessions_app.supervisor.launch import (
+    ALWAYS_SET,
+    NOTHING_BY_ITSELF,
+    CliMissing,
+    Launch,
+    command_line,
+    environment,
+)
 
 SECRETS = {
     "ORCHESTRA_SECRET_KEY": "canary",
@@ -160,7 +167,21 @@ def test_settings_of_projects_and_rules_of_the_cli_are_not_used() -> None:
     flags = {option.partition("=")[0] for option in command}
     assert not {"--allowedTools", "--allowed-tools", "--permission-mode", "--dangerously-skip-permissions"} & flags
     assert "acceptEdits" not in " ".join(command)
-    assert json.loads(value_of(command, "settings")) == {"cleanupPeriodDays": 3650}
+    assert json.loads(value_of(command, "settings")) == {"cleanupPeriodDays": 3650, **NOTHING_BY_ITSELF}
+    assert "--strict-mcp-config" in command
+
+
+def test_settings_that_are_opened_run_nothing_by_themselves_and_move_no_traffic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://model.example")
+    command = command_line(a_launch(options={"setting_sources": ["project"]}))
+    given = json.loads(value_of(command, "settings"))
+    assert (given["disableAllHooks"], given["apiKeyHelper"]) == (True, "")
+    assert given["env"]["ANTHROPIC_BASE_URL"] == "https://model.example"
+    assert given["env"]["CLAUDE_CODE_USE_BEDROCK"] == ""
+    assert given["env"].items() >= ALWAYS_SET.items()
+    assert None not in given.values()  # the CLI would ignore all of them
 
 
 def test_a_dialog_is_created_once_and_resumed_under_the_same_id() -> None:
