@@ -7,6 +7,7 @@ count.
 """
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 
@@ -18,6 +19,18 @@ from orchestra.rights import Right, holds, may
 def may_allow_ahead(user: Any) -> bool:
     """Whether ``user`` may make rules for their own requests: that takes what deciding those would take."""
     return bool(settings.APPROVALS.self_approval) and may(user, Right.DECIDE)
+
+
+def rules_for(*, session_id: UUID, directory: str, requester: str) -> list[Rule]:
+    """The rules in force for what is asked in a turn of ``requester``, by the rights this person has now."""
+    alive = f"(ends_at IS NULL OR ends_at > {sql.now()}) AND (max_uses IS NULL OR uses < max_uses)"
+    counts = serves(requester)
+    where = (
+        f"{alive} AND (scope = 'everywhere'"
+        " OR scope = 'session' AND scope_value = %s OR scope = 'directory' AND scope_value = %s)"
+        f" AND {counts.text} ORDER BY created_at"
+    )
+    return sql.select(Rule, where, str(session_id), directory, *counts.values)
 
 
 def serves(requester: str) -> sql.Statement:

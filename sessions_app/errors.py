@@ -37,6 +37,15 @@ class InvalidSession(Invalid):
     """What was asked for cannot be a session; ``fields`` says why."""
 
 
+class AttachmentRefused(Invalid):
+    """A file cannot be attached to a prompt; ``detail`` says which, and why."""
+
+    code = "attachment_refused"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, {"attachments": [detail]})
+
+
 class NotYours(Forbidden):
     """Allowing tools in advance needs the right to decide one's own asks."""
 

@@ -5,7 +5,7 @@ Every write of a supervisor filters on its fence, so that one that was given up 
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -70,6 +70,7 @@ class Claim:
     requested_by: str
     approval_timeout: timedelta
     transcript_bytes: int = 0
+    attachments: Sequence[Mapping[str, Any]] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     trace_parent: str = ""
 
@@ -137,6 +138,7 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
         requested_by=turn.requested_by or session.requested_by,
         approval_timeout=timedelta(minutes=minutes) if minutes else settings.APPROVALS.timeout,
         transcript_bytes=session.transcript_bytes,
+        attachments=turn.attachments,
         options=session.options,
         trace_parent=session.trace_parent,
     )

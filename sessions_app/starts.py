@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from approvals.models import Door
 from approvals.standing import may_allow_ahead
 from sessions_app import commands
 from sessions_app.commands import SessionRequest
@@ -11,13 +12,14 @@ from sessions_app.models import AgentSession
 from sessions_app.workspace import directory_problem
 
 
-def start(user: Any, wanted: Mapping[str, Any]) -> AgentSession:
+def start(user: Any, wanted: Mapping[str, Any], *, via: str = Door.SYSTEM) -> AgentSession:
     """Start the session ``wanted``, which ``SessionRequestSerializer`` has checked, as far as ``user`` may.
 
     Raises:
         OrchestraError: as ``commands.start_session``.
     """
-    return commands.start_session(_request(wanted), by=user.get_username(), may_allow=may_allow_ahead(user))
+    allow = may_allow_ahead(user)
+    return commands.start_session(_request(wanted), by=user.get_username(), may_allow=allow, via=via)
 
 
 def refuse_unfit(user: Any, wanted: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ KEEP_CONVERSATIONS_DAYS = 3650  # the CLI's own clean-up would remove a dialog a
 
 ALWAYS_SET = {
     "TERM": "dumb",
+    "CLAUDE_CODE_DISABLE_ATTACHMENTS": "1",  # `@path` in a prompt would be read before anybody is asked
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_TELEMETRY": "1",
     "DISABLE_AUTOUPDATER": "1",
@@ -109,7 +110,7 @@ def command_line(launch: Launch) -> list[str]:
         "max_budget_usd": "max-budget-usd",
     }
     command += [f"--{flag}={options[name]}" for name, flag in flags.items() if options.get(name)]
-    return [*_wrapper(), *command]
+    return [*wrapper(), *command]
 
 
 def _settings(opened: bool) -> dict[str, Any]:
@@ -157,7 +158,7 @@ def _program(agent: str) -> list[str]:
     return [found]
 
 
-def _wrapper() -> list[str]:
+def wrapper() -> list[str]:
     """On Linux the process dies with the thread that spawned it, and so with its worker. The other account is a wall:
     what cannot be given it does not start."""
     setpriv, user = shutil.which("setpriv"), settings.AGENTS.run_as

@@ -105,3 +105,43 @@ def test_commands_of_the_cli_do_nothing(bench: Bench, prompt: str, tmp_path: Pat
 def test_a_prompt_that_begins_with_a_path_is_a_prompt(bench: Bench) -> None:
     assert bench.run("/srv/www/index.html looks odd, why?").result == "done"
     assert "/srv/www/index.html looks odd" in bench.asked()
+
+
+SPELLINGS = "@{0} @\"{0}\" '@{0}' @{0}#L1-2 (@{0}) @file://{0}\n!cat {0}\n# @{0}\n/init @{0}\n@"
+
+
+def test_nothing_in_a_prompt_or_in_an_attached_file_reads_another_file(bench: Bench, tmp_path: Path) -> None:
+    secret = tmp_path / "outside.txt"
+    secret.write_text("MARK-FROM-OUTSIDE")
+    bench.write(".env", "MARK-FROM-OUTSIDE")
+    spelled = SPELLINGS.format(secret) + "\n@.env @./.env"
+    bench.write("notes.txt", f"/compact\n{spelled}\nMARK-OF-THE-FILE")
+    turn = bench.run(f"look at this: {spelled}", attachments=["notes.txt"])
+    assert (turn.status, turn.result) == ("completed", "done")
+    assert "MARK-OF-THE-FILE" in bench.asked() and str(secret) in bench.asked()
+    assert "MARK-FROM-OUTSIDE" not in bench.asked()
+
+
+def test_attached_files_reach_the_model_behind_the_prompt_each_as_a_block(bench: Bench) -> None:
+    names = [f"{number}.txt" for number in range(4)]
+    for name in names:
+        bench.write(name, f"begin {name} " + "é" * 120_000 + f" end {name}")
+    assert bench.run("/config theme=dark", attachments=names).result == "done"  # no command: words before the files
+    [request] = [one for one in bench.api.state.requests if one["method"] == "POST" and one["body"].get("tools")]
+    texts = [block["text"] for message in request["body"]["messages"] for block in message["content"]
+             if isinstance(block, dict) and block["type"] == "text"]  # fmt: skip
+    at = texts.index("/config theme=dark")
+    for name, text in zip(names, texts[at + 1 :], strict=False):
+        assert text.startswith(f'--- Attached file "{name}", 2400') and f" end {name}\n---" in text
+
+
+def test_a_file_that_vanished_fails_the_turn_before_any_process_starts(bench: Bench) -> None:
+    notes = bench.write("notes.txt", "x")
+    request = SessionRequest(prompt="look", working_directory=str(bench.project), attachments=["notes.txt"])
+    session = start_session(request, by="ada", may_allow=True)
+    notes.unlink()
+    worker.take_turn(Turn.objects.get(session=session).pk)
+    turn = Turn.objects.get(session=session)
+    assert (turn.status, turn.failure_code) == ("failed", "attachment_refused")
+    assert "notes.txt cannot be read" in turn.failure_detail
+    assert not bench.api.state.requests
