@@ -69,6 +69,10 @@ def paths_problem(paths: Sequence[str]) -> str:
         return f"At most {MOST_FILES} files can be attached."
     if any(not path.strip() or "\0" in path or len(path) > LONGEST_PATH for path in paths):
         return f"A path is a text of up to {LONGEST_PATH} characters, not empty and without the character NUL."
+    try:
+        "".join(paths).encode()
+    except UnicodeEncodeError:  # the name of a file in another encoding
+        return "A path is not valid Unicode text."
     return ""
 
 

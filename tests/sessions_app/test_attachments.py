@@ -25,7 +25,7 @@ from orchestra.realtime.registry import Caller
 from sessions_app import attachments, consumers, leases, schedules
 from sessions_app.attachments import LARGEST_FILE, MOST_FILES, framed
 from sessions_app.commands import SessionRequest, send_message, start_session
-from sessions_app.errors import AttachmentRefused
+from sessions_app.errors import AttachmentRefused, InvalidSession
 from sessions_app.leases import Claim
 from sessions_app.models import AgentSession, Event, ScheduledRun, Turn
 from sessions_app.render import said
@@ -168,6 +168,16 @@ def test_sizes_numbers_and_binaries_have_limits(project: Path) -> None:
     assert (answer.status_code, list(answer.json()["fields"])) == (400, ["attachments"])
 
 
+@pytest.mark.parametrize("path", ["", " ", "a\0b", "caf\udce9", "x" * 5000])
+def test_what_cannot_be_a_path_is_refused(project: Path, path: str) -> None:
+    with pytest.raises(InvalidSession) as refused:
+        start(project, path)
+    assert list(refused.value.facts["fields"]) == ["attachments"]  # type: ignore[call-overload]
+    session = make_session(working_directory=str(project), status="completed")
+    with pytest.raises(AttachmentRefused):
+        send_message(session_id=session.pk, prompt="x", by="olga", attachments=[path])
+
+
 # --- when the process starts
 
 
@@ -222,7 +232,7 @@ def test_a_link_that_is_swapped_all_the_time_never_shows_what_is_outside(project
     targets = [str(project / "notes.txt"), str(tmp_path / "secret.txt")]
     with subprocess.Popen([sys.executable, "-c", SWAPPING, str(project), *targets]) as swapping:
         until((project / "link").is_symlink, "the link is there")
-        seen = set()
+        seen: set[str] = set()
         for _ in range(600):
             with contextlib.suppress(AttachmentRefused):
                 seen.update(one["sha256"] for one in attachments.look_at(["link"], reader, here=True))

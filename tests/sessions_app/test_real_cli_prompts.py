@@ -62,17 +62,38 @@ def bench(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         yield Bench(project, api)
 
 
+def plugin(bench: Bench) -> None:
+    """A plugin in a marketplace of the project, with a hook and a server."""
+    plugins = [{"name": "pl", "source": "./pl"}]
+    bench.write(
+        "mk/.claude-plugin/marketplace.json", json.dumps({"name": "mk", "owner": {"name": "x"}, "plugins": plugins})
+    )
+    bench.write("mk/pl/.claude-plugin/plugin.json", json.dumps({"name": "pl", "version": "1.0.0"}))
+    bench.write("mk/pl/hooks/hooks.json", json.dumps({"hooks": {"SessionStart": hook("plugin-hook")}}))
+    server = {"command": "touch", "args": [str(bench.project / "ran-plugin-server")]}
+    bench.write("mk/pl/.mcp.json", json.dumps({"mcpServers": {"p": server}}))
+
+
 def hook(mark: str) -> list[dict[str, Any]]:
     return [{"hooks": [{"type": "command", "command": f"touch ran-{mark}"}]}]
 
 
-def test_a_projects_settings_load_its_memory_and_run_nothing_by_themselves(bench: Bench) -> None:
+@pytest.mark.parametrize("trusted", [False, True], ids=["untrusted", "trusted"])
+def test_a_projects_settings_load_its_memory_and_run_nothing_by_themselves(
+    bench: Bench, tmp_path: Path, trusted: bool
+) -> None:
+    """``trusted``: the account has accepted the CLI's own question about this folder, which lets plugins in."""
+    known = {"projects": {str(bench.project): {"hasTrustDialogAccepted": trusted}}}
+    (tmp_path / "home" / ".claude.json").write_text(json.dumps(known))
+    plugin(bench)
     events = ("SessionStart", "UserPromptSubmit", "PreToolUse", "Stop")
     settings = {
         "hooks": {event: hook(event) for event in events}, "disableAllHooks": False,
         "disableSkillShellExecution": False,
         "apiKeyHelper": str(bench.project / "helper.sh"), "enableAllProjectMcpServers": True,
         "env": {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}, "permissions": {"allow": ["Bash"]},
+        "extraKnownMarketplaces": {"mk": {"source": {"source": "directory", "path": str(bench.project / "mk")}}},
+        "enabledPlugins": {"pl@mk": True},
     }  # fmt: skip
     bench.write(".claude/settings.json", json.dumps(settings))
     bench.write("helper.sh", f"#!/bin/sh\ntouch {bench.project}/ran-helper\necho key\n")
