@@ -497,6 +497,7 @@ def _session_rule(approval: Approval, *, by: str) -> Rule:
         scope=Rule.ScopeKind.SESSION,
         scope_value=str(approval.session or ""),
         created_by=by,
+        made_for=approval.requested_by,
         note=f"approved for the session with approval {approval.pk}",
     )
 

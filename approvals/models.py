@@ -267,6 +267,12 @@ class Rule(Base):
     max_uses = models.PositiveIntegerField(null=True, blank=True)
     note = models.CharField(max_length=300, blank=True)
     created_by = models.CharField(max_length=150, blank=True)
+    made_for = models.CharField(
+        max_length=150,
+        blank=True,
+        db_default="",
+        help_text="Whose requests a rule of a session lets pass; empty: those of who made it.",
+    )
 
     class Meta:
         db_table = "rules"

@@ -20,7 +20,7 @@ from approvals.queries import find_approval
 from approvals.templatetags.shown import left
 from orchestra.errors import Forbidden, OrchestraError
 from orchestra.management.accounts import find_account
-from orchestra.rights import Right, may
+from orchestra.rights import SHELL, Right, may
 
 Row = TypeVar("Row", bound=Model)
 S = Approval.Status
@@ -202,7 +202,7 @@ def acting_as(name: str | None, right: Right) -> str:
         Forbidden: it is not active, or lacks the right now.
     """
     if not name:
-        return f"shell:{getpass.getuser()}"
+        return f"{SHELL}{getpass.getuser()}"
     user = find_account(name)
     if not may(user, right):
         raise Forbidden(f"{name} has no right to do this.")

@@ -4,6 +4,11 @@ from typing import Any
 
 from django.db.models import TextChoices
 
+from orchestra import sql
+
+SHELL = "shell:"
+"""Before the login name of who acts in a terminal, in place of an account's name."""
+
 
 class Right(TextChoices):
     """What a person or program may be allowed to do."""
@@ -44,3 +49,34 @@ def rights_of(user: Any) -> frozenset[Right]:
 def may(user: Any, right: Right) -> bool:
     """Whether ``user`` holds ``right`` now."""
     return right in rights_of(user)
+
+
+def holds(username: str, right: Right) -> sql.Statement:
+    """An SQL condition that says of the account called ``username`` what ``may`` says of a user.
+
+    Who acts in a terminal without an account holds every right: whoever runs ``manage.py`` can write to the database.
+    """
+    if username.startswith(SHELL):  # no account can have such a name; one that has it after all is judged by its groups
+        absent = "NOT EXISTS (SELECT 1 FROM auth_user WHERE username = %s)"
+        held = _account_holds(username, right)
+        return sql.Statement(f"({absent} OR {held.text})", (username, *held.values))
+    return _account_holds(username, right)
+
+
+def _account_holds(username: str, right: Right) -> sql.Statement:
+    groups = [name for name, rights in GROUP_RIGHTS.items() if right in rights]
+    marks = ", ".join(["%s"] * len(groups))
+    return sql.Statement(
+        "EXISTS (SELECT 1 FROM auth_user AS person WHERE person.username = %s AND person.is_active"  # noqa: S608
+        " AND (person.is_superuser OR EXISTS (SELECT 1 FROM auth_user_groups AS member"
+        " JOIN auth_group AS party ON party.id = member.group_id"
+        f" WHERE member.user_id = person.id AND party.name IN ({marks}))))",
+        (username, *groups),
+    )
+
+
+def may_by_name(username: str, right: Right) -> bool:
+    """Whether ``username`` holds ``right`` now; see ``holds``."""
+    condition = holds(username, right)
+    found = sql.row(f"SELECT {condition.text}", *condition.values)
+    return bool(found and found[0])

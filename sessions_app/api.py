@@ -16,6 +16,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from approvals.models import Door as Surface
 from orchestra.api import Door, afresh, any_of, id_or_not_found, query_number
 from orchestra.fields import NothingSerializer
 from orchestra.idempotency import idempotent
@@ -108,7 +109,7 @@ class SessionDoor(Door):
     @write("Start a session", SessionRequestSerializer, SessionSerializer, status=201, example=START_EXAMPLE)
     @idempotent
     def create(self, request: Request) -> Response:
-        session = start(request.user, self.body(SessionRequestSerializer))
+        session = start(request.user, self.body(SessionRequestSerializer), via=Surface.API)
         return self.answer(session.pk, status=201)
 
     @read("Show a session", SessionSerializer)
@@ -119,8 +120,8 @@ class SessionDoor(Door):
     @action(detail=True, methods=["post"])
     @idempotent
     def messages(self, request: Request, pk: str) -> Response:
-        prompt = self.body(MessageSerializer)["prompt"]
-        turn = commands.send_message(session_id=_session_id(pk), prompt=prompt, by=self.username)
+        wanted = self.body(MessageSerializer)
+        turn = commands.send_message(session_id=_session_id(pk), by=self.username, via=Surface.API, **wanted)
         turn.refresh_from_db()
         return Response(TurnSerializer(turn).data, status=201)
 

@@ -1,6 +1,7 @@
 """What doors ask of sessions: start, send a message, interrupt, cancel."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,13 +11,24 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from approvals.commands import cancel_open_approvals
-from approvals.models import Rule
+from approvals.models import Door, Rule
 from approvals.policy import EDITING_TOOLS, fnmatch_escape, rule_from_request
 from orchestra import doorbell, tracing
 from orchestra.logs import bind
+from orchestra.rights import Right, may_by_name
 from sessions_app import transcript
+from sessions_app.attachments import Reader, look_at, paths_problem, shown
+from sessions_app.attachments import record as record_attached
 from sessions_app.dispatch import dispatch_on_commit
-from sessions_app.errors import InvalidSession, NotYours, SessionBusy, SessionCancelled, SessionFull
+from sessions_app.errors import (
+    AttachmentRefused,
+    InvalidSession,
+    NotYours,
+    SessionBusy,
+    SessionCancelled,
+    SessionFull,
+    SettingsNotAllowed,
+)
 from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, PermissionRequest, Turn
 from sessions_app.queries import find_session
 from sessions_app.workspace import working_directory_for
@@ -54,9 +66,10 @@ class SessionRequest:
     approval_timeout_minutes: float | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     setting_sources: list[str] = field(default_factory=list)
+    attachments: list[str] = field(default_factory=list)
 
 
-def start_session(wanted: SessionRequest, *, by: str, may_allow: bool) -> AgentSession:
+def start_session(wanted: SessionRequest, *, by: str, may_allow: bool, via: str = Door.SYSTEM) -> AgentSession:
     """Create a session with its first turn; a worker takes it after the commit.
 
     ``may_allow`` says whether ``by`` may decide their own asks, which is what allowing tools in advance amounts to.
@@ -64,8 +77,10 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool) -> AgentS
     Raises:
         InvalidSession: ``fields`` names what is wrong with the request.
         NotYours: tools are allowed in advance without that right.
+        SettingsNotAllowed: it opens settings of the CLI's own, and ``by`` does not administer.
+        AttachmentRefused: a file cannot be attached to the prompt.
     """
-    refuse_unfit(wanted, may_allow=may_allow)
+    refuse_unfit(wanted, by=by, may_allow=may_allow)
     session_id = uuid4()
     directory = working_directory_for(session_id, wanted.working_directory)
     with tracing.span("session", session=session_id, agent=wanted.agent), transaction.atomic():
@@ -81,14 +96,16 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool) -> AgentS
             trace_parent=tracing.traceparent(),
         )
         Rule.objects.bulk_create(_advance_rules(wanted, session_id, directory, by))
-        _add_turn(session, wanted.prompt, number=1, by=by)
+        _add_turn(session, wanted.prompt, number=1, by=by, paths=wanted.attachments, via=via)
     with bind(session=session_id):
         logger.info("session %s queued by %s", session_id, by)
     session.refresh_from_db()
     return session
 
 
-def send_message(*, session_id: UUID, prompt: str, by: str) -> Turn:
+def send_message(
+    *, session_id: UUID, prompt: str, by: str, attachments: Sequence[str] = (), via: str = Door.SYSTEM
+) -> Turn:
     """Queue the next turn of a dialog; the CLI resumes with everything said before.
 
     Raises:
@@ -96,13 +113,18 @@ def send_message(*, session_id: UUID, prompt: str, by: str) -> Turn:
         SessionBusy: a turn is still open.
         SessionCancelled: the dialog was ended for good.
         SessionFull: its transcript is as long as it may be.
+        SettingsNotAllowed: it reads settings of the CLI's own, and ``by`` does not administer.
+        AttachmentRefused: a file cannot be attached to the prompt.
     """
     problem = text_problem(prompt, LONGEST_PROMPT, required=True)
     if problem:
         raise InvalidSession(problem, {"prompt": [problem]})
+    if problem := paths_problem(attachments):
+        raise AttachmentRefused(problem)
     try:
         with transaction.atomic():
             session = find_session(session_id)
+            refuse_settings(session.options.get("setting_sources"), by=by)
             if session.transcript_bytes > settings.AGENTS.session_cap_bytes:
                 raise SessionFull("The transcript of this session is as long as it may be; start a new one.")
             if not SESSION_FLOW.move(
@@ -113,7 +135,8 @@ def send_message(*, session_id: UUID, prompt: str, by: str) -> Turn:
                 finished_at=None,
             ):
                 raise _refusal(find_session(session_id))
-            turn = _add_turn(session, prompt, number=session.turns.count() + 1, by=by)
+            number = session.turns.count() + 1
+            turn = _add_turn(session, prompt, number=number, by=by, paths=attachments, via=via)
     except IntegrityError:  # two messages at the same instant: the open-turn constraint lets one in
         raise SessionBusy("A turn of this session is still open.") from None
     with bind(session=session_id):
@@ -180,9 +203,15 @@ def text_problem(text: str, longest: int, *, required: bool = False) -> str:
     return ""
 
 
-def _add_turn(session: AgentSession, prompt: str, *, number: int, by: str) -> Turn:
-    turn = Turn.objects.create(session=session, number=number, prompt=prompt, requested_by=by, dispatched_at=Now())
-    transcript.append(session.pk, [transcript.line("prompt", turn=number, text=prompt)])
+def _add_turn(session: AgentSession, prompt: str, *, number: int, by: str, paths: Sequence[str], via: str) -> Turn:
+    reader = Reader(session_id=session.pk, directory=session.working_directory, requester=by)
+    attached = look_at(paths, reader, here=session.host in ("", settings.ORCHESTRA.hostname))
+    turn = Turn.objects.create(
+        session=session, number=number, prompt=prompt, requested_by=by, attachments=attached, dispatched_at=Now()
+    )
+    record_attached(attached, reader, turn=number, via=via)
+    more = {"attachments": shown(attached)} if attached else {}
+    transcript.append(session.pk, [transcript.line("prompt", turn=number, text=prompt, **more)])
     doorbell.ring("session", str(session.pk))
     dispatch_on_commit(turn.pk, session.host)
     return turn
@@ -194,12 +223,26 @@ def _refusal(session: AgentSession) -> SessionBusy | SessionCancelled:
     return SessionBusy("A turn of this session is still open.", status=session.status)
 
 
-def refuse_unfit(wanted: SessionRequest, *, may_allow: bool) -> None:
+def refuse_settings(sources: Sequence[str] | None, *, by: str) -> None:
+    """Only an administrator's prompts go to a CLI that reads settings of its own.
+
+    Raises:
+        SettingsNotAllowed: ``sources`` are given, and ``by`` does not administer now.
+    """
+    if sources and not may_by_name(by, Right.ADMINISTER):
+        raise SettingsNotAllowed(
+            "This session reads settings of the CLI's own (setting_sources); only an administrator may start it or "
+            "write into it. Start a session without them."
+        )
+
+
+def refuse_unfit(wanted: SessionRequest, *, by: str, may_allow: bool) -> None:
     """
     Raises:
-        InvalidSession, NotYours: as ``start_session``, but for the directory.
+        InvalidSession, NotYours, SettingsNotAllowed: as ``start_session``, but for the directory.
     """
     _refuse_unfit_fields(wanted)
+    refuse_settings(wanted.setting_sources, by=by)
     if (wanted.allowed_tools or wanted.permission_mode == "acceptEdits") and not may_allow:
         raise NotYours("Allowing tools in advance needs the right to decide one's own asks.")
 
@@ -234,6 +277,7 @@ def _refuse_unfit_fields(wanted: SessionRequest) -> None:
     check("max_budget_usd", "" if money is None or 0 < money < 1e6 else "A positive amount of US dollars.")
     minutes = wanted.approval_timeout_minutes
     check("approval_timeout_minutes", "" if minutes is None or 0 < minutes <= 1e6 else "A positive number of minutes.")
+    check("attachments", paths_problem(wanted.attachments))
     check("setting_sources", "" if set(wanted.setting_sources) <= SETTING_SOURCES else "Any of user, project, local.")
     if fields:
         raise InvalidSession("The session cannot be started like this.", fields)
@@ -265,6 +309,7 @@ def _advance_rules(wanted: SessionRequest, session_id: UUID, directory: str, by:
             tool=tool,
             pattern=pattern,
             created_by=by,
+            made_for=by,
             note="allowed when the session was started",
             scope=Rule.ScopeKind.SESSION,
             scope_value=str(session_id),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from approvals.models import Approval
+from approvals.models import Approval, Door
 from orchestra.api import any_of, checked, id_or_not_found
 from orchestra.realtime import registry, wire
 from orchestra.realtime.registry import Caller, Command, Row
@@ -146,13 +146,16 @@ class OpenSessions:
 
 def start_session(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
     """As ``POST /api/sessions``."""
-    return {"session": str(start(caller.user, checked(SessionRequestSerializer, data)).pk)}
+    return {"session": str(start(caller.user, checked(SessionRequestSerializer, data), via=Door.WEBSOCKET).pk)}
 
 
 def send_message(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
     """As ``POST /api/sessions/{id}/messages``."""
     wanted = checked(MessageToSerializer, data)
-    turn = commands.send_message(session_id=_id(wanted), prompt=wanted["prompt"], by=caller.username)
+    turn = commands.send_message(
+        session_id=_id(wanted), prompt=wanted["prompt"], attachments=wanted.get("attachments", []),
+        by=caller.username, via=Door.WEBSOCKET,
+    )  # fmt: skip
     return {"session": str(turn.session_id)}
 
 

@@ -37,10 +37,25 @@ class InvalidSession(Invalid):
     """What was asked for cannot be a session; ``fields`` says why."""
 
 
+class AttachmentRefused(Invalid):
+    """A file cannot be attached to a prompt; ``detail`` says which, and why."""
+
+    code = "attachment_refused"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, {"attachments": [detail]})
+
+
 class NotYours(Forbidden):
     """Allowing tools in advance needs the right to decide one's own asks."""
 
     code = "self_approval"
+
+
+class SettingsNotAllowed(Forbidden):
+    """A session that reads the CLI's own settings is an administrator's to start and to write into."""
+
+    code = "settings_not_allowed"
 
 
 class StaleFence(OrchestraError):

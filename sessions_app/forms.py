@@ -6,13 +6,18 @@ from django import forms
 from django.conf import settings
 from django.db.models import Max
 
+from approvals.standing import may_allow_ahead
 from orchestra.errors import OrchestraError
-from orchestra.rights import Right, may
 from sessions_app import commands
 from sessions_app.models import AgentSession
 
 USUAL_FIELDS = ("prompt", "agent", "working_directory")
 MOST_FOLDERS = 12
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a field that takes one entry a line."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 class StartForm(forms.Form):
@@ -34,6 +39,11 @@ class StartForm(forms.Form):
     disallowed_tools = forms.CharField(
         required=False,
         help_text="One a line. These are never offered to the agent.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+    attachments = forms.CharField(
+        required=False,
+        help_text="One path a line, in the working directory. The model reads these text files with the prompt.",
         widget=forms.Textarea(attrs={"rows": 2}),
     )
     append_system_prompt = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
@@ -62,15 +72,15 @@ class StartForm(forms.Form):
 
     def wanted(self) -> commands.SessionRequest:
         data = dict(self.cleaned_data)
-        for name in ("allowed_tools", "disallowed_tools"):
-            data[name] = [line.strip() for line in data[name].splitlines() if line.strip()]
+        for name in ("allowed_tools", "disallowed_tools", "attachments"):
+            data[name] = lines_of(data[name])
         return commands.SessionRequest(**data)
 
-    def start(self, user: Any) -> AgentSession | None:
+    def start(self, user: Any, *, via: str) -> AgentSession | None:
         """Start what a valid form wants; None, and the complaints at their fields, if that is refused."""
-        may_allow = settings.APPROVALS.self_approval and may(user, Right.DECIDE)
         try:
-            return commands.start_session(self.wanted(), by=user.get_username(), may_allow=may_allow)
+            allow = may_allow_ahead(user)
+            return commands.start_session(self.wanted(), by=user.get_username(), may_allow=allow, via=via)
         except OrchestraError as error:
             fields = error.facts.get("fields")
             for name, complaints in fields.items() if isinstance(fields, dict) else ():

@@ -5,7 +5,7 @@ Every write of a supervisor filters on its fence, so that one that was given up 
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -72,6 +72,7 @@ class Claim:
     approval_timeout: timedelta
     transcript_bytes: int = 0
     plan_mode: bool = False
+    attachments: Sequence[Mapping[str, Any]] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     trace_parent: str = ""
 
@@ -140,6 +141,7 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
         approval_timeout=timedelta(minutes=minutes) if minutes else settings.APPROVALS.timeout,
         transcript_bytes=session.transcript_bytes,
         plan_mode=is_in_plan_mode(session.pk, session.options),
+        attachments=turn.attachments,
         options=session.options,
         trace_parent=session.trace_parent,
     )

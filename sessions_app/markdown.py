@@ -7,6 +7,7 @@ from typing import Any
 
 from approvals.render import one_line, visible
 from sessions_app.models import AgentSession, Event
+from sessions_app.render import attached_names
 
 K = Event.Kind
 LONGEST_TITLE = 200
@@ -27,7 +28,8 @@ def as_markdown(event: Event) -> str:
 
 
 def _prompt(said: Said) -> str:
-    return f"## Turn {said.get('turn', '')}\n\n{_quoted(_text(said.get('text')))}"
+    files = "".join(f"\n\nAttached: {_code(name)}" for name in attached_names(said))
+    return f"## Turn {said.get('turn', '')}\n\n{_quoted(_text(said.get('text')))}{files}"
 
 
 def _tool_use(said: Said) -> str:

@@ -101,6 +101,9 @@ class Turn(Base):
     requested_by = models.CharField(
         max_length=150, blank=True, db_default="", help_text="Who sent the prompt; empty: who started the session."
     )
+    attachments = models.JSONField(
+        default=list, blank=True, db_default=[], help_text="Files read for the prompt: path, bytes, sha256."
+    )
     status = models.CharField(max_length=11, choices=Status, default=Status.QUEUED)
     result = models.TextField(blank=True)
     cost_usd = models.FloatField(default=0)

@@ -12,7 +12,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from approvals.cards import Place, cards_for, heading_of, register_askers, short_of, verdict_of
-from approvals.models import Approval
+from approvals.models import Approval, Door
 from approvals.queries import count_open, open_approvals
 from approvals.render import one_line
 from orchestra.dashboard import Entry, SideLink, page, part, register_entry, register_side, show
@@ -159,7 +159,7 @@ def new_session(request: HttpRequest) -> HttpResponse:
     """The form that starts a session; with a script it opens over the page one is on."""
     form = StartForm(request.POST if request.method == "POST" else None, initial={"agent": request.GET.get("agent")})
     scripted = bool(request.headers.get("HX-Request"))
-    if request.method == "POST" and form.is_valid() and (session := form.start(request.user)):
+    if request.method == "POST" and form.is_valid() and (session := form.start(request.user, via=Door.DASHBOARD)):
         address = reverse("session", args=[session.pk])
         return HttpResponse(headers={"HX-Redirect": address}) if scripted else redirect(address)
     context = {"form": form, "self_approval": settings.APPROVALS.self_approval, "scripted": scripted}

@@ -22,6 +22,7 @@ from approvals.policy import ALLOW, DENY, Answer, Call, Surroundings, decide, pa
 from approvals.queries import find_approval, rules_in_force
 from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
+from approvals.standing import rules_for
 from orchestra import embedded, sql
 from orchestra.logs import bind
 from orchestra.unit_of_work import UnitOfWork
@@ -226,12 +227,7 @@ def _judge(call: Call, rules: list[Rule], surroundings: Surroundings) -> Answer:
 
 
 def _rules(claim: Claim) -> list[Rule]:
-    alive = f"(ends_at IS NULL OR ends_at > {sql.now()}) AND (max_uses IS NULL OR uses < max_uses)"
-    where = (
-        f"{alive} AND (scope = 'everywhere'"
-        " OR scope = 'session' AND scope_value = %s OR scope = 'directory' AND scope_value = %s) ORDER BY created_at"
-    )
-    return sql.select(Rule, where, str(claim.session_id), claim.directory)
+    return rules_for(session_id=claim.session_id, directory=claim.directory, requester=claim.requested_by)
 
 
 def _rule_still_counts(rule: Rule | None) -> bool:

@@ -1,7 +1,7 @@
 """A transcript in the words of a person, the same in the terminal and on every page, all of it safe to print."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +44,21 @@ def bounded(text: str, longest: int) -> str:
 
 
 def _prompt(payload: dict[str, Any], longest: int) -> Said:
-    return Said(
-        f"prompt {payload.get('turn', '')}".strip(), body=bounded(_text(payload, "text"), longest), tone="person"
-    )
+    files = attached_names(payload)
+    more = f"\n⟨attached: {', '.join(files)}⟩" if files else ""
+    who = f"prompt {payload.get('turn', '')}".strip()
+    return Said(who, body=bounded(_text(payload, "text"), longest) + more, tone="person")
+
+
+def attached_names(payload: Mapping[str, Any]) -> list[str]:
+    """The files attached to a prompt, each with its size if that is known."""
+    given = payload.get("attachments")
+    files = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    return [one_line(_text(one, "path"), 200) + _size(one.get("bytes")) for one in files]
+
+
+def _size(size: object) -> str:
+    return f" ({size:,} bytes)" if isinstance(size, int) else ""
 
 
 def _spoken(payload: dict[str, Any], longest: int) -> Said:

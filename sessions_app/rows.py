@@ -17,7 +17,7 @@ from approvals.render import Block, diff_block, one_line, pretty, title_for, vis
 from sessions_app import ansi
 from sessions_app.models import AgentSession, Event, PermissionRequest
 from sessions_app.permissions import KINDS
-from sessions_app.render import said
+from sessions_app.render import attached_names, said
 
 K = Event.Kind
 
@@ -305,7 +305,7 @@ def _prompt(event: Event, payload: Payload) -> Row:
         seq=event.seq,
         at=event.at,
         text=str(payload.get("text") or ""),
-        facts={"turn": payload.get("turn")},
+        facts={"turn": payload.get("turn"), "attachments": attached_names(payload)},
     )
 
 

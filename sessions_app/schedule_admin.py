@@ -19,7 +19,7 @@ from sessions_app import commands, schedules
 from sessions_app.models import Schedule, ScheduledRun
 from sessions_app.schedules import Timing
 
-LISTS = ("allowed_tools", "disallowed_tools")
+LISTS = ("allowed_tools", "disallowed_tools", "attachments")
 OF_SESSION = ("prompt", "agent", "working_directory", "model", "permission_mode", *LISTS)
 RUNS_SHOWN = 20
 
@@ -37,6 +37,11 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
     )
     disallowed_tools = forms.CharField(
         required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="One a line."
+    )
+    attachments = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="One path a line, in the working directory; read each time a session starts.",
     )
 
     class Meta:

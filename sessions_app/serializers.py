@@ -9,11 +9,27 @@ from approvals.models import Approval
 from approvals.queries import readable_approvals
 from approvals.serializers import ApprovalSerializer
 from orchestra.fields import Number, StoredObject, Text, Whole
+from sessions_app.attachments import LONGEST_PATH, MOST_FILES
 from sessions_app.cli_versions import is_tested
 from sessions_app.commands import AGENTS, PERMISSION_MODES, SETTING_SOURCES
 from sessions_app.models import Agent, AgentSession, Event, Turn
 
 LONGEST_LIST = 200  # tools, or anything else listed in a request
+
+
+def attachments_field() -> serializers.ListField:
+    return serializers.ListField(
+        child=Text(max_length=LONGEST_PATH), max_length=MOST_FILES, required=False,
+        help_text="Paths of text files that the model reads with the prompt, relative to the working directory or "
+        "absolute. One that the agent could not read without a question is refused.",
+    )  # fmt: skip
+
+
+class AttachedSerializer(serializers.Serializer[Any]):
+    """A file that was attached to a prompt; ``bytes`` is null until it is read."""
+
+    path = serializers.CharField()
+    bytes = serializers.IntegerField(allow_null=True)
 
 
 class FailureSerializer(serializers.Serializer[Any]):
@@ -36,10 +52,12 @@ class WithFailure(serializers.Serializer[Any]):
 class TurnSerializer(WithFailure, serializers.ModelSerializer[Turn]):
     """One prompt and what came of it."""
 
+    attachments = AttachedSerializer(many=True, read_only=True)
+
     class Meta:
         model = Turn
         fields = [
-            "id", "number", "prompt", "status", "result", "cost_usd", "input_tokens", "output_tokens",
+            "id", "number", "prompt", "attachments", "status", "result", "cost_usd", "input_tokens", "output_tokens",
             "started_at", "finished_at", "failure",
         ]  # fmt: skip
         read_only_fields = fields
@@ -95,14 +113,16 @@ class SessionRequestSerializer(serializers.Serializer[Any]):
     metadata = StoredObject(required=False)
     setting_sources = serializers.ListField(
         child=serializers.ChoiceField(choices=sorted(SETTING_SOURCES)), max_length=LONGEST_LIST, required=False,
-        help_text="Of the CLI's own settings; only an administrator may give any.",
+        help_text="Settings of the CLI's own to read. Only an administrator may start or continue such a session.",
     )  # fmt: skip
+    attachments = attachments_field()
 
 
 class MessageSerializer(serializers.Serializer[Any]):
     """The next prompt of a dialog."""
 
     prompt = Text()
+    attachments = attachments_field()
 
 
 class SessionIdSerializer(serializers.Serializer[Any]):

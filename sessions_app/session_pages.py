@@ -19,11 +19,13 @@ from approvals.cards import heading_of
 from approvals.commands import revoke_session_rule
 from approvals.models import Approval, Door, Rule
 from approvals.queries import open_approvals, rules_in_force
+from approvals.standing import served_by
 from approvals.texts import one_line
 from orchestra.dashboard import page, part, show
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right
 from sessions_app import commands
+from sessions_app.forms import lines_of
 from sessions_app.models import OPEN_SESSION, AgentSession, Event, Turn
 from sessions_app.queries import readable_sessions
 from sessions_app.rows import content_of, payload_of, rows_of, tail_of, with_open_end
@@ -152,7 +154,10 @@ def _act(request: HttpRequest, session_id: UUID) -> str:
     wanted, by = request.POST.get("act", ""), request.user.get_username()
     try:
         if wanted == "message":
-            commands.send_message(session_id=session_id, prompt=request.POST.get("prompt", ""), by=by)
+            commands.send_message(
+                session_id=session_id, prompt=request.POST.get("prompt", ""), by=by,
+                attachments=lines_of(request.POST.get("attachments", "")), via=Door.DASHBOARD,
+            )  # fmt: skip
         elif wanted == "interrupt":
             commands.interrupt_session(session_id=session_id, by=by)
         elif wanted == "cancel":
@@ -239,7 +244,7 @@ def _side(session: AgentSession) -> dict[str, Any]:
     return {
         "session": session,
         "waiting": [(one, heading_of(one)) for one in waiting],
-        "rules": rules[:20],
+        "rules": [(rule, served_by(rule)) for rule in rules[:20]],
         "files": _files(session),
         "turns": list(session.turns.order_by("-number")[:TURNS_SHOWN])[::-1],
         "turn_starts": _turn_starts(session),

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
-
-from orchestra.errors import Forbidden
-from orchestra.rights import Right, may
+from approvals.models import Door
+from approvals.standing import may_allow_ahead
 from sessions_app import commands
 from sessions_app.commands import SessionRequest
 from sessions_app.errors import InvalidSession
@@ -14,14 +12,14 @@ from sessions_app.models import AgentSession
 from sessions_app.workspace import directory_problem
 
 
-def start(user: Any, wanted: Mapping[str, Any]) -> AgentSession:
+def start(user: Any, wanted: Mapping[str, Any], *, via: str = Door.SYSTEM) -> AgentSession:
     """Start the session ``wanted``, which ``SessionRequestSerializer`` has checked, as far as ``user`` may.
 
     Raises:
-        Forbidden: settings of the CLI's own are an administrator's to open.
         OrchestraError: as ``commands.start_session``.
     """
-    return commands.start_session(_request(user, wanted), by=user.get_username(), may_allow=_may_allow(user))
+    allow = may_allow_ahead(user)
+    return commands.start_session(_request(wanted), by=user.get_username(), may_allow=allow, via=via)
 
 
 def refuse_unfit(user: Any, wanted: Mapping[str, Any]) -> None:
@@ -30,19 +28,12 @@ def refuse_unfit(user: Any, wanted: Mapping[str, Any]) -> None:
     Raises:
         OrchestraError: as ``start``.
     """
-    request = _request(user, wanted)
-    commands.refuse_unfit(request, may_allow=_may_allow(user))
+    request = _request(wanted)
+    commands.refuse_unfit(request, by=user.get_username(), may_allow=may_allow_ahead(user))
     problem = directory_problem(request.working_directory) if request.working_directory else ""
     if problem:
         raise InvalidSession(problem, {"working_directory": [problem]})
 
 
-def _request(user: Any, wanted: Mapping[str, Any]) -> SessionRequest:
-    request = SessionRequest(**{name: value for name, value in wanted.items() if value is not None})
-    if request.setting_sources and not may(user, Right.ADMINISTER):
-        raise Forbidden("Only an administrator may let an agent read settings of its own.")
-    return request
-
-
-def _may_allow(user: Any) -> bool:
-    return settings.APPROVALS.self_approval and may(user, Right.DECIDE)
+def _request(wanted: Mapping[str, Any]) -> SessionRequest:
+    return SessionRequest(**{name: value for name, value in wanted.items() if value is not None})

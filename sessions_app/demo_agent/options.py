@@ -3,7 +3,18 @@
 import json
 from dataclasses import dataclass
 
-SWITCHES = frozenset({"-p", "--print", "--verbose", "--include-partial-messages", "--version", "-v"})
+SWITCHES = frozenset(
+    {
+        "-p",
+        "--print",
+        "--verbose",
+        "--include-partial-messages",
+        "--strict-mcp-config",
+        "--disable-slash-commands",
+        "--version",
+        "-v",
+    }
+)
 VALUES = frozenset(
     {
         "--input-format", "--output-format", "--permission-prompt-tool", "--setting-sources", "--disallowedTools",

@@ -15,23 +15,12 @@ from django.conf import settings
 
 from approvals.policy import NEVER
 from sessions_app.demo_agent import command as demo_command
-from sessions_app.supervisor.cli_settings import cli_settings
+from sessions_app.supervisor.cli_settings import ALWAYS_SET, CLOUD_SWITCHES, cli_settings
 
 MARKER = "ORCHESTRA_RUN"
 INSTANCE_MARKER = "ORCHESTRA_INSTANCE"
 
-ALWAYS_SET = {
-    "TERM": "dumb",
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-    "DISABLE_TELEMETRY": "1",
-    "DISABLE_AUTOUPDATER": "1",
-    "DISABLE_ERROR_REPORTING": "1",
-    "CLAUDE_CODE_MAX_RETRIES": "2",
-    "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",  # "@path" in a prompt is text: the CLI would read any file unasked
-    "XDG_RUNTIME_DIR": "/proc",  # where nobody can make a folder: the CLI opens no inbox that others could write to
-}
 USUAL_PLACES = ("~/.local/bin", "~/.claude/local")
-CLOUD_SWITCHES = {"CLAUDE_CODE_USE_BEDROCK": ("AWS_*",), "CLAUDE_CODE_USE_VERTEX": ("GOOGLE_*", "CLOUD_ML_REGION")}
 
 
 class CliMissing(Exception):
@@ -60,6 +49,7 @@ def command_line(launch: Launch) -> list[str]:
         OSError: AGENT_RUN_AS cannot be obeyed here.
     """
     options = launch.options
+    sources = options.get("setting_sources", [])
     disallowed = [*NEVER, *options.get("disallowed_tools", [])]
     command = [
         *_program(launch.agent),
@@ -69,12 +59,15 @@ def command_line(launch: Launch) -> list[str]:
         "--verbose",
         "--include-partial-messages",
         "--permission-prompt-tool=stdio",
-        f"--setting-sources={','.join(options.get('setting_sources', []))}",
-        f"--settings={cli_settings()}",
+        f"--setting-sources={','.join(sources)}",
+        f"--settings={cli_settings(is_opened=bool(sources))}",
+        "--strict-mcp-config",
         f"--disallowedTools={','.join(disallowed)}",
         f"--permission-mode={'plan' if launch.plan_mode else 'default'}",  # some releases would start in auto mode
         f"--{'resume' if launch.resume else 'session-id'}={launch.session_id}",
     ]
+    if not sources:  # /config, /heapdump and /insights act on the account's own files, and nobody would be asked
+        command.append("--disable-slash-commands")
     if launch.model:
         command.append(f"--model={launch.model}")
     flags = {
@@ -83,7 +76,7 @@ def command_line(launch: Launch) -> list[str]:
         "max_budget_usd": "max-budget-usd",
     }
     command += [f"--{flag}={options[name]}" for name, flag in flags.items() if options.get(name)]
-    return [*_wrapper(), *command]
+    return [*wrapper(), *command]
 
 
 def inherited_environment(inherited: Mapping[str, str]) -> dict[str, str]:
@@ -123,7 +116,7 @@ def _program(agent: str) -> list[str]:
     return [found]
 
 
-def _wrapper() -> list[str]:
+def wrapper() -> list[str]:
     """On Linux the process dies with the thread that spawned it, and so with its worker. The other account is a wall:
     what cannot be given it does not start."""
     setpriv, user = shutil.which("setpriv"), settings.AGENTS.run_as

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
 from typing import Final, TypeVar
@@ -49,7 +49,7 @@ from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
 from sessions_app.supervisor.process import CliProcess
 from sessions_app.supervisor.protocol import LineFramer, Message, Spoken, ToolRequest, joined, parse
 from sessions_app.supervisor.reconciliation import Violation
-from sessions_app.supervisor.start import start_process
+from sessions_app.supervisor.start import attached_texts, start_process
 from sessions_app.supervisor.switchboard import Extension, orders_for, switchboard
 from sessions_app.supervisor.turnstile import ORDINARY, URGENT, Turnstile
 from sessions_app.transcript import Line, line
@@ -88,18 +88,25 @@ to_the_database = Turnstile(PLACES)
 
 def supervise(claim: Claim) -> Outcome:
     """Run the claimed turn to its end and close its run. Never raises for what an agent may do."""
+    attached = attached_texts(claim)
+    if isinstance(attached, Outcome):
+        return _not_started(claim, attached)
     started = start_process(claim)
     if isinstance(started, Outcome):
-        leases.finish_run(claim, started, exit_code=None, deferred=claim.deferred)
-        return started
+        return _not_started(claim, started)
     connection.close()  # whoever held one while waiting at the turnstile would keep it from those inside
     outcome = None
     try:
         with tracing.span("agent process", session=claim.session_id, run=claim.run_id, pid=started.pid):
-            outcome = Supervisor(claim, started).run()
+            outcome = Supervisor(claim, started, attached).run()
         return outcome
     finally:
         _tidy_up(claim, parked=outcome is not None and outcome.status == PARKED)
+
+
+def _not_started(claim: Claim, why: Outcome) -> Outcome:
+    leases.finish_run(claim, why, exit_code=None, deferred=claim.deferred)
+    return why
 
 
 def _tidy_up(claim: Claim, *, parked: bool) -> None:
@@ -128,7 +135,7 @@ def full() -> Outcome:
 class Supervisor:
     """One process and everything that is known about its turn."""
 
-    def __init__(self, claim: Claim, process: CliProcess) -> None:
+    def __init__(self, claim: Claim, process: CliProcess, attached: Sequence[str] = ()) -> None:
         self.claim = claim
         self.process = process
         self.surroundings = permissions.surroundings()
@@ -141,7 +148,11 @@ class Supervisor:
             background=agents.background_timeout.total_seconds(),
         )
         self.machine = TurnMachine(
-            prompt=claim.prompt, limits=limits, replay=claim.replay, interrupted=claim.interrupted
+            prompt=claim.prompt,
+            limits=limits,
+            replay=claim.replay,
+            interrupted=claim.interrupted,
+            attached=attached,
         )
         self.extension = Extension(claim.session_id, claim.run_id, process.bell)
         self.framer = LineFramer(agents.line_cap_bytes)

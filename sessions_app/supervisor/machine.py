@@ -3,6 +3,7 @@
 All times are seconds of one monotonic clock, handed in by the caller.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
@@ -184,6 +185,7 @@ class TurnMachine:
     limits: Limits
     replay: bool = False
     interrupted: bool = False
+    attached: Sequence[str] = ()
     now: float = 0.0
     outcome: Outcome | None = None
     spoke: bool = False
@@ -544,7 +546,7 @@ class TurnMachine:
 
     def _send_prompt(self) -> list[Command]:
         self._prompt_sent = True
-        return [Write(protocol.user(self.prompt, str(uuid4())))]
+        return [Write(protocol.user(self.prompt, str(uuid4()), self.attached))]
 
     def _api_retry(self, retry: ApiRetry) -> list[Command]:
         names = ("attempt", "max_retries", "retry_delay_ms", "error_status", "error")

@@ -387,9 +387,10 @@ def initialize() -> bytes:
     return _line({"type": "control_request", "request_id": INITIALIZE_ID, "request": request})
 
 
-def user(prompt: str, uuid: str) -> bytes:
-    """A message of the dialog."""
-    message = {"role": "user", "content": prompt}
+def user(prompt: str, uuid: str, attached: Sequence[str] = ()) -> bytes:
+    """A message of the dialog. Attached texts follow the prompt, each as a block of its own."""
+    blocks = [{"type": "text", "text": text} for text in (prompt, *attached)]
+    message = {"role": "user", "content": blocks if attached else prompt}
     return _line({"type": "user", "message": message, "parent_tool_use_id": None, "uuid": uuid})
 
 

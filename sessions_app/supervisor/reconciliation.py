@@ -129,8 +129,8 @@ def nothing_ran(block: dict[str, Any], meta: dict[str, Any], *, is_refused: bool
 
     Measured on 2.1.330: a result of an executed call carries ``permission_decision.decision: accept``, one of a refused
     call ``non_execution_kind`` or ``decision: reject``; one that the CLI made up by itself, for a tool that does not
-    exist or an input that does not fit, begins with ``<tool_use_error>`` and carries neither. Results inside a sub-agent
-    carry nothing of the kind: there an error is what becomes of a call that this run refused.
+    exist or an input that does not fit, begins with ``<tool_use_error>`` and carries neither. Results inside a
+    sub-agent carry nothing of the kind: there an error is what becomes of a call that this run refused.
     """
     if not block.get("is_error"):
         return False

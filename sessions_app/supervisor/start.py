@@ -4,13 +4,24 @@ import os
 
 from django.conf import settings
 
-from sessions_app import conversations, leases
+from sessions_app import attachments, conversations, leases
+from sessions_app.commands import refuse_settings
 from sessions_app.discovery import unfit_reason
+from sessions_app.errors import AttachmentRefused, SettingsNotAllowed
 from sessions_app.leases import Claim
+from sessions_app.setting_files import setting_files_problem
 from sessions_app.supervisor.launch import CliMissing, Launch, command_line, environment
 from sessions_app.supervisor.outcomes import Outcome, failed
 from sessions_app.supervisor.process import Bell, CliProcess
 from sessions_app.workspace import directory_problem
+
+
+def attached_texts(claim: Claim) -> list[str] | Outcome:
+    """The files attached to a claimed turn, for the model, or why the turn cannot start with them."""
+    try:
+        return attachments.read_for(claim)
+    except AttachmentRefused as error:
+        return failed(error.code, error.detail)
 
 
 def start_process(claim: Claim) -> CliProcess | Outcome:
@@ -18,6 +29,12 @@ def start_process(claim: Claim) -> CliProcess | Outcome:
     problem = directory_problem(claim.directory)  # it may have changed since the request
     if problem:
         return failed("directory_unusable", problem)
+    try:  # the requester may have lost the right since
+        refuse_settings(claim.options.get("setting_sources"), by=claim.requested_by)
+    except SettingsNotAllowed as error:
+        return failed(error.code, error.detail)
+    if claim.options.get("setting_sources") and (problem := setting_files_problem(claim.directory)):
+        return failed("settings_not_allowed", problem)
     unfit = unfit_reason(claim.agent)
     if unfit:
         return failed("agent_unfit", unfit)

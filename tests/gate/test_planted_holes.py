@@ -48,7 +48,7 @@ class Hole:
 
 
 def no_rules(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(launch, "cli_settings", lambda: json.dumps({"cleanupPeriodDays": 3650}))
+    patch.setattr(launch, "cli_settings", lambda **_: json.dumps({"cleanupPeriodDays": 3650}))
 
 
 def no_hook_and_no_rules(patch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,7 @@ def test_nobody_decides_what_they_requested_and_gives_no_tools_away(hub_web: Web
         assert bea.ask("decide", approval=str(approval.pk), approved=True)["code"] == "self_approval"
     with client(hub_web.port, token_for(make_user("oscar", group="Operator"))) as oscar:
         assert oscar.ask("start_session", prompt="x", allowed_tools=["Bash"])["code"] == "self_approval"
-        assert oscar.ask("start_session", prompt="x", setting_sources=["user"])["code"] == "forbidden"
+        assert oscar.ask("start_session", prompt="x", setting_sources=["user"])["code"] == "settings_not_allowed"
     assert not AgentSession.objects.exists()
 
 

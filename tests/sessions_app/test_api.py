@@ -89,7 +89,7 @@ def test_who_may_decide_their_own_asks_allows_tools_in_advance(
 
 def test_only_an_administrator_lets_an_agent_read_settings_of_its_own(olga: APIClient) -> None:
     answer = start(olga, setting_sources=["project"])
-    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert (answer.status_code, answer.json()["code"]) == (403, "settings_not_allowed")
     assert start(client_of(make_user("ada", group="Administrator")), setting_sources=["project"]).status_code == 201
     assert start(client_of(make_user("eda", group="Administrator")), setting_sources=["world"]).status_code == 400
 

@@ -71,7 +71,7 @@ NOT_ASKED_BY_ITS_RULES = {"cleanupPeriodDays": 3650}
     ("module", "name", "planted", "reason"),
     [
         (launch, "ALWAYS_SET", without(launch.ALWAYS_SET, "CLAUDE_CODE_DISABLE_FILE_MENTIONS"), "mentions with @"),
-        (launch, "cli_settings", lambda: json.dumps(NOT_ASKED_BY_ITS_RULES), "own rules do not ask for every tool"),
+        (launch, "cli_settings", lambda **_: json.dumps(NOT_ASKED_BY_ITS_RULES), "own rules do not ask for every tool"),
         (protocol, "ENDED_EVENTS", (), "does not report what it ran"),
         (protocol, "defer", lambda request: protocol.allow(request, request.tool_input), "ran a call that was put off"),
         (scenes, "LATE_S", 0.0, ""),  # nothing is lacking
@@ -100,7 +100,7 @@ def test_a_parked_call_that_runs_before_the_callback_is_registered_is_found(
     use(settings, real_cli_path(), tmp_path)
     with scenes.SelfTest.prepared() as test:
         assert test.puts_off() == ""
-        monkeypatch.setattr(launch, "cli_settings", lambda: json.dumps(NOT_ASKED_BY_ITS_RULES))
+        monkeypatch.setattr(launch, "cli_settings", lambda **_: json.dumps(NOT_ASKED_BY_ITS_RULES))
         assert "ran a parked call" in test.repeats_before_it_is_initialized()
 
 

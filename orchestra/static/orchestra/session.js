@@ -265,7 +265,7 @@ function drawComposer() {
 document.addEventListener("htmx:load", drawComposer);
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.target.id !== "composer" || !event.detail.successful) return;
-  if (!document.getElementById("under").hasAttribute("data-refused")) { message.value = ""; following = true; }
+  if (!document.getElementById("under").hasAttribute("data-refused")) { message.value = ""; document.getElementById("attachments").value = ""; following = true; }
 });
 document.getElementById("composer")?.addEventListener("submit", (event) => {
   if (send.disabled || !message.value.trim()) { event.preventDefault(); event.stopImmediatePropagation(); }

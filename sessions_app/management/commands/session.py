@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from approvals import terminal
 from approvals.management.commands.approvals import Bell, as_json, offer
+from approvals.models import Door
 from approvals.queries import open_approvals, readable_approvals
 from approvals.render import one_line, visible
 from approvals.templatetags.shown import ago
@@ -68,6 +69,9 @@ class Command(BaseCommand):
         for verb in (interrupt, cancel):
             verb.add_argument("id", help="the id or its first characters")
         for verb in (start, send):
+            verb.add_argument(
+                "--attach", action="append", default=[], metavar="PATH", help="a text file for the prompt (repeatable)"
+            )
             verb.add_argument("--watch", action="store_true", help="follow the turn to its end")
         for verb in (start, send, interrupt, cancel):
             terminal.add_user_option(verb)
@@ -85,8 +89,9 @@ class Command(BaseCommand):
         wanted = commands.SessionRequest(
             prompt=options["prompt"], working_directory=directory, agent=options["agent"],
             model=options["model"], title=options["title"],
+            attachments=_absolute(options["attach"]),
         )  # fmt: skip
-        session = commands.start_session(wanted, by=by, may_allow=False)
+        session = commands.start_session(wanted, by=by, may_allow=False, via=Door.CLI)
         demo = " (demo: scripted, not an AI)" if session.agent == "demo" else ""
         screen.line(f"Session {short(session)}{demo} in {visible(session.working_directory)}", "bold")
         self._follow(screen, session.turns.get(number=1), options, by=by)
@@ -94,7 +99,10 @@ class Command(BaseCommand):
     def _send(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.OPERATE)
         session = terminal.by_prefix(AgentSession.objects.all(), options["id"], "session")
-        turn = commands.send_message(session_id=session.pk, prompt=options["prompt"], by=by)
+        attached = _absolute(options["attach"])
+        turn = commands.send_message(
+            session_id=session.pk, prompt=options["prompt"], by=by, attachments=attached, via=Door.CLI
+        )
         screen.line(f"Session {short(session)}, turn {turn.number}", "bold")
         self._follow(screen, turn, options, by=by)
 
@@ -236,6 +244,11 @@ def show_event(screen: Screen, words: Said) -> None:
     screen.line(f"{words.who:>14}  {words.heading or (rows.pop(0) if rows else '')}", *TONES[words.tone])
     for row in rows:
         screen.line(f"{'':>14}  {row}", *TONES[words.tone][:1])
+
+
+def _absolute(paths: list[str]) -> list[str]:
+    """Paths as the shell means them: relative to where the command runs."""
+    return [str(Path(path).expanduser().absolute()) for path in paths]
 
 
 def _decider(name: str | None) -> str:

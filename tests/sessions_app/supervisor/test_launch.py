@@ -14,7 +14,13 @@ from pytest_django import Settings as SettingsWrapper
 
 from approvals.policy import NEVER
 from sessions_app.supervisor import launch as under_test
-from sessions_app.supervisor.launch import CliMissing, Launch, command_line, environment
+from sessions_app.supervisor.cli_settings import ALWAYS_SET, NOTHING_BY_ITSELF
+from sessions_app.supervisor.launch import (
+    CliMissing,
+    Launch,
+    command_line,
+    environment,
+)
 
 SECRETS = {
     "ORCHESTRA_SECRET_KEY": "canary",
@@ -161,6 +167,8 @@ def test_settings_of_projects_and_rules_of_the_cli_are_not_used() -> None:
     assert not {"--allowedTools", "--allowed-tools", "--dangerously-skip-permissions"} & flags
     assert value_of(command, "permission-mode") == "default"
     assert "acceptEdits" not in " ".join(command)
+    assert json.loads(value_of(command, "settings")).items() >= NOTHING_BY_ITSELF.items()
+    assert "--strict-mcp-config" in command
 
 
 def test_the_clis_own_rules_ask_for_every_tool_and_its_inbox_is_shut() -> None:
@@ -171,6 +179,19 @@ def test_the_clis_own_rules_ask_for_every_tool_and_its_inbox_is_shut() -> None:
     assert settings["crossSessionInbound"] == "refuse"
     env = environment(a_launch(), {"XDG_RUNTIME_DIR": "/run/user/0", "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "0"})
     assert (env["XDG_RUNTIME_DIR"], env["CLAUDE_CODE_DISABLE_FILE_MENTIONS"]) == ("/proc", "1")
+
+
+def test_settings_that_are_opened_run_nothing_by_themselves_and_move_no_traffic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://model.example")
+    command = command_line(a_launch(options={"setting_sources": ["project"]}))
+    given = json.loads(value_of(command, "settings"))
+    assert (given["disableAllHooks"], given["apiKeyHelper"]) == (True, "")
+    assert given["env"]["ANTHROPIC_BASE_URL"] == "https://model.example"
+    assert given["env"]["CLAUDE_CODE_USE_BEDROCK"] == ""
+    assert given["env"].items() >= ALWAYS_SET.items()
+    assert None not in given.values()  # the CLI would ignore all of them
 
 
 def test_a_dialog_is_created_once_and_resumed_under_the_same_id() -> None:

@@ -400,3 +400,8 @@ def test_the_first_line_registers_a_hook_before_and_after_every_tool() -> None:
 def test_the_letters_of_a_prompt_arrive_as_data() -> None:
     prompt = "--dangerous\n" + string.printable
     assert json.loads(protocol.user(prompt, "u"))["message"] == {"role": "user", "content": prompt}
+
+
+def test_attached_texts_follow_the_prompt_each_as_a_block() -> None:
+    content = json.loads(protocol.user("look", "u", ["one\n", "two"]))["message"]["content"]
+    assert content == [{"type": "text", "text": text} for text in ("look", "one\n", "two")]
