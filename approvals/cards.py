@@ -11,9 +11,9 @@ from django.conf import settings
 from django.urls import reverse
 
 from approvals import render
-from approvals.calls import Call
 from approvals.models import Approval, Door
 from approvals.policy import session_pattern
+from approvals.policy.tool_call import Call
 from approvals.texts import one_line, visible
 from orchestra.rights import Right, may
 

@@ -483,7 +483,8 @@ def test_approving_an_unknown_tool_for_the_session_covers_all_of_its_input(house
     ("spec", "expected"),
     [
         ("Write", ("Write", "")),
-        ("Bash(git status:*)", ("Bash", "git status*")),
+        ("Bash(git status:*)", ("Bash", "git status:*")),
+        ("Read(src:*)", ("Read", "src*")),
         ("Bash(a (b) c)", ("Bash", "a (b) c")),
         ("mcp__github__*", ("mcp__github__*", "")),
         (" Read(src/**) ", ("Read", "src/**")),
