@@ -91,15 +91,15 @@ def _path_refusal(call: Call, around: Surroundings) -> str:
             real = ""
         if not real:
             return "its path cannot be one"
-        if why := _why_refused(real, around):
+        if why := _why_refused(real, lookup.top, around):
             return why
     return ""
 
 
-def _why_refused(real: str, around: Surroundings) -> str:
+def _why_refused(real: str, top: str, around: Surroundings) -> str:
     if ENVIRON.fullmatch(real):
         return ENVIRONMENT
-    if is_inbox(real):
+    if is_inbox(real, top):
         return INBOX
     return OURS if is_ours(real, around) else ""
 
@@ -180,8 +180,11 @@ def _found(call: Call, lookup: Lookup) -> str:
 
 
 def _found_refusal(call: Call, lookup: Lookup, around: Surroundings) -> str:
-    pattern = _found(call, lookup)
-    return _why_refused(pattern, around) or _glob_refusal(pattern, around, crossing=False)
+    parts = _found(call, lookup).split("/")
+    if "**" in parts:  # what lies below that is searched, and a person is asked
+        parts = parts[: parts.index("**")]
+    fixed = "/".join(parts)
+    return _why_refused(fixed, lookup.top, around) or _glob_refusal(fixed, around, crossing=False)
 
 
 def _refused_text(text: str, lookup: Lookup, around: Surroundings) -> str:
@@ -206,7 +209,7 @@ def _refused_words(words: list[str], lookup: Lookup, around: Surroundings, *, cr
     for word in words:
         for base in list(bases):
             real = lookup.real(word, base)
-            why = _why_refused(real, around) or (
+            why = _why_refused(real, lookup.top, around) or (
                 _glob_refusal(real, around, crossing=crossing) if WILDCARD.search(word) else ""
             )
             if why:

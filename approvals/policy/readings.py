@@ -17,13 +17,21 @@ SEPARATORS = re.compile(r"[=<>|;&(),:`\"'\s@]+")
 VARIABLE = re.compile(r"\$(?:\{(\w+)(?:[^}$]|\$(?!\{))*\}|(\w+))")
 BRACES = re.compile(r"\{[^{},\s]*,[^{}\s]*\}")
 ASSIGNMENT = re.compile(r"(?:^|[\s;&|(])(\w+)=(\"[^\"]*\"|'[^']*'|[^\s;&|)]*)")
+LOOP = re.compile(r"\bfor\s+(\w+)\s+in\s+([^\s;]+)")
+CURRENT_FOLDER = re.compile(r"\$\(\s*pwd\s*\)|`pwd`")
 LONGEST_READING = 64 * 1024  # characters; variables may hold each other
 
 
 def variables_of(text: str, directory: str) -> dict[str, str]:
     """What the text itself says of its variables, and those that are known."""
     known = {"HOME": os.path.expanduser("~"), "PWD": directory, "TMPDIR": tempfile.gettempdir()}
-    return known | {name: value.strip("\"'") for name, value in ASSIGNMENT.findall(text)}
+    given = (*LOOP.findall(text), *ASSIGNMENT.findall(text))
+    return known | {name: value.strip("\"'") for name, value in given}
+
+
+def with_current_folder(text: str) -> str:
+    """``$(pwd)`` is ``$PWD``."""
+    return CURRENT_FOLDER.sub("${PWD}", text) if "pwd" in text else text
 
 
 def readings_of(command: str, directory: str) -> list[str]:
@@ -32,7 +40,7 @@ def readings_of(command: str, directory: str) -> list[str]:
     Raises:
         TooMuch: its variables hold each other until the text is too long.
     """
-    text = command.replace("\\\n", "")
+    text = with_current_folder(command.replace("\\\n", ""))
     text = re.sub(r"\$'([^']*)'", lambda found: unescape(found[1]), text)
     known = variables_of(text, directory)
     for _ in range(3):  # a variable may hold another one

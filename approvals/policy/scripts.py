@@ -1,7 +1,7 @@
 """The shell scripts of a call: its command, and what it gives other shells to run."""
 
 from approvals.policy.lookup import TooMuch
-from approvals.policy.readings import variables_of
+from approvals.policy.readings import variables_of, with_current_folder
 from approvals.policy.shell import programs
 from approvals.policy.shell.parser import Script, parse
 from approvals.policy.shell.programs import Invocation
@@ -37,7 +37,7 @@ def _read(command: str, directory: str) -> list[list[Step]]:
         letters += len(text)
         if letters > MOST_LETTERS or len(scripts) == MOST_SCRIPTS:
             raise TooMuch
-        script = parse(text, known)
+        script = parse(with_current_folder(text), known)
         steps += len(script.commands)
         if not script.is_finished or steps > MOST_COMMANDS:
             raise TooMuch

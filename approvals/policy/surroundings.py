@@ -68,13 +68,21 @@ def is_ours(real: str, around: Surroundings) -> bool:
     return not any(real == root or real.startswith(root + "/") for root in _roots_within(around))
 
 
-def is_inbox(real: str) -> bool:
-    """Whether a path is, or lies in, a folder of the CLI's sockets in a folder for temporary files."""
+def is_inbox(real: str, top: str) -> bool:
+    """Whether a path is, or lies in, a folder of the CLI's sockets in a folder for temporary files.
+
+    A folder of that name below the working directory ``top`` is the agent's own, unless that is the temporary folder.
+    """
     if INBOX_FOLDER not in real:
         return False
     head, found, _ = f"{real}/".partition(f"/{INBOX_FOLDER}/")
+    is_own = f"{head}/".startswith(top.rstrip("/") + "/") and not _is_temporary_folder(top)
     is_temporary = not TEMPORARY_NAMES.isdisjoint(head.casefold().split("/")) or head.startswith(tempfile.gettempdir())
-    return bool(found) and is_temporary
+    return bool(found) and is_temporary and not is_own
+
+
+def _is_temporary_folder(folder: str) -> bool:
+    return folder in ("/", *TEMPORARY_FOLDERS, tempfile.gettempdir())
 
 
 def holds_ours(folder: str, around: Surroundings) -> bool:
