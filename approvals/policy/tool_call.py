@@ -41,6 +41,10 @@ MAY_CHANGE: Mapping[str, frozenset[str]] = {
     "Read": frozenset({"offset", "limit", "pages"}),
     "Bash": frozenset({"description", "timeout"}),
 }
+USUAL: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(EDITING_TOOLS, CONTENTS | CELLS | set(PATH_ARGUMENTS)),
+    "Bash": MAY_CHANGE["Bash"] | {"command"},
+}
 LONGEST_PATH = 4096  # bytes; Linux: PATH_MAX
 MOST_CONTAINERS = 20_000
 STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -96,13 +100,16 @@ class Call:
 
     @cached_property
     def has_only_the_usual(self) -> bool:
-        """Whether nothing but the telling argument says what happens: one path, and no switch of the shell is set."""
-        if self.tool_name == "Bash":
-            usual = {"command", *MAY_CHANGE["Bash"]}
-            return isinstance(self.arguments.get("command"), str) and not any(
-                value for name, value in self.arguments.items() if name not in usual
-            )
-        return self.tool_name not in EDITING_TOOLS or len(self.paths) <= 1
+        """Whether nothing but the telling argument says what happens: one path or command, no switch set."""
+        usual = USUAL.get(self.tool_name)
+        if usual is None:
+            return True
+        others = any(value for name, value in self.arguments.items() if name not in usual)
+        return not others and (len(self.paths) <= 1 if self.tool_name != "Bash" else self._has_a_command)
+
+    @property
+    def _has_a_command(self) -> bool:
+        return isinstance(self.arguments.get("command"), str)
 
     @cached_property
     def whole(self) -> str:
