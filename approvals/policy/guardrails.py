@@ -277,6 +277,8 @@ def _plain_refusal(text: str, around: Surroundings) -> str:
         return INBOX
     if "/proc/" in text and "/environ" in text:
         return ENVIRONMENT
+    if f":{around.port}" not in text:
+        return ""
     hosts = (*around.hostnames, "127.0.0.1", "[::1]")
     return OUR_ADDRESS if any(f"{host}:{around.port}" in text for host in hosts) else ""
 

@@ -7,7 +7,6 @@ Names are compared without case, at any depth, as written and by real path.
 import fnmatch
 import os
 import re
-from pathlib import PurePosixPath
 
 from approvals.policy.globs import WILDCARD, glob_matches
 
@@ -35,9 +34,9 @@ OWN_WORKTREE = re.compile(r"/\.claude/worktrees/[^/]+(?=/)")  # a checkout of it
 
 def is_secret(real: str) -> bool:
     """Whether the path looks like a key, a credential or an environment file; case does not matter."""
-    path = PurePosixPath(real.lower())
-    named = SECRET_NAME.match(path.name)
-    return bool(named) or not SECRET_FOLDERS.isdisjoint(path.parts) or str(path).endswith("/.git/config")
+    parts = real.lower().rstrip("/").split("/")
+    named = SECRET_NAME.match(parts[-1])
+    return bool(named) or not SECRET_FOLDERS.isdisjoint(parts) or parts[-2:] == [".git", "config"]
 
 
 def is_protected(path: str) -> bool:

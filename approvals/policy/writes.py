@@ -56,7 +56,7 @@ def _script_touches(script: list[Step], lookup: Lookup) -> bool:
 
 
 def _command_touches(found: programs.Invocation, writes: tuple[Word, ...], folders: list[str], lookup: Lookup) -> bool:
-    if any(_is_protected(text, folders, lookup) for word in writes for text in _texts(word)):
+    if any(_is_protected(text, folders, lookup) for word in dict.fromkeys(writes) for text in _texts(word)):
         return True
     if found.program in SPEAKERS:
         return False
@@ -78,12 +78,12 @@ def _texts(word: Word) -> Iterator[str]:
     """The word, and what follows ``=`` or a glued option in it; braces and unquoted wildcards stay a glob."""
     text = BRACES.sub("*", word.pattern if word.is_glob else word.text)
     yield text
-    if "=" in text:
-        yield text.rpartition("=")[2]
     if text.startswith("-") and len(text) > 2:
         yield text[2:]
-    if ":" in text:  # git show HEAD:.env
-        yield text.rpartition(":")[2]
+    for sign in "=:":  # --output=x, git show HEAD:.env
+        if sign in text:
+            yield text.partition(sign)[2]
+            yield text.rpartition(sign)[2]
 
 
 def _is_protected(text: str, folders: list[str], lookup: Lookup, *, secrets_only: bool = False) -> bool:
