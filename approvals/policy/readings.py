@@ -14,7 +14,7 @@ from approvals.policy.shell.words import unescape
 
 # Agents choose the texts, so no pattern here may look at a piece of text again from each of its characters.
 SEPARATORS = re.compile(r"[=<>|;&(),:`\"'\s@]+")
-VARIABLE = re.compile(r"\$(?:\{(\w+)(?:[^}$]|\$(?!\{))*\}|(\w+))")
+VARIABLE = re.compile(r"\$(?:\{(\w+)(?!\w)(?:[^}$]|\$(?!\{))*\}|(\w+))")
 BRACES = re.compile(r"\{[^{},\s]*,[^{}\s]*\}")
 ASSIGNMENT = re.compile(r"(?:^|[\s;&|(])(\w+)=(\"[^\"]*\"|'[^']*'|[^\s;&|)]*)")
 LOOP = re.compile(r"\bfor\s+(\w+)\s+in\s+([^\s;]+)")

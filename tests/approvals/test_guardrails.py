@@ -36,6 +36,7 @@ __all__ = ["around", "house"]
         ("work", "find {top} -type f -exec cat {} +"),
         ("work", "cat $(find .. -name secret_key)"),
         ("work", "find .. | xargs cat"),
+        ("work", "cat <<E\n`tar cf - ..`\nE"),
         ("work", "tar cf x.tar .."),
         ("work", "tar -C .. -cf x ."),
         ("work", "tar czf x.tgz -C{top} ."),
@@ -114,6 +115,16 @@ INNOCENT = [
 def test_ordinary_commands_are_not_refused(house, around, command):
     command = in_house(command, house).replace("{{", "{").replace("}}", "}")
     assert decide(call(house, "Bash", command=command), [ALLOW_ALL], around).effect == "allow"
+
+
+def test_a_wildcard_in_a_relative_path_is_not_taken_for_one_at_the_root():
+    around = Surroundings(data_dir="/srv/var", code_dir="/srv/code", working_roots=("/srv/work",), port=5284)
+    for command in ("ls src/*/*", "git add src/**/*.py web/*/*", "echo '/* x */' '/**/'"):
+        asked = Call(tool_name="Bash", tool_input=json.dumps({"command": command}), directory="/srv/work")
+        assert decide(asked, [ALLOW_ALL], around).effect == "allow"
+    for command in ("cat /*/*/secret_key", "cat -x/*/*", "cat $X/*/*/k"):
+        asked = Call(tool_name="Bash", tool_input=json.dumps({"command": command}), directory="/srv/work")
+        assert decide(asked, [ALLOW_ALL], around).effect == "deny"
 
 
 def test_a_pattern_of_glob_is_matched_part_by_part(house, around):

@@ -13,11 +13,11 @@ import tree_sitter_bash
 
 from approvals.policy.shell.words import Word, read_word, rough_commands
 
-LONGEST_TEXT = 2 * 1024  # bytes; a longer one is read roughly
+LONGEST_TEXT = 1024  # bytes; a longer one is read roughly
 MOST_NODES = 4_000
 MOST_WORDS = 1_500
 # What takes the grammar more than its share, and how often a text may hold it.
-COSTLY = {"=(": 10, "$[": 4, "<<": 12, "${": 50, "=~": 10}
+COSTLY = {"|&": 10, "=(": 10, "$[": 4, "<<": 12, "${": 50, "=~": 10}
 REPORTS_ALLOWED = 8  # of the parser's progress, one per hundred of its steps; real commands need one to three
 BYTES_PER_REPORT = 40
 REPORTS_WITH_ERRORS = 6
@@ -50,10 +50,10 @@ class Script:
     is_finished: bool = True
 
 
-def parse(text: str, known: Mapping[str, str]) -> Script:
-    """Read ``text``; the values of the variables in ``known`` are put in their places."""
+def parse(text: str, known: Mapping[str, str], *, roughly: bool = False) -> Script:
+    """Read ``text``, ``roughly`` without the grammar; variables in ``known`` are replaced by their values."""
     source = text.encode("utf-8", "replace")
-    tree = _tree(source) if _is_cheap(text, source) else None
+    tree = _tree(source) if _is_cheap(text, source) and not roughly else None
     if tree is None or tree.root_node.has_error:
         found = rough_commands(text, known, most=MOST_WORDS)
         rough = tuple(SimpleCommand(tuple(words), tuple(words)) for words in found or ())
