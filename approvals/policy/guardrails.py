@@ -15,16 +15,13 @@ from typing import Any
 from approvals.policy.addresses import names_our_port
 from approvals.policy.globs import WILDCARD, could_name_above, could_reach
 from approvals.policy.lookup import Lookup, TooMuch
+from approvals.policy.reach import takes_in_our_data
 from approvals.policy.readings import BRACES, SEPARATORS, readings_of, words_of
-from approvals.policy.scripts import scripts_of
-from approvals.policy.shell import programs
 from approvals.policy.surroundings import (
     INBOX_FOLDER,
     TEMPORARY_FOLDERS,
     Surroundings,
-    data_folder,
     goals,
-    holds_data,
     holds_ours,
     inboxes,
     is_inbox,
@@ -119,7 +116,7 @@ def _text_refusal(call: Call, around: Surroundings) -> str:
     for text in texts:
         if why := _refused_text(text, lookup, around):
             return why
-    if _takes_in_our_data(call, lookup, around):
+    if takes_in_our_data(call, lookup, around):
         return OURS_BELOW
     return ""
 
@@ -242,31 +239,6 @@ def _environments(parts: list[str]) -> Iterator[list[str]]:
         yield ["", "proc", parts[2], "task", parts[4], "environ"]
 
 
-def _takes_in_our_data(call: Call, lookup: Lookup, around: Surroundings) -> bool:
-    """Whether a program that reads folders with all that is below them is run on one that holds our data folder."""
-    for script in scripts_of(call):
-        current = lookup.top
-        for found, _ in script:
-            folder = programs.goes_to(found)
-            if folder is not None:
-                current = lookup.real(folder.text, current) or current
-            elif _is_run_on_our_data(found, current, lookup, around):
-                return True
-    return False
-
-
-def _is_run_on_our_data(found: programs.Invocation, current: str, lookup: Lookup, around: Surroundings) -> bool:
-    goal = data_folder(around).split("/")
-    depth = programs.depth_of_find(found) if found.program == "find" else None
-    for place in programs.reads_below(found) or ():
-        parts = lookup.real(BRACES.sub("*", place) or ".", current).split("/")
-        if parts == ["", ""]:
-            parts = [""]
-        if could_name_above(goal, parts) and (depth is None or depth > len(goal) - len(parts)):
-            return True
-    return False
-
-
 def _plain_refusal(text: str, around: Surroundings) -> str:
     """What a look for plain words finds in a text of any length."""
     for own in own_paths(around):
@@ -281,6 +253,3 @@ def _plain_refusal(text: str, around: Surroundings) -> str:
         return ""
     hosts = (*around.hostnames, "127.0.0.1", "[::1]")
     return OUR_ADDRESS if any(f"{host}:{around.port}" in text for host in hosts) else ""
-
-
-__all__ = ["NEVER", "Finding", "Surroundings", "examine", "floor_violation", "holds_data", "holds_ours"]

@@ -88,8 +88,3 @@ def _is_temporary_folder(folder: str) -> bool:
 def holds_ours(folder: str, around: Surroundings) -> bool:
     """Whether something of Orchestra's lies in or below ``folder``, a real path."""
     return bool(folder) and any(f"{own}/".startswith(folder.rstrip("/") + "/") for own in own_paths(around))
-
-
-def holds_data(folder: str, around: Surroundings) -> bool:
-    """Whether the data folder lies in or below ``folder``, a real path."""
-    return bool(folder) and f"{data_folder(around)}/".startswith(folder.rstrip("/") + "/")
