@@ -16,7 +16,7 @@ from approvals.policy.addresses import names_our_port
 from approvals.policy.globs import WILDCARD, could_name_above, could_reach
 from approvals.policy.lookup import Lookup, TooMuch
 from approvals.policy.reach import takes_in_our_data
-from approvals.policy.readings import BRACES, SEPARATORS, readings_of, words_of
+from approvals.policy.readings import BRACES, MOST_PARTS, SEPARATORS, SHELL_COMPOSITION, readings_of, words_of
 from approvals.policy.surroundings import (
     INBOX_FOLDER,
     TEMPORARY_FOLDERS,
@@ -113,6 +113,8 @@ def _text_refusal(call: Call, around: Surroundings) -> str:
     if call.tool_name == "Glob":
         return _found_refusal(call, lookup, around)
     texts = _texts(call)
+    if isinstance(command, str) and len(SHELL_COMPOSITION.findall(command)) > MOST_PARTS:
+        raise TooMuch  # rules that forbid would not see all of it
     for text in texts:
         if why := _refused_text(text, lookup, around):
             return why

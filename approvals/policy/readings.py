@@ -19,6 +19,8 @@ BRACES = re.compile(r"\{[^{},\s]*,[^{}\s]*\}")
 ASSIGNMENT = re.compile(r"(?:^|[\s;&|(])(\w+)=(\"[^\"]*\"|'[^']*'|[^\s;&|)]*)")
 LOOP = re.compile(r"\bfor\s+(\w+)\s+in\s+([^\s;]+)")
 CURRENT_FOLDER = re.compile(r"\$\(\s*pwd\s*\)|`pwd`")
+SHELL_COMPOSITION = re.compile(r"[;&|<>`\n\r(){}]|\$")
+MOST_PARTS = 300  # into which a command is taken apart for rules that forbid
 LONGEST_READING = 64 * 1024  # characters; variables may hold each other
 
 

@@ -10,18 +10,18 @@ is read widely: the path as written too, and each part of a composed command by 
 import fnmatch
 import os
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from approvals.models import Rule
 from approvals.policy.globs import escape, glob_matches, literal_of
 from approvals.policy.protected import is_protected, is_secret
+from approvals.policy.readings import MOST_PARTS, SHELL_COMPOSITION
 from approvals.policy.tool_call import LONGEST_PATH, READING_TOOLS, Call, read_arguments
 from approvals.policy.writes import touches_protected
 
 ALLOW = Rule.Effect.ALLOW
-SHELL_COMPOSITION = re.compile(r"[;&|<>`\n\r(){}]|\$")
 LONGEST_WIDE = 64 * 1024  # characters; of a longer text a forbidding pattern's ``?`` and ``[...]`` are read as ``*``
-MOST_PARTS = 500
 
 
 def matches(rule: Rule, call: Call) -> bool:
@@ -56,7 +56,7 @@ def _literal(pattern: str) -> tuple[str | None, bool]:
 
 def _covers(pattern: str, call: Call) -> bool:
     if call.tells_a_path:
-        return bool(call.comparable) and glob_matches(call.comparable, anchored(pattern, call.directory))
+        return bool(call.comparable) and glob_matches(call.comparable, anchored(pattern, call))
     if call.tool_name == "Bash":
         return not SHELL_COMPOSITION.search(call.telling) and command_matches(call.telling, pattern)
     is_composed = "command" in call.arguments and SHELL_COMPOSITION.search(call.telling)
@@ -79,16 +79,27 @@ def command_matches(text: str, pattern: str) -> bool:
     As in the CLI: ``ls:*`` is ``ls`` alone or with arguments, never ``lsof``; so is ``ls *`` if it has no other
     wildcard; ``ls*`` is both.
     """
-    if pattern.endswith(":*"):
-        prefix = pattern[:-2]
-        return glob_matches(text, prefix) or any(glob_matches(text, f"{prefix}{space}*") for space in " \t")
-    if pattern.endswith(" *") and text == literal_of(pattern[:-2]):
-        return True
-    return glob_matches(text, pattern)
+    words, is_literal = _whole_words(pattern)
+    if words is None:
+        return glob_matches(text, pattern)
+    if is_literal:
+        return text.startswith(words) and text[len(words) : len(words) + 1] in ("", " ", "\t")
+    return glob_matches(text, words) or glob_matches(text, f"{words} *") or glob_matches(text, f"{words}\t*")
+
+
+@lru_cache(maxsize=1024)
+def _whole_words(pattern: str) -> tuple[str | None, bool]:
+    """What stands before ``:*`` or a last `` *``, and whether that is literal; None if the pattern is another."""
+    if not pattern.endswith((":*", " *")):
+        return None, False
+    literal = literal_of(pattern[:-2])
+    if literal is not None:
+        return literal, True
+    return (pattern[:-2], False) if pattern.endswith(":*") else (None, False)
 
 
 def _forbids(pattern: str, call: Call) -> bool:
-    patterns = {pattern, anchored(pattern, call.directory)}
+    patterns = {pattern, anchored(pattern, call)} if call.paths else {pattern}
     for text in _wide_readings(call):
         if command_matches(text, pattern):
             return True
@@ -99,23 +110,29 @@ def _forbids(pattern: str, call: Call) -> bool:
     return False
 
 
-def _wide_readings(call: Call) -> set[str]:
-    directory = call.directory
-    readings = {call.telling, call.tool_input, call.comparable, *call.real_paths}
-    readings |= {os.path.normpath(os.path.join(directory, path)) for path in call.paths if len(path) <= LONGEST_PATH}
-    if isinstance(command := call.arguments.get("command"), str):
-        parts = SHELL_COMPOSITION.split(command, maxsplit=MOST_PARTS)
-        readings |= {part.strip() for part in parts}
+def _wide_readings(call: Call) -> frozenset[str]:
+    if "wide readings" not in call.notes:
+        call.notes["wide readings"] = frozenset(_readings(call))
+    readings: frozenset[str] = call.notes["wide readings"]
     return readings
 
 
-def anchored(pattern: str, directory: str) -> str:
+def _readings(call: Call) -> Iterator[str]:
+    yield from (call.telling, call.tool_input, call.comparable, *call.real_paths)
+    for path in call.paths:
+        if len(path) <= LONGEST_PATH:
+            yield os.path.normpath(os.path.join(call.directory, path))
+    if isinstance(command := call.arguments.get("command"), str):
+        yield from (part.strip() for part in SHELL_COMPOSITION.split(command, maxsplit=MOST_PARTS))
+
+
+def anchored(pattern: str, call: Call) -> str:
     """A relative path pattern belongs to the working directory, as in ``Edit(src/*)``; ``//x`` means ``/x``."""
     if pattern.startswith("~/"):
         return escape(os.path.expanduser("~")) + pattern[1:]
     if pattern.startswith("/"):
         return "/" + pattern.lstrip("/")
-    return os.path.normpath(f"{escape(os.path.realpath(directory))}/{pattern}")
+    return os.path.normpath(f"{escape(call.real_directory)}/{pattern}")
 
 
 def rule_from_request(spec: str) -> tuple[str, str]:

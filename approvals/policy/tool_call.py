@@ -81,7 +81,11 @@ class Call:
         """Every path argument, as it is written."""
         return [path for name in PATH_ARGUMENTS if isinstance(path := self.arguments.get(name), str) and path]
 
-    @property
+    @cached_property
+    def real_directory(self) -> str:
+        return os.path.realpath(self.directory)
+
+    @cached_property
     def tells_a_path(self) -> bool:
         """Whether the telling argument is a path of a tool we know."""
         return self.tool_name in KNOWN_TOOLS and self.telling in self.paths

@@ -157,6 +157,14 @@ def test_what_is_too_large_is_looked_through_for_plain_words_and_asked(house, ar
         assert decide(call(house, tool, **{name: padding}), [rule("deny", tool)], around).effect == "deny"
 
 
+def test_a_part_behind_many_others_is_not_allowed_unseen(house, around):
+    rules = [rule("allow", "Bash"), rule("deny", "Bash", "rm:*")]
+    for filler in ("x;", "$x", "(x)", "x\n", "{}"):
+        for times, effect in ((20, "deny"), (450, "ask")):
+            command = f"echo '{filler * times}'; rm a"
+            assert decide(call(house, "Bash", command=command), rules, around).effect == effect
+
+
 def test_a_large_file_may_still_be_written(house, around):
     asked = call(house, "Write", file_path="src/a.py", content="x = {1: [2]}\n" * 70_000)
     assert decide(asked, [rule("allow", "Write", f"{house}/work/*")], around).effect == "allow"
