@@ -1,4 +1,4 @@
-"""What judging a call costs: the whole policy, guardrails and 45 rules, beside `json.loads` of the same input.
+"""What judging a call costs: the whole policy, guardrails and 47 rules, beside `json.loads` of the same input.
 
     python -m bench.policy_cost [--calls FILE] [--rounds 5] [--calls-only] [--save FILE]
 
