@@ -23,6 +23,7 @@ from approvals.batches import why_not_with_others
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Violation
 from approvals.queries import approvals_with_ids, find_approval
+from approvals.session_scope import scope_label, scope_sentence
 from approvals.templatetags.shown import ago, left, visible
 from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
 from orchestra.errors import OrchestraError
@@ -187,6 +188,8 @@ class ApprovalAdmin(Holdable):
             "questions": list(enumerate(questions)),
             "input_to_edit": typed.get("updated_input") or render.editable(approval.tool_input or "{}"),
             "draft": typed,
+            "session_scope": scope_sentence(approval),
+            "session_label": scope_label(approval),
             "extension": EXTENSION_MINUTES,
             "session_address": session_address(approval.session) if approval.session else "",
             "demo": is_demo(approval),

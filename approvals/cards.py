@@ -11,9 +11,8 @@ from django.conf import settings
 from django.urls import reverse
 
 from approvals import render
-from approvals.calls import Call
 from approvals.models import Approval, Door
-from approvals.policy import session_pattern
+from approvals.session_scope import scope_pattern, scope_sentence
 from approvals.texts import one_line, visible
 from orchestra.rights import Right, may
 
@@ -125,9 +124,12 @@ class Card:
     @property
     def rule(self) -> str:
         """What "for this session" would let pass from now on."""
-        approval = self.approval
-        call = Call(tool_name=approval.tool_name, tool_input=approval.tool_input, directory=approval.working_directory)
-        return visible(f"{approval.tool_name}({session_pattern(call)})")
+        return visible(f"{self.approval.tool_name}({scope_pattern(self.approval)})")
+
+    @property
+    def rule_scope(self) -> str:
+        """The same as a sentence, with what may change."""
+        return scope_sentence(self.approval)
 
     @property
     def whole_s(self) -> int:

@@ -17,8 +17,8 @@ from django.db.models.functions import Now
 from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidAnswer, SelfApproval
 from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, Door, Rule
-from approvals.policy import Call, session_pattern
 from approvals.queries import find_approval, rules_in_force
+from approvals.session_scope import scope_pattern
 from approvals.signals import approval_changed, approvals_swept
 from orchestra import doorbell, sql
 from orchestra.logs import bind
@@ -488,12 +488,11 @@ def _parsed(text: str, name: str) -> Any:
 
 
 def _session_rule(approval: Approval, *, by: str) -> Rule:
-    """ "Approve for session": the same tool with the very same telling argument passes from now on."""
-    call = Call(tool_name=approval.tool_name, tool_input=approval.tool_input, directory=approval.working_directory)
+    """ "Approve for session": exactly this input passes from now on, but for what `scope_sentence` says may change."""
     return Rule(
         effect=Rule.Effect.ALLOW,
         tool=approval.tool_name,
-        pattern=session_pattern(call),
+        pattern=scope_pattern(approval),
         scope=Rule.ScopeKind.SESSION,
         scope_value=str(approval.session or ""),
         created_by=by,

@@ -7,7 +7,8 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from approvals.calls import inside, is_secret, resolve
+from approvals.policy.protected import is_secret
+from approvals.policy.tool_call import inside, resolve
 from approvals.texts import visible
 
 LARGEST_FILE = 512 * 1024  # bytes of a file on disk that a diff may read

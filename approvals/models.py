@@ -244,7 +244,8 @@ class Rule(Base):
     """A standing answer: allow, deny or ask for a tool and a pattern, within a scope.
 
     ``scope_value`` is the session's UUID or the directory's real path; empty for everywhere.
-    ``pattern`` is a glob over the tool's telling argument (command, path or URL); empty matches all.
+    ``pattern`` is a glob over the tool's telling argument (command, path or URL); empty matches all. A command's may
+    end in ``:*``, which means whole words; one that is a JSON object without wildcards is about the whole input.
     """
 
     class Effect(models.TextChoices):

@@ -8,9 +8,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from approvals.calls import parsed_arguments, telling_argument
 from approvals.diffs import Line, diff_lines, file_now, split_lines
 from approvals.models import Approval
+from approvals.policy.tool_call import parsed_arguments, telling_argument
 from approvals.texts import editable, exact_json, has_repeated_names, hidden_kinds, one_line, pretty, visible
 
 __all__ = [

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from approvals.models import Approval
 from approvals.queries import readable_approvals
 from approvals.render import questions_of, what_would_run
+from approvals.session_scope import scope_label, scope_sentence
 from escalation.channels.base import Notice, Outcome, Place, Told
 from escalation.models import Approver, Delivery, Message, Update
 from orchestra.rights import Right, may
@@ -49,6 +50,7 @@ def notice_of(approval: Approval, *, whole: bool = True) -> Notice:
         seconds_left=max(0.0, left.total_seconds()),
         details_url=f"{base}/admin/approvals/approval/{approval.pk}/change/" if base else "",
         for_session=approval.session is not None and approval.kind == Approval.Kind.TOOL,
+        session_label=scope_label(approval),
     )
 
 
@@ -63,6 +65,7 @@ def outcome_of(approval: Approval) -> Outcome | None:
         decided_at=approval.decided_at,
         reason=approval.reason,
         scope=approval.scope,
+        session_scope=scope_sentence(approval) if approval.scope == Approval.Scope.SESSION else "",
         answers=approval.answers,
         edited=bool(approval.updated_input),
     )

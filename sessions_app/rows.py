@@ -10,9 +10,9 @@ from typing import Any
 
 from django.db.models import Q
 
-from approvals.calls import parsed_arguments, telling_argument
 from approvals.cards import Card, Verdict, card_for, verdict_of
 from approvals.models import Approval, Door
+from approvals.policy.tool_call import parsed_arguments, telling_argument
 from approvals.render import Block, diff_block, one_line, pretty, title_for, visible
 from sessions_app import ansi
 from sessions_app.models import AgentSession, Event, PermissionRequest

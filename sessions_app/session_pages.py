@@ -14,10 +14,10 @@ from django.urls import path
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals.calls import EDITING_TOOLS, telling_argument
 from approvals.cards import heading_of
 from approvals.commands import revoke_session_rule
 from approvals.models import Approval, Door, Rule
+from approvals.policy.tool_call import EDITING_TOOLS, telling_argument
 from approvals.queries import open_approvals, rules_in_force
 from approvals.standing import served_by
 from approvals.texts import one_line

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from approvals.calls import inside, is_secret
+from approvals.policy import inside, is_secret
 
 MEMORY = ("CLAUDE.md", "CLAUDE.local.md", "AGENTS.md")
 FOLDER = ".claude"

@@ -23,7 +23,8 @@ class Notice:
 
     ``blocks`` is all that would run, uncut, safe to print, to be quoted for the channel's own format and no more;
     empty where only the outcome has to be told. ``questions`` as `approvals.render.questions_of` gives them.
-    ``details_url`` is empty without ``ORCHESTRA_PUBLIC_URL``. ``for_session``: "approve for session" makes sense.
+    ``details_url`` is empty without ``ORCHESTRA_PUBLIC_URL``. ``for_session``: "approve for session" makes sense,
+    ``session_label`` says what it covers.
     """
 
     approval_id: UUID
@@ -45,11 +46,14 @@ class Notice:
     seconds_left: float
     details_url: str = ""
     for_session: bool = False
+    session_label: str = "Approve for session"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an approval closed. ``answers`` is JSON text; ``edited``: something else ran than was asked for."""
+    """How an approval closed. ``answers`` is JSON text; ``edited``: something else ran than was asked for.
+
+    ``session_scope`` says what passes for the session."""
 
     status: str
     decided_by: str = ""
@@ -57,6 +61,7 @@ class Outcome:
     decided_at: datetime | None = None
     reason: str = ""
     scope: str = ""
+    session_scope: str = ""
     answers: str = ""
     edited: bool = False
 

@@ -9,8 +9,8 @@ import json
 import os
 from typing import Any
 
-from approvals.calls import SECRET_FILES, SECRET_FOLDERS
 from approvals.policy import NEVER
+from approvals.policy.tool_call import SECRET_FILES, SECRET_FOLDERS
 
 KEEP_CONVERSATIONS_DAYS = 3650  # the CLI's own clean-up would remove a dialog after 30
 

@@ -7,10 +7,12 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 
 from approvals.cards import Verdict, verdict_of
-from approvals.models import Approval, AuditEntry
+from approvals.models import Approval, AuditEntry, Rule
 from tests.factories import make_approval, make_session, make_user
 
 pytestmark = pytest.mark.django_db
@@ -171,3 +173,44 @@ def test_time_is_given_by_the_form_too() -> None:
 
 def test_an_unknown_question_is_not_found() -> None:
     assert signed_in().get("/approvals/00000000-0000-0000-0000-000000000000/card").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("tool", "given", "words"),
+    [
+        (
+            "Edit",
+            {"file_path": "a.py", "new_string": "x"},
+            "Any edit of this file by Edit, whatever it changes, passes",
+        ),
+        ("Bash", {"command": "make"}, "only its description and its time limit may differ"),
+        ("Skill", {"skill": "deploy", "args": "x"}, "This very call, with exactly this input, passes"),
+    ],
+)
+def test_every_page_says_what_a_rule_for_the_session_would_cover(tool: str, given: dict[str, str], words: str) -> None:
+    """The card, the page of the question and the admin: one function, the same words."""
+    approval = make_approval(
+        session=make_session().pk,
+        tool_name=tool,
+        tool_input=json.dumps(given),
+        working_directory="/srv/app",
+        risk="low",
+    )
+    client = signed_in()
+    for address in (f"/approvals/{approval.pk}/card", reverse("question", args=[approval.pk])):
+        assert words in client.get(address).content.decode()
+    boss = signed_in("Administrator")
+    page = boss.get(reverse("admin:approvals_approval_change", args=[approval.pk])).content.decode()
+    assert words in page
+    assert ("Approve any edit of this file for session" in page) == (tool == "Edit")
+
+
+def test_a_rule_for_the_session_is_what_the_card_showed() -> None:
+    approval = make_approval(
+        session=make_session().pk, tool_name="Skill", tool_input='{"skill": "deploy", "args": "x"}', risk="low"
+    )
+    shown = card(signed_in(), approval)
+    answer(signed_in(name="anna"), approval, decision="approve_session")
+    rule = Rule.objects.get()
+    assert rule.pattern == '{"args": "x", "skill": "deploy"}'
+    assert escape(f"Skill({rule.pattern})") in shown

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from approvals.calls import telling_argument
+from approvals.policy.tool_call import telling_argument
 from approvals.render import blocks_for, questions_in, summary_for, title_for
 from approvals.risk import assess_risk
 from escalation.channels.base import Notice, Outcome

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from approvals.commands import cancel_approval, decide_approval, expire_approval
-from approvals.models import Approval, AuditEntry
+from approvals.models import Approval, AuditEntry, Rule
 from escalation.channels.telegram import cards, inbound
 from escalation.models import Approver, Button, Delivery, Message, Update
 from tests.escalation.chat import link
@@ -50,6 +50,15 @@ def test_approve_for_session_opens_the_rule(chat):
     approval = make_approval(session=uuid4())
     chat.press(ANNA, chat.card(approval), "Approve for session")
     assert (fresh(approval).status, approval.scope) == ("approved", "session")
+
+
+def test_the_button_and_the_reply_say_that_any_edit_of_the_file_would_pass(chat):
+    given = '{"file_path": "/srv/app/a.py", "old_string": "1", "new_string": "2"}'
+    approval = make_approval(session=uuid4(), tool_name="Edit", tool_input=given, working_directory="/srv/app")
+    press = chat.tap(ANNA, chat.card(approval), "Approve any edit of this file for session")
+    chat.pump()
+    assert "Any edit of this file by Edit, whatever it changes, passes" in chat.telegram.answer(press)["text"]
+    assert Rule.objects.get().pattern == "/srv/app/a.py"
 
 
 def test_whoever_comes_second_is_told_who_was_first(chat):

@@ -86,3 +86,12 @@ def test_a_tiny_run_of_the_talker_measures_all_figures() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["heard", "stored", "memory", "neighbour"]
+
+
+def test_what_judging_costs_is_measured_beside_reading_the_same_input(tmp_path: Path) -> None:
+    written = tmp_path / "cost.json"
+    command = [sys.executable, "-m", "bench.policy_cost", "--rounds", "1", "--calls-only", "--save", str(written)]
+    done = subprocess.run(command, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False)
+    figures = json.loads(written.read_text()) if written.exists() else done.stderr[-2000:]
+    assert figures["calls"] > 40
+    assert all(figures[name] > 0 for name in ("p50_ms", "p99_ms", "ratio"))

@@ -6,6 +6,7 @@ from functools import partial
 from approvals.commands import refuse_self_approval
 from approvals.models import Approval
 from approvals.render import one_line, questions_of
+from approvals.session_scope import scope_sentence
 from escalation.channels.telegram import posting, rejections
 from escalation.channels.telegram.draft import Draft, answers_at_once
 from escalation.channels.telegram.faces import DRAFT, Rejection, draft_on
@@ -21,7 +22,7 @@ def approve(press: Press) -> None:
 
 
 def approve_for_session(press: Press) -> None:
-    press.decide(S.APPROVED, "Approved, and the same call for this session.", scope=Approval.Scope.SESSION)
+    press.decide(S.APPROVED, f"Approved. {scope_sentence(press.approval())}", scope=Approval.Scope.SESSION)
 
 
 def reject(press: Press) -> None:

@@ -17,7 +17,7 @@ def decision_keys(notice: Notice, draft: Draft) -> tuple[Row, ...]:
     """For somebody who has seen all of it."""
     if notice.questions:
         return (*_question_keys(notice, draft), *_details(notice))
-    session = ((Key(label="Approve for session", action=A.APPROVE_SESSION),),) if notice.for_session else ()
+    session = ((Key(label=notice.session_label, action=A.APPROVE_SESSION),),) if notice.for_session else ()
     return ((Key(label="Approve", action=A.APPROVE), REJECT), *session, *_details(notice))
 
 

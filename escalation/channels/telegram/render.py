@@ -286,7 +286,7 @@ def _ended(outcome: Outcome) -> tuple[str, str]:
 
 def _how(outcome: Outcome, most: int) -> Iterator[Piece]:
     if outcome.scope == "session" and outcome.status == "approved":
-        yield words("The same call passes for the rest of the session.")
+        yield words(outcome.session_scope or "The same call passes for the rest of the session.")
     if outcome.edited:
         yield words("As edited: not what is shown here ran, but what the person made of it.")
     for question, answer in list(_answers(outcome.answers).items())[:most]:

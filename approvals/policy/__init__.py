@@ -1,0 +1,43 @@
+"""What happens to a tool call before a person is asked: guardrails, rules, defaults."""
+
+from approvals.policy.engine import ALLOW, ASK, DENY, Answer, decide
+from approvals.policy.guardrails import NEVER, floor_violation
+from approvals.policy.protected import is_protected, is_secret
+from approvals.policy.rules import matches, rule_from_request
+from approvals.policy.session_rules import session_label, session_pattern, session_scope
+from approvals.policy.surroundings import Surroundings, holds_ours
+from approvals.policy.tool_call import (
+    EDITING_TOOLS,
+    Call,
+    fnmatch_escape,
+    inside,
+    parsed_arguments,
+    resolve,
+    telling_argument,
+)
+
+__all__ = [
+    "ALLOW",
+    "ASK",
+    "DENY",
+    "EDITING_TOOLS",
+    "NEVER",
+    "Answer",
+    "Call",
+    "Surroundings",
+    "decide",
+    "floor_violation",
+    "fnmatch_escape",
+    "holds_ours",
+    "inside",
+    "is_protected",
+    "is_secret",
+    "matches",
+    "parsed_arguments",
+    "resolve",
+    "rule_from_request",
+    "session_label",
+    "session_pattern",
+    "session_scope",
+    "telling_argument",
+]

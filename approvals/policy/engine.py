@@ -1,0 +1,65 @@
+"""Rules and surroundings in, allow, deny or ask out. Pure but for resolving symbolic links.
+
+Order: guardrails > deny > ask > allow > default. Nobody lifts the guardrails.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from approvals.models import Rule
+from approvals.policy.guardrails import examine
+from approvals.policy.protected import is_secret
+from approvals.policy.rules import matches
+from approvals.policy.surroundings import Surroundings
+from approvals.policy.tool_call import Call, inside, resolve
+
+ALLOW, DENY, ASK = Rule.Effect.ALLOW, Rule.Effect.DENY, Rule.Effect.ASK
+
+ALWAYS_PASS = frozenset(
+    # Agent is what the CLI calls Task since 2.1.197; SubagentHandback gives a sub-agent's report to its caller
+    {"ToolSearch", "TaskStop", "ListAgents", "Task", "Agent", "SubagentHandback"}
+)
+ALWAYS_ASK = frozenset({"AskUserQuestion", "ExitPlanMode"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """``source`` is floor, rule or default; ``rule`` is the rule that answered, if one did."""
+
+    effect: str
+    reason: str
+    source: str
+    rule: Rule | None = None
+
+
+def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> Answer:
+    """What happens to ``call`` before any person is asked."""
+    found = examine(call, around)
+    if found.refusal:
+        return Answer(effect=DENY, reason=found.refusal, source="floor")
+    doubt = found.doubt or ("only a person can answer it" if call.tool_name in ALWAYS_ASK else "")
+    by_effect: dict[str, list[Rule]] = {DENY: [], ASK: [], ALLOW: []}
+    for rule in rules:
+        by_effect.get(rule.effect, []).append(rule)
+    for effect in (DENY, ASK) if doubt else (DENY, ASK, ALLOW):
+        matching = next((rule for rule in by_effect[effect] if matches(rule, call)), None)
+        if matching:
+            reason = matching.note or f"a standing rule says {effect}: {matching}"
+            return Answer(effect=effect, reason=reason, source="rule", rule=matching)
+    return Answer(effect=ASK, reason=doubt, source="default") if doubt else _default(call)
+
+
+def _default(call: Call) -> Answer:
+    if call.tool_name in ALWAYS_PASS:
+        return Answer(effect=ALLOW, reason="harmless by itself", source="default")
+    if call.tool_name == "Read" and _readable(call):
+        return Answer(effect=ALLOW, reason="reading inside the working directory", source="default")
+    return Answer(effect=ASK, reason="a person decides", source="default")
+
+
+def _readable(call: Call) -> bool:
+    path = call.arguments.get("file_path")
+    if not call.directory or not isinstance(path, str) or not path:
+        return False
+    real = resolve(path, call.directory)
+    return inside(real, call.directory) and not is_secret(real)

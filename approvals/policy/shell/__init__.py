@@ -1,0 +1,1 @@
+"""What a shell command says, as far as its text shows: words, redirections, programs."""
