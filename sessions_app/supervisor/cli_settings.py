@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from approvals.policy import NEVER
-from approvals.policy.tool_call import SECRET_FILES, SECRET_FOLDERS
+from approvals.policy.protected import SECRET_FILES, SECRET_FOLDERS
 
 KEEP_CONVERSATIONS_DAYS = 3650  # the CLI's own clean-up would remove a dialog after 30
 
