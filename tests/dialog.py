@@ -1,5 +1,6 @@
 """A dialog with the real CLI, whose turns run on threads of the test and whose model is scripted."""
 
+import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 from approvals.commands import decide_approval
 from approvals.models import Approval
 from sessions_app import worker
-from sessions_app.commands import send_message
+from sessions_app.commands import SessionRequest, send_message, start_session
 from sessions_app.models import AgentSession, Turn
+from tests.fakes.real_cli import MessagesApi
 from tests.stack import until
 
 PATIENCE_S = 60.0
@@ -55,3 +57,20 @@ class Dialog:
         assert not self.thread.is_alive()
         self.session.refresh_from_db()
         return Turn.objects.filter(session=self.session).latest("number")
+
+
+@dataclass
+class Start:
+    """Starts a dialog whose model says what a scenario says, turn by turn."""
+
+    api: MessagesApi
+
+    def __call__(self, turns: list[Any], *, named: dict[str, Any] | None = None, **wanted: Any) -> Dialog:
+        self.api.state.load({"turns": turns, "named": named or {}, "by": "position"})
+        dialog = Dialog(start_session(SessionRequest(prompt="please", **wanted), by="anna", may_allow=True))
+        dialog.run()
+        return dialog
+
+    def model_was_told(self, text: str) -> bool:
+        """Whether ``text`` was in any request to the model."""
+        return any(text in json.dumps(seen.get("body", "")) for seen in self.api.state.requests)

@@ -1,7 +1,6 @@
 """The truth: the pinned real CLI under the real supervisor; only the model's API is scripted."""
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,38 +11,13 @@ from pytest_django.fixtures import Settings
 
 from approvals.commands import decide_approval
 from approvals.models import Approval
-from sessions_app.commands import SessionRequest, interrupt_session, start_session
+from sessions_app.commands import interrupt_session
 from sessions_app.models import Event, PermissionRequest, Turn
-from tests.dialog import Dialog
-from tests.fakes.real_cli import CLI_VERSION, messages_api, real_cli_env, real_cli_path
+from tests.dialog import Start
+from tests.fakes.real_cli import CLI_VERSION, real_cli_path
 from tests.stack import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-Start = Callable[..., Dialog]
-
-
-@pytest.fixture
-def start(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts a dialog whose model says what the scenario says."""
-    with messages_api([]) as api:
-        for name, value in real_cli_env(api.url, tmp_path / "home").items():
-            monkeypatch.setenv(name, value)
-        (tmp_path / "home").mkdir()
-        (tmp_path / "work").mkdir()
-        settings.AGENTS = replace(
-            settings.AGENTS, cli_path=str(real_cli_path()), working_roots=((tmp_path / "work").resolve(),)
-        )
-
-        def begin(turns: list[Any], **wanted: Any) -> Dialog:
-            api.state.load({"turns": turns, "by": "position"})
-            request = SessionRequest(prompt="please", **wanted)
-            dialog = Dialog(start_session(request, by="anna", may_allow=True))
-            dialog.run()
-            return dialog
-
-        yield begin
 
 
 def write(name: str, content: str) -> dict[str, Any]:
