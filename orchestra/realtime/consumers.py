@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
+from orchestra.acting import Actor, acting
 from orchestra.api import answer_for_error
 from orchestra.errors import Forbidden, Invalid, NotFound, OrchestraError
 from orchestra.realtime import origin, registry, wire
@@ -235,7 +236,9 @@ class Socket:
         command, caller = registry.commands[kind], self._caller(self.credential)
         if not command.rights & caller.rights:
             raise Forbidden("You have no right to do this.")
-        return command.run(caller, data)
+        surface = "dashboard" if caller.by_cookie else "websocket"
+        with acting(lambda: Actor(caller.username, surface, self._address)):
+            return command.run(caller, data)
 
     def _caller(self, credential: Credential | None) -> Caller:
         """On a thread.
