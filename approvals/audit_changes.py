@@ -17,6 +17,7 @@ from functools import wraps
 from hashlib import sha256
 from typing import Any
 
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import router, transaction
 from django.db.models import Model
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
@@ -26,6 +27,7 @@ from orchestra import acting
 from orchestra.scrub import scrub
 
 LONGEST_VALUE = 1000  # characters; of more the beginning and a digest are kept
+LONGEST_NAME = 200
 BEFORE = "_audited_before"
 
 Values = Mapping[str, Any]
@@ -174,20 +176,24 @@ def _record(model: type[Model], happened: str, what: str, using: str) -> None:
 
 
 def _sentence(row: Model, parts: Iterable[str]) -> str:
-    return f"{watched[type(row)].name(row)} ({row.pk}): {'; '.join(parts) or 'nothing more'}"
+    what = watched[type(row)]
+    key = "" if isinstance(row.pk, str) else f" ({row.pk})"  # knox's key is the token's hash
+    return f"{scrub(what.name(row))[:LONGEST_NAME]}{key}: {'; '.join(parts) or 'nothing more'}"
 
 
 def _changes(row: Model, before: Values, after: Values) -> list[str]:
     what = watched[type(row)]
     changed = [name for name in _names(what) if before.get(name) != after.get(name)]
     return [
-        _secret(row, name) if name in what.secrets else f"{name} {_shown(before[name])} → {_shown(after[name])}"
+        _secret(row, name, after[name]) if name in what.secrets else f"{name} {_shown(before[name])} → {_shown(after[name])}"
         for name in changed
     ]
 
 
-def _secret(row: Model, name: str) -> str:
+def _secret(row: Model, name: str, after: Any) -> str:
     """Django stores a password anew when its hash has become too cheap; it says so by not having the password."""
+    if name == "password" and str(after).startswith(UNUSABLE_PASSWORD_PREFIX):
+        return f"{name} removed"
     renewed = name == "password" and getattr(row, "_password", None) is None
     return f"{name} stored anew" if renewed else f"{name} changed"
 
@@ -199,7 +205,7 @@ def _all(model: type[Model], values: Values) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    text = scrub(json.dumps(value, default=str, ensure_ascii=False))  # before it is cut: half a secret is not found
     if len(text) <= LONGEST_VALUE:
         return text
     digest = sha256(text.encode("utf-8", "replace")).hexdigest()
@@ -229,9 +235,9 @@ def _save_in_transactions(model: type[Model]) -> None:
         return
 
     @wraps(plain)
-    def save_base(self: Model, *args: Any, using: str | None = None, **kwargs: Any) -> None:
-        using = using or router.db_for_write(type(self), instance=self)
+    def save_base(self: Model, **options: Any) -> None:  # Django calls it by keywords alone
+        using = options.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using, savepoint=False):
-            plain(self, *args, using=using, **kwargs)
+            plain(self, **options)
 
-    model.save_base = save_base  # type: ignore[method-assign]
+    model.save_base = save_base  # type: ignore[method-assign,assignment]

@@ -14,7 +14,7 @@ TASK = (
 
 
 def watch_all() -> None:
-    """Called once when the app is ready. Beat writes its own table of tasks at each start; people do it in the admin."""
+    """Called once when the app is ready. Beat writes its table of tasks by itself; people do it in the admin."""
     watch(Schedule, Watched(noun="schedule", fields=SCHEDULE))
     watch(PeriodicTask, Watched(noun="task", fields=TASK, by_people=True))
     watch(IntervalSchedule, Watched(noun="interval", fields=("every", "period"), by_people=True))
