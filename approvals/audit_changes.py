@@ -185,7 +185,9 @@ def _changes(row: Model, before: Values, after: Values) -> list[str]:
     what = watched[type(row)]
     changed = [name for name in _names(what) if before.get(name) != after.get(name)]
     return [
-        _secret(row, name, after[name]) if name in what.secrets else f"{name} {_shown(before[name])} → {_shown(after[name])}"
+        _secret(row, name, after[name])
+        if name in what.secrets
+        else f"{name} {_shown(before[name])} → {_shown(after[name])}"
         for name in changed
     ]
 

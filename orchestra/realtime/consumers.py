@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
+from orchestra import console_host
 from orchestra.acting import Actor, acting
 from orchestra.api import answer_for_error
 from orchestra.errors import Forbidden, Invalid, NotFound, OrchestraError
@@ -148,7 +149,7 @@ class Socket:
         page = self._headers.get("origin")
         if page is not None and not origin.allowed(page, self._headers.get("host", "")):
             raise Closing(FOREIGN_ORIGIN)
-        if page is not None:
+        if page is not None and console_host.keeps_sessions(self._headers.get("host", "")):
             await self._sign_in_by_cookie()
         deadline = time.monotonic() + SIGN_IN_S
         while self.credential is None:

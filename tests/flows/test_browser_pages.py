@@ -68,7 +68,7 @@ def opens(stack: Stack, chromium: Browser) -> Iterator[Open]:
     with ExitStack() as all_of_them:
 
         def open_page(name: str, path: str, **options: Any) -> Page:
-            own, said = all_of_them.enter_context(browsers.context(chromium, stack.url, **options))
+            own, said = all_of_them.enter_context(browsers.context(chromium, stack.console_url, **options))
             complaints.append(said)
             page = own.new_page()
             page.set_default_timeout(PATIENCE_MS)
@@ -167,7 +167,7 @@ def test_who_only_watches_has_no_buttons_and_no_way_around_them(stack: Stack, op
         answer = page.request.post(
             f"/approvals/{approval['id']}/{path}",
             form={"decision": "approve", "csrfmiddlewaretoken": token},
-            headers={"X-CSRFToken": token, "Referer": stack.url},
+            headers={"X-CSRFToken": token, "Referer": stack.console_url},
         )
         assert answer.status == 403
     page.keyboard.press("a")
@@ -352,7 +352,7 @@ def test_every_page_is_fit_for_screen_readers_and_for_a_phone(stack: Stack, open
 
 
 def test_the_way_in_is_fit_for_screen_readers_too(stack: Stack, chromium: Browser) -> None:
-    with browsers.quiet_page(chromium, stack.url, color_scheme="dark") as page:
+    with browsers.quiet_page(chromium, stack.console_url, color_scheme="dark") as page:
         page.goto("/sign-in?next=/statistics")
         assert judged(page, "/sign-in", "dark") == []
         page.set_viewport_size({"width": 320, "height": 700})
