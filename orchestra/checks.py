@@ -25,8 +25,8 @@ def check_console_host(**_kwargs: Any) -> list[CheckMessage]:
         return []
     why = "The console has no host of its own: browsers send its cookies to every other port of this machine."
     hint = (
-        "Unset ORCHESTRA_CONSOLE_HOST; behind a proxy, set ORCHESTRA_PUBLIC_URL. If your browser does not find names that end in .localhost, open no page on "
-        "another port of this machine while you are signed in."
+        "Unset ORCHESTRA_CONSOLE_HOST; behind a proxy, set ORCHESTRA_PUBLIC_URL. If your browser does not find names "
+        "that end in .localhost, open no page on another port of this machine while you are signed in."
     )
     return [Warning(why, hint=hint, id="orchestra.W004")]
 
