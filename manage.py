@@ -19,8 +19,11 @@ def main() -> None:
     refuse_bad_settings()
     from django.db import DatabaseError
 
+    from orchestra.acting import at_terminal
+
     try:
-        execute_from_command_line(sys.argv)
+        with at_terminal():
+            execute_from_command_line(sys.argv)
     except DatabaseError as error:
         from orchestra.no_database import in_words
 

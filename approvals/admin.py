@@ -33,6 +33,7 @@ S = Approval.Status
 
 EXTENSION_MINUTES = 15
 MOST_SIMILAR = 5
+LONGEST_CHANGE = 200  # characters of a change in the list of the audit
 WHOLE = 20_000_000  # characters: as much as an input can have
 
 
@@ -275,15 +276,25 @@ def _found(object_id: str) -> Approval:
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(Reading):
-    """Every attempt, won or lost; append-only."""
+    """Every attempt to decide, won or lost, and every change of what gives power; append-only."""
 
-    list_display = ("at", "action", "won", "by", "via", "address", "question")
+    list_display = ("at", "action", "won", "by", "via", "address", "about")
     list_filter = ("action", "won", "via")
-    search_fields = ("by", "address", "approval__title")
+    search_fields = ("by", "address", "approval__title", "reason")
     list_select_related = ("approval",)
     ordering = ("-id",)
-    fields = ("at", "action", "won", "by", "via", "address", "reason", "digest", "question")
-    readonly_fields = ("question",)
+    fields = ("at", "action", "won", "by", "via", "address", "text", "digest", "question")
+    readonly_fields = ("question", "text")
+
+    @admin.display(description="what")
+    def about(self, entry: AuditEntry) -> SafeString | str:
+        if entry.approval is None:
+            return format_html("<bdi>{}</bdi>", render.one_line(entry.reason, LONGEST_CHANGE)) if entry.reason else ""
+        return self.question(entry)
+
+    @admin.display(description="reason, or what was changed")
+    def text(self, entry: AuditEntry) -> SafeString:
+        return format_html('<bdi class="audit-text">{}</bdi>', render.visible(entry.reason))
 
     @admin.display(description="question")
     def question(self, entry: AuditEntry) -> SafeString | str:

@@ -9,6 +9,7 @@ class ApprovalsConfig(AppConfig):
     def ready(self) -> None:
         from approvals import (
             audit,
+            audited_models,
             checks,
             consumers,
             metrics,
@@ -26,6 +27,7 @@ class ApprovalsConfig(AppConfig):
         from orchestra.statistics import register_chapter
 
         receivers.connect()
+        audited_models.watch_all()
         checks.register_checks()
         retention.register()
         copy_checks["audit"] = lambda: audit.problems(audit.head())

@@ -14,6 +14,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
+from approvals import audit_changes
 from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidAnswer, SelfApproval
 from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, Door, Rule
@@ -156,7 +157,9 @@ def decide_approval(
     )
     unit.insert(attempt(won=True))
     if verdict == S.APPROVED and scope == Approval.Scope.SESSION:
-        unit.insert(_session_rule(approval, by=by))
+        rule = _session_rule(approval, by=by)
+        unit.insert(rule)
+        unit.insert(audit_changes.entry(action="rule_added", what=audit_changes.described([rule]), by=by, via=via))
     _announce(unit, approval_id, verdict)
     won = unit.commit()
     if won is None:

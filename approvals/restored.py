@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from django.db import transaction
 from django.db.models.functions import Now
 
+from approvals import audit_changes
 from approvals.commands import cancel_approval
 from approvals.models import CALLBACK_FLOW, Approval, AuditEntry, Callback, Door, Rule
 from approvals.queries import rules_in_force
@@ -17,7 +19,7 @@ def make_fit(*, taken_at: str, keep_rules: bool, **_: Any) -> str:
     why = f"The database was restored from a backup of {taken_at}."
     withdrawn = _withdraw(why)
     voided = _void(why)
-    ended = _end_rules(keep_rules)
+    ended = _end_rules(keep_rules, why)
     AuditEntry.objects.create(approval=None, action="restored", won=True, via=Door.SYSTEM, reason=why)
     _stop_callbacks(why)
     for approval in Approval.objects.filter(status=S.PENDING):
@@ -51,9 +53,14 @@ def _stop_callbacks(why: str) -> None:
     CALLBACK_FLOW.move(closed, to=Callback.Status.FAILED, last_error=why)
 
 
-def _end_rules(keep: bool) -> int:
+def _end_rules(keep: bool, why: str) -> int:
     """A rule that was withdrawn since would apply again. A session's rules go with the answers they were made by."""
     alive = rules_in_force().filter(effect=Rule.Effect.ALLOW)
     if keep:
         alive = alive.filter(scope=Rule.ScopeKind.SESSION)
-    return alive.update(ends_at=Now())
+    with transaction.atomic():
+        rules = list(alive)
+        alive.update(ends_at=Now())
+        if rules:
+            audit_changes.record(action="rules_ended", what=f"{why}\n{audit_changes.described(rules)}", via=Door.SYSTEM)
+    return len(rules)

@@ -224,7 +224,9 @@ def _people() -> Iterator[People]:
     finally:
         ids = [user.pk for user in accounts.values()]
         tokens.filter(user__in=ids).delete()
-        User.objects.filter(pk__in=ids).update(is_active=False)
+        for user in accounts.values():
+            user.is_active = False
+            user.save(update_fields=["is_active"])
 
 
 def _account(name: str, group: str) -> User:

@@ -5,6 +5,7 @@ import sys
 from django.conf import settings
 
 from orchestra import embedded
+from orchestra.console_host import has_ipv6_loopback
 from orchestra.exit_guard import GRACE_S
 from orchestra.runner import Program
 from orchestra.sign_in import local_url
@@ -22,6 +23,7 @@ def programs() -> list[Program]:
     daphne = ["-m", "daphne", "-b", orchestra.host, "-p", str(orchestra.port)]
     if settings.BEHIND_TLS:
         daphne.append("--proxy-headers")  # the audit and the limits want the person's address, not the proxy's
+    daphne += _other_loopback()
     quiet = ["-v", "0", "--no-server-name", "--application-close-timeout", "5"]
     health = f"{local_url(orchestra.host, orchestra.port)}/health"
     sessions = f"sessions,sessions.{host}"
@@ -43,6 +45,15 @@ def advice() -> list[tuple[str, str]]:
     facts = [found + ", logged in" if cli.logged_in else found, cli.detail]
     lines = [fact for fact in facts if fact]
     return [("Agent" if number == 0 else "", line) for number, line in enumerate(lines)]
+
+
+def _other_loopback() -> list[str]:
+    """Browsers try ``[::1]`` first for a name below ``.localhost``: another program that listened there at our port
+    would get their requests, cookies included."""
+    orchestra = settings.ORCHESTRA
+    if not orchestra.console_host or orchestra.host != "127.0.0.1" or not has_ipv6_loopback():
+        return []
+    return ["-e", rf"tcp6:{orchestra.port}:interface=\:\:1"]
 
 
 def _broker() -> list[Program]:

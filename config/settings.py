@@ -72,6 +72,7 @@ TELEGRAM = TelegramSettings.from_env(env)
 ALLOWED_HOSTS = env.list(
     "ORCHESTRA_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", ORCHESTRA.host] if EMBEDDED else []
 )
+ALLOWED_HOSTS += sorted({ORCHESTRA.console_host, ORCHESTRA.front_host} - {"", *ALLOWED_HOSTS})
 CSRF_TRUSTED_ORIGINS = env.list("ORCHESTRA_TRUSTED_ORIGINS", default=[])
 
 # --- applications
@@ -99,10 +100,12 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "orchestra.headers.Headers",
     "orchestra.static_files.StaticFiles",
+    "orchestra.console_host.one_host",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "orchestra.acting.by_request",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

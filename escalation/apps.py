@@ -9,9 +9,11 @@ class EscalationConfig(AppConfig):
     def ready(self) -> None:
         from django.core import checks
 
+        from approvals.audit_changes import Watched, watch
         from escalation import metrics, pages, receivers
         from escalation.channels.telegram import status
         from escalation.checks import check_settings
+        from escalation.models import Approver
         from orchestra.diagnostics import Probe, Weight, register
         from orchestra.metrics import register_source
 
@@ -22,3 +24,4 @@ class EscalationConfig(AppConfig):
         checks.register(check_settings, "orchestra")
         pages.register_panels()
         receivers.connect()
+        watch(Approver, Watched(noun="approver", fields=("user", "telegram_user"), secrets=("code_sha256",)))

@@ -273,11 +273,18 @@ def link_approver(*, code: str, telegram_user: int, telegram_name: str) -> Appro
         approver = rows.select_related("user").first()
         if approver is None or not rows.filter(pk=approver.pk).update(code_sha256="", code_expires_at=None):
             return None
-        Approver.objects.filter(telegram_user=telegram_user).update(telegram_user=None, linked_at=None)
-        mine = Approver.objects.filter(pk=approver.pk)
-        mine.update(telegram_user=telegram_user, telegram_name=telegram_name[:150], linked_at=Now())
+        for earlier in Approver.objects.filter(telegram_user=telegram_user):
+            _bind(earlier, telegram_user=None, linked_at=None)
+        _bind(approver, telegram_user=telegram_user, telegram_name=telegram_name[:150], linked_at=Now())
     approver.refresh_from_db()
     return approver
+
+
+def _bind(approver: Approver, **changes: Any) -> None:
+    """By ``save``, so that the audit sees it."""
+    for name, value in changes.items():
+        setattr(approver, name, value)
+    approver.save(update_fields=list(changes))
 
 
 def mute(approver: Approver, *, until: datetime | None) -> None:

@@ -11,6 +11,7 @@ class OrchestraConfig(AppConfig):
 
         from orchestra import checks as own_checks
         from orchestra import (
+            console_host,
             diagnostics,
             diagnostics_page,
             figures,
@@ -30,9 +31,11 @@ class OrchestraConfig(AppConfig):
         database_restored.connect(restored.make_fit, dispatch_uid="orchestra.make_fit")
         statistics.register_pages()
         diagnostics_page.register_pages()
+        diagnostics_page.register_facts(console_host.facts)
         if settings.ORCHESTRA.process:
             vitals.begin()
         attendance.connect()
         checks.register(tracing.check_installed, "orchestra")
+        checks.register(own_checks.check_console_host, checks.Tags.security)
         checks.register(metrics.check_token, checks.Tags.security)
         checks.register(own_checks.check_production, checks.Tags.security)

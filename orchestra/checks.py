@@ -19,6 +19,18 @@ def check_production(**_kwargs: Any) -> list[CheckMessage]:
     return [*_key(), *_hosts(), *_transport(), *_servers()]
 
 
+def check_console_host(**_kwargs: Any) -> list[CheckMessage]:
+    """On one person's machine, agents' preview servers are on the next port."""
+    if not settings.ORCHESTRA.embedded or not settings.ORCHESTRA.shares_loopback:
+        return []
+    why = "The console has no host of its own: browsers send its cookies to every other port of this machine."
+    hint = (
+        "Unset ORCHESTRA_CONSOLE_HOST; behind a proxy, set ORCHESTRA_PUBLIC_URL. If your browser does not find names "
+        "that end in .localhost, open no page on another port of this machine while you are signed in."
+    )
+    return [Warning(why, hint=hint, id="orchestra.W004")]
+
+
 def _key() -> list[CheckMessage]:
     try:
         key = settings.SECRET_KEY

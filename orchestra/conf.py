@@ -1,6 +1,7 @@
 """Settings every app shares, read once from the environment."""
 
 import hashlib
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
-from orchestra.environment import Environment
+from django.core.exceptions import ImproperlyConfigured
+
+from orchestra.environment import OFF, Environment
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
+PRIVATE = "private"
+FRONT_HOST = "orchestra.localhost"
+HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +25,7 @@ class OrchestraSettings:
 
     ``log_joined`` says that whoever started it writes what it prints into the log file. Of
     ``writes_per_minute`` and ``sockets_per_account``, which hold in each web process, 0 is no limit.
+    ``console_host`` and ``front_host`` are those of ``orchestra.console_host``; both are empty if there are none.
     """
 
     environment: str
@@ -26,6 +35,8 @@ class OrchestraSettings:
     data_dir: Path
     log_dir: Path
     public_url: str
+    console_host: str = field(repr=False)
+    front_host: str
     redis_url: str = field(repr=False)
     instance: str
     marker: str
@@ -40,6 +51,11 @@ class OrchestraSettings:
     def log_file(self) -> Path:
         """Where every line of this machine's processes ends up."""
         return self.log_dir / "api.log"
+
+    @property
+    def shares_loopback(self) -> bool:
+        """Whether browsers take the console's cookies to every port of this machine."""
+        return self.host in LOOPBACK and not (self.public_url or self.console_host)
 
     @classmethod
     def from_env(
@@ -58,6 +74,15 @@ class OrchestraSettings:
         spell its address differently and must still hear each other, so the address is part of the marker alone.
         """
         instance = _fingerprint("orchestra instance", secret_key, database["NAME"])
+        host = env("ORCHESTRA_HOST", default="127.0.0.1")
+        public_url = env("ORCHESTRA_PUBLIC_URL", default="")
+        names = {host, *env.list("ORCHESTRA_ALLOWED_HOSTS", default=[])}
+        console_host, front_host = _console_hosts(
+            ""
+            if public_url
+            else env("ORCHESTRA_CONSOLE_HOST", default=PRIVATE if embedded and names <= LOOPBACK else ""),
+            label=_fingerprint("orchestra console", secret_key, database["NAME"]),
+        )
         return cls(
             environment=env.choice(
                 "ORCHESTRA_ENVIRONMENT",
@@ -65,11 +90,13 @@ class OrchestraSettings:
                 of=("development", "production"),
             ),
             embedded=embedded,
-            host=env("ORCHESTRA_HOST", default="127.0.0.1"),
+            host=host,
             port=env.whole_number("ORCHESTRA_PORT", default=5284, least=1, most=65535),
             data_dir=data_dir,
             log_dir=Path(env("ORCHESTRA_LOG_DIR", default=str(data_dir / "logs"))),
-            public_url=env("ORCHESTRA_PUBLIC_URL", default=""),
+            public_url=public_url,
+            console_host=console_host,
+            front_host=front_host,
             redis_url=redis_url,
             instance=instance,
             marker=_fingerprint(instance, database.get("HOST"), database.get("PORT")),
@@ -80,6 +107,21 @@ class OrchestraSettings:
             writes_per_minute=env.whole_number("API_WRITES_PER_MINUTE", default=600),
             sockets_per_account=env.whole_number("HUB_SOCKETS_PER_ACCOUNT", default=200),
         )
+
+
+def _console_hosts(wanted: str, *, label: str) -> tuple[str, str]:
+    """
+    Raises:
+        ImproperlyConfigured: that is no name of a host.
+    """
+    name = wanted.strip().lower()
+    if name in ("", *OFF):
+        return "", ""
+    if name == PRIVATE:
+        return f"orchestra-{label}.localhost", FRONT_HOST
+    if not HOST_NAME.fullmatch(name):
+        raise ImproperlyConfigured("ORCHESTRA_CONSOLE_HOST takes a host name without a port, private, or nothing.")
+    return name, name
 
 
 def _fingerprint(*parts: object) -> str:

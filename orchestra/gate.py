@@ -3,7 +3,9 @@
 import math
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout, update_session_auth_hash, user_logged_in
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, SetPasswordForm
@@ -22,10 +24,12 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 from knox.models import AuthToken
 
-from orchestra import attempts
+from orchestra import attempts, console_host
+from orchestra.acting import Actor, acting
 from orchestra.dashboard import show
 from orchestra.models import BrowserSession, SignInAttempt, SignInLink
 from orchestra.rights import Right, rights_of
+from orchestra.sign_in import make_link
 
 FRESH = timedelta(minutes=10)
 SIGNED_IN_AT = "signed_in_at"
@@ -60,7 +64,24 @@ class SignIn(LoginView):
     next_page = "/"
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
-        return super().get_context_data(**context, wanted=self.get_redirect_url())
+        elsewhere = not console_host.keeps_sessions(self.request.get_host())
+        return super().get_context_data(**context, wanted=self.get_redirect_url(), elsewhere=elsewhere)
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """Where no session may live, whoever knows the password gets a one-time link to where it may.
+
+        It is a page and no redirect: the content security policy would stop one that leaves the form's host, or the
+        policy would have to name the console's host to everybody.
+        """
+        if console_host.keeps_sessions(self.request.get_host()):
+            return super().form_valid(form)
+        user = form.get_user()
+        with acting(lambda: Actor(user.get_username(), "dashboard", address_of(self.request))):
+            path = urlsplit(make_link(user)).path
+        wanted = self.get_redirect_url()
+        path += f"?{urlencode({'next': wanted})}" if wanted else ""
+        link = console_host.address(self.request, settings.ORCHESTRA.console_host, path)
+        return render(self.request, "sign_in/go_on.html", {"link": link})
 
     def form_invalid(self, form: Any) -> HttpResponse:
         response = super().form_invalid(form)

@@ -10,9 +10,11 @@ from django.contrib.auth.models import User
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from orchestra import console_host
 from orchestra.models import SignInLink
 
 LIFETIME = timedelta(minutes=10)
@@ -43,6 +45,8 @@ def base_url() -> str:
     orchestra = settings.ORCHESTRA
     if orchestra.public_url:
         return str(orchestra.public_url).rstrip("/")
+    if orchestra.console_host:
+        return f"http://{orchestra.console_host}:{orchestra.port}"
     return local_url(orchestra.host, orchestra.port)
 
 
@@ -58,17 +62,27 @@ def local_url(host: str, port: int) -> str:
 def sign_in(request: HttpRequest, token: str) -> HttpResponse:
     """GET shows a button, which a link preview cannot press; POST uses the link up and signs in.
 
-    Used, expired, unknown: all three look the same.
+    Used, expired, unknown: all three look the same. Who has a link that works may know the console's host.
     """
     alive = SignInLink.objects.filter(token_sha256=_digest(token), used_at__isnull=True, expires_at__gt=Now())
+    if not console_host.keeps_sessions(request.get_host()):
+        if alive.exists():
+            return redirect(console_host.address(request, settings.ORCHESTRA.console_host, request.get_full_path()))
+        return _page(request, "sign_in/gone.html", {}, 410)
     if request.method == "POST" and alive.update(used_at=Now()):
         user = SignInLink.objects.select_related("user").get(token_sha256=_digest(token)).user
         if user.is_active:
             login(request, user)
-            return redirect("/")
+            return redirect(_wanted(request))
     elif request.method != "POST" and (link := alive.select_related("user").first()) and link.user.is_active:
         return _page(request, "sign_in/ask.html", {"user": link.user}, 200)
     return _page(request, "sign_in/gone.html", {}, 410)
+
+
+def _wanted(request: HttpRequest) -> str:
+    """What somebody came for who gave their password on another host, if it is a page of ours."""
+    wanted = request.GET.get("next", "")
+    return wanted if url_has_allowed_host_and_scheme(wanted, allowed_hosts={request.get_host()}) else "/"
 
 
 def _page(request: HttpRequest, template: str, context: dict[str, object], status: int) -> HttpResponse:

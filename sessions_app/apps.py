@@ -13,6 +13,7 @@ class SessionsAppConfig(AppConfig):
         from orchestra.metrics import register_source
         from orchestra.statistics import register_chapter
         from sessions_app import (
+            audited_models,
             checks,
             consumers,
             lists,
@@ -34,4 +35,5 @@ class SessionsAppConfig(AppConfig):
         database_restored.connect(restored.make_fit, dispatch_uid="sessions_app.make_fit")
         register_chapter(statistics.chapter)
         receivers.connect()
+        audited_models.watch_all()
         consumers.connect()

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
+from approvals import audit_changes
 from approvals.commands import cancel_open_approvals
 from approvals.models import Door, Rule
 from approvals.policy import EDITING_TOOLS, fnmatch_escape, rule_from_request
@@ -95,7 +96,7 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool, via: str 
             requested_by=by,
             trace_parent=tracing.traceparent(),
         )
-        Rule.objects.bulk_create(_advance_rules(wanted, session_id, directory, by))
+        _allow_in_advance(_advance_rules(wanted, session_id, directory, by), by=by)
         _add_turn(session, wanted.prompt, number=1, by=by, paths=wanted.attachments, via=via)
     with bind(session=session_id):
         logger.info("session %s queued by %s", session_id, by)
@@ -297,6 +298,13 @@ def _options(wanted: SessionRequest) -> dict[str, Any]:
         "approval_timeout_minutes", "setting_sources",
     )  # fmt: skip
     return {name: getattr(wanted, name) for name in names if getattr(wanted, name)}
+
+
+def _allow_in_advance(rules: list[Rule], *, by: str) -> None:
+    """The session's own rules, with one audit entry that names them all."""
+    if rules:
+        Rule.objects.bulk_create(rules)
+        audit_changes.record(action="rules_added", what=audit_changes.described(rules), by=by)
 
 
 def _advance_rules(wanted: SessionRequest, session_id: UUID, directory: str, by: str) -> list[Rule]:

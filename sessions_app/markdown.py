@@ -1,9 +1,14 @@
 """A transcript for people: Markdown in which nothing an agent said can pose as the page itself."""
 
+import html
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
+
+from django.conf import settings
 
 from approvals.render import one_line, visible
 from sessions_app.models import AgentSession, Event
@@ -76,8 +81,20 @@ def _plain(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """What somebody said, as a quotation: it may use Markdown, but cannot leave the quotation."""
-    return "\n".join(f"> {row}" for row in visible(text).replace("<", "&lt;").split("\n"))
+    """What somebody said, as a quotation: it may use Markdown, but cannot leave the quotation.
+
+    A row that spells the console's own host, in whichever notation, becomes code: an agent's link to another port of
+    that host would take the person's session along.
+    """
+    fence = _fence(text, least=1)
+    rows = visible(text).replace("<", "&lt;").split("\n")
+    return "\n".join(f"> {fence} {row} {fence}" if _names_the_console(row) else f"> {row}" for row in rows)
+
+
+def _names_the_console(row: str) -> bool:
+    orchestra = settings.ORCHESTRA
+    plain = unicodedata.normalize("NFKC", unquote(html.unescape(row))).replace("\\", "").lower()
+    return any(host and host in plain for host in (orchestra.console_host, orchestra.front_host))
 
 
 def _code(text: str) -> str:

@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from approvals.audit_changes import recorded_elsewhere
 from orchestra.errors import Forbidden, Invalid, OrchestraError
 from orchestra.rights import Right, may
 from orchestra.sweeps import each
@@ -73,7 +74,8 @@ def save_schedule(
             schedule.save(
                 force_update=True, update_fields=[*asdict(timing), "title", "session", "requested_by", "next_due_at"]
             )
-        _tell_beat(schedule)
+        with recorded_elsewhere():
+            _tell_beat(schedule)
     logger.info("schedule %s saved by %s", schedule.pk, schedule.requested_by)
     return find_schedule(schedule.pk)
 
@@ -86,7 +88,8 @@ def delete_schedule(*, schedule_id: UUID, user: Any) -> None:
     """
     with transaction.atomic():
         _own(schedule_id, user).delete()
-        PeriodicTask.objects.filter(name=_beat_name(schedule_id)).delete()
+        with recorded_elsewhere():
+            PeriodicTask.objects.filter(name=_beat_name(schedule_id)).delete()
 
 
 def find_schedule(schedule_id: UUID) -> Schedule:

@@ -1,5 +1,7 @@
 """What every test may rely on."""
 
+import socket
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -28,6 +30,20 @@ def _groups_again(sender: Any, **_signal: Any) -> None:
 
 
 post_migrate.connect(_groups_again, weak=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _names_of_this_machine() -> Iterator[None]:
+    """Names below ``.localhost`` lead to this machine, as they do in browsers; not every resolver knows them."""
+    plain = socket.getaddrinfo
+
+    def resolve(host: Any, *arguments: Any, **options: Any) -> Any:
+        ours = isinstance(host, str) and host.endswith(".localhost")
+        return plain("127.0.0.1" if ours else host, *arguments, **options)
+
+    socket.getaddrinfo = resolve
+    yield
+    socket.getaddrinfo = plain
 
 
 @pytest.fixture(scope="session")

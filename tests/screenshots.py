@@ -214,7 +214,7 @@ def photograph(stack: Stack, chromium: Browser, ids: dict[str, str], out: Path, 
             continue
         width, height = picture.size
         options = {"viewport": {"width": width, "height": height}, "color_scheme": picture.theme}
-        with browsers.context(chromium, stack.url, has_touch=width < 500, **options) as (context, complaints):
+        with browsers.context(chromium, stack.console_url, has_touch=width < 500, **options) as (context, complaints):
             context.add_cookies(cookies)
             page = context.new_page()
             page.goto(picture.address.format(**ids))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -54,6 +55,12 @@ class Stack:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def console_url(self) -> str:
+        """Where a browser may be signed in, as it is printed: a private host of its own, if the console has one."""
+        found = until(lambda: re.findall(r"^\s*Open\s+(http\S+)/$", self.log, re.MULTILINE), "the address is printed")
+        return str(found[-1])
 
     @property
     def log(self) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 from django.conf import settings
 
+from orchestra import console_host
+from orchestra.acting import Actor, acting
 from orchestra.api import answer_for_error
 from orchestra.errors import Forbidden, Invalid, NotFound, OrchestraError
 from orchestra.realtime import origin, registry, wire
@@ -147,7 +149,7 @@ class Socket:
         page = self._headers.get("origin")
         if page is not None and not origin.allowed(page, self._headers.get("host", "")):
             raise Closing(FOREIGN_ORIGIN)
-        if page is not None:
+        if page is not None and console_host.keeps_sessions(self._headers.get("host", "")):
             await self._sign_in_by_cookie()
         deadline = time.monotonic() + SIGN_IN_S
         while self.credential is None:
@@ -235,7 +237,9 @@ class Socket:
         command, caller = registry.commands[kind], self._caller(self.credential)
         if not command.rights & caller.rights:
             raise Forbidden("You have no right to do this.")
-        return command.run(caller, data)
+        surface = "dashboard" if caller.by_cookie else "websocket"
+        with acting(lambda: Actor(caller.username, surface, self._address)):
+            return command.run(caller, data)
 
     def _caller(self, credential: Credential | None) -> Caller:
         """On a thread.

@@ -209,6 +209,7 @@ COMMANDS_AGAINST_US = [
     "curl http://0:5284/",
     "curl http://localhost.:5284/",
     "curl http://x.localhost:5284/",
+    "curl http://orchestra-0123456789abcdef.localhost:5284/sign-in",
     "curl http://me:pw@localhost:5284/",
     "curl http://localhost:05284/",
     "curl http://%6cocalhost:5284/",

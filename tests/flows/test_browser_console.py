@@ -106,9 +106,9 @@ def person(stack: Stack, chromium: Browser, rows: dict[str, str]) -> Iterator[Ca
     opened: list[tuple[Any, list[str]]] = []
 
     def of(name: str = "tester", **options: Any) -> BrowserContext:
-        manager = browsers.context(chromium, stack.url, **options)
+        manager = browsers.context(chromium, stack.console_url, **options)
         context, complaints = manager.__enter__()
-        context.add_cookies([{"name": "sessionid", "value": rows[name], "url": stack.url}])
+        context.add_cookies([{"name": "sessionid", "value": rows[name], "url": stack.console_url}])
         context.set_default_timeout(PATIENCE_MS)
         opened.append((manager, complaints))
         return context
@@ -266,7 +266,7 @@ def test_what_an_agent_says_and_prints_stays_text(stack: Stack, page: Page) -> N
     printed = page.locator("#rows .terminal").last.text_content() or ""
     assert "<b>bold</b>" in printed
     assert "⟨950,000 more characters⟩" in page.inner_text("#rows")
-    assert all(url.startswith(stack.url) for url in asked if not url.startswith("data:"))
+    assert all(url.startswith(stack.console_url) for url in asked if not url.startswith("data:"))
 
 
 def test_text_streams_in_without_moving_what_is_read_and_becomes_the_finished_row(stack: Stack, page: Page) -> None:

@@ -78,7 +78,7 @@ def refused(env: dict[str, str], *arguments: str) -> str:
 
 
 def test_the_banner_says_where_how_and_what_next(stack: Stack) -> None:
-    assert f"http://127.0.0.1:{stack.port}/" in stack.log
+    assert re.fullmatch(rf"http://orchestra-[0-9a-f]{{16}}\.localhost:{stack.port}", stack.console_url)
     assert str(stack.folder / "var") in stack.log
     assert "./manage.py session start" in stack.log
     assert re.search(r"Claude Code", stack.log)
@@ -93,7 +93,7 @@ def test_the_link_of_the_banner_signs_the_owner_in_and_is_in_no_file_of_ours(sta
     assert form
     done = browser.post(link[0], data={"csrfmiddlewaretoken": form[1]}, headers={"Referer": link[0]}, timeout=30)
     assert done.status_code == 200
-    assert done.url == f"{stack.url}/welcome"  # nobody has started anything yet
+    assert done.url == f"{stack.console_url}/welcome"  # nobody has started anything yet
     assert 'data-person="admin"' in done.text and "administrator" in done.text.lower()
     for path in (stack.folder / "var").rglob("*"):
         assert not path.is_file() or link[1].encode() not in path.read_bytes(), path

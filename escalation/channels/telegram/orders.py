@@ -15,6 +15,7 @@ from escalation.channels.telegram.markup import Piece, lines, moment, said, stro
 from escalation.channels.telegram.people import UNKNOWN, Person
 from escalation.models import Approver, Delivery, Message
 from orchestra import leases
+from orchestra.acting import Actor, acting
 from orchestra.rights import Right, may
 
 LONGEST_MUTE = timedelta(hours=24)
@@ -84,7 +85,8 @@ def _link(order: Order) -> None:
         order.reply(words("Ask the operator for a code (./manage.py telegram link NAME), then send: /link CODE"))
         return
     person = order.person
-    linked = commands.link_approver(code=order.rest, telegram_user=person.telegram_user, telegram_name=person.name)
+    with acting(lambda: Actor(person.account, Door.TELEGRAM, person.address)):
+        linked = commands.link_approver(code=order.rest, telegram_user=person.telegram_user, telegram_name=person.name)
     account = linked.user.get_username() if linked else person.account
     record_attempt(
         action="linked", won=linked is not None, by=account, via=Door.TELEGRAM, address=person.address,

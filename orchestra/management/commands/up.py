@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from orchestra import data_lock, doorbell, embedded, process_metrics, runner, scrub, sign_in
+from orchestra import console_host, data_lock, doorbell, embedded, process_metrics, runner, scrub, sign_in
 
 LEFT_OVER_BROKER_S = 20.0
 
@@ -31,6 +31,8 @@ class Command(BaseCommand):
         orchestra = settings.ORCHESTRA
         lock = hold(orchestra.data_dir)
         refuse_busy_port(orchestra.host, orchestra.port)
+        if orchestra.console_host and orchestra.host == "127.0.0.1" and console_host.has_ipv6_loopback():
+            refuse_busy_port("::1", orchestra.port)
         self.stdout.write("Orchestra is starting ...")
         # nobody listens yet, and an embedded broker is not even there
         with doorbell.muted(), ThreadPoolExecutor(1) as beside:
