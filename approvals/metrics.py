@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Count
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from approvals.models import Approval, Door, Violation
+from approvals.models import Approval, Door
 from orchestra import leases, sql
 from orchestra.counting import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
 from orchestra.metrics import counter
@@ -62,6 +62,7 @@ class Figures:
 
     totals: Totals
     open: list[Open]
+    open_violations: int
 
 
 def count_closed() -> int:
@@ -88,7 +89,8 @@ def figures() -> Figures:
     waiting = [
         Open(risk, AGE_NAMES[age], number, oldest) for kind, risk, _, age, number, oldest in rows if kind == "open"
     ]
-    return Figures(totals, waiting)
+    open_violations = sum(number for kind, *_, number, _oldest in rows if kind == "violations")
+    return Figures(totals, waiting, open_violations)
 
 
 def totals_of(closed: Iterable[Closed]) -> Totals:
@@ -134,9 +136,8 @@ def families() -> Iterator[Metric]:
         by_policy.add_metric([verdict], total[POLICY, f"verdict={verdict}"])
     yield by_policy
     yield counter(VIOLATIONS, "Tools that ran although no decision allowed it.", total[VIOLATIONS, ""])
-    unacknowledged = Violation.objects.filter(acknowledged_at=None).count()
     yield GaugeMetricFamily(
-        "approvals_violations_open", "Violations that no administrator has acknowledged.", value=unacknowledged
+        "approvals_violations_open", "Violations that no administrator has acknowledged.", value=now.open_violations
     )
 
 
@@ -186,4 +187,5 @@ def _scrape_sql() -> str:
         f" FROM approvals WHERE NOT counted AND {CLOSED} GROUP BY status, who, bucket"
         f" UNION ALL SELECT 'open', risk, '', CASE {steps} ELSE {len(AGE_NAMES) - 1} END AS age, count(*),"
         f" CAST(max({age}) AS double precision) FROM approvals WHERE status = 'pending' GROUP BY risk, age"
+        " UNION ALL SELECT 'violations', '', '', 0, count(*), 0 FROM violations WHERE acknowledged_at IS NULL"
     )

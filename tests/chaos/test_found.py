@@ -7,9 +7,10 @@ from approvals.models import Approval
 from sessions_app import leases
 from sessions_app.commands import send_message
 from sessions_app.models import Run, Turn
-from sessions_app.selftest import fails_open
+from sessions_app.selftest import reason_it_is_unfit
 from sessions_app.supervisor import janitor
 from tests.chaos.world import World
+from tests.fakes.real_cli import real_cli_path
 from tests.sessions_app.supervisor.stage import eventually, gone
 
 
@@ -52,9 +53,9 @@ def test_a_message_whose_process_is_killed_before_an_older_parked_call_was_repea
 
 
 def test_the_janitor_leaves_a_cli_alone_that_is_just_being_tested(world: World) -> None:
-    world.stage.scene([{"sleep": 1}, {"tool": "Write", "input": {"file_path": "must-not-exist.txt", "content": "x"}}])
+    world.stage.agents(cli_path=str(real_cli_path()))
     verdicts: list[str] = []
-    test = threading.Thread(target=lambda: verdicts.append(fails_open()))
+    test = threading.Thread(target=lambda: verdicts.append(reason_it_is_unfit()))
     test.start()
     while test.is_alive():
         janitor.kill_leftovers()
