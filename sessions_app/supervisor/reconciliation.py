@@ -48,8 +48,10 @@ class Reconciliation:
     _reported: set[str] = field(default_factory=set)
 
     def allow(self, tool_use_id: str, tool_input: str) -> None:
-        """The call may run with exactly this input, JSON text."""
-        self._permitted.setdefault(tool_use_id, _Permitted()).inputs.add(digest_of(tool_input))
+        """The call may run once with exactly this input, JSON text."""
+        permitted = self._permitted.setdefault(tool_use_id, _Permitted())
+        permitted.inputs.add(digest_of(tool_input))
+        permitted.reported = False
 
     def deny(self, tool_use_id: str) -> None:
         """The call was refused, or its request withdrawn. An earlier permission counts no more."""
@@ -65,6 +67,8 @@ class Reconciliation:
         """Judge the report that ``ended`` ran, by its input."""
         permitted = self._permitted.get(ended.tool_use_id)
         if permitted is not None and permitted.inputs:
+            if permitted.reported:
+                return self._violation(ended.tool_use_id, "it ran a second time", ended)
             permitted.reported = True
             if ended.tool_name in ANSWERED_IN_INPUT or digest_of(ended.tool_input) in permitted.inputs:
                 return None

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 HOLD_S = 2.0
 QUIET_S = 180.0  # how long everything may take to end once all is up again: a lost run alone is found after 30 s
-SELF_TEST = [{"tool": "Write", "input": {"file_path": "must-not-exist.txt", "content": "x"}}, {"text": "done"}]
-"""What the CLI does with a prompt that holds no scene of its own: Orchestra's test that it waits when it is held."""
 BACK_S = 15.0  # a server's return is noticed within this; so long it counts as away
 SETTLE_S = 12.0  # one round of every sweep
 
@@ -88,7 +86,7 @@ def running_stack(folder: Path, *, sqlite: bool) -> "Iterator[tuple[Stack, Proxy
         "ORCHESTRA_ALLOWED_HOSTS": "127.0.0.1",
         "ORCHESTRA_ENV_FILE": os.devnull,
         "ORCHESTRA_SELF_APPROVAL": "on",
-        "AGENT_CLI_PATH": str(make_fake_cli(folder / "cli", SELF_TEST)),
+        "AGENT_CLI_PATH": str(make_fake_cli(folder / "cli")),
         "ANTHROPIC_API_KEY": "none",
         "APPROVAL_HOLD_SECONDS": str(HOLD_S),
         "APPROVAL_CHECK_INTERVAL_SECONDS": "5",

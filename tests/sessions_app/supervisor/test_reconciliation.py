@@ -92,6 +92,18 @@ def test_a_permission_serves_its_own_call_alone(audit: Reconciliation) -> None:
     assert len(audit.check_results(result("t3"))) == 1
 
 
+def test_a_permission_serves_one_run(audit: Reconciliation) -> None:
+    """A model may use an id again; each run takes a permission of its own."""
+    audit.allow("t1", "{}")
+    assert audit.check_callback(ended("{}")) is None
+    again = audit.check_callback(ended("{}"))
+    assert again and again.reason == "it ran a second time"
+    audit.allow("t2", "{}")
+    assert audit.check_callback(ended("{}", "t2")) is None
+    audit.allow("t2", "{}")
+    assert audit.check_callback(ended("{}", "t2")) is None
+
+
 def test_one_call_is_reported_once(audit: Reconciliation) -> None:
     assert audit.check_callback(ended("{}"))
     assert audit.check_callback(ended("{}")) is None
