@@ -25,7 +25,7 @@ from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
 from sessions_app.models import OPEN_TURN, SESSION_FLOW, TURN_FLOW, AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.plan_mode import is_in_plan_mode
-from sessions_app.supervisor.outcomes import GOES_ON, PARKED, STOPPED, UNSENT, Outcome, failed, from_result
+from sessions_app.supervisor.outcomes import GOES_ON, PARKED, STOPPED, UNSENT, Outcome, Spent, failed, from_result
 from sessions_app.supervisor.protocol import Result
 
 logger = logging.getLogger(__name__)
@@ -363,11 +363,13 @@ def _last_word(session: QuerySet[AgentSession], run: Run) -> Outcome | None:
     Not while a parked call of an earlier turn is outstanding: that result may be the call's own.
     """
     said = Event.objects.filter(session=run.session_id, kind=Event.Kind.RESULT, at__gte=run.created_at)
-    payload = said.order_by("seq").values_list("payload", flat=True).last()
-    if payload is None or session.exclude(deferred_tool_use_id="").exists():
+    results = [from_result(Result(json.loads(text))) for text in said.order_by("seq").values_list("payload", flat=True)]
+    if not results or session.exclude(deferred_tool_use_id="").exists():
         return None
-    outcome = from_result(Result(json.loads(payload)))
-    return None if outcome.status in GOES_ON else outcome
+    spent = Spent()
+    for result in results:  # background tasks bring results of their own
+        spent.add(result)
+    return None if results[-1].status in GOES_ON else replace(results[-1], **spent.figures())
 
 
 def _doubt_parked_call(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run) -> None:
