@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,18 @@ from approvals.commands import Question
 from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval, Door, Rule
-from approvals.policy import ALLOW, DENY, Answer, Call, Surroundings, decide, parsed_arguments, telling_argument
+from approvals.policy import (
+    ALLOW,
+    ASK,
+    DENY,
+    Answer,
+    Call,
+    Surroundings,
+    decide,
+    inside,
+    parsed_arguments,
+    telling_argument,
+)  # fmt: skip
 from approvals.queries import find_approval, rules_in_force
 from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
@@ -68,8 +80,8 @@ def ask_permission(
     earlier = _earlier_question(claim, request, digest)
     if earlier is not None and earlier.consumed_at is None:
         return _take_up(claim, request, earlier)
-    call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=claim.directory)
-    answer = _judge(call, _rules(claim), surroundings)
+    call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=_folder(claim, request))
+    answer = _in_its_folder(_judge(call, _rules(claim), surroundings), call, claim)
     question = _question(claim, request, digest, plan, may_have_run=earlier is not None)
     if answer.effect == ALLOW and _rule_still_counts(answer.rule):
         with transaction.atomic():
@@ -101,7 +113,7 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
     grant = approval_commands.consume_approval(approval_id=approval_id, digest=digest, under=_fence(claim))
     if grant is not None:
         text = _input_to_run(request.tool_input, grant)
-        if grant.updated_input and (forbidden := _never_allowed(claim, request.tool_name, text)):
+        if grant.updated_input and (forbidden := _never_allowed(claim, request, text)):
             return _refused_as_edited(approval_id, grant, forbidden)
         return Decision(
             effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED, by=grant.decided_by
@@ -193,14 +205,26 @@ def _digest(claim: Claim, request: ToolRequest) -> str:
     return input_digest(
         tool_name=request.tool_name,
         tool_input=request.tool_input,
-        working_directory=claim.directory,
+        working_directory=_folder(claim, request),
         session=claim.session_id,
     )
 
 
-def _never_allowed(claim: Claim, tool_name: str, tool_input: str) -> Answer | None:
+def _folder(claim: Claim, request: ToolRequest) -> str:
+    """The real path of the folder in which the call would run: the session's, unless the CLI says another."""
+    return os.path.realpath(request.folder) if request.folder else claim.directory
+
+
+def _in_its_folder(answer: Answer, call: Call, claim: Claim) -> Answer:
+    """Nothing is free outside of the session's folder, wherever the agent has gone: there a person decides."""
+    if answer.effect == ALLOW and not inside(call.directory, claim.directory):
+        return Answer(effect=ASK, reason="the agent has left the session's folder", source="default")
+    return answer
+
+
+def _never_allowed(claim: Claim, request: ToolRequest, tool_input: str) -> Answer | None:
     """Why the hard floor or a forbidding rule refuses this input, whoever approved it."""
-    call = Call(tool_name=tool_name, tool_input=tool_input, directory=claim.directory)
+    call = Call(tool_name=request.tool_name, tool_input=tool_input, directory=_folder(claim, request))
     answer = _judge(call, _rules(claim), surroundings())
     return answer if answer.effect == DENY else None
 
@@ -260,7 +284,7 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
         input_digest=digest,
         risk=risk,
         risk_reason=why,
-        working_directory=claim.directory,
+        working_directory=_folder(claim, request),
         subject=f"session:{claim.session_id}:{request.tool_use_id}",
         session=claim.session_id,
         requested_by=claim.requested_by,

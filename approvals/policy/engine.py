@@ -19,6 +19,9 @@ ALWAYS_PASS = frozenset(
     # Agent is what the CLI calls Task since 2.1.197; SubagentHandback gives a sub-agent's report to its caller
     {"ToolSearch", "TaskStop", "ListAgents", "Task", "Agent", "SubagentHandback"}
 )
+AGENTS = frozenset({"Task", "Agent"})
+# An agent with other arguments, such as isolation, makes a checkout and a branch before anything is asked.
+AGENT_ARGUMENTS = frozenset({"description", "prompt", "subagent_type", "run_in_background", "model"})
 ALWAYS_ASK = frozenset({"AskUserQuestion", "ExitPlanMode"})
 
 
@@ -50,7 +53,7 @@ def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> Answer:
 
 
 def _default(call: Call) -> Answer:
-    if call.tool_name in ALWAYS_PASS:
+    if call.tool_name in ALWAYS_PASS and not (call.tool_name in AGENTS and set(call.arguments) - AGENT_ARGUMENTS):
         return Answer(effect=ALLOW, reason="harmless by itself", source="default")
     if call.tool_name == "Read" and _readable(call):
         return Answer(effect=ALLOW, reason="reading inside the working directory", source="default")

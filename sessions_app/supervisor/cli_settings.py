@@ -16,6 +16,7 @@ KEEP_CONVERSATIONS_DAYS = 3650  # the CLI's own clean-up would remove a dialog a
 
 ALWAYS_SET = {
     "TERM": "dumb",
+    "CLAUDE_BASH_MAINTAIN_PROJECT_WORKING_DIR": "1",  # each command starts in the session's folder, after any "cd"
     "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",  # "@path" in a prompt is text: the CLI would read any file unasked
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_TELEMETRY": "1",

@@ -153,6 +153,7 @@ class Supervisor:
             replay=claim.replay,
             interrupted=claim.interrupted,
             attached=attached,
+            directory=claim.directory,
         )
         self.extension = Extension(claim.session_id, claim.run_id, process.bell)
         self.framer = LineFramer(agents.line_cap_bytes)

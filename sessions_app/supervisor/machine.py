@@ -34,6 +34,7 @@ from sessions_app.supervisor.protocol import (
     Spoken,
     ToolEnded,
     ToolRequest,
+    Unaudited,
     Withdrawn,
 )
 from sessions_app.supervisor.reconciliation import Reconciliation, Violation
@@ -186,6 +187,7 @@ class TurnMachine:
     replay: bool = False
     interrupted: bool = False
     attached: Sequence[str] = ()
+    directory: str = ""
     now: float = 0.0
     outcome: Outcome | None = None
     spoke: bool = False
@@ -249,6 +251,10 @@ class TurnMachine:
             case OtherRequest(request_id, subtype):
                 note = line(Event.Kind.RAW, note="refused a request of the CLI", subtype=subtype)
                 return [Record([note]), Write(protocol.refuse(request_id, "Orchestra does not serve this request"))]
+            case Unaudited(size):
+                note = line(Event.Kind.RAW, note="a report of what ran, too long to be read", size_bytes=size)
+                detail = "The agent's report of what it ran is too long to be read, so the run could not be audited."
+                return [Record([note]), *self.abandon(failed("unauditable", detail), now)]
             case Garbage(text, size, asks):
                 note = line(Event.Kind.RAW, note="not a message", text=text, size_bytes=size)
                 garbled = failed("agent_garbled", "The agent asked for something in a form that cannot be read.")
@@ -286,7 +292,7 @@ class TurnMachine:
         self._pass_time(now)
         if self._told_to_stop or self.outcome is not None:
             return []
-        self._told_to_stop = True
+        self._told_to_stop = self._reconciliation.is_stopping = True
         withdrawn = self._withdraw_all("the turn was interrupted")
         if self._last_result is not None and not self._background.in_turn:
             stopped = self._finish_in_background("the turn was interrupted")
@@ -494,6 +500,7 @@ class TurnMachine:
         return replace(outcome, status=INTERRUPTED.status, code=INTERRUPTED.code, detail=INTERRUPTED.detail)
 
     def _finish(self, outcome: Outcome) -> list[Command]:
+        self._reconciliation.is_stopping = True
         if self.outcome is None:
             self.outcome = outcome
         if self._closing_at is None or self._signalled == 0:
@@ -578,7 +585,8 @@ class TurnMachine:
             return None
         call = next(iter(self.calls.values()))
         request = call.request
-        fit = request.held and not request.agent_id and len(request.tool_input) <= LARGEST_DEFERRED
+        elsewhere = request.folder not in ("", self.directory)  # it would be repeated in the session's own folder
+        fit = request.held and not (request.agent_id or elsewhere) and len(request.tool_input) <= LARGEST_DEFERRED
         return call if fit and call.approval_id is not None else None
 
     def _hold_end(self) -> float:
@@ -620,6 +628,7 @@ class TurnMachine:
         if self._signalled >= step:
             return []
         self._signalled = step
+        self._reconciliation.is_stopping = True
         if self.outcome is None:
             self.outcome = self._adjusted(failed("agent_stuck", "The agent did not end when it was told to."))
         if self._closing_at is None:

@@ -82,7 +82,8 @@ class ToolRequest:
     """The CLI wants to use a tool. ``tool_input`` is the JSON text as it was sent, in ASCII.
 
     ``held`` tells the two ways to ask apart: a PreToolUse callback (which can also be deferred), or the
-    permission prompt that stands behind it as a net.
+    permission prompt that stands behind it as a net. ``folder`` is where the call would run, a path as the CLI says it;
+    empty where it does not say (the prompt), and then it is the session's.
     """
 
     request_id: str
@@ -91,6 +92,7 @@ class ToolRequest:
     tool_input: str
     agent_id: str
     held: bool
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,11 +183,32 @@ class Garbage:
     asks: bool = False
 
 
-Message = ToolRequest | ToolEnded | OtherRequest | Withdrawn | Reply | Delta | Spoken | ApiRetry | Result | Garbage
+@dataclass(frozen=True, slots=True)
+class Unaudited:
+    """A line over the cap that reports what a tool did; ``size`` in bytes."""
+
+    size: int
+
+
+Message = (
+    Unaudited
+    | ToolRequest
+    | ToolEnded
+    | OtherRequest
+    | Withdrawn
+    | Reply
+    | Delta
+    | Spoken
+    | ApiRetry
+    | Result
+    | Garbage
+)
 
 
 def parse(line: bytes | Oversized) -> Message:
     """One line as a message. Never raises."""
+    if isinstance(line, Oversized) and _reports(line.head):
+        return Unaudited(line.size)
     if isinstance(line, Oversized):
         return _unreadable(line.head, line.size)
     if b"control_request" in line:
@@ -299,7 +322,7 @@ def _hook_callback(request_id: str, request: dict[str, Any], text: str) -> Messa
     }
     if event in ENDED_EVENTS:
         return ToolEnded(**call)
-    return ToolRequest(**call, agent_id=_name(hook.get("agent_id") or ""), held=True)
+    return ToolRequest(**call, agent_id=_name(hook.get("agent_id") or ""), held=True, folder=_word(hook.get("cwd")))
 
 
 def _word(value: object) -> str:
@@ -311,6 +334,11 @@ def _name(value: object) -> str:
     if isinstance(value, str) and len(value) <= LONGEST_NAME and value.isascii() and value.isprintable():
         return value
     raise ValueError("not a name")
+
+
+def _reports(head: bytes) -> bool:
+    """Whether a line that begins so is a tool's result, or the callback after a tool."""
+    return b'"tool_result"' in head or f'"{ENDED_CALLBACK_ID}"'.encode() in head
 
 
 def _unreadable(head: bytes, size: int) -> Message:

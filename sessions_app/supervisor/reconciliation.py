@@ -46,6 +46,8 @@ class Reconciliation:
     _permitted: dict[str, _Permitted] = field(default_factory=dict)
     _calls: dict[str, tuple[str, str]] = field(default_factory=dict)
     _reported: set[str] = field(default_factory=set)
+    is_stopping: bool = False
+    """Orchestra has closed the CLI's stdin, signalled or interrupted it: a call that was let go may end unreported."""
 
     def allow(self, tool_use_id: str, tool_input: str) -> None:
         """The call may run once with exactly this input, JSON text."""
@@ -82,21 +84,22 @@ class Reconciliation:
         if spoken.type != "user":
             return []
         meta = {entry.get("id"): entry for entry in _dicts(spoken.body.get("tool_result_meta"))}
+        inner = bool(spoken.body.get("parent_tool_use_id"))
         found = [
-            self._check_result(block, meta.get(block.get("tool_use_id"), {}))
+            self._check_result(block, meta.get(block.get("tool_use_id"), {}), is_inner=inner)
             for block in _blocks(spoken.body)
             if block.get("type") == "tool_result"
         ]
         return [violation for violation in found if violation]
 
-    def _check_result(self, block: dict[str, Any], meta: dict[str, Any]) -> Violation | None:
+    def _check_result(self, block: dict[str, Any], meta: dict[str, Any], *, is_inner: bool) -> Violation | None:
         tool_use_id = str(block.get("tool_use_id") or "")
         permitted = self._permitted.get(tool_use_id)
         if permitted is not None and permitted.inputs:
-            if permitted.reported or not ran_for_sure(block, meta):
+            if permitted.reported or self.is_stopping or not ran_for_sure(block, meta):
                 return None
             return self._violation(tool_use_id, "it ran, and the CLI did not report with which input")
-        if nothing_ran(block, meta, is_refused=permitted is not None):
+        if nothing_ran(block, meta, is_refused=permitted is not None or is_inner):
             return None
         return self._violation(tool_use_id, _without(permitted))
 
@@ -134,7 +137,8 @@ def nothing_ran(block: dict[str, Any], meta: dict[str, Any], *, is_refused: bool
     Measured on 2.1.330: a result of an executed call carries ``permission_decision.decision: accept``, one of a refused
     call ``non_execution_kind`` or ``decision: reject``; one that the CLI made up by itself, for a tool that does not
     exist or an input that does not fit, begins with ``<tool_use_error>`` and carries neither. Results inside a
-    sub-agent carry nothing of the kind: there an error is what becomes of a call that this run refused.
+    sub-agent carry nothing of the kind: there an error may be that of a call which was never asked, because the agent
+    was stopped. What ran and failed there is found by its report.
     """
     if not block.get("is_error"):
         return False

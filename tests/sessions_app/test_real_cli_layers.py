@@ -13,6 +13,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from approvals.models import Approval, Violation
+from sessions_app.commands import cancel_session, interrupt_session
 from sessions_app.models import Event, Run
 from sessions_app.supervisor import launch
 from tests.dialog import Dialog, Start
@@ -145,3 +146,30 @@ def test_what_another_process_writes_into_an_inbox_never_reaches_the_model(
     assert INJECTED not in json.dumps([event.payload for event in Event.objects.filter(session=dialog.session)])
     assert not start.model_was_told(INJECTED)
     assert Approval.objects.count() == 1
+
+
+def test_a_command_starts_in_the_sessions_folder_after_any_cd(start: Start) -> None:
+    dialog = start([bash("mkdir sub && cd sub"), bash("pwd > where.txt"), ECHO])
+    dialog.answer("approved")
+    dialog.answer("approved", 2)
+    assert dialog.end().status == "completed"
+    assert (dialog.folder / "where.txt").read_text().strip() == str(dialog.folder)
+
+
+def test_cancelling_while_an_approved_command_runs_raises_no_alarm(start: Start) -> None:
+    dialog = start([bash("touch began.txt; sleep 30"), ECHO])
+    dialog.answer("approved")
+    until((dialog.folder / "began.txt").exists, "the command runs")
+    cancel_session(session_id=dialog.session.pk, by="anna")
+    dialog.end()
+    assert dialog.session.status == "cancelled"
+    assert not Violation.objects.exists()
+
+
+def test_interrupting_a_sub_agent_that_waits_raises_no_alarm(start: Start) -> None:
+    dialog = start([{"tool": "Agent", "input": AGENT}, "main text", "all done"], named={"sub": SUB})
+    dialog.ask()
+    until(lambda: any(one["status"] == "background" for one in statuses(dialog)), "the main text is there")
+    interrupt_session(session_id=dialog.session.pk, by="anna")
+    assert dialog.end().status == "interrupted"
+    assert not Violation.objects.exists()

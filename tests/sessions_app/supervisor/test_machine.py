@@ -772,6 +772,25 @@ def test_the_prompt_behind_a_callback_is_answered_once_with_the_input_of_the_dec
     assert machine.hear(again, 3) == [Ask(again)]
 
 
+@pytest.mark.parametrize("head", ['{"type":"user","message":{"content":[{"type":"tool_result",', '"orch_ended"'])
+def test_a_report_too_long_to_be_read_ends_the_run(head: str) -> None:
+    machine = running()
+    commands = machine.hear(protocol.parse(protocol.Oversized(head.encode(), 10**9)), 1)
+    assert Signal(hard=False) in commands
+    assert machine.outcome and machine.outcome.code == "unauditable"
+
+
+def test_a_call_that_would_run_elsewhere_is_held_and_not_parked() -> None:
+    machine = running(directory="/work")
+    machine.hear(call(folder="/work/sub"), 1)
+    machine.rule("r1", waiting(), 1)
+    assert machine.tick(1 + HOLD) == []
+    machine = running(directory="/work")
+    machine.hear(call(folder="/work"), 1)
+    machine.rule("r1", waiting(), 1)
+    assert decisions(machine.tick(1 + HOLD)) == [("r1", "defer")]
+
+
 # --- the background
 
 

@@ -117,6 +117,25 @@ def test_an_error_without_a_word_of_the_cli_is_no_run_of_a_call_that_was_refused
     assert len(audit.check_results(result(content="it ran all the same"))) == 1
 
 
+def test_a_run_that_was_let_go_and_not_reported_is_a_violation_unless_orchestra_stopped_it(
+    audit: Reconciliation,
+) -> None:
+    """A stopped CLI says "Exit code 137" with ``accept``, or cannot call back any more."""
+    audit.allow("t1", "{}")
+    audit.allow("t2", "{}")
+    assert len(audit.check_results(result("t1", meta=ACCEPT))) == 1
+    audit.is_stopping = True
+    assert audit.check_results(result("t2", "Exit code 137", error=True, meta=ACCEPT)) == []
+    assert len(audit.check_results(result("t3", meta=ACCEPT))) == 1
+
+
+def test_an_error_inside_a_sub_agent_that_was_never_asked_is_no_run(audit: Reconciliation) -> None:
+    inner = result("t1", "The user doesn't want to take this action right now", error=True)
+    assert audit.check_results(Spoken("user", "", inner.body | {"parent_tool_use_id": "toolu_agent"})) == []
+    ran = result("t1", "done")
+    assert len(audit.check_results(Spoken("user", "", ran.body | {"parent_tool_use_id": "toolu_agent"}))) == 1
+
+
 def test_a_call_that_was_denied_and_then_allowed_may_run(audit: Reconciliation) -> None:
     audit.deny("t1")
     audit.allow("t1", "{}")
