@@ -146,7 +146,7 @@ def surroundings() -> Surroundings:
 
 def parked_call(claim: Claim) -> Approval | None:
     """The approval of the call that the CLI will repeat first."""
-    asked = Approval.objects.filter(subject=f"session:{claim.session_id}:{claim.deferred}")
+    asked = Approval.objects.filter(subject=_subject(claim, claim.deferred))
     return asked.order_by("created_at").last()
 
 
@@ -208,6 +208,11 @@ def _digest(claim: Claim, request: ToolRequest) -> str:
         working_directory=_folder(claim, request),
         session=claim.session_id,
     )
+
+
+def _subject(claim: Claim, tool_use_id: str) -> str:
+    """What an approval is about, see ``Approval.subject``."""
+    return f"session:{claim.session_id}:{tool_use_id}"
 
 
 def _folder(claim: Claim, request: ToolRequest) -> str:
@@ -285,7 +290,7 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
         risk=risk,
         risk_reason=why,
         working_directory=_folder(claim, request),
-        subject=f"session:{claim.session_id}:{request.tool_use_id}",
+        subject=_subject(claim, request.tool_use_id),
         session=claim.session_id,
         requested_by=claim.requested_by,
     )
@@ -327,7 +332,7 @@ def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approv
         return None
     asked = Approval.objects.filter(session=claim.session_id, input_digest=digest).exclude(decided_via=Door.POLICY)
     if claim.replay:
-        asked = asked.filter(subject=f"session:{claim.session_id}:{request.tool_use_id}")
+        asked = asked.filter(subject=_subject(claim, request.tool_use_id))
     else:
         asked = asked.filter(pk__in=PermissionRequest.objects.filter(turn=claim.turn_id).values("approval"))
     return asked.order_by("created_at").last()
