@@ -8,10 +8,12 @@ class OrchestraConfig(AppConfig):
     def ready(self) -> None:
         from django.conf import settings
         from django.core import checks
+        from django.db.backends.signals import connection_created
 
         from orchestra import checks as own_checks
         from orchestra import (
             console_host,
+            data_lock,
             diagnostics,
             diagnostics_page,
             figures,
@@ -32,7 +34,9 @@ class OrchestraConfig(AppConfig):
         statistics.register_pages()
         diagnostics_page.register_pages()
         diagnostics_page.register_facts(console_host.facts)
+        connection_created.connect(data_lock.on_connection, dispatch_uid="orchestra.data_lock")
         if settings.ORCHESTRA.process:
+            data_lock.begin()
             vitals.begin()
         attendance.connect()
         checks.register(tracing.check_installed, "orchestra")

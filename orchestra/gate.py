@@ -26,6 +26,7 @@ from knox.models import AuthToken
 
 from orchestra import attempts, console_host
 from orchestra.acting import Actor, acting
+from orchestra.browser_sessions import hashed
 from orchestra.dashboard import show
 from orchestra.models import BrowserSession, SignInAttempt, SignInLink
 from orchestra.rights import Right, rights_of
@@ -116,7 +117,7 @@ def end_everywhere(user: User, *, keep: str = "", tokens: bool = True) -> None:
     Open sockets hear of it with the commit and close (``orchestra.realtime.attendance``).
     """
     with transaction.atomic():
-        BrowserSession.objects.filter(user=user).exclude(session_key=keep).delete()
+        BrowserSession.objects.filter(user=user).exclude(session_key=hashed(keep)).delete()
         SignInLink.objects.filter(user=user, used_at=None).delete()
         if tokens:
             AuthToken.objects.filter(user=user).delete()

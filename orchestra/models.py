@@ -96,8 +96,12 @@ class SignInLink(Base):
 
 
 class BrowserSession(AbstractBaseSession):
-    """A browser that is signed in, or was shown a form; the account is a column, so that all of a person's can end."""
+    """A browser that is signed in, or was shown a form; the account is a column, so that all of a person's can end.
 
+    The key is kept as a hash (``orchestra.browser_sessions``).
+    """
+
+    session_key = models.CharField(max_length=64, primary_key=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", null=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -4,9 +4,13 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from orchestra.data_lock import RestoreRunning
+
 
 def in_words(error: DatabaseError) -> str:
     """Why a command could not work with the database, and what to do; empty if the database is not to blame."""
+    if isinstance(error, RestoreRunning):
+        return str(error)
     try:
         executor = MigrationExecutor(connection)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())

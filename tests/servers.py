@@ -169,12 +169,17 @@ def _open_to_all(path: Path) -> bool:
 
 
 def _copied(binaries: Path) -> Path:
-    """A copy that another account may run, with the libraries the binaries look for beside them."""
+    """A copy that another account may run, with the libraries the binaries look for beside them.
+
+    Whatever the umask of this process and the modes of the originals: ours is 077 once the settings are read, and so
+    may be that of who built the virtual environment.
+    """
     package = binaries.parent.parent
     top = _folder("pgbin")
-    top.chmod(0o755)
     shutil.copytree(binaries.parent, top / package.name / binaries.parent.name, symlinks=True)
     shutil.copytree(package.parent / f"{package.name}.libs", top / f"{package.name}.libs")
+    for path in (top, *(found for found in top.rglob("*") if not found.is_symlink())):
+        path.chmod(path.stat().st_mode | (0o055 if path.is_dir() or path.stat().st_mode & 0o100 else 0o044))
     return top / package.name / binaries.parent.name / "bin"
 
 

@@ -4,7 +4,7 @@ import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,11 +124,7 @@ def restore_backup(folder: Path, *, keep_rules: bool) -> Restored:
     """
     manifest = inspect(folder)
     engine = _engine()
-    try:
-        lock = data_lock.take(settings.ORCHESTRA.data_dir)
-    except data_lock.DataFolderBusy as busy:
-        raise BackupRefused(f"Orchestra is running (process {busy.owner}). Stop it first.") from None
-    with lock:
+    with _alone():
         known = _present_epoch()
         engine.refuse_company()
         with engine.scratch(folder, "restore") as copy:
@@ -141,6 +137,20 @@ def restore_backup(folder: Path, *, keep_rules: bool) -> Restored:
             kept = engine.put_in_place(copy, _stamp())
     logger.warning("restored from the backup of %s; fence epoch %d", manifest.taken_at, begun)
     return Restored(manifest, begun, kept, [said for _, said in answers if said])
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """
+    Raises:
+        BackupRefused: a process of Orchestra uses this data folder.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(data_lock.alone(settings.ORCHESTRA.data_dir))
+        except data_lock.DataFolderBusy as busy:
+            raise BackupRefused(f"Orchestra is running (process {busy.owner}). Stop it first.") from None
+        yield
 
 
 def _engine() -> Engine:

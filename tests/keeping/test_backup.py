@@ -1,6 +1,7 @@
 """Backups are whole or refused; a restore is safe; nothing that ran since runs again unasked."""
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import psycopg
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection
+from django.test import Client
 from django.utils import timezone
 
 from approvals import audit
@@ -28,6 +30,7 @@ from orchestra.backup.commands import inspect, restore_backup, take_backup, veri
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.manifest import Manifest, sha256_of
 from orchestra.backup.standing_in import standing_in
+from orchestra.browser_sessions import hashed
 from orchestra.models import BrowserSession, Lease, SignInLink
 from sessions_app import leases
 from sessions_app.commands import SessionRequest, send_message, start_session
@@ -349,6 +352,65 @@ def test_nothing_is_restored_while_somebody_has_the_database_open(house: Path) -
     restore_backup(folder, keep_rules=False)
 
 
+BESIDE = """
+import os, sys
+sys.path.insert(0, os.getcwd())
+os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+import django
+django.setup()
+from django.db import connection
+{}
+connection.close()
+print(1, flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("house", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("process", "does"), [("web", ""), ("worker", ""), ("", 'connection.cursor().execute("SELECT 1")')]
+)
+def test_nothing_is_restored_while_an_idle_process_uses_the_data_folder(house: Path, process: str, does: str) -> None:
+    """One that has no file open at the moment: a web process between two requests, a shell, a drill."""
+    folder = backup_of(house)
+    environment = os.environ | {"ORCHESTRA_DATA_DIR": str(house), "DATABASE_URL": "", "ORCHESTRA_PROCESS": process}
+    command = [sys.executable, "-c", BESIDE.format(does)]
+    with subprocess.Popen(
+        command, env=environment, cwd=django_settings.BASE_DIR, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout and other.stdout.readline() == "1\n"
+        with pytest.raises(BackupRefused, match=f"process {other.pid}, .*python"):
+            restore_backup(folder, keep_rules=False)
+        other.communicate("\n")
+    restore_backup(folder, keep_rules=False)
+
+
+@pytest.mark.parametrize("house", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["approvals", "list"],
+        ["run", "web"],
+        ["shell", "-c", "from approvals.models import Approval as A; A.objects.count()"],
+    ],
+)
+def test_during_a_restore_no_process_begins(house: Path, arguments: list[str]) -> None:
+    environment = os.environ | {"ORCHESTRA_DATA_DIR": str(house), "DATABASE_URL": "", "ORCHESTRA_PROCESS": ""}
+    with data_lock.alone(house):
+        command = [sys.executable, "manage.py", *arguments]
+        ended = subprocess.run(
+            command,
+            env=environment,
+            cwd=django_settings.BASE_DIR,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert "is being restored" in ended.stderr and "Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize("house", ["postgresql"], indirect=True)
 def test_who_is_just_leaving_the_database_is_waited_for(house: Path) -> None:
     folder = backup_of(house)
@@ -356,6 +418,21 @@ def test_who_is_just_leaving_the_database_is_waited_for(house: Path) -> None:
     threading.Timer(1.0, leaving.close).start()
     restore_backup(folder, keep_rules=False)
     assert leaving.closed
+
+
+def test_no_value_of_a_backup_signs_a_browser_in(house: Path) -> None:
+    client = Client()
+    client.force_login(make_user("anna"))
+    cookie = client.cookies[django_settings.SESSION_COOKIE_NAME].value
+    folder = backup_of(house)
+    path = next(path for path in folder.iterdir() if path.name != "manifest.json")
+    text = path.read_bytes() if connection.vendor == "sqlite" else _as_sql(path)
+    assert hashed(cookie).encode() in text  # it is really there to be found
+    assert cookie.encode() not in text
+
+
+def _as_sql(dump: Path) -> bytes:
+    return subprocess.run(["pg_restore", "-f", "-", str(dump)], capture_output=True, check=True).stdout
 
 
 def _libpq() -> dict[str, Any]:

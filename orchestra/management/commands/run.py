@@ -8,6 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from orchestra import data_lock
+
 
 class Command(BaseCommand):
     help = "Run one of the processes that `up` runs together, with the same command line and environment."
@@ -20,12 +22,14 @@ class Command(BaseCommand):
 
         Raises:
             CommandError: this installation has no such process.
+            SystemExit: a backup is being restored just now.
         """
         programs = {program.name: program for program in import_string(settings.UP_PROGRAMS)()}
         if name not in programs:
             known = ", ".join(programs)
             raise CommandError(f"There is no process {name!r} with these settings. There are: {known}.")
         program = programs[name]
+        data_lock.begin()  # the program does so itself; here it is said without the program's own noise
         connections.close_all()
         os.chdir(settings.BASE_DIR)
         os.execvpe(program.command[0], program.command, os.environ | program.environment)
