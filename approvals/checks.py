@@ -1,5 +1,6 @@
 """Settings of this app that do not go together."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +14,19 @@ MAKE_ONE = "python3 -c 'import base64, os; print(\"whsec_\" + base64.b64encode(o
 def register_checks() -> None:
     """Called once when the app is ready."""
     checks.register(check_callbacks, checks.Tags.security)
+    checks.register(check_timeouts, checks.Tags.security)  # with a tag that every start looks at
+
+
+def check_timeouts(**_: Any) -> list[checks.CheckMessage]:
+    """A default that no request could get would be cut to the maximum without a word."""
+    house, minute = settings.APPROVALS, timedelta(minutes=1)
+    if house.timeout <= house.max_timeout:
+        return []
+    problem = (
+        f"APPROVAL_DEFAULT_TIMEOUT_MINUTES ({house.timeout / minute:g}) is above APPROVAL_MAX_TIMEOUT_MINUTES "
+        f"({house.max_timeout / minute:g})."
+    )
+    return [checks.Error(problem, hint="Lower the first, or raise the second.", id="approvals.E002")]
 
 
 def check_callbacks(**_: Any) -> list[checks.CheckMessage]:

@@ -26,9 +26,11 @@ class ApprovalSettings:
 
     @classmethod
     def from_env(cls, env: Environment, *, embedded: bool) -> Self:
+        longest = env.number("APPROVAL_MAX_TIMEOUT_MINUTES", default=120, least=0.001)
+        usual = env.number("APPROVAL_DEFAULT_TIMEOUT_MINUTES", default=min(30, longest), least=0.001)
         return cls(
-            timeout=timedelta(minutes=env.number("APPROVAL_DEFAULT_TIMEOUT_MINUTES", default=30, least=0.001)),
-            max_timeout=timedelta(minutes=env.number("APPROVAL_MAX_TIMEOUT_MINUTES", default=120, least=0.001)),
+            timeout=timedelta(minutes=usual),
+            max_timeout=timedelta(minutes=longest),
             warning=timedelta(minutes=env.number("APPROVAL_WARNING_MINUTES", default=5)),
             grace=timedelta(seconds=env.number("APPROVAL_GRACE_PERIOD_SECONDS", default=0)),
             check_interval=timedelta(seconds=env.number("APPROVAL_CHECK_INTERVAL_SECONDS", default=30, least=0.1)),

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from approvals.addresses import address_problem
 from approvals.models import Approval, Door
+from approvals.timeouts import timeout_problem
 from orchestra.fields import ExactJSON, JSONObject, Number, StoredObject, Text, Truth
 
 LONGEST_TEXT = 100_000  # characters of a body or a reason
@@ -69,8 +70,8 @@ class ExternalAskSerializer(serializers.Serializer[Any]):
         return title
 
     def validate_timeout_minutes(self, minutes: float | None) -> float | None:
-        if minutes is not None and not 0 < minutes <= 1e6:
-            raise serializers.ValidationError("A positive number of minutes.")
+        if problem := timeout_problem(minutes):
+            raise serializers.ValidationError(problem)
         return minutes
 
     def validate_callback(self, callback: str) -> str:

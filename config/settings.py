@@ -5,6 +5,7 @@ import os
 import secrets
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from approvals.conf import ApprovalSettings
 from escalation.conf import TelegramSettings
@@ -74,6 +75,8 @@ ALLOWED_HOSTS = env.list(
 )
 ALLOWED_HOSTS += sorted({ORCHESTRA.console_host, ORCHESTRA.front_host} - {"", *ALLOWED_HOSTS})
 CSRF_TRUSTED_ORIGINS = env.list("ORCHESTRA_TRUSTED_ORIGINS", default=[])
+if (_public := urlsplit(ORCHESTRA.public_url)).netloc:  # under which a proxy shows us, whatever Host it sends on
+    CSRF_TRUSTED_ORIGINS += sorted({f"{_public.scheme}://{_public.netloc}"} - {*CSRF_TRUSTED_ORIGINS})
 
 # --- applications
 INSTALLED_APPS = [

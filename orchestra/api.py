@@ -24,10 +24,22 @@ from rest_framework.views import set_rollback
 from rest_framework.viewsets import GenericViewSet
 
 from orchestra.authority import HasRight
-from orchestra.errors import RETRY_LATER, Conflict, Forbidden, Invalid, NotFound, OrchestraError, Unavailable
+from orchestra.errors import (
+    HOW_TO_SIGN_IN,
+    RETRY_LATER,
+    UNAUTHENTICATED,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    OrchestraError,
+    Unavailable,
+)
+from orchestra.form_origin import why_refused
 from orchestra.idempotency import IdempotencyMismatch
 from orchestra.logs import IDS
 from orchestra.rights import Right
+from orchestra.unknown_fields import unknown_fields
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +51,7 @@ STATUS_OF: tuple[tuple[type[OrchestraError], int], ...] = (
     (IdempotencyMismatch, 422),
     (Unavailable, 503),
 )
+CSRF_FAILED = "CSRF Failed: "  # how DRF begins what Django's check says
 ENTITY_GONE = "Attempted to update or delete an entity that does not exist"
 DATABASE_OUT = "The database does not answer just now; nothing was changed."
 
@@ -66,7 +79,7 @@ def answer_for_error(error: Exception, context: Mapping[str, Any]) -> Response |
         fields = _fields(error.detail)
         return _answer(400, "invalid", f"The request is not valid: {_first(fields)}", {"fields": fields})
     if isinstance(error, exceptions.APIException):
-        return _answer(error.status_code, _code(error), str(error.detail), headers=_headers(error))
+        return _answer(error.status_code, _code(error), _detail(error, context), headers=_headers(error))
     return None
 
 
@@ -127,7 +140,7 @@ class Door(GenericViewSet[Any]):
         super().permission_denied(request, message, code)
 
     def body(self, serializer: type[Any]) -> dict[str, Any]:
-        """The request's body as ``serializer`` understands it; fields it does not know are ignored."""
+        """The request's body as ``serializer`` understands it; fields it does not know are refused by their names."""
         return checked(serializer, self.request.data)
 
     @property
@@ -142,12 +155,14 @@ class Door(GenericViewSet[Any]):
 
 
 def checked(serializer: type[Any], data: object) -> dict[str, Any]:
-    """``data`` as ``serializer`` understands it; fields it does not know are ignored.
+    """``data`` as ``serializer`` understands it.
 
     Raises:
-        ValidationError: it does not fit.
+        ValidationError: it does not fit, or has a field that nobody would read.
     """
     filled = serializer(data=data)
+    if unknown := unknown_fields(filled, data):
+        raise exceptions.ValidationError(unknown)
     filled.is_valid(raise_exception=True)
     known: dict[str, Any] = filled.validated_data
     return known
@@ -219,6 +234,18 @@ def _code(error: exceptions.APIException) -> str:
     if isinstance(error, exceptions.PermissionDenied):
         return "forbidden"
     return "not_authenticated" if isinstance(error, exceptions.AuthenticationFailed) else str(error.default_code)
+
+
+def _detail(error: exceptions.APIException, context: Mapping[str, Any]) -> str:
+    """What happened and what helps, where the library says only the first."""
+    detail = str(error.detail)
+    if isinstance(error, exceptions.NotAuthenticated):
+        return UNAUTHENTICATED
+    if isinstance(error, exceptions.AuthenticationFailed):
+        return f"Unauthenticated. {detail} {HOW_TO_SIGN_IN}"
+    if detail.startswith(CSRF_FAILED):  # of the browser's session
+        return why_refused(context["request"]._request, detail.removeprefix(CSRF_FAILED))
+    return detail
 
 
 def _headers(error: exceptions.APIException) -> dict[str, str]:

@@ -4,6 +4,9 @@ from typing import ClassVar
 
 RETRY_LATER = {"Retry-After": "5"}
 """The header of an answer that says: not now. Seconds."""
+HOW_TO_SIGN_IN = "Send `Authorization: Token <key>`; make a key with `./manage.py create_token USER`."
+UNAUTHENTICATED = f"Unauthenticated. {HOW_TO_SIGN_IN}"
+"""The ``detail`` of a 401. The runbook's calls were written for a system without accounts."""
 
 
 class OrchestraError(Exception):

@@ -28,6 +28,7 @@ from orchestra import attempts, console_host
 from orchestra.acting import Actor, acting
 from orchestra.browser_sessions import hashed
 from orchestra.dashboard import show
+from orchestra.form_origin import HEADER, why_refused
 from orchestra.models import BrowserSession, SignInAttempt, SignInLink
 from orchestra.rights import Right, rights_of
 from orchestra.sign_in import make_link
@@ -141,10 +142,13 @@ def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
 
 
 def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """What the CSRF check answers with: nothing was done."""
+    """What the CSRF check answers with: nothing was done, why, and what helps."""
+    why = why_refused(request, reason)
     if request.path.startswith("/api/"):
-        return JsonResponse({"code": "forbidden", "detail": "The CSRF token is missing or wrong."}, status=403)
-    return render(request, "sign_in/stale.html", status=403)
+        return JsonResponse({"code": "forbidden", "detail": why}, status=403)
+    answer = render(request, "sign_in/stale.html", {"why": why}, status=403)
+    answer.headers[HEADER] = why
+    return answer
 
 
 @never_cache

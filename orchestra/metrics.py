@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 Source = Callable[[], Iterable[Metric]]
 _sources: list[Source] = []
+UNAUTHENTICATED = "Unauthenticated. Send `Authorization: Bearer <token>` with the value of METRICS_TOKEN."
 
 
 def register_source(source: Source) -> None:
@@ -38,7 +39,9 @@ def register_source(source: Source) -> None:
 def page(request: HttpRequest) -> HttpResponse:
     """All figures, in the format the scraper prefers; 503 while the database is out: a gap must show as a gap."""
     if not _may_read(request):
-        return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
+        return HttpResponse(
+            f"{UNAUTHENTICATED}\n", status=401, content_type="text/plain", headers={"WWW-Authenticate": "Bearer"}
+        )
     registry = CollectorRegistry()
     registry.register(_Everything())
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from orchestra.errors import UNAUTHENTICATED
+
 MEANINGS = {
     400: "The request is not valid; `fields` names what is wrong.",
     401: "Nobody is signed in, or the token is not valid.",
@@ -21,7 +23,7 @@ EXAMPLES: dict[int, dict[str, Any]] = {
         "detail": "The request is not valid: prompt: This field is required.",
         "fields": {"prompt": ["This field is required."]},
     },
-    401: {"code": "not_authenticated", "detail": "Authentication credentials were not provided."},
+    401: {"code": "not_authenticated", "detail": UNAUTHENTICATED},
     403: {"code": "forbidden", "detail": "You have no right to do this."},
     404: {"code": "session_not_found", "detail": "Session not found"},
     409: {
@@ -52,6 +54,8 @@ comes with `Retry-After` and means that nothing was changed.
 again; another body is 422, and a first request that still runs is 409.
 
 **Lists** come in pages (`page`, `page_size` up to 200). `count` is exact up to 10,000, and says so in `count_exact`.
+
+A field that a request does not know is refused (400) by its name.
 
 Paths work with and without a slash at their end. Every answer names its request in `X-Request-ID`, as the logs do.
 """

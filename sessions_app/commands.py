@@ -14,6 +14,7 @@ from approvals import audit_changes
 from approvals.commands import cancel_open_approvals
 from approvals.models import Door, Rule
 from approvals.policy import EDITING_TOOLS, fnmatch_escape, rule_from_request
+from approvals.timeouts import timeout_problem
 from orchestra import doorbell, tracing
 from orchestra.logs import bind
 from orchestra.rights import Right, may_by_name
@@ -276,8 +277,7 @@ def _refuse_unfit_fields(wanted: SessionRequest) -> None:
     )
     money = wanted.max_budget_usd
     check("max_budget_usd", "" if money is None or 0 < money < 1e6 else "A positive amount of US dollars.")
-    minutes = wanted.approval_timeout_minutes
-    check("approval_timeout_minutes", "" if minutes is None or 0 < minutes <= 1e6 else "A positive number of minutes.")
+    check("approval_timeout_minutes", timeout_problem(wanted.approval_timeout_minutes))
     check("attachments", paths_problem(wanted.attachments))
     check("setting_sources", "" if set(wanted.setting_sources) <= SETTING_SOURCES else "Any of user, project, local.")
     if fields:

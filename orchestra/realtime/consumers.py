@@ -35,6 +35,10 @@ LARGEST_INTRODUCTION = 8 * 1024  # bytes, of a message before the sign-in
 MOST_SUBSCRIPTIONS = 100
 FRAMES_AT_ONCE = 20  # between two looks at whether the far side reads
 LARGEST_NUMBER = 2**63 - 1
+ENVELOPE = ("type", "ref")
+HOW = 'Send {"type": "authenticate", "token": "<key>"}; make a key with `./manage.py create_token USER`.'
+SIGN_IN_FIRST = f"Unauthenticated. {HOW}"
+BAD_TOKEN = f"Unauthenticated. This token is unknown or has expired, or its account is closed. {HOW}"
 NOT_SIGNED_IN, FOREIGN_ORIGIN, TOO_MANY, SLOW_READER, FAILED = 4401, 4403, 4429, 1013, 1011
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -177,7 +181,7 @@ class Socket:
         token = data.get("token")
         credential = await in_thread(by_token, token) if isinstance(token, str) else None
         if credential is None:
-            await self._say(wire.message("error", ref, code=NotAuthenticated.code, detail="This token is not valid."))
+            await self._say(wire.message("error", ref, code=NotAuthenticated.code, detail=BAD_TOKEN))
             raise Closing(NOT_SIGNED_IN)
         await self._welcome(credential, ref)
 
@@ -218,7 +222,7 @@ class Socket:
         if kind == "authenticate":
             await self._authenticate(data, ref)
         elif self.credential is None:
-            raise NotAuthenticated('Sign in first: {"type": "authenticate", "token": "..."}.')
+            raise NotAuthenticated(SIGN_IN_FIRST)
         elif kind == "ping":
             await self._say(wire.message("pong", ref))
         elif kind == "subscribe":
@@ -239,7 +243,7 @@ class Socket:
             raise Forbidden("You have no right to do this.")
         surface = "dashboard" if caller.by_cookie else "websocket"
         with acting(lambda: Actor(caller.username, surface, self._address)):
-            return command.run(caller, data)
+            return command.run(caller, {name: data[name] for name in data if name not in ENVELOPE})
 
     def _caller(self, credential: Credential | None) -> Caller:
         """On a thread.

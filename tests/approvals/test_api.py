@@ -1,15 +1,19 @@
 """The REST door of approvals."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.checks import run_checks
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
+from approvals.conf import ApprovalSettings
 from approvals.models import Approval, AuditEntry, Rule
+from orchestra.environment import Environment
 from tests.factories import client_of, make_approval, make_user
 
 pytestmark = pytest.mark.django_db
@@ -24,6 +28,11 @@ FIELDS = {
 @pytest.fixture
 def ben() -> APIClient:
     return client_of(make_user("ben", group="Approver"))
+
+
+@pytest.fixture
+def admin() -> APIClient:
+    return client_of(make_user("ada", group="Administrator"))
 
 
 @pytest.fixture
@@ -225,9 +234,42 @@ def test_any_program_may_ask_a_person(bot: APIClient, ben: APIClient) -> None:
     assert ben.post(f"/api/approvals/{shown['id']}/approve", {}, format="json").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/sessions", {"prompt": "x", "agent": "demo", "approval_timeout_minutes": 120.5}),
+        ("/api/schedules", {"session": {"prompt": "x", "approval_timeout_minutes": 120.5}, "cron": "0 3 * * *"}),
+    ],
+)
+def test_a_session_may_not_ask_for_longer_than_the_maximum(admin: APIClient, path: str, body: dict[str, Any]) -> None:
+    refused = admin.post(path, body, format="json")
+    assert refused.status_code == 400 and "up to 120, the maximum" in str(refused.json()["fields"])
+
+
+def test_a_default_above_the_maximum_stops_the_start(settings: Any) -> None:
+    day = timedelta(days=1)
+    settings.APPROVALS = replace(settings.APPROVALS, timeout=day)
+    (problem,) = run_checks(tags=["security"])
+    assert problem.id == "approvals.E002" and problem.is_serious()
+    assert "APPROVAL_DEFAULT_TIMEOUT_MINUTES (1440)" in problem.msg
+    assert "APPROVAL_MAX_TIMEOUT_MINUTES (120)" in problem.msg
+    settings.APPROVALS = replace(settings.APPROVALS, max_timeout=day)
+    assert not run_checks(tags=["security"])
+
+
+def test_the_default_is_never_above_a_maximum_that_alone_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APPROVAL_MAX_TIMEOUT_MINUTES", "10")
+    monkeypatch.delenv("APPROVAL_DEFAULT_TIMEOUT_MINUTES", raising=False)
+    house = ApprovalSettings.from_env(Environment(), embedded=True)
+    assert house.timeout == house.max_timeout == timedelta(minutes=10)
+
+
 def test_nobody_is_asked_for_longer_than_the_maximum(bot: APIClient) -> None:
-    shown = bot.post("/api/approvals", {"title": "x", "timeout_minutes": 1e5}, format="json").json()
-    assert shown["seconds_left"] <= 120 * 60
+    refused = bot.post("/api/approvals", {"title": "x", "timeout_minutes": 121}, format="json")
+    assert (refused.status_code, list(refused.json()["fields"])) == (400, ["timeout_minutes"])
+    assert "up to 120, the maximum" in refused.json()["detail"]
+    longest = bot.post("/api/approvals", {"title": "x", "timeout_minutes": 120}, format="json").json()
+    assert 119 * 60 < longest["seconds_left"] <= 120 * 60
 
 
 @pytest.mark.parametrize(

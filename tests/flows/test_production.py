@@ -34,6 +34,7 @@ class Production:
     def __init__(self, folder: Path, database_url: str) -> None:
         self.folder = folder
         self.port, self.tls_port, self.plain_port = free_port(), free_port(), free_port()
+        self.hiding_port = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         secrets = {"ORCHESTRA_SECRET_KEY": KEY, "DATABASE_URL": database_url, "METRICS_TOKEN": "figures-for-few"}
         for name, value in secrets.items():
@@ -111,6 +112,17 @@ def database_of_its_own() -> Iterator[str]:
             db.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+# as people write one in two minutes: Host becomes that of the upstream, nothing says that it was TLS
+HIDING = """
+server {{
+    listen 127.0.0.1:{listens} ssl;
+    ssl_certificate {top}/fullchain.pem;
+    ssl_certificate_key {top}/privkey.pem;
+    location / {{ proxy_pass http://127.0.0.1:{port}; }}
+}}
+"""
+
+
 @contextlib.contextmanager
 def _nginx(house: Production) -> Iterator[None]:
     """The example of deploy/nginx, with other ports and a certificate of its own."""
@@ -136,7 +148,7 @@ def _nginx(house: Production) -> Iterator[None]:
         assert old in site
         site = site.replace(old, new)
     site = "\n".join(line for line in site.splitlines() if "listen [::]" not in line)
-    (top / "site.conf").write_text(site)
+    (top / "site.conf").write_text(site + HIDING.format(top=top, listens=house.hiding_port, port=house.port))
     temporary = "".join(
         f"{kind}_temp_path {top}/{kind};" for kind in ("proxy", "client_body", "fastcgi", "uwsgi", "scgi")
     )
@@ -172,6 +184,23 @@ def _healthy(house: Production) -> bool:
 def key(production: Production) -> dict[str, str]:
     said = production.manage("create_token", "ops", "--create", "--group", "Administrator")
     return {"Authorization": f"Token {said.strip().splitlines()[-1]}"}
+
+
+def _signed_in_through_a_hiding_proxy(production: Production, origin: str) -> requests.Response:
+    address = f"https://127.0.0.1:{production.hiding_port}/sign-in"
+    with requests.Session() as browser:
+        browser.verify = False
+        token = browser.get(address, timeout=60).cookies["csrftoken"]
+        form = {"csrfmiddlewaretoken": token, "username": "nobody", "password": "wrong"}
+        return browser.post(address, form, headers={"Origin": origin}, timeout=60, allow_redirects=False)
+
+
+def test_behind_a_proxy_that_hides_its_address_sign_in_works_or_names_the_cure(production: Production) -> None:
+    tried = _signed_in_through_a_hiding_proxy(production, f"https://{HOST}")
+    assert tried.status_code == 200 and "Name or password is wrong" in tried.text
+    refused = _signed_in_through_a_hiding_proxy(production, "https://other.example.com")
+    assert refused.status_code == 403
+    assert f"set ORCHESTRA_TRUSTED_ORIGINS=https://{HOST},https://other.example.com and start" in refused.text
 
 
 def test_people_come_in_by_tls_only_and_figures_stay_inside(production: Production) -> None:

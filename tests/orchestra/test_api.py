@@ -9,7 +9,7 @@ from django.db import DatabaseError, OperationalError, connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from approvals.models import Approval, AuditEntry, Rule
+from approvals.models import AuditEntry, Rule
 from orchestra import exact_json
 from orchestra.api import answer_for_error
 from orchestra.listing import Pages
@@ -356,11 +356,11 @@ def test_approvals_never_come_from_a_body(admin: APIClient) -> None:
         "expires_at": "2000-01-01T00:00:00Z",
         "decided_via": "cli",
     }
-    assert admin.post(f"/api/approvals/{approval.pk}/approve", body, format="json").status_code == 200
-    approval.refresh_from_db()
-    assert (approval.status, approval.decided_by, approval.decided_via) == (Approval.Status.APPROVED, "ada", "api")
-    other.refresh_from_db()
-    assert other.is_open
+    refused = admin.post(f"/api/approvals/{approval.pk}/approve", body, format="json")
+    assert (refused.status_code, set(refused.json()["fields"])) == (400, set(body))
+    for row in (approval, other):
+        row.refresh_from_db()
+        assert row.is_open
 
 
 @pytest.mark.django_db

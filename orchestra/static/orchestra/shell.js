@@ -94,7 +94,9 @@ document.addEventListener("htmx:sendError", (event) => {
 document.addEventListener("htmx:responseError", (event) => {
   const { xhr, requestConfig } = event.detail;
   if (xhr.status === 401 || requestConfig?.verb === "get") return;
-  toast("Not done", xhr.status === 403 ? "You have no right to do this." : "The server refused; load the page again.", "bad");
+  const why = xhr.getResponseHeader("X-Refused-Because"); // of the CSRF check: no right is missing
+  const said = xhr.status === 403 ? "You have no right to do this." : "The server refused; load the page again.";
+  toast("Not done", why || said, "bad");
 });
 
 // ── dialogs ────────────────────────────────────────────────────────────────
