@@ -1,6 +1,7 @@
 """The schedule in the database follows the table in ``config.celery``."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from django_celery_beat.models import PeriodicTask
@@ -9,6 +10,7 @@ from django_celery_beat.schedulers import DatabaseScheduler
 from config.celery import OURS, SCHEDULE
 
 LOOK_EVERY_S: Final = 2.0
+SWEEP: Final = timedelta(minutes=5)  # what comes less often is no sweep
 
 
 class TableScheduler(DatabaseScheduler):
@@ -23,6 +25,14 @@ class TableScheduler(DatabaseScheduler):
     def setup_schedule(self) -> None:
         PeriodicTask.objects.filter(description=OURS).exclude(name__in=SCHEDULE).delete()
         super().setup_schedule()
+        self._begin_at_once()
+
+    def _begin_at_once(self) -> None:
+        """Sweeps are due when beat starts, not an interval later: what came due meanwhile has waited enough."""
+        sweeps = [name for name, entry in self.app.conf.beat_schedule.items() if entry["schedule"] <= SWEEP]
+        rows = PeriodicTask.objects.filter(description=OURS, name__in=sweeps)
+        rows.update(last_run_at=datetime.now(UTC) - SWEEP)  # no signal: the table itself did not change
+        self.schedule.update(self.all_as_schedule())
 
     def schedule_changed(self) -> bool:
         """Whether the rows were changed; asked twenty times a second, and each time a query, it looks less often."""

@@ -1,5 +1,7 @@
 """HTTP routes, app by app."""
 
+import re
+
 from csp.decorators import csp_update
 from django.conf import settings
 from django.contrib import admin
@@ -43,14 +45,18 @@ urlpatterns = [
     re_path(r"^api/telegram/webhook/?$", webhook, name="telegram-webhook"),
     path("api/", include(api.urls)),
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    path("swagger/index.html", swagger, name="swagger"),
+    re_path(r"^swagger/index\.html/?$", swagger, name="swagger"),
     re_path(r"^swagger/?$", RedirectView.as_view(pattern_name="swagger")),
     # for pages without a head of ours
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}orchestra/favicon.svg")),
-    path("health", diagnostics.health),
-    path("health/live", diagnostics.live),
-    path("health/ready", diagnostics.ready),
-    *([path(settings.METRICS.path.lstrip("/"), metrics.page)] if settings.METRICS.enabled else []),
+    re_path(r"^health/?$", diagnostics.health),
+    re_path(r"^health/live/?$", diagnostics.live),
+    re_path(r"^health/ready/?$", diagnostics.ready),
+    *(
+        [re_path(rf"^{re.escape(settings.METRICS.path.strip('/'))}/?$", metrics.page)]
+        if settings.METRICS.enabled
+        else []
+    ),
 ]
 
 handler404 = "orchestra.api.not_found"

@@ -40,11 +40,12 @@ class Breaker:
         self._lock = threading.Lock()
         self._outcomes: deque[tuple[float, bool]] = deque()
         self._not_before = 0.0
+        self._opened_at = _row().get("opened_at")
         self._core = pybreaker.CircuitBreaker(
             fail_max=limits.consecutive_failures,
             reset_timeout=limits.pause.total_seconds(),
             throw_new_error_on_trip=False,
-            state_storage=pybreaker.CircuitMemoryStorage(OPEN if _row_is_open() else CLOSED),
+            state_storage=pybreaker.CircuitMemoryStorage(OPEN if _row().get("state", CLOSED) != CLOSED else CLOSED),
         )
 
     @property
@@ -83,7 +84,7 @@ class Breaker:
             if failed and self.state == CLOSED and self._too_many_failed():
                 self._core.open()
             if self.state != before:
-                self._changed()
+                self._changed(before)
 
     def _feed_core(self, failed: bool) -> None:
         def outcome() -> None:
@@ -101,12 +102,18 @@ class Breaker:
         total = len(self._outcomes)
         return total >= self._limits.minimum_calls and bad / total >= self._limits.failure_rate
 
-    def _changed(self) -> None:
+    def _changed(self, before: str) -> None:
+        """Critical is said once an opening, however many probes fail: who is woken by it is woken once."""
+        pause_s = self._limits.pause.total_seconds()
         if self.state == OPEN:
-            self._not_before = self._clock() + self._limits.pause.total_seconds()
-            pause_s = self._limits.pause.total_seconds()
+            self._not_before = self._clock() + pause_s
+        if self.state == OPEN and before == HALF_OPEN:
+            logger.info("the probe of the Bot API failed, too; the next one is in %g s", pause_s)
+        elif self.state == OPEN:
+            self._opened_at = datetime.now(UTC).isoformat()
             logger.critical("circuit breaker open: the Bot API fails; trying again in %g s", pause_s)
         else:
+            self._opened_at = None
             self._outcomes.clear()  # recovered: the bad window is forgotten
             logger.warning("circuit breaker closed: the Bot API answers again")
         self._write()
@@ -122,7 +129,7 @@ class Breaker:
         return bool(won)
 
     def _write(self) -> None:
-        facts = {"state": self.state, "failures": self._core.fail_counter, "changed_at": datetime.now(UTC).isoformat()}
+        facts = {"state": self.state, "failures": self._core.fail_counter, "opened_at": self._opened_at}
         due = None if self.state == CLOSED else Now() + self._limits.pause
         try:
             Lease.objects.update_or_create(
@@ -143,7 +150,7 @@ def told(limits: BreakerSettings) -> dict[str, Any]:
     return {
         "state": state.get("state", CLOSED),
         "failures": state.get("failures", 0),
-        "opened_at": state.get("changed_at") if state.get("state", CLOSED) != CLOSED else None,
+        "opened_at": state.get("opened_at") if state.get("state", CLOSED) != CLOSED else None,
         "next_probe_at": lease.expires_at if lease else None,
         "thresholds": {
             "consecutive_failures": limits.consecutive_failures,
@@ -155,6 +162,6 @@ def told(limits: BreakerSettings) -> dict[str, Any]:
     }
 
 
-def _row_is_open() -> bool:
-    state = Lease.objects.filter(name=NAME).values_list("state", flat=True).first() or {}
-    return bool(state.get("state", CLOSED) != CLOSED)
+def _row() -> dict[str, Any]:
+    """What any process wrote down last."""
+    return Lease.objects.filter(name=NAME).values_list("state", flat=True).first() or {}

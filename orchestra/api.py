@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from copy import copy
 from typing import Any, ClassVar
+from urllib.parse import quote
 from uuid import UUID
 
 import structlog
@@ -13,7 +14,8 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import DatabaseError, InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.urls import is_valid_path
 from django.views.defaults import page_not_found, server_error
 from rest_framework import exceptions
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -84,10 +86,28 @@ def answer_for_error(error: Exception, context: Mapping[str, Any]) -> Response |
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler404: JSON below /api, the ordinary page elsewhere."""
+    """Django's handler404: JSON below /api, the ordinary page elsewhere; who only looks finds a page either way,
+    with or without the slash at its end."""
+    if (other := _other_form(request)) is not None:
+        return HttpResponseRedirect(other)
     if request.path.startswith("/api/"):
         return JsonResponse({"code": "not_found", "detail": "There is nothing here."}, status=404)
     return page_not_found(request, exception)
+
+
+def _other_form(request: HttpRequest) -> str | None:
+    """The address with the slash that is too much taken off, or the one that is missing, if that leads to a page.
+
+    Below ``/admin/`` everything leads to a page, the one that says there is none.
+    """
+    path = request.path_info
+    bare = path.rstrip("/")
+    if request.method not in ("GET", "HEAD") or path.startswith(("/api/", "/admin/")) or not bare:
+        return None
+    other = bare if path != bare else f"{path}/"
+    if other.startswith("//") or not is_valid_path(other):
+        return None
+    return f"{quote(other)}?{request.META['QUERY_STRING']}" if request.META.get("QUERY_STRING") else quote(other)
 
 
 def failed(request: HttpRequest) -> HttpResponse:

@@ -112,7 +112,9 @@ def _to_the_front(request: HttpRequest) -> HttpResponse | None:
 
 
 def _is_for_programs(path: str) -> bool:
-    return path.startswith(FOR_PROGRAMS) or (settings.METRICS.enabled and path == settings.METRICS.path)
+    return path.startswith(FOR_PROGRAMS) or (
+        settings.METRICS.enabled and path.rstrip("/") == settings.METRICS.path.rstrip("/")
+    )
 
 
 def _name(host: str) -> str:

@@ -111,6 +111,27 @@ def test_a_probe_that_fails_opens_it_for_another_pause(guard, clock):
         guard.enter()
 
 
+def test_it_is_said_once_an_opening_however_many_probes_fail(guard, clock, caplog):
+    caplog.set_level(logging.INFO)
+    outcomes(guard, "fffff")
+    opened_at = breaker.told(LIMITS)["opened_at"]
+    for _ in range(3):
+        pause_is_over(clock)
+        guard = Breaker(LIMITS, owner="me", clock=clock)  # a restart in between is no new opening either
+        guard.enter()
+        guard.record(failed=True, probe=True)
+    alarms = [r.levelname for r in caplog.records if "circuit breaker open" in r.message]
+    assert alarms == ["CRITICAL"]
+    assert [r.levelname for r in caplog.records if "probe" in r.message] == ["INFO"] * 3
+    assert breaker.told(LIMITS)["opened_at"] == opened_at
+    pause_is_over(clock)
+    guard.enter()
+    guard.record(failed=False, probe=True)
+    outcomes(guard, "fffff")
+    assert breaker.told(LIMITS)["opened_at"] > opened_at
+    assert sum("circuit breaker open" in r.message for r in caplog.records) == 2
+
+
 def test_a_late_outcome_of_a_call_begun_before_does_not_pass_for_the_probe(guard, clock):
     outcomes(guard, "fffff")
     pause_is_over(clock)

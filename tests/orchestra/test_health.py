@@ -14,6 +14,7 @@ from orchestra.diagnostics import Probe, Weight
 from orchestra.models import Lease
 from orchestra.tasks import beat
 from sessions_app.models import Agent
+from tests.factories import make_user
 
 
 @pytest.fixture
@@ -38,6 +39,42 @@ def test_health_names_every_part_when_all_is_well(client):
         "status": "ok",
         "parts": {"database": "ok", "redis": "ok", "beat": "ok", "agents": "ok", "telegram": "off"},
     }
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "path", ["/health", "/health/live", "/health/ready", "/metrics", "/swagger/index.html", "/api/schema"]
+)
+def test_pages_for_programs_answer_with_and_without_a_slash_at_their_end(client, path):
+    for form in (path, f"{path}/"):
+        answer = client.get(form)
+        assert (answer.status_code, answer.get("Location")) == (200, None)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("typed", "leads_to"),
+    [
+        ("/sign-in/?next=/x", "/sign-in?next=/x"),
+        ("/approvals/", "/approvals"),
+        ("/admin", "/admin/"),
+        ("/sessions/", "/sessions"),
+    ],
+)
+def test_who_types_a_slash_too_many_or_too_few_finds_the_page(client, typed, leads_to):
+    answer = client.get(typed)
+    assert (answer.status_code, answer.get("Location")) == (302, leads_to)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "path",
+    ["/nowhere/", "/nowhere", "/admin/nowhere", "/admin/nowhere/", "/%0d%0aX: y/", "/\\evil.example/"],
+)
+def test_what_leads_nowhere_either_way_goes_nowhere(client, path):
+    client.force_login(make_user(is_superuser=True, is_staff=True))
+    assert client.get(path).status_code == 404
+    assert client.post("/sign-in/").status_code == 404  # a body is never sent on
 
 
 @pytest.mark.django_db(transaction=True)

@@ -70,6 +70,15 @@ def test_every_promised_name_is_there_at_zero_from_the_first_scrape(client, db):
     assert {sample.value for name in PROMISED for sample in found[name].samples} == {0}
 
 
+def test_the_families_of_the_runbook_come_first_and_in_its_order(client, db):
+    families_of_page = [
+        family.name for family in text_string_to_metric_families(client.get("/metrics").content.decode())
+    ]
+    wanted = [name for name in PROMISED if name != "telegram_enabled"]
+    assert families_of_page[: len(wanted)] == wanted
+    assert len(families_of_page) > len(wanted) + 20
+
+
 def test_each_end_of_an_approval_is_counted_as_itself(client, db):
     close_one_of_each()
     now = values(client)

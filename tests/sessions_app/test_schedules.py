@@ -290,6 +290,15 @@ def test_beat_removes_entries_that_the_table_no_longer_has_and_no_others(transac
 
 
 @pytest.mark.django_db(transaction=True)
+def test_every_sweep_is_due_when_beat_starts(transactional_db: None) -> None:
+    for _ in range(2):  # the first start, and one after a while
+        scheduler = TableScheduler(app=app, lazy=False)
+        for name, (_task, seconds) in SCHEDULE.items():
+            due, _next = scheduler.schedule[name].is_due()
+            assert due is (seconds <= 300), name
+
+
+@pytest.mark.django_db(transaction=True)
 def test_beat_does_not_ask_the_database_at_every_step_and_still_sees_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("config.beat.LOOK_EVERY_S", 3600)
     scheduler = TableScheduler(app=app, lazy=False)
