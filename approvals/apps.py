@@ -7,27 +7,23 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Approvals"
 
     def ready(self) -> None:
-        from approvals import (
-            audit,
-            audited_models,
-            checks,
-            consumers,
-            metrics,
-            posture,
-            question_list,
-            receivers,
-            restored,
-            retention,
-            statistics,
-        )
+        from approvals import audited_models, receivers
+        from orchestra.light import is_light
+
+        receivers.connect()
+        audited_models.watch_all()
+        if not is_light():
+            self.register_for_servers()
+
+    def register_for_servers(self) -> None:
+        """What pages, probes, figures, checks and the keeping of data need."""
+        from approvals import audit, checks, consumers, metrics, posture, question_list, restored, retention, statistics
         from orchestra.backup.signals import copy_checks, database_restored
         from orchestra.diagnostics import Probe, Weight, register
         from orchestra.diagnostics_page import register_facts
         from orchestra.metrics import register_source
         from orchestra.statistics import register_chapter
 
-        receivers.connect()
-        audited_models.watch_all()
         checks.register_checks()
         retention.register()
         copy_checks["audit"] = lambda: audit.problems(audit.head())

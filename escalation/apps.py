@@ -7,13 +7,23 @@ class EscalationConfig(AppConfig):
     verbose_name = "Escalation"
 
     def ready(self) -> None:
+        from approvals.audit_changes import Watched, watch
+        from escalation import receivers
+        from escalation.models import Approver
+        from orchestra.light import is_light
+
+        receivers.connect()
+        watch(Approver, Watched(noun="approver", fields=("user", "telegram_user"), secrets=("code_sha256",)))
+        if not is_light():
+            self.register_for_servers()
+
+    def register_for_servers(self) -> None:
+        """What pages, probes, figures and checks need."""
         from django.core import checks
 
-        from approvals.audit_changes import Watched, watch
-        from escalation import metrics, pages, receivers
+        from escalation import metrics, pages
         from escalation.channels.telegram import status
         from escalation.checks import check_settings
-        from escalation.models import Approver
         from orchestra.diagnostics import Probe, Weight, register
         from orchestra.metrics import register_source
 
@@ -23,5 +33,3 @@ class EscalationConfig(AppConfig):
         register_source(metrics.families)
         checks.register(check_settings, "orchestra")
         pages.register_panels()
-        receivers.connect()
-        watch(Approver, Watched(noun="approver", fields=("user", "telegram_user"), secrets=("code_sha256",)))

@@ -10,6 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
+from orchestra.light import is_light
 from orchestra.rights import Right, may
 
 
@@ -44,3 +45,8 @@ def _to_sign_in(request: HttpRequest) -> HttpResponse:
 
 class OrchestraAdminConfig(AdminConfig):
     default_site = "orchestra.admin_site.OrchestraAdminSite"
+
+    def ready(self) -> None:
+        """Find the admin's pages, in the processes that could show one."""
+        if not is_light():
+            super().ready()

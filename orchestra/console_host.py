@@ -13,7 +13,7 @@ On every other host the cookies of a request are not looked at and none are set.
 import contextlib
 import socket
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -22,7 +22,8 @@ from django.http.response import HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.decorators import sync_and_async_middleware
 
-from orchestra.diagnostics_page import Fact
+if TYPE_CHECKING:
+    from orchestra.diagnostics_page import Fact
 
 FOR_PROGRAMS = ("/api", "/health", "/swagger", "/ws/", "/favicon.ico", settings.STATIC_URL)
 MESSAGES_COOKIE = "messages"
@@ -65,8 +66,10 @@ def has_ipv6_loopback() -> bool:
     return False
 
 
-def facts() -> list[Fact]:
+def facts() -> "list[Fact]":
     """For the page of diagnostics."""
+    from orchestra.diagnostics_page import Fact  # which draws in all of REST
+
     orchestra = settings.ORCHESTRA
     if not orchestra.console_host:
         return [

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import redis
 from django.conf import settings
 from django.db import connection, transaction
 
 from orchestra import sql
+
+if TYPE_CHECKING:
+    import redis  # late everywhere: it takes a quarter of a second, and commands that only read never ring
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +82,8 @@ def notification(topic: str, key: str) -> sql.Statement:
 
 def publish(channel: str, message: str | bytes) -> bool:
     """PUBLISH on Redis over this process's one connection pool; False if Redis did not take it."""
+    import redis
+
     try:
         redis_client().publish(channel, message)
     except (redis.RedisError, OSError) as error:
@@ -89,8 +93,10 @@ def publish(channel: str, message: str | bytes) -> bool:
 
 
 @cache
-def redis_client() -> redis.Redis:
+def redis_client() -> "redis.Redis":
     """A client for short commands: half a second to connect, one to answer, no silent retries."""
+    import redis
+
     return redis.Redis.from_url(
         settings.ORCHESTRA.redis_url, socket_connect_timeout=0.5, socket_timeout=1.0, retry=None
     )
@@ -126,6 +132,8 @@ class Listener:
             self._heard.remove(heard)
 
     def _run(self) -> None:
+        import redis
+
         listen = self._listen_postgres if connection.vendor == "postgresql" else self._listen_redis
         while True:
             try:
@@ -157,6 +165,8 @@ class Listener:
                 own.execute("SELECT 1")  # a half-open connection shows itself
 
     def _listen_redis(self) -> None:
+        import redis
+
         client = redis.Redis.from_url(
             settings.ORCHESTRA.redis_url, socket_connect_timeout=0.5, socket_timeout=30, health_check_interval=10
         )

@@ -1,28 +1,22 @@
 """Who is in: sockets end when what they were opened with no longer counts, at once where it is announced.
 
-Signals announce a sign-out, a token or session deleted, a changed password, group or account; a sweep finds what no
-signal told.
+``announcements`` tells of a sign-out, a token or session deleted, a changed password, group or account; a sweep finds
+what no signal told.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
 from typing import Any, Protocol
 
-from django.contrib.auth import get_user_model
-from django.db.models.signals import m2m_changed, post_delete, post_save
-from knox.models import AuthToken
-
 from orchestra import doorbell
-from orchestra.models import BrowserSession
+from orchestra.realtime.announcements import TOPIC
 from orchestra.realtime.feeds import complain
 from orchestra.realtime.people import Credential, people
 from orchestra.waiting import in_thread
 
 logger = logging.getLogger(__name__)
 
-TOPIC = "person"
 SWEEP_S = 10.0
 PAUSE_S = 0.5  # between two rounds, however often it rings
 
@@ -83,23 +77,3 @@ class Attendance:
         for guest, credential in guests:
             if credential in found:
                 await guest.judge(found[credential])
-
-
-def announce(**_signal: Any) -> None:
-    """Have every web process look again at who is in, once this transaction commits."""
-    doorbell.ring(TOPIC, "")
-
-
-def connect() -> None:
-    """Called once when the app is ready."""
-    user = get_user_model()
-    senders: Iterable[tuple[Any, Any]] = (
-        (post_delete, BrowserSession),
-        (post_delete, AuthToken),
-        (post_save, AuthToken),
-        (post_save, user),
-        (post_delete, user),
-        (m2m_changed, user.groups.through),
-    )
-    for signal, sender in senders:
-        signal.connect(announce, sender=sender, dispatch_uid=f"orchestra.attendance.{id(signal)}.{sender.__name__}")

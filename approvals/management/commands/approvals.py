@@ -13,10 +13,8 @@ from approvals import render, terminal
 from approvals.errors import ApprovalExpired
 from approvals.models import Approval
 from approvals.queries import open_approvals, readable_approvals
-from approvals.serializers import ApprovalSerializer
 from approvals.templatetags.shown import ago, left
 from approvals.terminal import RISK_COLOURS, STATUS_COLOURS, Screen
-from orchestra import exact_json
 from orchestra.doorbell import listener
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right
@@ -28,6 +26,7 @@ MOST_LISTED = 200
 
 class Command(BaseCommand):
     help = "Read and answer the questions of agents. Needs the database alone."
+    requires_system_checks: list[str] = []  # they load every route, which takes longer than the command
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -68,6 +67,8 @@ class Command(BaseCommand):
         rows = rows.order_by("-created_at") if options["all"] else rows.filter(status=S.PENDING).order_by("expires_at")
         found = list(rows[:MOST_LISTED])
         if options["json"]:
+            from approvals.serializers import ApprovalSerializer
+
             screen.line(as_json(ApprovalSerializer(found, many=True).data))
             return
         for approval in found:
@@ -83,6 +84,8 @@ class Command(BaseCommand):
     def _show(self, screen: Screen, options: dict[str, Any]) -> None:
         approval = terminal.by_prefix(readable_approvals(), options["id"], "approval")
         if options["json"]:
+            from approvals.serializers import ApprovalSerializer
+
             screen.line(as_json(ApprovalSerializer(approval).data))
             return
         terminal.show_question(screen, approval)
@@ -156,6 +159,8 @@ def offer(screen: Screen, approval: Approval, *, by: str) -> None:
 
 def as_json(data: Any) -> str:
     """What the REST door would say, in ASCII: nothing in it can act on a terminal."""
+    from orchestra import exact_json
+
     return render.exact_json(exact_json.dumps(data))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import redis
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from approvals import terminal
@@ -24,7 +23,6 @@ from sessions_app import commands
 from sessions_app.models import OPEN_TURN, AgentSession, Turn
 from sessions_app.queries import events_after, needing_a_person_first, readable_sessions
 from sessions_app.render import Said, said, spent
-from sessions_app.serializers import SessionRowSerializer, SessionSerializer
 
 T = Turn.Status
 MOST_LISTED = 200
@@ -133,6 +131,8 @@ class Command(BaseCommand):
     def _list(self, screen: Screen, options: dict[str, Any]) -> None:
         found = list(needing_a_person_first(readable_sessions())[:MOST_LISTED])
         if options["json"]:
+            from sessions_app.serializers import SessionRowSerializer
+
             screen.line(as_json(SessionRowSerializer(found, many=True).data))
             return
         for session in found:
@@ -148,6 +148,8 @@ class Command(BaseCommand):
             session.pending_approvals = (
                 readable_approvals().filter(status="pending", session=session.pk).order_by("expires_at")
             )
+            from sessions_app.serializers import SessionSerializer
+
             screen.line(as_json(SessionSerializer(session).data))
             return
         demo = "  (demo: scripted, not an AI)" if session.agent == "demo" else ""
@@ -259,6 +261,8 @@ def _decider(name: str | None) -> str:
 
 
 def _broker_answers() -> bool:
+    import redis
+
     try:
         return bool(doorbell.redis_client().ping())
     except (redis.RedisError, OSError):
