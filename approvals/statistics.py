@@ -129,6 +129,20 @@ def newest_answers(period: Period) -> list[Answered]:
     ]
 
 
+def median_answer(period: Period) -> str:
+    """Half of what people approved or rejected in the period was decided within this time, in words; empty if nothing.
+
+    From the request to the decision. What a rule, the clock or a withdrawal ended is no answer. Every page that names
+    a median takes it from here.
+    """
+    return _median(newest_answers(period))
+
+
+def _median(answers: list[Answered]) -> str:
+    middle = percentile(sorted(answer.seconds for answer in answers), 50)
+    return "" if middle is None else in_words(middle)
+
+
 def people(answers: Iterable[Answered]) -> list[Person]:
     """Who answered, the busiest first."""
     of: dict[str, list[Answered]] = defaultdict(list)
@@ -158,11 +172,10 @@ def _person(name: str, own: list[Answered]) -> Person:
 def _figures(period: Period, closed: dict[str, list[int]], answers: list[Answered]) -> list[Figure]:
     total = {outcome: sum(numbers) for outcome, numbers in closed.items()}
     by_people = sum(total.values()) - total[BY_RULE]
-    median = percentile(sorted(answer.seconds for answer in answers), 50)
     return [
         Figure("Closed", f"{by_people:,}", f"+ {total[BY_RULE]:,} by rule" if total[BY_RULE] else ""),
         *(Figure(word.capitalize(), f"{total[word]:,}", _share(total[word], by_people)) for word in OUTCOMES[:3]),
-        Figure("Median answer", "none" if median is None else in_words(median)),
+        Figure("Median answer", _median(answers) or "none", f"approved or rejected, last {period.word}"),
     ]
 
 

@@ -71,6 +71,7 @@ PERIODS = {
     "30d": ("30 days", 30, timedelta(days=1)),
 }
 USUAL = "7d"
+LAST_DAY = "24h"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """What the front page tells at a glance; a handful of queries, however many rows there are."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from statistics import median
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +12,9 @@ from django.utils import timezone
 
 from approvals.models import Approval, AuditEntry, Door
 from approvals.render import one_line
+from approvals.statistics import median_answer
 from orchestra import sql
+from orchestra.statistics import LAST_DAY, period_of
 from sessions_app.models import AgentSession, Event
 from sessions_app.queries import readable_sessions
 from sessions_app.render import said
@@ -68,12 +70,12 @@ def decided() -> list[Approval]:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The questions of today: outcomes, how fast people answered (seconds), and how many waited in the last hour."""
+    """Those of today by outcome, the median of the last 24 hours in words, and how many waited in the last hour."""
 
     approved: int
     rejected: int
     expired: int
-    median_s: float | None
+    median: str
     waiting: list[int]
 
     @property
@@ -95,21 +97,19 @@ class Day:
 
 
 def today() -> Day:
-    """One query over the questions of today and of the last hours."""
+    """One query over the questions of today and of the last hours, one over the answers of the last day."""
     now = timezone.now()
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     since = min(midnight, now - HOUR - settings.APPROVALS.max_timeout)
     rows = Approval.objects.filter(created_at__gte=since).exclude(decided_via=Door.POLICY).order_by("-created_at")
-    spans = list(rows.values_list("created_at", "decided_at", "status", "decided_by")[:MOST_COUNTED])
-    ended = [(start, end, status, by) for start, end, status, by in spans if end and end >= midnight]
-    counts = {status: sum(one[2] == status for one in ended) for status in (A.APPROVED, A.REJECTED, A.EXPIRED)}
-    answered = [(end - start).total_seconds() for start, end, _, by in ended if by]
+    spans = list(rows.values_list("created_at", "decided_at", "status")[:MOST_COUNTED])
+    counts = Counter(status for _, end, status in spans if end and end >= midnight)
     return Day(
         approved=counts[A.APPROVED],
         rejected=counts[A.REJECTED],
         expired=counts[A.EXPIRED],
-        median_s=median(answered) if answered else None,
-        waiting=_waiting([(start, end) for start, end, _, _ in spans], now),
+        median=median_answer(period_of(LAST_DAY)),
+        waiting=_waiting([(start, end) for start, end, _ in spans], now),
     )
 
 

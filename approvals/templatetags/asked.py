@@ -181,17 +181,6 @@ def until_words(moment: datetime) -> str:
 
 
 @register.filter
-def seconds_words(seconds: float) -> str:
-    """A duration in seconds, as a person says it."""
-    whole = round(seconds)
-    if whole < 1:
-        return "under a second"
-    if whole < 60:
-        return f"{whole} second{'' if whole == 1 else 's'}"
-    return f"{whole // 60} min" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-@register.filter
 def duration(seconds: float) -> str:
     """A stretch of time: 18 s, 21 min, 1 h 4 min."""
     whole = round(seconds)
