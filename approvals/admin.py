@@ -25,13 +25,13 @@ from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Violati
 from approvals.queries import approvals_with_ids, find_approval
 from approvals.session_scope import scope_label, scope_sentence
 from approvals.templatetags.shown import ago, left, visible
+from approvals.timeouts import EXTENSION_MINUTES
 from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right, may
 
 S = Approval.Status
 
-EXTENSION_MINUTES = 15
 MOST_SIMILAR = 5
 LONGEST_CHANGE = 200  # characters of a change in the list of the audit
 WHOLE = 20_000_000  # characters: as much as an input can have

@@ -18,11 +18,11 @@ from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, 
 from approvals.models import Approval, Door
 from approvals.queries import find_approval
 from approvals.texts import visible
+from approvals.timeouts import EXTENSION_MINUTES
 from orchestra.dashboard import page
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right
 
-EXTENSION_MINUTES = 10
 TYPED = ("reason", "updated_input")
 
 

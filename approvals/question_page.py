@@ -12,10 +12,11 @@ from django.views.decorators.http import require_POST, require_safe
 
 from approvals import render
 from approvals.cards import DOORS, Card, card_for, place_of, verb_of, verdict_of
-from approvals.desk import EXTENSION_MINUTES, answered, found_or_404
+from approvals.desk import answered, found_or_404
 from approvals.models import Approval, AuditEntry, Door
 from approvals.queries import asked_before, open_approvals
 from approvals.texts import exact_json, pretty, visible
+from approvals.timeouts import EXTENSION_MINUTES
 from orchestra.dashboard import page, part, show
 from orchestra.rights import Right
 

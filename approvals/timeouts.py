@@ -4,6 +4,9 @@ from datetime import timedelta
 
 from django.conf import settings
 
+EXTENSION_MINUTES = 15
+"""What the button of every surface adds."""
+
 
 def timeout_problem(minutes: float | None) -> str:
     """What is wrong with a time that somebody asks for, in minutes; empty if it is fine, or nobody asks for one.

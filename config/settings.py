@@ -104,6 +104,7 @@ MIDDLEWARE = [
     "orchestra.headers.Headers",
     "orchestra.static_files.StaticFiles",
     "orchestra.console_host.one_host",
+    "orchestra.odd_input.without_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http import HttpResponseRedirect as Redirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -131,7 +132,7 @@ class ApproverAdmin(ByRights, PlainAdmin):
         """A button, and after it the code, once; asking again makes another and voids the first."""
         if not may(request.user, Right.ADMINISTER):
             raise PermissionDenied
-        approver = Approver.objects.select_related("user").get(pk=approver_id)
+        approver = get_object_or_404(Approver.objects.select_related("user"), pk=approver_id)
         code = commands.new_link_code(approver.user) if request.method == "POST" else ""
         context = {
             **self.admin_site.each_context(request),

@@ -25,6 +25,7 @@ from orchestra.schema import read
 logger = logging.getLogger(__name__)
 
 SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header's name
+LONGEST_CALLBACK_ID = 100
 LONGEST_UPDATE = 1024 * 1024  # bytes; a real one has a few KiB
 
 
@@ -62,13 +63,20 @@ def _is_telegram(request: HttpRequest) -> bool:
 
 
 def _update_in(body: bytes) -> dict[str, Any] | None:
+    """The update in a body, if its two ids are such as the table takes; nobody but Telegram knows the rest."""
     try:
         update = json.loads(body)
+        json.dumps(update)  # whose own limit of depth is another one
     except (ValueError, RecursionError):
         return None
-    known = isinstance(update, dict) and type(update.get("update_id")) is int
-    press = update.get("callback_query") if known else None
-    return update if known and (press is None or (isinstance(press, dict) and "id" in press)) else None
+    if not isinstance(update, dict) or type(number := update.get("update_id")) is not int or abs(number) >= 2**63:
+        return None
+    return update if "callback_query" not in update or _is_press(update["callback_query"]) else None
+
+
+def _is_press(press: object) -> bool:
+    given = press.get("id") if isinstance(press, dict) else None
+    return isinstance(given, str) and 0 < len(given) <= LONGEST_CALLBACK_ID and given.isascii() and given.isprintable()
 
 
 class TelegramStatusSerializer(serializers.Serializer[Any]):

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from approvals.render import one_line
+from approvals.render import one_line, visible
 from orchestra.admin import ByRights, PlainAdmin
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right, may
@@ -58,7 +58,8 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["title"].required = False
+        if "title" in self.fields:  # not for those who may only look
+            self.fields["title"].required = False
         for name in OF_SESSION if self.instance.session else ():
             value = self.instance.session.get(name)
             if value is not None:
@@ -111,6 +112,12 @@ class ScheduleAdmin(ByRights, PlainAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {"title": "Schedules"} | (extra_context or {}))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Schedule | None = None) -> Any:
+        """Who may only look has no form: then the session's part is shown by ``shown_…``, as it has no columns."""
+        if obj is None or self.has_change_permission(request, obj):
+            return self.fieldsets
+        return ((None, {"fields": ("title", *(f"shown_{name}" for name in OF_SESSION))}), *self.fieldsets[1:])
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request.user, Right.OPERATE)
@@ -173,6 +180,21 @@ class ScheduleAdmin(ByRights, PlainAdmin):
         runs = [] if schedule._state.adding else schedule.runs.all()[:RUNS_SHOWN]
         rows = [format_html("{:%Y-%m-%d %H:%M} {}", run.due_at, _told(run)) for run in runs]
         return format_html("<br>".join(["{}"] * len(rows)), *rows) if rows else "none"
+
+
+def _shower(name: str) -> Any:
+    """A method that shows one value of a schedule's session."""
+
+    @admin.display(description=name.replace("_", " "))
+    def show(schedule: Schedule) -> str:
+        value = (schedule.session or {}).get(name) or ""
+        return visible("\n".join(map(str, value)) if isinstance(value, list) else str(value)) or "-"
+
+    return show
+
+
+for _name in OF_SESSION:
+    setattr(ScheduleAdmin, f"shown_{_name}", staticmethod(_shower(_name)))
 
 
 def _may_touch(request: HttpRequest, schedule: Schedule | None) -> bool:
