@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -79,7 +80,10 @@ def main() -> None:
 
 def _either_cli(path: Path) -> None:
     """The talker if there is something to say, else the one that asks."""
-    talks, asks = (f"exec {sys.executable} -I -S {ROOT / 'bench' / name}.py" for name in ("chatty_cli", "stub_cli"))
+    talks, asks = (
+        "exec " + shlex.join([sys.executable, "-I", "-S", str(ROOT / "bench" / f"{name}.py")])
+        for name in ("chatty_cli", "stub_cli")
+    )
     path.write_text(f'#!/bin/sh\n[ -n "$ANTHROPIC_BENCH_SAYS" ] && {talks} "$@"\n{asks} "$@"\n')
 
 

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -131,7 +132,8 @@ def _sides(dsn: str, folder: Path, most: int) -> Iterator[dict[str, tuple[Child,
 
 def _environment(dsns: dict[str, str], folder: Path, most: int) -> dict[str, str]:
     cli = folder / "cli"
-    cli.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {ROOT / "bench" / "stub_cli.py"} "$@"\n')
+    command = shlex.join([sys.executable, "-I", "-S", str(ROOT / "bench" / "stub_cli.py")])
+    cli.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     cli.chmod(0o755)
     return os.environ | {
         "BENCH_FLOOR_DSN": dsns[FLOOR],

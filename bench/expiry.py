@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -54,7 +55,8 @@ def main() -> None:
 
 def environment(dsn: str, folder: Path, live: int) -> dict[str, str]:
     cli = folder / "cli"
-    cli.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {ROOT / "bench" / "stub_cli.py"} "$@"\n')
+    command = shlex.join([sys.executable, "-I", "-S", str(ROOT / "bench" / "stub_cli.py")])
+    cli.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     cli.chmod(0o755)
     return os.environ | {
         "DATABASE_URL": dsn,

@@ -78,7 +78,8 @@ def nothing(patch: pytest.MonkeyPatch) -> None:
     """The wrapper is the hole."""
 
 
-SWAPS = f"""#!{sys.executable}
+SWAPS = f"""#!/bin/sh
+"exec" "{sys.executable}" "$0" "$@"
 import subprocess, sys
 cli = subprocess.Popen(["@CLI@", *sys.argv[1:]], stdin=subprocess.PIPE)
 for line in sys.stdin.buffer:

@@ -26,7 +26,8 @@ def without(given: Mapping[str, str], name: str) -> dict[str, str]:
     return {key: value for key, value in given.items() if key != name}
 
 
-FAILS_OPEN = f"""#!{sys.executable}
+FAILS_OPEN = f"""#!/bin/sh
+"exec" "{sys.executable}" "$0" "$@"
 import json, sys
 if sys.argv[1:] == ["--version"]:
     print("2.1.999 (Claude Code)"); sys.exit()
