@@ -32,6 +32,7 @@ from sessions_app.errors import (
 )
 from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, PermissionRequest, Turn
 from sessions_app.queries import find_session
+from sessions_app.readiness import refuse_unready
 from sessions_app.workspace import working_directory_for
 
 logger = logging.getLogger(__name__)
@@ -80,8 +81,10 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool, via: str 
         NotYours: tools are allowed in advance without that right.
         SettingsNotAllowed: it opens settings of the CLI's own, and ``by`` does not administer.
         AttachmentRefused: a file cannot be attached to the prompt.
+        AgentUnready: no host can run this agent now.
     """
     refuse_unfit(wanted, by=by, may_allow=may_allow)
+    refuse_unready(wanted.agent)
     session_id = uuid4()
     directory = working_directory_for(session_id, wanted.working_directory)
     with tracing.span("session", session=session_id, agent=wanted.agent), transaction.atomic():
@@ -116,6 +119,7 @@ def send_message(
         SessionFull: its transcript is as long as it may be.
         SettingsNotAllowed: it reads settings of the CLI's own, and ``by`` does not administer.
         AttachmentRefused: a file cannot be attached to the prompt.
+        AgentUnready: the dialog's host cannot run its agent now.
     """
     problem = text_problem(prompt, LONGEST_PROMPT, required=True)
     if problem:
@@ -126,6 +130,7 @@ def send_message(
         with transaction.atomic():
             session = find_session(session_id)
             refuse_settings(session.options.get("setting_sources"), by=by)
+            refuse_unready(session.agent, session.host)
             if session.transcript_bytes > settings.AGENTS.session_cap_bytes:
                 raise SessionFull("The transcript of this session is as long as it may be; start a new one.")
             if not SESSION_FLOW.move(

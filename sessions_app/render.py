@@ -126,7 +126,9 @@ def _api_retry(payload: dict[str, Any], longest: int) -> Said:
     of = f" of {payload['max_retries']}" if payload.get("max_retries") else ""
     status, attempt = payload.get("error_status"), f"attempt {payload.get('attempt', '?')}{of}"
     what = f"answered {status}" if status else f"did not answer ({payload.get('error') or 'no reason given'})"
-    return Said("retry", one_line(f"The model's API {what}; {attempt}", 300), tone="bad")
+    delay = payload.get("retry_delay_ms")
+    wait = f", the next try in {delay / 1000:.0f} s" if isinstance(delay, int | float) and delay >= 1000 else ""
+    return Said("retry", one_line(f"The model's API {what}; {attempt}{wait}", 300), tone="bad")
 
 
 def _system(payload: dict[str, Any], longest: int) -> Said:

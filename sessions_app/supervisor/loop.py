@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import Final, TypeVar
@@ -25,9 +26,11 @@ from sessions_app import conversations, leases, permissions, transcript
 from sessions_app.conf import MEGABYTE
 from sessions_app.errors import SessionFull, StaleFence
 from sessions_app.leases import Claim
+from sessions_app.login import login_words
 from sessions_app.models import Event
 from sessions_app.permissions import Decision
 from sessions_app.supervisor import janitor
+from sessions_app.supervisor.api_failures import NOT_LOGGED_IN
 from sessions_app.supervisor.launch import inherited_environment
 from sessions_app.supervisor.machine import (
     RAN_UNAPPROVED,
@@ -423,6 +426,8 @@ class Supervisor:
             self._do([command for command in heard if self._still_counts(command)])
         commands = self.machine.ended(exit_code, self.process.stderr())
         outcome = self.machine.outcome or failed("agent_died", "The agent's process ended.")
+        if outcome.code == NOT_LOGGED_IN:
+            outcome = replace(outcome, detail=login_words())
         try:
             if self.ours:
                 self._do(commands)

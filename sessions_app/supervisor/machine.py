@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from sessions_app.models import Event, Turn
 from sessions_app.supervisor import protocol
+from sessions_app.supervisor.api_failures import RESETS_AT, explain_status
 from sessions_app.supervisor.background import Background
 from sessions_app.supervisor.outcomes import (
     GOES_ON,
@@ -18,7 +19,6 @@ from sessions_app.supervisor.outcomes import (
     UNSENT,
     Outcome,
     Spent,
-    api_failure,
     failed,
     from_exit,
     from_result,
@@ -38,7 +38,7 @@ from sessions_app.supervisor.protocol import (
     Withdrawn,
 )
 from sessions_app.supervisor.reconciliation import Reconciliation, Violation
-from sessions_app.supervisor.speech import transcript_lines
+from sessions_app.supervisor.speech import resets_at, transcript_lines
 from sessions_app.transcript import Line, line
 
 START_TIMEOUT_S = 60.0
@@ -213,6 +213,7 @@ class TurnMachine:
     _spent: Spent = field(default_factory=Spent)
     _reconciliation: Reconciliation = field(default_factory=Reconciliation)
     _plans: dict[str, str] = field(default_factory=dict)
+    _resets_at: float | None = None
     _heard_requests: set[str] = field(default_factory=set)
 
     # --- what happened
@@ -419,6 +420,7 @@ class TurnMachine:
     def _spoken(self, spoken: Spoken) -> list[Command]:
         self.spoke = True
         self._remember_plans(spoken)
+        self._resets_at = resets_at(spoken) or self._resets_at
         self._background.hear(spoken, self.now)
         commands: list[Command] = []
         for violation in self._reconciliation.check_results(spoken):
@@ -439,6 +441,8 @@ class TurnMachine:
         return [*kill, Report(violation), *withdrawn]
 
     def _result(self, result: Result) -> list[Command]:
+        if self._resets_at is not None and result.is_error:
+            result = Result({**result.body, RESETS_AT: self._resets_at})
         outcome = from_result(result)
         self._spent.add(outcome)
         self._background.turn_ended(self.now)
@@ -561,7 +565,7 @@ class TurnMachine:
         if retry.status not in (401, 403):
             return [note]
         # the CLI would go on trying for minutes, and nothing will change
-        return [note, *self.abandon(failed(*api_failure(retry.status)), self.now)]
+        return [note, *self.abandon(failed(*explain_status(retry.status)), self.now)]
 
     def _remember_plans(self, spoken: Spoken) -> None:
         """The question whether to leave plan mode comes without the plan; it stands in the call before."""
