@@ -204,6 +204,10 @@ class PermissionRequest(Base):
     tool_use_id = models.CharField(max_length=200)
     agent_id = models.CharField(max_length=200, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)
+    put_off = models.BooleanField(
+        default=False, db_default=False,
+        help_text="A call before it in the same message was parked; the agent makes this one again, under another id.",
+    )  # fmt: skip
 
     class Meta:
         db_table = "permission_requests"

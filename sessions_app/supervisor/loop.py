@@ -304,6 +304,9 @@ class Supervisor:
         if request.request_id not in self.machine.calls:
             self._unasked.pop(request.request_id, None)
             return
+        if ask.put_off:
+            self._put_off(ask)
+            return
         fresh = uuid4()
         self.extension.listen_before_asking(fresh)
         put = partial(permissions.ask_permission, plan=ask.plan, surroundings=self.surroundings, approval_id=fresh)
@@ -327,6 +330,21 @@ class Supervisor:
         self._rule(request.request_id, decision)
         if decision.effect == "wait" and decision.approval_id and decision.approval_id != fresh:
             self._look(decision.approval_id)  # an earlier question may have been answered before anybody listened
+
+    def _put_off(self, ask: Ask) -> None:
+        """Have people asked about a call that stands behind a parked one; nobody waits for the answer here."""
+        request = ask.request
+        put = partial(permissions.put_off, plan=ask.plan, surroundings=self.surroundings)
+        decision = self._database(partial(put, self.claim, request))
+        if decision is AWAY:
+            self._unasked[request.request_id] = ask
+            return
+        self._unasked.pop(request.request_id, None)
+        if decision.approval_id:
+            self._record(_asked_line(request, decision))
+        elif decision.by:
+            self._record(_policy_line(request, decision))
+        self._rule(request.request_id, replace(decision, approval_id=None))
 
     def _look(self, approval_id: UUID) -> None:
         if self._database(partial(status_of, approval_id)) != Approval.Status.PENDING:

@@ -49,6 +49,7 @@ REPLAYS_S = 60.0  # a CLI that has a parked call repeats it much earlier; 0.5 s 
 LARGEST_DEFERRED = 512 * 1024  # characters; the CLI (2.1.330) repeats a call of 1,000,000 and forgets one of 2,000,000
 RAN_UNAPPROVED = "ran_unapproved"
 NOT_NOW = "Another call of this turn waits for a person; do not retry this one now."
+"""What a sub-agent hears whose turn is parked, and whoever asks twice about one call."""
 
 
 # --- what to do
@@ -77,10 +78,15 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Put this call to the policy, and to a person if need be; the answer comes back as a ruling."""
+    """Put this call to the policy, and to a person if need be; the answer comes back as a ruling.
+
+    ``put_off``: a call before it in the same message was parked, so it cannot run in this process. People are asked
+    about it all the same, and the ruling is a refusal that tells the agent to make the call again.
+    """
 
     request: ToolRequest
     plan: str = ""
+    put_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,14 +409,15 @@ class TurnMachine:
             return [Write(protocol.allow(request, grant.to_run))]  # the permission prompt behind a callback we answered
         if self._told_to_stop or self.outcome is not None:
             return self._refuse(request, "The turn was stopped.")
-        if self.deferred_tool_use_id:
+        if self.deferred_tool_use_id and request.agent_id:
             return self._refuse(request, NOT_NOW)
         if any(call.request.tool_use_id == request.tool_use_id for call in self.calls.values()):
             return self._refuse(request, NOT_NOW)
         self.calls[request.request_id] = OpenCall(request, self.now)
         if request.agent_id:
             self._background.agent_asked(self.now)
-        return [Ask(request, self._plans.get(request.tool_use_id, ""))]
+        plan = self._plans.get(request.tool_use_id, "")
+        return [Ask(request, plan, put_off=bool(self.deferred_tool_use_id))]
 
     def _refuse(self, request: ToolRequest, message: str) -> list[Command]:
         """Deny without asking anybody."""
