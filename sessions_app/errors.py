@@ -61,6 +61,15 @@ class InvalidSession(Invalid):
     """What was asked for cannot be a session; ``fields`` says why."""
 
 
+class CommandRefused(Invalid):
+    """A command of the CLI's own terminal was sent as a prompt; ``detail`` says what to do instead."""
+
+    code = "command_refused"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, {"prompt": [detail]})
+
+
 class AttachmentRefused(Invalid):
     """A file cannot be attached to a prompt; ``detail`` says which, and why."""
 

@@ -52,10 +52,12 @@ class Claim:
     ``deferred`` is the tool use id of the call that the CLI was parked with and repeats first, ``interrupted`` says
     that an earlier process was killed in this turn and that the CLI may know of it, ``repeats`` that an earlier process
     may have asked what this one asks. ``prompt`` is empty when a parked turn goes on. ``requested_by`` is who sent the
-    turn's prompt, and so asks for what the agent does now, whoever began the dialog.
+    turn's prompt, and so asks for what the agent does now, whoever began the dialog. ``conversation`` is the CLI's
+    own id of the dialog.
     """
 
     session_id: UUID
+    conversation: UUID
     turn_id: UUID
     run_id: UUID
     fence: int
@@ -125,6 +127,7 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
     minutes = session.options.get("approval_timeout_minutes")
     return Claim(
         session_id=session.pk,
+        conversation=session.conversation_id,
         turn_id=turn.pk,
         run_id=run.pk,
         fence=session.fence,

@@ -107,8 +107,17 @@ def _ran_unapproved(payload: dict[str, Any], longest: int) -> Said:
     return Said("alarm", one_line(heading, 300), bounded(_text(payload, "input"), longest), "bad")
 
 
+def _changed(payload: dict[str, Any], longest: int) -> Said:
+    """``/clear`` and ``/model``, which Orchestra followed itself."""
+    what = {"cleared": "Cleared", "model": "Model chosen"}.get(_text(payload, "status"), "")
+    by = _text(payload, "by")
+    heading = f"{what}{f' by {by}' if by else ''}: {_text(payload, 'detail')}"
+    return Said("conversation", one_line(heading, 300))
+
+
 STATUS_TEXTS: dict[str, Callable[[dict[str, Any], int], Said]] = {
     "background": _background, "background_stopped": _background, "ran_unapproved": _ran_unapproved,
+    "cleared": _changed, "model": _changed,
 }  # fmt: skip
 
 

@@ -114,9 +114,9 @@ def _not_started(claim: Claim, why: Outcome) -> Outcome:
 
 def _tidy_up(claim: Claim, *, parked: bool) -> None:
     if parked:
-        conversations.keep(claim.session_id, inherited_environment(os.environ))
+        conversations.keep(claim.conversation, inherited_environment(os.environ))
     elif claim.replay:
-        conversations.forget(claim.session_id)
+        conversations.forget(claim.conversation)
     try:
         janitor.kill_run(claim.run_id)
         leases.resume_answered(claim.session_id)  # answered in the instant it was parked
