@@ -3,6 +3,7 @@
 The bodies are what 2.1.309, 2.1.330 and 2.1.332 printed for a scripted API (2.1.309 without ``api_error_type``).
 """
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,12 @@ def test_each_failure_has_its_code_its_cause_and_its_cure(body: dict[str, Any], 
     outcome = from_result(Result(body))
     assert (outcome.status, outcome.code) == (Turn.Status.FAILED, code)
     assert says in outcome.detail
+
+
+def test_the_table_of_the_documentation_names_every_code() -> None:
+    table = (Path(__file__).parents[3] / "docs" / "claude-cli.md").read_text()
+    codes = {code for _, code, _ in FAILURES} | {"command_refused"}
+    assert {code for code in codes if f"| `{code}` |" not in table} == set()
 
 
 def test_a_refusal_that_claims_to_be_a_success_is_none() -> None:
