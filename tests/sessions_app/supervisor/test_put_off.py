@@ -104,6 +104,21 @@ def test_of_two_like_calls_each_needs_an_approval_of_its_own(stage: Stage) -> No
     stage.check_promises()
 
 
+def test_a_parked_call_that_was_rejected_and_is_made_again_is_asked_anew(stage: Stage) -> None:
+    session = parked(stage, {"tools": [ONE, TWO]}, ONE, {"text": "done"})
+    one, two = stage.asked(session, 2)
+    stage.decide(one, "rejected", reason="not now")
+    stage.decide(two, "rejected")
+    assert stage.take(session).done() == "parked"
+    [again] = stage.asked(session)
+    assert (again.input_digest, again.pk != one.pk) == (one.input_digest, True)
+    stage.decide(again)
+    session.refresh_from_db()
+    assert stage.take(session).done() == "completed"
+    assert commands_run(stage) == ["echo one"]
+    stage.check_promises()
+
+
 def test_what_the_policy_forbids_or_allows_becomes_no_request(stage: Stage) -> None:
     forbidden = {"tool": "Read", "input": {"file_path": f"{stage.folder}/orchestra.db"}}
     harmless = {"tool": "Read", "input": {"file_path": "a.txt"}}
