@@ -18,12 +18,13 @@ from approvals.timeouts import timeout_problem
 from orchestra import doorbell, tracing
 from orchestra.logs import bind
 from orchestra.rights import Right, may_by_name
-from sessions_app import transcript
+from sessions_app import dialog_commands, transcript
 from sessions_app.attachments import Reader, look_at, paths_problem, shown
 from sessions_app.attachments import record as record_attached
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import (
     AttachmentRefused,
+    CommandRefused,
     InvalidSession,
     NotYours,
     SessionBusy,
@@ -33,6 +34,8 @@ from sessions_app.errors import (
 )
 from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, PermissionRequest, Turn
 from sessions_app.queries import find_session
+from sessions_app.readiness import refuse_unready
+from sessions_app.slash_commands import SlashCommand, command_in, is_followed
 from sessions_app.workspace import working_directory_for
 
 logger = logging.getLogger(__name__)
@@ -81,8 +84,10 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool, via: str 
         NotYours: tools are allowed in advance without that right.
         SettingsNotAllowed: it opens settings of the CLI's own, and ``by`` does not administer.
         AttachmentRefused: a file cannot be attached to the prompt.
+        AgentUnready: no host can run this agent now.
     """
     refuse_unfit(wanted, by=by, may_allow=may_allow)
+    refuse_unready(wanted.agent)
     session_id = uuid4()
     directory = working_directory_for(session_id, wanted.working_directory)
     with tracing.span("session", session=session_id, agent=wanted.agent), transaction.atomic():
@@ -110,6 +115,8 @@ def send_message(
 ) -> Turn:
     """Queue the next turn of a dialog; the CLI resumes with everything said before.
 
+    ``/clear`` and ``/model NAME`` are carried out here and now, as turns without a process.
+
     Raises:
         SessionNotFound, InvalidSession: unknown id, unusable prompt.
         SessionBusy: a turn is still open.
@@ -117,16 +124,21 @@ def send_message(
         SessionFull: its transcript is as long as it may be.
         SettingsNotAllowed: it reads settings of the CLI's own, and ``by`` does not administer.
         AttachmentRefused: a file cannot be attached to the prompt.
+        AgentUnready: the dialog's host cannot run its agent now.
+        CommandRefused: it is a command of the CLI's own terminal that Orchestra does not follow.
     """
     problem = text_problem(prompt, LONGEST_PROMPT, required=True)
     if problem:
         raise InvalidSession(problem, {"prompt": [problem]})
     if problem := paths_problem(attachments):
         raise AttachmentRefused(problem)
+    if command := _command_to_follow(prompt, find_session(session_id), attachments, by=by):
+        return _followed(session_id, command, by=by)
     try:
         with transaction.atomic():
             session = find_session(session_id)
             refuse_settings(session.options.get("setting_sources"), by=by)
+            refuse_unready(session.agent, session.host)
             if session.transcript_bytes > settings.AGENTS.session_cap_bytes:
                 raise SessionFull("The transcript of this session is as long as it may be; start a new one.")
             if not SESSION_FLOW.move(
@@ -143,6 +155,35 @@ def send_message(
         raise SessionBusy("A turn of this session is still open.") from None
     with bind(session=session_id):
         logger.info("session %s: turn %s queued by %s", session_id, turn.number, by)
+    return turn
+
+
+def _command_to_follow(
+    prompt: str, session: AgentSession, attachments: Sequence[str], *, by: str
+) -> SlashCommand | None:
+    """The command of Orchestra's own that ``prompt`` is; None for words, and for what a CLI with settings follows.
+
+    Raises:
+        CommandRefused, SettingsNotAllowed: nobody follows it here, or not for ``by``.
+    """
+    command = command_in(prompt)
+    if command is None or (session.options.get("setting_sources") and not is_followed(command)):
+        return None
+    if command.problem or attachments:
+        raise CommandRefused(command.problem or f"/{command.name} takes no attachments.")
+    refuse_settings(session.options.get("setting_sources"), by=by)
+    return command
+
+
+def _followed(session_id: UUID, command: SlashCommand, *, by: str) -> Turn:
+    try:
+        turn = dialog_commands.follow(find_session(session_id), command, by=by)
+    except IntegrityError:  # a message at the same instant took the number
+        turn = None
+    if turn is None:
+        raise _refusal(find_session(session_id))
+    with bind(session=session_id):
+        logger.info("session %s: /%s by %s", session_id, command.name, by)
     return turn
 
 
@@ -256,7 +297,7 @@ def _refuse_unfit_fields(wanted: SessionRequest) -> None:
         if problem:
             fields.setdefault(name, []).append(problem)
 
-    check("prompt", text_problem(wanted.prompt, LONGEST_PROMPT, required=True))
+    check("prompt", text_problem(wanted.prompt, LONGEST_PROMPT, required=True) or _first_prompt_problem(wanted))
     check("title", text_problem(wanted.title, LONGEST_TITLE))
     check("model", text_problem(wanted.model, 100))
     check("append_system_prompt", text_problem(wanted.append_system_prompt, 100_000))
@@ -282,6 +323,15 @@ def _refuse_unfit_fields(wanted: SessionRequest) -> None:
     check("setting_sources", "" if set(wanted.setting_sources) <= SETTING_SOURCES else "Any of user, project, local.")
     if fields:
         raise InvalidSession("The session cannot be started like this.", fields)
+
+
+def _first_prompt_problem(wanted: SessionRequest) -> str:
+    """Why a session cannot begin with this command; empty for words, and for what a CLI with settings follows."""
+    command = command_in(wanted.prompt)
+    if command is None or (wanted.setting_sources and not is_followed(command)):
+        return ""
+    followed = f"/{command.name} is for a dialog that has begun; a session starts with a prompt, and names its model."
+    return command.problem or followed
 
 
 def _spec_problem(spec: str) -> str:

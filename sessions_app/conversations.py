@@ -15,46 +15,46 @@ from django.conf import settings
 logger = logging.getLogger(__name__)
 
 
-def keep(session_id: UUID, env: Mapping[str, str]) -> bool:
+def keep(conversation: UUID, env: Mapping[str, str]) -> bool:
     """Copy a session's files aside; False if there are none, or the disk refused."""
-    source = _file(session_id, env)
+    source = _file(conversation, env)
     if source is None:
         return False
-    store = _store(session_id)
+    store = _store(conversation)
     try:
         shutil.rmtree(store, ignore_errors=True)
         store.mkdir(mode=0o700, parents=True)
         (store / "project").write_text(source.parent.name)
         shutil.copy2(source, store / source.name)
         if source.with_suffix("").is_dir():
-            shutil.copytree(source.with_suffix(""), store / str(session_id))
+            shutil.copytree(source.with_suffix(""), store / str(conversation))
     except OSError as error:
-        logger.warning("session %s: its conversation could not be copied: %s", session_id, error.strerror)
+        logger.warning("conversation %s could not be copied: %s", conversation, error.strerror)
         return False
     return True
 
 
-def restore(session_id: UUID, env: Mapping[str, str]) -> bool:
+def restore(conversation: UUID, env: Mapping[str, str]) -> bool:
     """Put the copy back if the CLI has lost its own; whether it did so."""
-    store = _store(session_id)
-    if _file(session_id, env) is not None or not (store / f"{session_id}.jsonl").is_file():
+    store = _store(conversation)
+    if _file(conversation, env) is not None or not (store / f"{conversation}.jsonl").is_file():
         return False
     folder = _projects(env) / (store / "project").read_text()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if (store / str(session_id)).is_dir():
-        shutil.copytree(store / str(session_id), folder / str(session_id), dirs_exist_ok=True)
-    shutil.copy2(store / f"{session_id}.jsonl", folder / f"{session_id}.jsonl")
-    logger.warning("session %s: the CLI had lost its conversation; the copy was put back", session_id)
+    if (store / str(conversation)).is_dir():
+        shutil.copytree(store / str(conversation), folder / str(conversation), dirs_exist_ok=True)
+    shutil.copy2(store / f"{conversation}.jsonl", folder / f"{conversation}.jsonl")
+    logger.warning("conversation %s: the CLI had lost it; the copy was put back", conversation)
     return True
 
 
-def forget(session_id: UUID) -> None:
+def forget(conversation: UUID) -> None:
     """Drop the copy: the dialog goes on or has ended."""
-    shutil.rmtree(_store(session_id), ignore_errors=True)
+    shutil.rmtree(_store(conversation), ignore_errors=True)
 
 
-def _file(session_id: UUID, env: Mapping[str, str]) -> Path | None:
-    return next(_projects(env).glob(f"*/{session_id}.jsonl"), None)
+def _file(conversation: UUID, env: Mapping[str, str]) -> Path | None:
+    return next(_projects(env).glob(f"*/{conversation}.jsonl"), None)
 
 
 def _projects(env: Mapping[str, str]) -> Path:
@@ -62,5 +62,5 @@ def _projects(env: Mapping[str, str]) -> Path:
     return (Path(config) if config else Path(env.get("HOME", "/")) / ".claude") / "projects"
 
 
-def _store(session_id: UUID) -> Path:
-    return Path(settings.ORCHESTRA.data_dir) / "conversations" / str(session_id)
+def _store(conversation: UUID) -> Path:
+    return Path(settings.ORCHESTRA.data_dir) / "conversations" / str(conversation)

@@ -21,6 +21,7 @@ from django.db.models.functions import Now
 
 from sessions_app.cli_versions import OLDEST_FIT, untested_words, version_of
 from sessions_app.demo_agent import VERSION as DEMO_VERSION
+from sessions_app.login import login_words
 from sessions_app.models import Agent
 from sessions_app.selftest import Inconclusive, reason_it_is_unfit
 from sessions_app.supervisor.launch import cli_path, inherited_environment
@@ -63,8 +64,7 @@ def find_cli(timeout_s: float = PROBE_TIMEOUT_S) -> CliFacts:
         detail = f"Version {version} is too old; Orchestra needs {oldest} or newer. Update with: {INSTALL}"
         return CliFacts(path=path, version=version, status=ST.UNFIT, detail=detail)
     if not _logged_in(path, timeout_s):
-        detail = f"The CLI is not logged in; run `{path}` once, or set ANTHROPIC_API_KEY."
-        return CliFacts(path=path, version=version, status=ST.NOT_LOGGED_IN, logged_in=False, detail=detail)
+        return CliFacts(path=path, version=version, status=ST.NOT_LOGGED_IN, logged_in=False, detail=login_words())
     return CliFacts(path=path, version=version, status=ST.READY, logged_in=True, detail=untested_words(version))
 
 

@@ -27,6 +27,30 @@ class SessionFull(Conflict):
     code = "session_full"
 
 
+class AgentUnready(Conflict):
+    """No host can run this agent now."""
+
+    code = "agent_unready"
+
+
+class NotLoggedIn(AgentUnready):
+    """Its CLI is not logged in."""
+
+    code = "not_logged_in"
+
+
+class CliMissing(AgentUnready):
+    """Its CLI was not found."""
+
+    code = "cli_missing"
+
+
+class UnfitAgent(AgentUnready):
+    """Its CLI does not hold a call when it is told to, or cannot be used for another reason."""
+
+    code = "agent_unfit"
+
+
 class ScheduleNotFound(NotFound):
     """No such schedule."""
 
@@ -35,6 +59,15 @@ class ScheduleNotFound(NotFound):
 
 class InvalidSession(Invalid):
     """What was asked for cannot be a session; ``fields`` says why."""
+
+
+class CommandRefused(Invalid):
+    """A command of the CLI's own terminal was sent as a prompt; ``detail`` says what to do instead."""
+
+    code = "command_refused"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, {"prompt": [detail]})
 
 
 class AttachmentRefused(Invalid):

@@ -9,7 +9,9 @@ from django.db.models import Max
 from approvals.standing import may_allow_ahead
 from orchestra.errors import OrchestraError
 from sessions_app import commands
+from sessions_app.errors import AgentUnready
 from sessions_app.models import AgentSession
+from sessions_app.readiness import agent_choices, preferred_agent
 
 USUAL_FIELDS = ("prompt", "agent", "working_directory")
 MOST_FOLDERS = 12
@@ -24,7 +26,7 @@ class StartForm(forms.Form):
     """What somebody wants done; ``commands.start_session`` has the last word on every field."""
 
     prompt = forms.CharField(widget=forms.Textarea(attrs={"rows": 5}), strip=False)
-    agent = forms.ChoiceField(choices=[("claude", "claude"), ("demo", "demo: scripted, not an AI")])
+    agent = forms.ChoiceField()
     working_directory = forms.CharField(required=False, help_text="Empty: a fresh folder.")
     title = forms.CharField(
         required=False, max_length=commands.LONGEST_TITLE, help_text="Empty: the first line of the prompt."
@@ -55,6 +57,8 @@ class StartForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["agent"] = forms.ChoiceField(choices=agent_choices(), initial=preferred_agent())
+        self.initial = {name: value for name, value in self.initial.items() if value}
         for field in self.fields.values():
             field.widget.attrs["class"] = "select" if isinstance(field.widget, forms.Select) else "input"
         self.fields["working_directory"].widget.attrs["list"] = "folders"
@@ -86,7 +90,7 @@ class StartForm(forms.Form):
             for name, complaints in fields.items() if isinstance(fields, dict) else ():
                 self.add_error(name if name in self.fields else None, complaints)
             if not self.errors:
-                self.add_error(None, error.detail)
+                self.add_error("agent" if isinstance(error, AgentUnready) else None, error.detail)
             return None
 
     def folders(self) -> list[str]:

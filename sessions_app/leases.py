@@ -52,10 +52,12 @@ class Claim:
     ``deferred`` is the tool use id of the call that the CLI was parked with and repeats first, ``interrupted`` says
     that an earlier process was killed in this turn and that the CLI may know of it, ``repeats`` that an earlier process
     may have asked what this one asks. ``prompt`` is empty when a parked turn goes on. ``requested_by`` is who sent the
-    turn's prompt, and so asks for what the agent does now, whoever began the dialog.
+    turn's prompt, and so asks for what the agent does now, whoever began the dialog. ``conversation`` is the CLI's
+    own id of the dialog.
     """
 
     session_id: UUID
+    conversation: UUID
     turn_id: UUID
     run_id: UUID
     fence: int
@@ -125,6 +127,7 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
     minutes = session.options.get("approval_timeout_minutes")
     return Claim(
         session_id=session.pk,
+        conversation=session.conversation_id,
         turn_id=turn.pk,
         run_id=run.pk,
         fence=session.fence,
@@ -234,8 +237,26 @@ def close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: O
     to = S.FAILED if outcome.status == T.FAILED else S.COMPLETED
     SESSION_FLOW.move(session, to=to, finished_at=Now(), **(failure if to == S.FAILED else {}))
     cancel_open_approvals(session=session_id, by="", via=Door.SYSTEM, reason=outcome.detail or "the turn ended")
+    never_made_again = _never_made_again(session_id)
     PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).update(answered_at=Now())
-    transcript.append(session_id, [transcript.line("status", status=to, turn=outcome.status, **failure)])
+    transcript.append(
+        session_id,
+        [*never_made_again, transcript.line("status", status=to, turn=outcome.status, **failure)],
+    )
+
+
+def _never_made_again(session_id: UUID) -> list[transcript.Line]:
+    """What was approved and did not run, because the agent did not make the call again that was put off."""
+    left = PermissionRequest.objects.filter(session=session_id, put_off=True, answered_at__isnull=True)
+    unused = left.filter(approval__status=A.APPROVED, approval__consumed_at__isnull=True).select_related("approval")
+    why = "The agent did not make this call again, so it did not run."
+    return [
+        transcript.line(
+            Event.Kind.APPROVAL, approval=str(one.approval_id), status=one.approval.status,
+            tool=one.approval.tool_name, tool_use_id=one.tool_use_id, by=one.approval.decided_by, reason=why,
+        )
+        for one in unused.order_by("created_at")
+    ]  # fmt: skip
 
 
 def resume_answered(session_id: UUID) -> bool:
@@ -252,9 +273,7 @@ def resume_answered(session_id: UUID) -> bool:
         live = Run.objects.filter(session=session_id, ended_at__isnull=True)
         if turn is None or live.exists() or Approval.objects.filter(session=session_id, status=A.PENDING).exists():
             return False
-        last = (
-            Approval.objects.filter(session=session_id).exclude(decided_via=Door.POLICY).order_by("decided_at").last()
-        )
+        last = _ends_turn(session_id)
         ending = last and _ending_without_process(last)
         if not (last and ending):
             if not SESSION_FLOW.move(session, to=S.QUEUED):
@@ -266,6 +285,19 @@ def resume_answered(session_id: UUID) -> bool:
             close_turn(session, Turn.objects.filter(pk=turn.pk), ending, session_id)
         doorbell.ring("session", str(session_id))
     return True
+
+
+def _ends_turn(session_id: UUID) -> Approval | None:
+    """Of what a parked session asked, the request that says how its turn goes on.
+
+    Several calls of one message are asked at once: a withdrawn one ends the turn, and an expired one only if nobody
+    answered any other.
+    """
+    asked = Approval.objects.filter(session=session_id).exclude(decided_via=Door.POLICY).order_by("decided_at")
+    unheard = PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).values("approval")
+    still = list(asked.filter(pk__in=unheard)) or list(asked.reverse()[:1])
+    order = {A.CANCELLED: 0, A.EXPIRED: 2}
+    return min(reversed(still), key=lambda one: order.get(A(one.status), 1), default=None)
 
 
 def _ending_without_process(approval: Approval) -> Outcome | None:

@@ -1,5 +1,7 @@
 """Agent sessions, their turns, the processes behind them, and what those said."""
 
+from uuid import UUID
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -10,7 +12,7 @@ from orchestra.models import Base
 
 
 class AgentSession(Base):
-    """A dialog with an agent. Its UUID is the CLI's own ``--session-id``.
+    """A dialog with an agent. Its UUID is the CLI's own ``--session-id``, until ``/clear`` gives it another.
 
     ``fence`` grows with every run that takes the session; a supervisor's writes filter on its own.
     ``last_seq`` numbers the transcript. Money is US dollars as the CLI reports it.
@@ -37,6 +39,9 @@ class AgentSession(Base):
     last_seq = models.BigIntegerField(default=0)
     transcript_bytes = models.BigIntegerField(default=0, help_text="What the events of this session take up.")
     resumable = models.BooleanField(default=False, help_text="The CLI has a conversation under this id.")
+    conversation = models.UUIDField(
+        null=True, blank=True, help_text="The CLI's id of the dialog since it was cleared; empty: the session's own."
+    )
     deferred_tool_use_id = models.CharField(
         max_length=200, blank=True, help_text="The call the CLI will repeat first when this dialog is resumed."
     )
@@ -67,6 +72,11 @@ class AgentSession(Base):
 
     def __str__(self) -> str:
         return f"{self.title} ({self.status})"
+
+    @property
+    def conversation_id(self) -> UUID:
+        """The CLI's ``--session-id``."""
+        return self.conversation or self.pk
 
 
 S = AgentSession.Status
@@ -204,6 +214,10 @@ class PermissionRequest(Base):
     tool_use_id = models.CharField(max_length=200)
     agent_id = models.CharField(max_length=200, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)
+    put_off = models.BooleanField(
+        default=False, db_default=False,
+        help_text="A call before it in the same message was parked; the agent makes this one again, under another id.",
+    )  # fmt: skip
 
     class Meta:
         db_table = "permission_requests"

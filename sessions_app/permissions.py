@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -49,6 +49,10 @@ logger = logging.getLogger(__name__)
 A, S = Approval.Status, AgentSession.Status
 KINDS = {"AskUserQuestion": Approval.Kind.QUESTION, "ExitPlanMode": Approval.Kind.PLAN}
 EXPIRED_MESSAGE = "Nobody answered in time; do not retry, stop and report."
+PUT_OFF_MESSAGE = (
+    "This call was not run yet, and it was not refused: a call before it waits for a person. When you go on, make "
+    "exactly this call again, with the same input, if it is still needed; its answer will be there."
+)
 CANCELLED_MESSAGE = "The question was withdrawn; do not retry, stop and report."
 
 
@@ -92,11 +96,37 @@ def ask_permission(
                 )
         return Decision(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
     if answer.effect == DENY:
-        with transaction.atomic():
-            require_fence(claim.session().update(fence=claim.fence))
-            approval_commands.record_policy_answer(question, verdict=A.REJECTED, reason=answer.reason, consumed=False)
-        return Decision(effect="deny", message=_policy_message(answer), status=A.REJECTED, by=answer.reason)
+        return _forbid(claim, question, answer)
     return _ask_person(claim, request, question, approval_id or uuid4())
+
+
+def put_off(claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surroundings) -> Decision:
+    """Ask people about a call that cannot run now: a call before it in the same message was parked.
+
+    The CLI keeps one parked call and forgets the others (measured, docs/claude-cli.md), so the agent is told to make
+    this one again. When it does, in the same turn, the call is found by its digest and answered from its row. What
+    needs no person is only put off; what the policy forbids is forbidden.
+
+    Raises:
+        StaleFence: the session has another supervisor by now.
+    """
+    call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=_folder(claim, request))
+    answer = _in_its_folder(_judge(call, _rules(claim), surroundings), call, claim)
+    question = _question(claim, request, _digest(claim, request), plan, may_have_run=False)
+    if answer.effect == DENY:
+        return _forbid(claim, question, answer)
+    if answer.effect == ALLOW:
+        return Decision(effect="deny", message=PUT_OFF_MESSAGE)
+    question.facts["order"] = "after the request before it; the agent then makes this call again"
+    asked = _ask_person(claim, request, question, uuid4(), put_off=True)
+    return replace(asked, effect="deny", message=PUT_OFF_MESSAGE)
+
+
+def _forbid(claim: Claim, question: Question, answer: Answer) -> Decision:
+    with transaction.atomic():
+        require_fence(claim.session().update(fence=claim.fence))
+        approval_commands.record_policy_answer(question, verdict=A.REJECTED, reason=answer.reason, consumed=False)
+    return Decision(effect="deny", message=_policy_message(answer), status=A.REJECTED, by=answer.reason)
 
 
 def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> Decision | None:
@@ -301,7 +331,9 @@ def in_background(request: ToolRequest) -> bool:
     return parsed_arguments(request.tool_input).get("run_in_background") is True
 
 
-def _ask_person(claim: Claim, request: ToolRequest, question: Question, approval_id: UUID) -> Decision:
+def _ask_person(
+    claim: Claim, request: ToolRequest, question: Question, approval_id: UUID, *, put_off: bool = False
+) -> Decision:
     unit = UnitOfWork(_moving(claim, S.WAITING))
     approval_commands.add_question(unit, question, approval_id=approval_id, timeout=claim.approval_timeout)
     unit.insert(
@@ -312,6 +344,7 @@ def _ask_person(claim: Claim, request: ToolRequest, question: Question, approval
             request_id=request.request_id,
             tool_use_id=request.tool_use_id,
             agent_id=request.agent_id,
+            put_off=put_off,
         )
     )
     require_fence(unit.commit() is not None)
@@ -325,24 +358,27 @@ def _ask_person(claim: Claim, request: ToolRequest, question: Question, approval
 def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approval | None:
     """What people were asked about this very call by an earlier process of the turn, if there was one.
 
-    A parked call comes back under its own id. After a kill the model asks anew, under another id, be it in the same
-    conversation or from the prompt again: then the input decides, and only questions of this turn count.
+    A parked call comes back under its own id; one that was put off behind it the agent makes again, under another id.
+    After a kill the model asks anew, under another id, be it in the same conversation or from the prompt again. Under
+    another id the input decides, and only questions of this turn count.
     """
     if not (claim.replay or claim.repeats):
         return None
     asked = Approval.objects.filter(session=claim.session_id, input_digest=digest).exclude(decided_via=Door.POLICY)
-    if claim.replay:
-        asked = asked.filter(subject=_subject(claim, request.tool_use_id))
-    else:
-        asked = asked.filter(pk__in=PermissionRequest.objects.filter(turn=claim.turn_id).values("approval"))
-    return asked.order_by("created_at").last()
+    of_this_turn = PermissionRequest.objects.filter(turn=claim.turn_id)
+    if not claim.replay:
+        return asked.filter(pk__in=of_this_turn.values("approval")).order_by("created_at").last()
+    own = asked.filter(subject=_subject(claim, request.tool_use_id)).order_by("created_at").last()
+    behind = asked.filter(pk__in=of_this_turn.filter(put_off=True).values("approval"), consumed_at=None)
+    return own or behind.order_by("created_at").first()
 
 
 def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision:
     """Go on with a question that an earlier process asked, perhaps in an earlier turn; it belongs to this one now."""
     PermissionRequest.objects.filter(approval=approval).update(
-        turn=claim.turn_id, request_id=request.request_id, tool_use_id=request.tool_use_id, answered_at=None
-    )
+        turn=claim.turn_id, request_id=request.request_id, tool_use_id=request.tool_use_id, answered_at=None,
+        put_off=False,
+    )  # fmt: skip
     decision = answer_from_row(claim, request, approval.pk)
     if decision is not None:
         return decision

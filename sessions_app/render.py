@@ -107,8 +107,17 @@ def _ran_unapproved(payload: dict[str, Any], longest: int) -> Said:
     return Said("alarm", one_line(heading, 300), bounded(_text(payload, "input"), longest), "bad")
 
 
+def _changed(payload: dict[str, Any], longest: int) -> Said:
+    """``/clear`` and ``/model``, which Orchestra followed itself."""
+    what = {"cleared": "Cleared", "model": "Model chosen"}.get(_text(payload, "status"), "")
+    by = _text(payload, "by")
+    heading = f"{what}{f' by {by}' if by else ''}: {_text(payload, 'detail')}"
+    return Said("conversation", one_line(heading, 300))
+
+
 STATUS_TEXTS: dict[str, Callable[[dict[str, Any], int], Said]] = {
     "background": _background, "background_stopped": _background, "ran_unapproved": _ran_unapproved,
+    "cleared": _changed, "model": _changed,
 }  # fmt: skip
 
 
@@ -126,7 +135,9 @@ def _api_retry(payload: dict[str, Any], longest: int) -> Said:
     of = f" of {payload['max_retries']}" if payload.get("max_retries") else ""
     status, attempt = payload.get("error_status"), f"attempt {payload.get('attempt', '?')}{of}"
     what = f"answered {status}" if status else f"did not answer ({payload.get('error') or 'no reason given'})"
-    return Said("retry", one_line(f"The model's API {what}; {attempt}", 300), tone="bad")
+    delay = payload.get("retry_delay_ms")
+    wait = f", the next try in {delay / 1000:.0f} s" if isinstance(delay, int | float) and delay >= 1000 else ""
+    return Said("retry", one_line(f"The model's API {what}; {attempt}{wait}", 300), tone="bad")
 
 
 def _system(payload: dict[str, Any], longest: int) -> Said:

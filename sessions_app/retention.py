@@ -60,8 +60,9 @@ def leave(archive: Archive, rows: Sequence[Rows]) -> None:
     approvals_retention.leave_seals(archive, rows)
     for sessions in rows:
         if sessions.model is AgentSession:
-            for session_id in sessions.values_list("pk", flat=True):
-                transaction.on_commit(partial(conversations.forget, session_id), robust=True)
+            for ids in sessions.values_list("pk", "conversation"):
+                for conversation in filter(None, ids):
+                    transaction.on_commit(partial(conversations.forget, conversation), robust=True)
 
 
 def spare(approvals: QuerySet[Approval]) -> QuerySet[Approval]:

@@ -232,9 +232,19 @@ def _head(session: AgentSession) -> dict[str, Any]:
         "is_open": session.status in OPEN_SESSION,
         "may_message": session.status in (S.COMPLETED, S.FAILED),
         "ended": session.status == S.CANCELLED,
+        "memory": _memory(session),
         "demo": session.agent == "demo",
         "folder": session.working_directory.rstrip("/").rsplit("/", 1)[-1],
     }
+
+
+def _memory(session: AgentSession) -> str:
+    """What the agent will know when the next message is sent."""
+    if session.conversation is None:
+        return "The agent remembers everything above."
+    if not session.resumable:
+        return "The next message starts with an empty conversation."
+    return "The agent remembers what was said since it was cleared."
 
 
 def _side(session: AgentSession) -> dict[str, Any]:

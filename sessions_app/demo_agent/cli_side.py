@@ -727,6 +727,10 @@ class Cli:
         self._answers.pop(request_id, None)
         del self._open[request_id]
 
+    def was_rejected(self, tool_use_id: str) -> bool:
+        """Whether the host refused that call, as opposed to one that ran and failed."""
+        return any(denial["tool_use_id"] == tool_use_id for denial in self._denials)
+
     def _denial(self, call: ToolUse) -> Json:
         return {"tool_name": call.name, "tool_use_id": call.id, "tool_input": call.asked_input}
 

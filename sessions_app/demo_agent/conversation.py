@@ -32,7 +32,7 @@ class ToolUse:
 
 
 class Conversation:
-    """The records of one session, in order. Kinds: prompt, message, tool_result, deferred, dropped, note, end."""
+    """The records of a session, in order. Kinds: prompt, message, tool_result, deferred, dropped, note, wrote, end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,5 +1,9 @@
-"""What the demo agent says and does. Two real, harmless things a dialog, each only if a person allows it."""
+"""What the demo agent says and does. Two real, harmless things a dialog, each only if a person allows it.
 
+It heeds a rejection: it says what it understood, asks for what the reason names instead, or stops.
+"""
+
+import re
 import uuid
 from typing import Any
 
@@ -7,9 +11,16 @@ from sessions_app.demo_agent.cli_side import Cli
 from sessions_app.demo_agent.conversation import Record, ToolUse
 
 FILE = "hello-from-orchestra.md"
+"""What it writes when the prompt names no file."""
+
+NAMED_FILE = re.compile(r"(?<![\w./-])[\w-]{1,60}\.(?:txt|md)\b")
+REASON = re.compile(r"rejected this: (.*)", re.DOTALL)
+STOPS = re.compile(r"\b(stop|nothing|no files?|do not retry|don't|do not write)\b", re.IGNORECASE)
+TEMPORARY = re.compile(r"\b(temporary|temp|tmp)\b", re.IGNORECASE)
 COMMAND = "uname -srm && date && ls -la"
 MARK = "<!-- the next turn writes here -->"
 QUESTION = "Which greeting should go into the file?"
+WHAT = {"Bash": "The command", "Write": "The file"}
 HINTS = "Send another message and I will edit that file, or write “ask me” to be asked a question yourself."
 
 
@@ -34,19 +45,28 @@ def _first_turn(cli: Cli, prompt: str) -> list[ToolUse]:
         return cli.message(
             [*greeting, looking], [_call("Bash", command=COMMAND, description="Look around, change nothing")]
         )
-    if last == "Bash":
-        text = f"{_told(cli, 'The command')}\n\nNext I would like to write a small file, {FILE}."
-        return cli.message([text], [_write(cli, prompt)])
-    return cli.message([f"{_told(cli, 'The file')}\n\n{_summary(cli)}\n\n{HINTS}"])
+    reason = _rejection(cli)
+    if last == "Bash" and not (reason and STOPS.search(reason)):
+        skipped = " It needs no command." if reason else ""
+        text = f"{_told(cli, 'The command')}\n\nNext I would like to write a small file, {_file(cli)}.{skipped}"
+        return cli.message([text], [_write(cli, prompt, _file(cli))])
+    instead = _instead(cli, reason) if last == "Write" else ""
+    if instead:
+        text = f"{_told(cli, 'The file')}\n\nThen I would like to write {instead} instead."
+        return cli.message([text], [_write(cli, prompt, instead)])
+    end = "I stop here. Tell me in a message what to do instead." if reason else HINTS
+    return cli.message([f"{_told(cli, WHAT[last])}\n\n{_summary(cli)}\n\n{end}"])
 
 
 def _edit(cli: Cli, prompt: str, step: int) -> list[ToolUse]:
     if step == 0:
         turn = len(cli.talk.prompts())
-        text = f"Demo agent again, turn {turn} of our dialog. I would like to add what you wrote to {FILE}."
+        name = _already_written(cli)
+        text = f"Demo agent again, turn {turn} of our dialog. I would like to add what you wrote to {name}."
         new = f"Turn {turn}: {_one_line(prompt)}\n{MARK}"
-        return cli.message([text], [_call("Edit", file_path=str(cli.cwd / FILE), old_string=MARK, new_string=new)])
-    return cli.message([f"{_told(cli, 'The edit')}\n\n{_summary(cli)}"])
+        return cli.message([text], [_call("Edit", file_path=str(cli.cwd / name), old_string=MARK, new_string=new)])
+    left = "\n\nI leave the file as it is. Tell me in a message what to write instead." if _rejection(cli) else ""
+    return cli.message([f"{_told(cli, 'The edit')}\n\n{_summary(cli)}{left}"])
 
 
 def _ask(cli: Cli, step: int) -> list[ToolUse]:
@@ -62,7 +82,7 @@ def _ask(cli: Cli, step: int) -> list[ToolUse]:
 
 
 def _propose(cli: Cli, prompt: str) -> list[ToolUse]:
-    plan = f"1. Look around: `{COMMAND}`\n2. Write `{FILE}` with your words in it\n3. Say what was done"
+    plan = f"1. Look around: `{COMMAND}`\n2. Write `{_file(cli)}` with your words in it\n3. Say what was done"
     return cli.message([_introduction(prompt), "Here is my plan."], [_call("ExitPlanMode", plan=plan)])
 
 
@@ -89,9 +109,38 @@ def _told(cli: Cli, what: str) -> str:
     result = cli.talk.last_result()
     if result is None:
         return f"{what} came to no result."
+    if reason := _rejection(cli):
+        return f"{what} was rejected, and I do not try it again. I was told: {reason}"
     if result["is_error"]:
         return f"{what} was not carried out. I was told: {result['content']}"
     return f"{what} went through. I was told:\n\n{result['content']}"
+
+
+def _rejection(cli: Cli) -> str:
+    """The reason why the last call was rejected; empty if it was not."""
+    result = cli.talk.last_result()
+    if result is None or not cli.was_rejected(result["tool_use_id"]):
+        return ""
+    found = REASON.search(result["content"])
+    return found[1].strip() if found else str(result["content"])
+
+
+def _instead(cli: Cli, reason: str) -> str:
+    """The file that a rejection asks for in place of the one that was to be written; once a turn, else empty."""
+    written = [name for name, _ in _results(cli) if name == "Write"]
+    if not reason or len(written) > 1 or STOPS.search(reason):
+        return ""
+    named = NAMED_FILE.search(reason)
+    name = named[0] if named else _file(cli)
+    if TEMPORARY.search(reason):
+        return f"tmp/{name}"
+    return name if named and name != _file(cli) else ""
+
+
+def _file(cli: Cli) -> str:
+    """The file that the first prompt names, so that "Write hello.txt" writes hello.txt."""
+    named = NAMED_FILE.search(cli.talk.prompts()[0])
+    return named[0] if named else FILE
 
 
 def _results(cli: Cli) -> list[tuple[str, Record]]:
@@ -105,19 +154,26 @@ def _last_tool(cli: Cli) -> str:
     return results[-1][0] if results else ""
 
 
-def _already_written(cli: Cli) -> bool:
+def _already_written(cli: Cli) -> str:
+    """The file of an earlier turn in which the next may write; empty if there is none."""
+    places = [record["path"] for record in cli.talk.records if record["kind"] == "wrote"]
+    return next((place for place in reversed([_file(cli), *places]) if _is_marked(cli, place)), "")
+
+
+def _is_marked(cli: Cli, name: str) -> bool:
     try:
-        return MARK in (cli.cwd / FILE).read_text(encoding="utf-8")
+        return MARK in (cli.cwd / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def _write(cli: Cli, prompt: str) -> ToolUse:
+def _write(cli: Cli, prompt: str, name: str) -> ToolUse:
+    cli.talk.add("wrote", path=name)
     content = (
         "# Hello from Orchestra\n\nThe demo agent wrote this; no model was involved.\n\n"
         f"You wrote: {_one_line(prompt)}\n\n{MARK}\n"
     )
-    return _call("Write", file_path=str(cli.cwd / FILE), content=content)
+    return _call("Write", file_path=str(cli.cwd / name), content=content)
 
 
 def _one_line(text: str) -> str:

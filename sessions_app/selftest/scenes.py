@@ -119,7 +119,7 @@ class SelfTest:
 
     def _run(self, session: UUID, prompt: str, answer: Answer, *, resume: bool = False) -> Heard:
         """One process from its start to its result. A resumed one is initialized after it asked, and gets no prompt."""
-        launch = Launch(session_id=session, run_id=uuid4(), agent="claude", model="", resume=resume)
+        launch = Launch(conversation=session, run_id=uuid4(), agent="claude", model="", resume=resume)
         bell = Bell.make()
         try:
             process = self._spawned(launch, bell)

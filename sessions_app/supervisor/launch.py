@@ -31,7 +31,7 @@ class CliMissing(Exception):
 class Launch:
     """What to start for a turn; ``options`` are the session's own."""
 
-    session_id: UUID
+    conversation: UUID
     run_id: UUID
     agent: str
     model: str
@@ -64,7 +64,7 @@ def command_line(launch: Launch) -> list[str]:
         "--strict-mcp-config",
         f"--disallowedTools={','.join(disallowed)}",
         f"--permission-mode={'plan' if launch.plan_mode else 'default'}",  # some releases would start in auto mode
-        f"--{'resume' if launch.resume else 'session-id'}={launch.session_id}",
+        f"--{'resume' if launch.resume else 'session-id'}={launch.conversation}",
     ]
     if not sources:  # /config, /heapdump and /insights act on the account's own files, and nobody would be asked
         command.append("--disable-slash-commands")

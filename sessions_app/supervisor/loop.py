@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import Final, TypeVar
@@ -25,9 +26,11 @@ from sessions_app import conversations, leases, permissions, transcript
 from sessions_app.conf import MEGABYTE
 from sessions_app.errors import SessionFull, StaleFence
 from sessions_app.leases import Claim
+from sessions_app.login import login_words
 from sessions_app.models import Event
 from sessions_app.permissions import Decision
 from sessions_app.supervisor import janitor
+from sessions_app.supervisor.api_failures import NOT_LOGGED_IN
 from sessions_app.supervisor.launch import inherited_environment
 from sessions_app.supervisor.machine import (
     RAN_UNAPPROVED,
@@ -111,9 +114,9 @@ def _not_started(claim: Claim, why: Outcome) -> Outcome:
 
 def _tidy_up(claim: Claim, *, parked: bool) -> None:
     if parked:
-        conversations.keep(claim.session_id, inherited_environment(os.environ))
+        conversations.keep(claim.conversation, inherited_environment(os.environ))
     elif claim.replay:
-        conversations.forget(claim.session_id)
+        conversations.forget(claim.conversation)
     try:
         janitor.kill_run(claim.run_id)
         leases.resume_answered(claim.session_id)  # answered in the instant it was parked
@@ -301,6 +304,9 @@ class Supervisor:
         if request.request_id not in self.machine.calls:
             self._unasked.pop(request.request_id, None)
             return
+        if ask.put_off:
+            self._put_off(ask)
+            return
         fresh = uuid4()
         self.extension.listen_before_asking(fresh)
         put = partial(permissions.ask_permission, plan=ask.plan, surroundings=self.surroundings, approval_id=fresh)
@@ -324,6 +330,21 @@ class Supervisor:
         self._rule(request.request_id, decision)
         if decision.effect == "wait" and decision.approval_id and decision.approval_id != fresh:
             self._look(decision.approval_id)  # an earlier question may have been answered before anybody listened
+
+    def _put_off(self, ask: Ask) -> None:
+        """Have people asked about a call that stands behind a parked one; nobody waits for the answer here."""
+        request = ask.request
+        put = partial(permissions.put_off, plan=ask.plan, surroundings=self.surroundings)
+        decision = self._database(partial(put, self.claim, request))
+        if decision is AWAY:
+            self._unasked[request.request_id] = ask
+            return
+        self._unasked.pop(request.request_id, None)
+        if decision.approval_id:
+            self._record(_asked_line(request, decision))
+        elif decision.by:
+            self._record(_policy_line(request, decision))
+        self._rule(request.request_id, replace(decision, approval_id=None))
 
     def _look(self, approval_id: UUID) -> None:
         if self._database(partial(status_of, approval_id)) != Approval.Status.PENDING:
@@ -423,6 +444,8 @@ class Supervisor:
             self._do([command for command in heard if self._still_counts(command)])
         commands = self.machine.ended(exit_code, self.process.stderr())
         outcome = self.machine.outcome or failed("agent_died", "The agent's process ended.")
+        if outcome.code == NOT_LOGGED_IN:
+            outcome = replace(outcome, detail=login_words())
         try:
             if self.ours:
                 self._do(commands)

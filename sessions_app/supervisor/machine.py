@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from sessions_app.models import Event, Turn
 from sessions_app.supervisor import protocol
+from sessions_app.supervisor.api_failures import RESETS_AT, explain_status
 from sessions_app.supervisor.background import Background
 from sessions_app.supervisor.outcomes import (
     GOES_ON,
@@ -18,7 +19,6 @@ from sessions_app.supervisor.outcomes import (
     UNSENT,
     Outcome,
     Spent,
-    api_failure,
     failed,
     from_exit,
     from_result,
@@ -38,7 +38,7 @@ from sessions_app.supervisor.protocol import (
     Withdrawn,
 )
 from sessions_app.supervisor.reconciliation import Reconciliation, Violation
-from sessions_app.supervisor.speech import transcript_lines
+from sessions_app.supervisor.speech import resets_at, transcript_lines
 from sessions_app.transcript import Line, line
 
 START_TIMEOUT_S = 60.0
@@ -49,6 +49,7 @@ REPLAYS_S = 60.0  # a CLI that has a parked call repeats it much earlier; 0.5 s 
 LARGEST_DEFERRED = 512 * 1024  # characters; the CLI (2.1.330) repeats a call of 1,000,000 and forgets one of 2,000,000
 RAN_UNAPPROVED = "ran_unapproved"
 NOT_NOW = "Another call of this turn waits for a person; do not retry this one now."
+"""What a sub-agent hears whose turn is parked, and whoever asks twice about one call."""
 
 
 # --- what to do
@@ -77,10 +78,15 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Put this call to the policy, and to a person if need be; the answer comes back as a ruling."""
+    """Put this call to the policy, and to a person if need be; the answer comes back as a ruling.
+
+    ``put_off``: a call before it in the same message was parked, so it cannot run in this process. People are asked
+    about it all the same, and the ruling is a refusal that tells the agent to make the call again.
+    """
 
     request: ToolRequest
     plan: str = ""
+    put_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +219,7 @@ class TurnMachine:
     _spent: Spent = field(default_factory=Spent)
     _reconciliation: Reconciliation = field(default_factory=Reconciliation)
     _plans: dict[str, str] = field(default_factory=dict)
+    _resets_at: float | None = None
     _heard_requests: set[str] = field(default_factory=set)
 
     # --- what happened
@@ -402,14 +409,15 @@ class TurnMachine:
             return [Write(protocol.allow(request, grant.to_run))]  # the permission prompt behind a callback we answered
         if self._told_to_stop or self.outcome is not None:
             return self._refuse(request, "The turn was stopped.")
-        if self.deferred_tool_use_id:
+        if self.deferred_tool_use_id and request.agent_id:
             return self._refuse(request, NOT_NOW)
         if any(call.request.tool_use_id == request.tool_use_id for call in self.calls.values()):
             return self._refuse(request, NOT_NOW)
         self.calls[request.request_id] = OpenCall(request, self.now)
         if request.agent_id:
             self._background.agent_asked(self.now)
-        return [Ask(request, self._plans.get(request.tool_use_id, ""))]
+        plan = self._plans.get(request.tool_use_id, "")
+        return [Ask(request, plan, put_off=bool(self.deferred_tool_use_id))]
 
     def _refuse(self, request: ToolRequest, message: str) -> list[Command]:
         """Deny without asking anybody."""
@@ -419,6 +427,7 @@ class TurnMachine:
     def _spoken(self, spoken: Spoken) -> list[Command]:
         self.spoke = True
         self._remember_plans(spoken)
+        self._resets_at = resets_at(spoken) or self._resets_at
         self._background.hear(spoken, self.now)
         commands: list[Command] = []
         for violation in self._reconciliation.check_results(spoken):
@@ -439,6 +448,8 @@ class TurnMachine:
         return [*kill, Report(violation), *withdrawn]
 
     def _result(self, result: Result) -> list[Command]:
+        if self._resets_at is not None and result.is_error:
+            result = Result({**result.body, RESETS_AT: self._resets_at})
         outcome = from_result(result)
         self._spent.add(outcome)
         self._background.turn_ended(self.now)
@@ -561,7 +572,7 @@ class TurnMachine:
         if retry.status not in (401, 403):
             return [note]
         # the CLI would go on trying for minutes, and nothing will change
-        return [note, *self.abandon(failed(*api_failure(retry.status)), self.now)]
+        return [note, *self.abandon(failed(*explain_status(retry.status)), self.now)]
 
     def _remember_plans(self, spoken: Spoken) -> None:
         """The question whether to leave plan mode comes without the plan; it stands in the call before."""

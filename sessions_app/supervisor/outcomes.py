@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sessions_app.models import Turn
+from sessions_app.slash_commands import ANSWERED_BY_CLI
+from sessions_app.supervisor.api_failures import FRESH_START, explain
 from sessions_app.supervisor.protocol import Result
 
 T = Turn.Status
@@ -57,7 +59,10 @@ def from_result(result: Result) -> Outcome:
     text = body["result"] if isinstance(body.get("result"), str) else ""
     if result.reason == "tool_deferred":
         return Outcome(status=PARKED, **figures)
-    if not result.is_error:
+    if not result.reason and ANSWERED_BY_CLI.fullmatch(text):
+        why = f"{text.rstrip('.')}, and the model was not asked. Put a blank before the slash to send it as text."
+        return Outcome(status=T.FAILED, text=text, code="command_refused", detail=why, **figures)
+    if not result.is_error and body.get("stop_reason") != "refusal":
         return Outcome(status=T.COMPLETED, text=text, **figures)
     if result.reason.startswith("aborted"):
         return replace(INTERRUPTED, **figures)
@@ -73,26 +78,14 @@ def _failure(body: dict[str, Any], reason: str, text: str) -> tuple[str, str]:
     if reason == "budget_exhausted":
         return "budget_exhausted", "The agent spent the money it was given (max_budget_usd)."
     if reason == "prompt_too_long":
-        return "prompt_too_long", "The dialog has become too long for the model; start a new session."
+        return "prompt_too_long", f"The conversation has become too long for the model; {FRESH_START}."
     if reason == "tool_deferred_unavailable":
         return "tool_unavailable", "The tool that was waiting for an answer no longer exists."
-    if reason == "api_error":
-        return api_failure(body.get("api_error_status"), text)
+    if reason in ("api_error", "image_error") or body.get("stop_reason") == "refusal":
+        return explain(body)
     if "No conversation found" in errors:
         return "conversation_lost", "The CLI no longer has this conversation; start a new session."
     return "agent_error", f"The agent ended with an error: {errors or text or reason or 'no reason given'}"
-
-
-def api_failure(status: object, text: str = "") -> tuple[str, str]:
-    """Code and sentence for a failed model API; ``status`` is the HTTP status, None if there was no answer."""
-    if status in (401, 403):
-        return "api_unauthorized", f"The model API refused the login or key ({status}); log the CLI in again."
-    if status == 429:
-        return "api_rate_limited", "The model API limits the rate of this account (429); try again later."
-    if not isinstance(status, int):
-        return "api_unreachable", "The model API could not be reached, also after retries."
-    said = f": {text[:STDERR_SHOWN]}" if text else "."
-    return "api_error", f"The model API failed with status {status}, also after retries{said}"
 
 
 def from_exit(exit_code: int, stderr: str, *, spoke: bool) -> Outcome:

@@ -3,13 +3,14 @@
 from typing import Any
 
 from sessions_app.models import Event
+from sessions_app.supervisor.api_failures import shown_time
 from sessions_app.supervisor.protocol import Spoken
 from sessions_app.transcript import Line, payload_text
 
 K = Event.Kind
 
 # Bookkeeping of the CLI that tells a reader nothing.
-SILENT_SYSTEM = frozenset({"status", "session_state_changed", "hook_started", "hook_response"})
+SILENT_SYSTEM = frozenset({"status", "session_state_changed", "hook_started", "hook_response", "ui_invalidate"})
 SILENT_TYPES = frozenset({"tool_progress", "command_lifecycle", "keep_alive"})
 INIT_FIELDS = ("model", "cwd", "permissionMode", "claude_code_version", "tools", "mcp_servers", "apiKeySource")
 
@@ -22,9 +23,36 @@ def transcript_lines(spoken: Spoken) -> list[Line]:
         return _user(spoken.body)
     if spoken.type == "system":
         return _system(spoken)
+    if spoken.type == "rate_limit_event":
+        return _rate_limit(spoken.body)
     if spoken.type in SILENT_TYPES:
         return []
     return [(K.RAW, payload_text(spoken.body))]
+
+
+def resets_at(spoken: Spoken) -> float | None:
+    """When the account may go on, in seconds since the epoch, if the line says that it may not now."""
+    info = _limit(spoken.body) if spoken.type == "rate_limit_event" else {}
+    moment = info.get("resetsAt")
+    return moment if info.get("status") == "rejected" and shown_time(moment) else None
+
+
+def _rate_limit(body: dict[str, Any]) -> list[Line]:
+    """A limit of the account that was reached or is near; one that is far is no news."""
+    info = _limit(body)
+    status, moment = info.get("status"), shown_time(info.get("resetsAt"))
+    if status not in ("rejected", "allowed_warning"):
+        return []
+    which = str(info.get("rateLimitType") or "").replace("_", " ")
+    words = "is used up" if status == "rejected" else "is nearly used up"
+    until = f"; it begins anew at {moment}" if moment else ""
+    message = f"The account's limit{f' ({which})' if which else ''} {words}{until}."
+    return [(K.SYSTEM, payload_text({"subtype": "rate_limit", "message": message, "rate_limit_info": info}))]
+
+
+def _limit(body: dict[str, Any]) -> dict[str, Any]:
+    info = body.get("rate_limit_info")
+    return info if isinstance(info, dict) else {}
 
 
 def _assistant(body: dict[str, Any]) -> list[Line]:

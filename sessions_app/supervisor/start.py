@@ -39,14 +39,14 @@ def start_process(claim: Claim) -> CliProcess | Outcome:
     if unfit:
         return failed("agent_unfit", unfit)
     launch = Launch(
-        session_id=claim.session_id, run_id=claim.run_id, agent=claim.agent, model=claim.model,
+        conversation=claim.conversation, run_id=claim.run_id, agent=claim.agent, model=claim.model,
         resume=claim.resume, interrupted=claim.interrupted, plan_mode=claim.plan_mode, options=claim.options,
     )  # fmt: skip
     env = environment(launch, os.environ)
     bell = Bell.make()
     try:
         if claim.replay:
-            conversations.restore(claim.session_id, env)
+            conversations.restore(claim.conversation, env)
         process = CliProcess.spawn(command_line(launch), env, claim.directory, bell)
     except CliMissing as error:
         bell.close()

@@ -1,5 +1,6 @@
 """The demo agent as its host sees it: a real process, raw lines."""
 
+import re
 import signal
 import subprocess
 import time
@@ -274,3 +275,92 @@ def test_it_streams_when_partial_messages_are_wanted(start: Start) -> None:
 def test_version_names_it() -> None:
     run = subprocess.run([*demo_agent.command(), "--version"], capture_output=True, text=True, check=True)
     assert run.stdout == "0.1.0 (Orchestra demo agent)\n"
+
+
+def readme_prompt() -> str:
+    """The prompt that README gives for the terminal."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    found = re.search(r'session start "([^"]+)" --agent demo', readme)
+    assert found
+    return found[1]
+
+
+def test_the_prompt_of_the_readme_yields_the_file_it_names(start: Start, work: Path) -> None:
+    prompt = readme_prompt()
+    host = start()
+    host.initialize()
+    host.prompt(prompt)
+    host.allow(host.ask())
+    host.allow(host.ask())
+    host.result()
+    [written] = work.iterdir()
+    assert written.name in prompt
+    assert written.name == "hello.txt"
+    host.prompt("Now write it in French")
+    host.allow(host.ask())
+    host.result()
+    assert "Now write it in French" in written.read_text()
+
+
+def test_the_reason_of_the_readme_is_heeded(start: Start, work: Path) -> None:
+    host = start()
+    host.initialize()
+    host.prompt(readme_prompt())
+    host.allow(host.ask())
+    host.deny(host.ask(), "anna rejected this: use a temporary folder")
+    again = host.ask()
+    assert asked_input(again)["file_path"] == str(work / "tmp" / "hello.txt")
+    host.allow(again)
+    result = host.result()
+    assert "use a temporary folder" in host.said() and "- Write: done" in result["result"]
+    assert (work / "tmp" / "hello.txt").exists() and not (work / "hello.txt").exists()
+    host.prompt("and more")
+    assert asked_input(host.ask())["file_path"] == str(work / "tmp" / "hello.txt")
+
+
+def test_another_file_named_in_the_reason_is_asked_for_once(start: Start, work: Path) -> None:
+    host = start()
+    host.initialize()
+    host.prompt("hello")
+    host.allow(host.ask())
+    host.deny(host.ask(), "anna rejected this: call it notes.md")
+    host.deny(host.ask(), "anna rejected this: no, other.md")
+    assert "I stop here" in host.result()["result"]
+    assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "reason", ["anna rejected this: stop, do nothing", "Nobody answered in time; do not retry, stop and report."]
+)
+def test_who_is_told_to_stop_stops(start: Start, work: Path, reason: str) -> None:
+    host = start()
+    host.initialize()
+    host.prompt("hello")
+    host.deny(host.ask(), reason)
+    result = host.result()
+    assert "I stop here" in result["result"] and "Next I would like" not in host.said()
+    assert list(work.iterdir()) == []
+
+
+def test_a_rejected_command_is_left_out_and_the_reason_is_repeated(start: Start) -> None:
+    host = start()
+    host.initialize()
+    host.prompt("hello")
+    host.deny(host.ask(), "anna rejected this: no commands on this machine")
+    assert asked_name(host.ask()) == "Write"
+    assert "I was told: no commands on this machine" in host.said()
+    assert "It needs no command" in host.said()
+
+
+def test_a_rejected_edit_leaves_the_file_and_says_so(start: Start, work: Path) -> None:
+    host = start()
+    host.initialize()
+    host.prompt("one")
+    host.allow(host.ask())
+    host.allow(host.ask())
+    host.result()
+    before = (work / FILE).read_text()
+    host.prompt("two")
+    host.deny(host.ask(), "anna rejected this: enough")
+    assert "I leave the file as it is" in host.result()["result"]
+    assert (work / FILE).read_text() == before

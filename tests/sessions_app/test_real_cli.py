@@ -217,7 +217,7 @@ def test_a_parked_question_that_expired_is_refused_when_the_dialog_goes_on(start
     assert not (dialog.folder / "late.txt").exists()
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, "api_unauthorized"), (529, "api_error")])
+@pytest.mark.parametrize(("status", "code"), [(401, "api_unauthorized"), (529, "api_overloaded")])
 def test_a_failing_model_api_is_shown_as_such(start: Start, status: int, code: str) -> None:
     dialog = start([{"error": status, "repeat": 0}])
     turn = dialog.end()

@@ -15,6 +15,7 @@ from config.processes import advice
 from sessions_app import worker
 from sessions_app.commands import SessionRequest, start_session
 from sessions_app.discovery import check_agents, discover_agents
+from sessions_app.errors import UnfitAgent
 from sessions_app.models import Agent, Turn
 from sessions_app.selftest import Inconclusive, reason_it_is_unfit, scenes
 from sessions_app.supervisor import launch, protocol
@@ -111,16 +112,18 @@ def test_a_cli_that_runs_what_is_held_fails(open_cli: Path) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_an_agent_that_fails_open_is_marked_and_never_started(open_cli: Path) -> None:
+    session = start_session(SessionRequest(prompt="work"), by="anna", may_allow=False)
     check_agents(discover_agents())
     assert Agent.objects.get(name="claude").status == "unfit"
     discover_agents()
     assert Agent.objects.get(name="claude").status == "unfit"  # also at the next look, without another test
 
-    session = start_session(SessionRequest(prompt="work"), by="anna", may_allow=False)
     worker.take_turn(Turn.objects.get(session=session).pk)
     turn = Turn.objects.get(session=session)
     assert (turn.status, turn.failure_code) == ("failed", "agent_unfit")
     assert not session.runs.filter(pid__isnull=False).exists()
+    with pytest.raises(UnfitAgent):
+        start_session(SessionRequest(prompt="work"), by="anna", may_allow=False)
 
 
 @pytest.mark.django_db(transaction=True)

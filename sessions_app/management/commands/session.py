@@ -105,6 +105,9 @@ class Command(BaseCommand):
         self._follow(screen, turn, options, by=by)
 
     def _follow(self, screen: Screen, turn: Turn, options: dict[str, Any], *, by: str) -> None:
+        if turn.status not in OPEN_TURN:  # /clear, /model: no worker is needed
+            screen.line(visible(turn.result))
+            return
         if not _broker_answers():
             screen.line(
                 "The broker did not answer; the turn is queued, and a worker takes it once the broker is back.",

@@ -69,7 +69,13 @@ def a_cli(tmp_path: Path, settings: SettingsWrapper) -> Path:
 
 
 def a_launch(**changes: Any) -> Launch:
-    fields: dict[str, Any] = {"session_id": uuid4(), "run_id": uuid4(), "agent": "claude", "model": "", "resume": False}
+    fields: dict[str, Any] = {
+        "conversation": uuid4(),
+        "run_id": uuid4(),
+        "agent": "claude",
+        "model": "",
+        "resume": False,
+    }
     return Launch(**fields | changes)
 
 
@@ -196,9 +202,9 @@ def test_settings_that_are_opened_run_nothing_by_themselves_and_move_no_traffic(
 
 def test_a_dialog_is_created_once_and_resumed_under_the_same_id() -> None:
     launch = a_launch()
-    assert value_of(command_line(launch), "session-id") == str(launch.session_id)
+    assert value_of(command_line(launch), "session-id") == str(launch.conversation)
     again = command_line(dataclasses.replace(launch, resume=True, plan_mode=True))
-    assert value_of(again, "resume") == str(launch.session_id)
+    assert value_of(again, "resume") == str(launch.conversation)
     assert not [option for option in again if option.startswith("--session-id")]
     assert value_of(again, "permission-mode") == "plan"
 

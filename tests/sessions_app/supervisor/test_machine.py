@@ -301,12 +301,26 @@ def test_a_call_nobody_answers_within_the_hold_is_deferred_and_the_turn_parked()
     assert machine.deferred_tool_use_id == "toolu_1"
 
 
-def test_after_a_deferred_call_every_further_one_of_the_turn_is_denied() -> None:
+def test_after_a_deferred_call_every_further_one_of_the_turn_is_asked_and_put_off() -> None:
     machine = running()
     machine.hear(call(), 1)
     machine.rule("r1", waiting(), 1)
     parked_at_hold(machine)
-    [body] = sent(machine.hear(call(2), 2 + HOLD))
+    [ask] = machine.hear(call(2), 2 + HOLD)
+    assert isinstance(ask, Ask) and ask.put_off
+    assert machine.tick(2 + 9 * HOLD) == [], "it cannot be deferred as well"
+    assert decisions(machine.rule("r2", denied(), 3 + HOLD)) == [("r2", "deny")]
+    commands = machine.hear(DEFERRED, 4 + HOLD)
+    assert Withdraw not in kinds(commands)
+    assert machine.outcome and machine.outcome.status == PARKED
+
+
+def test_a_sub_agents_call_beside_a_deferred_one_is_refused() -> None:
+    machine = running()
+    machine.hear(call(), 1)
+    machine.rule("r1", waiting(), 1)
+    parked_at_hold(machine)
+    [body] = sent(machine.hear(call(2, agent_id="agent-1"), 2 + HOLD))
     output = body["response"]["response"]["hookSpecificOutput"]
     assert (output["permissionDecision"], output["permissionDecisionReason"]) == ("deny", m.NOT_NOW)
 

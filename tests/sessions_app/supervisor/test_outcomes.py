@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessions_app.models import Turn
-from sessions_app.supervisor.outcomes import PARKED, Outcome, api_failure, from_exit, from_result
+from sessions_app.supervisor.api_failures import explain_status
+from sessions_app.supervisor.outcomes import PARKED, Outcome, from_exit, from_result
 from sessions_app.supervisor.protocol import Result
 from tests.sessions_app.supervisor.recordings import results_of
 from tests.sessions_app.supervisor.test_speech import json_values
@@ -31,7 +32,7 @@ ENDS = {
     "h_api_429_twice_then_ok": [(T.COMPLETED, "")],
     "h_api_500_twice_then_ok": [(T.COMPLETED, "")],
     "h_api_529_twice_then_ok": [(T.COMPLETED, "")],
-    "h_api_529_forever_max_retries_2": [(T.FAILED, "api_error")],
+    "h_api_529_forever_max_retries_2": [(T.FAILED, "api_overloaded")],
     "h_api_connection_refused": [(T.FAILED, "api_unreachable")],
     "h_resume_unknown": [(T.FAILED, "conversation_lost")],
     "h_sigkill_mid_stream": [],
@@ -107,12 +108,14 @@ def test_only_the_end_of_a_long_stderr_is_told() -> None:
         (403, "api_unauthorized"),
         (429, "api_rate_limited"),
         (None, "api_unreachable"),
-        (529, "api_error"),
-        ([], "api_unreachable"),
+        (529, "api_overloaded"),
+        (500, "api_error"),
+        (400, "api_error"),
+        ([], "api_error"),
     ],
 )
 def test_a_failure_of_the_model_api_has_a_code_and_a_sentence(status: object, code: str) -> None:
-    found, detail = api_failure(status, "Overloaded")
+    found, detail = explain_status(status, "" if status is None else "Overloaded")
     assert found == code
     assert detail[0].isupper()
 
