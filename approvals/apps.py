@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.conf import settings
+from django.db.models.signals import post_migrate
 
 
 class ApprovalsConfig(AppConfig):
@@ -19,6 +20,7 @@ class ApprovalsConfig(AppConfig):
             restored,
             retention,
             statistics,
+            stops,
         )
         from orchestra.backup.signals import copy_checks, database_restored
         from orchestra.diagnostics import Probe, Weight, register
@@ -27,6 +29,7 @@ class ApprovalsConfig(AppConfig):
         from orchestra.statistics import register_chapter
 
         receivers.connect()
+        post_migrate.connect(stops.make_switch, sender=self, dispatch_uid="approvals.make_switch")
         audited_models.watch_all()
         checks.register_checks()
         retention.register()
@@ -39,8 +42,16 @@ class ApprovalsConfig(AppConfig):
         register_facts(posture.facts)
         about = "whether people may answer what they asked for themselves"
         register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True, about=about))
+        register(Probe("stopped", _stopped, Weight.NOTE, about="whether all agents are stopped"))
 
 
 def _self_approval() -> str:
     """Whether people may answer what they asked themselves; said aloud because it is a weaker house."""
     return "on" if settings.APPROVALS.self_approval else "off"
+
+
+def _stopped() -> str:
+    """Whether a stop is in force: nothing is broken then, and nothing runs."""
+    from approvals import stops
+
+    return "yes" if stops.is_stopped() else "no"

@@ -107,8 +107,14 @@ def _ran_unapproved(payload: dict[str, Any], longest: int) -> Said:
     return Said("alarm", one_line(heading, 300), bounded(_text(payload, "input"), longest), "bad")
 
 
+def _held(payload: dict[str, Any], longest: int) -> Said:
+    heading = f"{_text(payload, 'tool')} waits: all agents are stopped. It goes on when the stop is lifted."
+    return Said("stopped", one_line(heading, 300), tone="wait")
+
+
 STATUS_TEXTS: dict[str, Callable[[dict[str, Any], int], Said]] = {
     "background": _background, "background_stopped": _background, "ran_unapproved": _ran_unapproved,
+    "held": _held,
 }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def reject(press: Press) -> None:
     elif message is None or not rejections.has_time(approval):
         reject_now(press)
     else:
-        rejections.begin(message, press.person, approval.read_at)  # type: ignore[attr-defined]
+        rejections.begin(message, press.person, approval.now_at)  # type: ignore[attr-defined]
         press.retire()
         press.say(WHY)
         press.redraw(message)
