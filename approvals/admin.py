@@ -21,7 +21,7 @@ from approvals import commands, render, retention
 from approvals.answer_forms import Answer, answer_from, record
 from approvals.batches import why_not_with_others
 from approvals.errors import ApprovalNotFound
-from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Violation
+from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Stop, Violation
 from approvals.queries import approvals_with_ids, find_approval
 from approvals.session_scope import scope_label, scope_sentence
 from approvals.templatetags.shown import ago, left, visible
@@ -321,6 +321,16 @@ class ViolationAdmin(Reading):
     @admin.display(description="input that ran")
     def shown_input(self, violation: Violation) -> str:
         return visible(violation.tool_input)
+
+
+@admin.register(Stop)
+class StopAdmin(Reading):
+    """Times in which all agents were stopped; stopped and lifted by the page that the banner leads to."""
+
+    list_display = ("started_at", "started_by", "started_via", "mode", "reason", "lifted_at", "lifted_by", "lifted_via")
+    list_filter = (("lifted_at", admin.EmptyFieldListFilter), "mode")
+    ordering = ("-started_at",)
+    fields = list_display
 
 
 @admin.register(Callback)

@@ -20,6 +20,7 @@ class ApprovalsConfig(AppConfig):
             restored,
             retention,
             statistics,
+            stop_hub,
             stops,
         )
         from orchestra.backup.signals import copy_checks, database_restored
@@ -37,6 +38,7 @@ class ApprovalsConfig(AppConfig):
         database_restored.connect(restored.make_fit, dispatch_uid="approvals.make_fit")
         register_source(metrics.families)
         consumers.connect()
+        stop_hub.connect()
         register_chapter(statistics.chapter)
         question_list.register_pages()
         register_facts(posture.facts)

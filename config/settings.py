@@ -124,6 +124,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "approvals.violation_pages.alarm",
+                "approvals.stop_pages.standstill",
             ]
         },
     }

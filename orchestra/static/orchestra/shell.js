@@ -125,3 +125,4 @@ remember();
 startClock();
 hub.subscribe("approvals");
 hub.subscribe("sessions");
+hub.subscribe("stop");
