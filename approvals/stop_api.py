@@ -1,6 +1,5 @@
 """The REST surface of stopping all agents: ``/api/stop``."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
@@ -38,14 +37,14 @@ class StopSerializer(serializers.ModelSerializer[Stop]):
         read_only_fields = fields
 
 
-class StateSerializer(serializers.Serializer[Any]):
+class StopStateSerializer(serializers.Serializer[Any]):
     """Whether all agents are stopped, and the stop that is in force or was just lifted."""
 
     stopped = serializers.BooleanField(read_only=True)
     stop = StopSerializer(allow_null=True, read_only=True)
 
 
-class StopRequestSerializer(serializers.Serializer[Any]):
+class StopAllSerializer(serializers.Serializer[Any]):
     """Why, and what becomes of turns that run."""
 
     reason = Text(max_length=stops.LONGEST_REASON, required=False, allow_blank=True, default="")
@@ -66,9 +65,9 @@ class StopRequestSerializer(serializers.Serializer[Any]):
 class StopDoor(Door):
     """The one switch that stops all agents."""
 
-    methods: ClassVar[Mapping[str, str]] = {"get": "show", "post": "stop", "delete": "lift"}
+    methods: ClassVar[dict[str, Any]] = {"get": "show", "post": "stop", "delete": "lift"}
     queryset = Stop.objects.none()
-    serializer_class = StateSerializer
+    serializer_class = StopStateSerializer
     basename = "stop"
     rights = {
         "show": any_of(Right.READ, Right.ASK),
@@ -79,20 +78,20 @@ class StopDoor(Door):
     def get_queryset(self) -> QuerySet[Stop]:
         return Stop.objects.all()
 
-    @read("Whether all agents are stopped", StateSerializer)
+    @read("Whether all agents are stopped", StopStateSerializer)
     def show(self, request: Request) -> Response:
         return state(stops.current_stop())
 
-    @write("Stop all agents", StopRequestSerializer, StateSerializer, example={"reason": "the disk is full"})
+    @write("Stop all agents", StopAllSerializer, StopStateSerializer, example={"reason": "the disk is full"})
     @idempotent
     def stop(self, request: Request) -> Response:
         """Where they are stopped already, that stop is the answer; ``interrupt`` makes one that holds stronger."""
-        wanted = self.body(StopRequestSerializer)
+        wanted = self.body(StopAllSerializer)
         made, _ = stops.stop_all(by=self.username, via=Via.API, address=self.address, **wanted)
         return state(made)
 
     @extend_schema(parameters=[WHICH])
-    @change("Let agents go on", None, StateSerializer)
+    @change("Let agents go on", None, StopStateSerializer)
     def lift(self, request: Request) -> Response:
         """Doing so where nothing is stopped is fine; ``stop`` names the one that the caller looked at."""
         named = request.query_params.get("stop")

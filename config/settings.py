@@ -226,6 +226,9 @@ SPECTACULAR_SETTINGS = {
         "AgentStatus": "sessions_app.models.Agent.Status",
         "ScheduleOverlap": "sessions_app.models.Schedule.Overlap",
         "ScheduledRunStatus": "sessions_app.models.ScheduledRun.Status",
+        "StopMode": "approvals.models.Stop.Mode",
+        "DecidedViaEnum": "approvals.models.Door",
+        "ModeEnum": [("polling", "polling"), ("webhook", "webhook")],  # Telegram's
     },
 }
 
