@@ -28,10 +28,11 @@ def test_stop_counts_at_once_and_everybody_in_the_chat_is_told(chat):
 
 
 def test_stop_without_a_reason_and_with_the_bots_name_works_in_a_group(chat):
-    leases.note_also(status.LEASE, bot="orchestra_bot")
+    name = chat.telegram.bot["username"]
+    leases.note_also(status.LEASE, bot=name)
     chat.say(ANNA, "/stop@other_bot")
     assert not stops.is_stopped()
-    chat.say(ANNA, "/stop@orchestra_bot")
+    chat.say(ANNA, f"/stop@{name}")
     assert stops.is_stopped()
     chat.say(BORIS, "/stop me too")
     assert Stop.objects.get().started_by == "anna"
