@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from urllib.parse import urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals import stop_words, stops
@@ -42,6 +43,7 @@ def standstill(request: HttpRequest) -> dict[str, object]:
     return {
         "standstill": cache(lambda: _standstill_for(user)),  # a template asks more than once
         "may_stop_all": cache(lambda: bool(stops.MAY_STOP & rights_of(user))),
+        "switch_address": cache(lambda: _switch_address(request)),
     }
 
 
@@ -62,7 +64,7 @@ def switch(request: HttpRequest) -> HttpResponse:
     context = {
         "earlier": Stop.objects.filter(lifted_at__isnull=False)[:SHOWN_BEFORE],
         "waits": stop_words.WAITS,
-        "effects": stop_words.EFFECTS,
+        "choices": stop_words.CHOICES,
         "longest": stops.LONGEST_REASON,
         "next": request.GET.get("next", ""),
     }
@@ -106,6 +108,14 @@ def _standstill_for(user: object) -> Standstill | None:
         return None
     lifts = bool(stops.MAY_LIFT & rights_of(user))
     return Standstill(stop, stop_words.who(stop), stop_words.reason(stop), stop_words.effect(stop), lifts)
+
+
+def _switch_address(request: HttpRequest) -> str:
+    """The page with the switch, which leads back to the page that somebody looks at, also from a part of it."""
+    address = reverse("stop-all")
+    whole = urlsplit(request.headers.get("HX-Current-URL") or request.get_full_path())
+    here = request.GET.get("next", "/") if whole.path == address else urlunsplit(("", "", whole.path, whole.query, ""))
+    return f"{address}?{urlencode({'next': here})}"
 
 
 def _via(request: HttpRequest) -> str:

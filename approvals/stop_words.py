@@ -17,6 +17,10 @@ EFFECTS = {
     Stop.Mode.HOLD: "Running agents may go on thinking, but each tool call waits for the lift.",
     Stop.Mode.INTERRUPT: "Turns that ran were interrupted; their dialogs go on with the next message after the lift.",
 }
+CHOICES = {
+    Stop.Mode.HOLD: EFFECTS[Stop.Mode.HOLD],
+    Stop.Mode.INTERRUPT: "Running turns end now; their dialogs go on with the next message after the lift.",
+}
 WAITS = (
     "No new turn starts, nothing is newly allowed, and deadlines stand still. What was allowed before may finish. "
     "Decisions are recorded, and take effect after the lift."
