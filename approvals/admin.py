@@ -24,6 +24,7 @@ from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Stop, Violation
 from approvals.queries import approvals_with_ids, find_approval
 from approvals.session_scope import scope_label, scope_sentence
+from approvals.stops import deadline_now_of_row
 from approvals.templatetags.shown import ago, left, visible
 from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
 from orchestra.errors import OrchestraError
@@ -57,6 +58,11 @@ class ApprovalAdmin(Holdable):
     search_fields = ("title", "tool_name", "requested_by", "decided_by", "session")
     actions = ("approve_selected", "reject_selected", "hold_selected", "release_selected")
     set_hold = staticmethod(retention.set_hold)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With the time from which the time left is counted."""
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(read_at=deadline_now_of_row())
+        return rows
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         """Open ones first, the most urgent on top; then the newest."""

@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Model, QuerySet
 
-from approvals import commands, render
+from approvals import commands, render, stop_words, stops
 from approvals.models import Approval, Door
 from approvals.queries import find_approval
 from approvals.templatetags.shown import left
@@ -178,6 +178,13 @@ def record(
         approval_id=approval.pk, verdict=verdict, by=by, via=Door.CLI, reason=reason, updated_input=updated_input,
         answers=answers, seen_digest=approval.input_digest, address=address(),
     )  # fmt: skip
+
+
+def tell_of_stop(screen: Screen) -> None:
+    """Say that all agents are stopped, if they are, above whatever else is printed."""
+    if stop := stops.current_stop():
+        screen.line(stop_words.headline(stop), "bold", "red")
+        screen.line(f"  {stop_words.effect(stop)} Deadlines stand still. Lift it with: ./manage.py resume", "dim")
 
 
 def outcome(approval: Approval) -> str:
