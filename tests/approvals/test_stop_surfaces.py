@@ -122,7 +122,7 @@ def test_the_console_stops_and_lifts_in_two_presses_each() -> None:
     client = browser()
     assert 'href="/stop?next=%2Fapprovals"' in client.get("/approvals").content.decode()
     form = client.get("/stop?next=/approvals").content.decode()
-    assert "Hold." in form and "Interrupt." in form
+    assert 'value="hold"' in form and 'value="interrupt"' in form
     answer = client.post("/stop", {"reason": " the disk is full ", "mode": "interrupt", "next": "/approvals"})
     assert (answer.status_code, answer["Location"]) == (302, "/approvals")
     stop = Stop.objects.get()
