@@ -21,9 +21,10 @@ from approvals import commands, render, retention
 from approvals.answer_forms import Answer, answer_from, record
 from approvals.batches import why_not_with_others
 from approvals.errors import ApprovalNotFound
-from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Violation
+from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Stop, Violation
 from approvals.queries import approvals_with_ids, find_approval
 from approvals.session_scope import scope_label, scope_sentence
+from approvals.stops import deadline_now_of_row
 from approvals.templatetags.shown import ago, left, visible
 from approvals.timeouts import EXTENSION_MINUTES
 from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
@@ -57,6 +58,11 @@ class ApprovalAdmin(Holdable):
     search_fields = ("title", "tool_name", "requested_by", "decided_by", "session")
     actions = ("approve_selected", "reject_selected", "hold_selected", "release_selected")
     set_hold = staticmethod(retention.set_hold)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With the time from which the time left is counted."""
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(read_at=deadline_now_of_row())
+        return rows
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         """Open ones first, the most urgent on top; then the newest."""
@@ -321,6 +327,16 @@ class ViolationAdmin(Reading):
     @admin.display(description="input that ran")
     def shown_input(self, violation: Violation) -> str:
         return visible(violation.tool_input)
+
+
+@admin.register(Stop)
+class StopAdmin(Reading):
+    """Times in which all agents were stopped; stopped and lifted by the page that the banner leads to."""
+
+    list_display = ("started_at", "started_by", "started_via", "mode", "reason", "lifted_at", "lifted_by", "lifted_via")
+    list_filter = (("lifted_at", admin.EmptyFieldListFilter), "mode")
+    ordering = ("-started_at",)
+    fields = list_display
 
 
 @admin.register(Callback)

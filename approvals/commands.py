@@ -14,7 +14,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
-from approvals import audit_changes
+from approvals import audit_changes, stops
 from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidAnswer, SelfApproval
 from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, Door, Rule
@@ -146,7 +146,7 @@ def decide_approval(
         "answers": answers,
         "run_digest": will_run if verdict == S.APPROVED else "",
     }
-    latest = sql.from_now(-settings.APPROVALS.grace)
+    latest = stops.deadline_clock(-settings.APPROVALS.grace)
     alive = sql.Statement(f"expires_at > {latest.text}", latest.values)
     unit = UnitOfWork(
         APPROVAL_FLOW.moving(Approval, approval_id, to=verdict, guard=alive, stamp="decided_at", **changes),
@@ -244,11 +244,13 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
     more = timedelta(minutes=minutes)
     with transaction.atomic():
         approval = find_approval(approval_id)
-        if approval.expires_at + more > approval.created_at + settings.APPROVALS.max_timeout:
+        most_at = approval.created_at + settings.APPROVALS.max_timeout + stops.frozen_since(approval.created_at)
+        if approval.expires_at + more > most_at:
             longest = settings.APPROVALS.max_timeout // timedelta(minutes=1)
             raise InvalidAnswer(f"An approval may wait {longest:g} minutes in all.", {"minutes": ["too many"]})
-        latest = approval.created_at + settings.APPROVALS.max_timeout - more
-        alive = Approval.objects.filter(pk=approval_id, status=S.PENDING, expires_at__gt=Now(), expires_at__lte=latest)
+        alive = Approval.objects.filter(
+            pk=approval_id, status=S.PENDING, expires_at__gt=stops.deadline_now(), expires_at__lte=most_at - more
+        )
         won = bool(alive.update(expires_at=F("expires_at") + more))
         _audit_entry(approval, action="extended", won=won, by=by, via=via, reason=f"{minutes:g} minutes").save()
         if won:
@@ -289,16 +291,18 @@ class Grant:
 
 
 def consume_approval(*, approval_id: UUID, digest: str, under: sql.Statement = sql.ALWAYS) -> Grant | None:
-    """Spend an approved, unspent grant for exactly the input with ``digest``; None if it is not there.
+    """Spend an approved, unspent grant for exactly the input with ``digest``; None if it is not there, or agents are
+    stopped.
 
     ``under`` is a condition that must hold as well, such as the supervisor's fence. Call it before the answer is
     written. One statement, since a person's press is waiting; update() cannot return what it found, hence SQL.
     """
+    going = stops.not_stopped()
     row = sql.row(
         f"UPDATE approvals SET consumed_at = {sql.now()}"  # noqa: S608 - the database's own function
         f" WHERE id = %s AND status = 'approved' AND consumed_at IS NULL AND input_digest = %s AND {under.text}"
-        " RETURNING updated_input, answers, decided_by",
-        approval_id, digest, *under.values,
+        f" AND {going.text} RETURNING updated_input, answers, decided_by",
+        approval_id, digest, *under.values, *going.values,
     )  # fmt: skip
     return Grant(*row) if row else None
 
@@ -349,7 +353,7 @@ def _telling_this_process(approval_id: UUID, status: str) -> Callable[[], object
 
 
 def _overdue() -> QuerySet[Approval]:
-    return Approval.objects.filter(status=S.PENDING, expires_at__lte=Now() - settings.APPROVALS.grace)
+    return Approval.objects.filter(status=S.PENDING, expires_at__lte=stops.deadline_now() - settings.APPROVALS.grace)
 
 
 def _expire_batch(batch: int, bad: set[UUID]) -> int:

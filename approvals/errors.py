@@ -43,6 +43,18 @@ class InvalidAnswer(Invalid):
     """The answer does not fit the question."""
 
 
+class StopNotFound(NotFound):
+    """No such stop."""
+
+    code = "stop_not_found"
+
+
+class AnotherStop(Conflict):
+    """The stop that somebody wants to lift was lifted, and another one is in force."""
+
+    code = "another_stop"
+
+
 class NotTaken(OrchestraError):
     """The far side of a callback did not take it. ``gone``: it never will."""
 

@@ -58,11 +58,12 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One consistent look: what was counted and closed, and what is open."""
+    """One consistent look: what was counted and closed, what is open, and whether all is stopped."""
 
     totals: Totals
     open: list[Open]
     open_violations: int
+    stopped: int
 
 
 def count_closed() -> int:
@@ -90,7 +91,8 @@ def figures() -> Figures:
         Open(risk, AGE_NAMES[age], number, oldest) for kind, risk, _, age, number, oldest in rows if kind == "open"
     ]
     open_violations = sum(number for kind, *_, number, _oldest in rows if kind == "violations")
-    return Figures(totals, waiting, open_violations)
+    stopped = sum(number for kind, *_, number, _oldest in rows if kind == "stopped")
+    return Figures(totals, waiting, open_violations, stopped)
 
 
 def totals_of(closed: Iterable[Closed]) -> Totals:
@@ -139,6 +141,7 @@ def families() -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "approvals_violations_open", "Violations that no administrator has acknowledged.", value=now.open_violations
     )
+    yield GaugeMetricFamily("orchestra_stopped", "1 while all agents are stopped.", value=now.stopped)
 
 
 def _open_families(waiting: list[Open]) -> Iterator[Metric]:
@@ -188,4 +191,5 @@ def _scrape_sql() -> str:
         f" UNION ALL SELECT 'open', risk, '', CASE {steps} ELSE {len(AGE_NAMES) - 1} END AS age, count(*),"
         f" CAST(max({age}) AS double precision) FROM approvals WHERE status = 'pending' GROUP BY risk, age"
         " UNION ALL SELECT 'violations', '', '', 0, count(*), 0 FROM violations WHERE acknowledged_at IS NULL"
+        " UNION ALL SELECT 'stopped', '', '', 0, count(*), 0 FROM stops WHERE lifted_at IS NULL"
     )

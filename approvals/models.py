@@ -3,8 +3,9 @@
 from urllib.parse import urlsplit
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.db.models.lookups import IsNull
 
 from orchestra.flow import Flow
 from orchestra.models import Archive, Base
@@ -281,3 +282,57 @@ class Rule(Base):
 
     def __str__(self) -> str:
         return f"{self.effect} {self.tool}({self.pattern or '*'})"
+
+
+class Stop(Base):
+    """One time in which all agents were stopped; in force while ``lifted_at`` is null. See ``approvals.stops``.
+
+    The deadlines of open requests stand still from ``started_at`` on; lifting adds the time that was lost.
+    """
+
+    class Mode(models.TextChoices):
+        HOLD = "hold", "running turns wait at their next tool call"
+        INTERRUPT = "interrupt", "running turns are interrupted"
+
+    started_at = models.DateTimeField(db_default=Now(), editable=False)
+    started_by = models.CharField(max_length=150)
+    started_via = models.CharField(max_length=10, choices=Door)
+    reason = models.TextField(blank=True)
+    mode = models.CharField(max_length=9, choices=Mode, default=Mode.HOLD)
+    lifted_at = models.DateTimeField(null=True, blank=True)
+    lifted_by = models.CharField(max_length=150, blank=True)
+    lifted_via = models.CharField(max_length=10, choices=Door, blank=True)
+
+    class Meta:
+        db_table = "stops"
+        ordering = ["-started_at"]
+        constraints = [
+            models.UniqueConstraint(
+                IsNull(F("lifted_at"), True), name="one_stop_in_force", condition=Q(lifted_at__isnull=True)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"stopped by {self.started_by} at {self.started_at:%Y-%m-%d %H:%M} UTC"
+
+    @property
+    def is_in_force(self) -> bool:
+        return self.lifted_at is None
+
+
+class StopSwitch(models.Model):
+    """The one row that whoever lets a tool call go locks and reads: the stop in force, or null.
+
+    A condition on ``stops`` alone would not do on PostgreSQL: a statement that began before the stop committed could
+    still let a call go afterwards. See ``stops.not_stopped``.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    stop = models.OneToOneField(Stop, on_delete=models.PROTECT, related_name="+", null=True)
+
+    class Meta:
+        db_table = "stop_switch"
+        constraints = [models.CheckConstraint(name="one_stop_switch", condition=Q(id=1))]
+
+    def __str__(self) -> str:
+        return "stopped" if self.stop_id else "not stopped"

@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, Rule
+from approvals.stops import deadline_now, deadline_now_of_row
 from orchestra import sql
 
 
@@ -48,7 +49,9 @@ def open_approvals(session: UUID | None = None, *, most: int | None = None) -> l
 
 def reminded_approvals() -> list[Approval]:
     """Open approvals whose present deadline people were reminded of, for listeners that may have missed the signal."""
-    rows = Approval.objects.filter(status=Approval.Status.PENDING, reminded_for=F("expires_at"), expires_at__gt=Now())
+    rows = Approval.objects.filter(
+        status=Approval.Status.PENDING, reminded_for=F("expires_at"), expires_at__gt=deadline_now()
+    )
     return list(rows.order_by("expires_at"))
 
 
@@ -63,8 +66,11 @@ def approvals_with_ids(ids: list[UUID]) -> list[Approval]:
 
 
 def readable_approvals() -> QuerySet[Approval]:
-    """All approvals, each with ``read_at``, the database's time, against which the time left is told."""
-    return Approval.objects.annotate(read_at=Now())
+    """All approvals, each with ``read_at``, the database's time, against which the time left is told.
+
+    While agents are stopped it stands still with the deadlines.
+    """
+    return Approval.objects.annotate(read_at=deadline_now_of_row())
 
 
 LOOKED_BACK = 5_000  # approvals among which those before are looked for

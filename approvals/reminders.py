@@ -8,10 +8,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Now
 
 from approvals.models import Approval
 from approvals.signals import approval_expiring
+from approvals.stops import deadline_now, stop_in_force
 from orchestra import doorbell
 
 logger = logging.getLogger(__name__)
@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 def remind_of_deadlines(*, batch: int) -> int:
     """Ring for everything that nobody has answered and that is nearly over, the most urgent first; return how many.
+
+    While agents are stopped deadlines stand still, and nobody is reminded.
 
     Safe to run twice at once: the row notes the deadline that was rung for, so each deadline is rung for once. The ring
     follows the commit; a listener that missed it finds ``queries.reminded_approvals``.
@@ -43,8 +45,9 @@ def _remind_batch(batch: int) -> int:
 def _nearly_over() -> QuerySet[Approval]:
     """Open, little time left, no reminder of this deadline yet. Who was asked just now needs none."""
     warning = settings.APPROVALS.warning
+    now = deadline_now()
     near = Approval.objects.filter(
-        status=Approval.Status.PENDING, expires_at__gt=Now(), expires_at__lte=Now() + warning
+        ~stop_in_force(), status=Approval.Status.PENDING, expires_at__gt=now, expires_at__lte=now + warning
     )
     fresh = Q(reminded_for__isnull=True) | ~Q(reminded_for=F("expires_at"))
     return near.filter(fresh, created_at__lt=F("expires_at") - warning)

@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Model, QuerySet
 
-from approvals import commands, render
+from approvals import commands, render, stop_words, stops
 from approvals.models import Approval, Door
 from approvals.queries import find_approval
 from approvals.templatetags.shown import left
@@ -176,8 +176,15 @@ def record(
     """Decide what was shown: the digest is that of the row the person looked at."""
     return commands.decide_approval(
         approval_id=approval.pk, verdict=verdict, by=by, via=Door.CLI, reason=reason, updated_input=updated_input,
-        answers=answers, seen_digest=approval.input_digest, address=_address(),
+        answers=answers, seen_digest=approval.input_digest, address=address(),
     )  # fmt: skip
+
+
+def tell_of_stop(screen: Screen) -> None:
+    """Say that all agents are stopped, if they are, above whatever else is printed."""
+    if stop := stops.current_stop():
+        screen.line(stop_words.headline(stop), "bold", "red")
+        screen.line(f"  {stop_words.effect(stop)} Deadlines stand still. Lift it with: ./manage.py resume", "dim")
 
 
 def outcome(approval: Approval) -> str:
@@ -192,24 +199,25 @@ def add_user_option(parser: CommandParser) -> None:
     parser.add_argument("--user", metavar="NAME", help="act as this account (default: shell:<your login name>)")
 
 
-def acting_as(name: str | None, right: Right) -> str:
-    """Under whose name a command acts.
+def acting_as(name: str | None, *rights: Right) -> str:
+    """Under whose name a command acts, for which one of ``rights`` is enough.
 
     Whoever runs it can write to the database anyway, so without ``--user`` it is the login name at this machine.
 
     Raises:
         CommandError: the account does not exist.
-        Forbidden: it is not active, or lacks the right now.
+        Forbidden: it is not active, or lacks the rights now.
     """
     if not name:
         return f"{SHELL}{getpass.getuser()}"
     user = find_account(name)
-    if not may(user, right):
+    if not any(may(user, right) for right in rights):
         raise Forbidden(f"{name} has no right to do this.")
     return str(getattr(user, get_user_model().USERNAME_FIELD))
 
 
-def _address() -> str:
+def address() -> str:
+    """Where the person at this terminal is, for the audit."""
     connection = os.environ.get("SSH_CONNECTION", "").split()
     return connection[0] if connection else "terminal"
 

@@ -128,6 +128,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "approvals.violation_pages.alarm",
+                "approvals.stop_pages.standstill",
             ]
         },
     }
@@ -229,6 +230,9 @@ SPECTACULAR_SETTINGS = {
         "AgentStatus": "sessions_app.models.Agent.Status",
         "ScheduleOverlap": "sessions_app.models.Schedule.Overlap",
         "ScheduledRunStatus": "sessions_app.models.ScheduledRun.Status",
+        "StopMode": "approvals.models.Stop.Mode",
+        "DecidedViaEnum": "approvals.models.Door",
+        "ModeEnum": [("polling", "polling"), ("webhook", "webhook")],  # Telegram's
     },
 }
 

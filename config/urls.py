@@ -10,6 +10,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from approvals.api import ApprovalDoor
+from approvals.stop_api import StopDoor
 from escalation.api import EscalationDoor, webhook
 from orchestra import diagnostics, headers, metrics
 from orchestra.api import Routes
@@ -34,6 +35,7 @@ urlpatterns = [
     path("", include("approvals.question_page")),
     path("", include("approvals.question_list")),
     path("", include("approvals.violation_pages")),
+    path("", include("approvals.stop_pages")),
     path("", include("orchestra.statistics")),
     path("", include("sessions_app.pages")),
     path("", include("sessions_app.lists")),
@@ -43,6 +45,7 @@ urlpatterns = [
     path("sign-in/<str:token>", sign_in, name="sign-in"),
     path("admin/", admin.site.urls),
     re_path(r"^api/telegram/webhook/?$", webhook, name="telegram-webhook"),
+    re_path(r"^api/stop/?$", StopDoor.as_view(StopDoor.methods), name="api-stop"),
     path("api/", include(api.urls)),
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^swagger/index\.html/?$", swagger, name="swagger"),

@@ -113,6 +113,7 @@ class Button(Base):
         ANSWER = "answer", "type an answer; value: {question}"
         SUBMIT = "submit", "send the chosen answers"
         TEST = "test", "the test card was tapped"
+        LIFT = "lift", "let all agents go on; value: {stop}"
 
     token_sha256 = models.CharField(max_length=64, unique=True)
     approval = models.ForeignKey(Approval, on_delete=models.CASCADE, related_name="+", null=True)

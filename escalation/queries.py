@@ -12,6 +12,7 @@ from approvals.models import Approval
 from approvals.queries import readable_approvals
 from approvals.render import questions_of, what_would_run
 from approvals.session_scope import scope_label, scope_sentence
+from approvals.stops import stop_in_force
 from escalation.channels.base import Notice, Outcome, Place, Told
 from escalation.models import Approver, Delivery, Message, Update
 from orchestra.rights import Right, may
@@ -22,8 +23,8 @@ WHOLE = 20_000_000  # characters: as much as an input can have
 
 
 def asked(**which: Any) -> Approval | None:
-    """One approval with ``read_at``, as `notice_of` needs it: ``asked(pk=...)``."""
-    return readable_approvals().filter(**which).first()
+    """One approval with ``read_at``, as `notice_of` needs it, and ``now_at``, the time now: ``asked(pk=...)``."""
+    return readable_approvals().annotate(now_at=Now()).filter(**which).first()
 
 
 def notice_of(approval: Approval, *, whole: bool = True) -> Notice:
@@ -134,6 +135,7 @@ def waiting_deliveries() -> int:
 def due_reminders(*, limit: int) -> list[Delivery]:
     """Told, still open, and nearly over, as `approvals.reminders` noted; and people were not reminded of it yet."""
     due = Delivery.objects.filter(
+        ~stop_in_force(),
         status=Delivery.Status.SENT,
         approval__status=PENDING,
         approval__reminded_for=F("approval__expires_at"),

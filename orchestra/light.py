@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-COMMANDS = frozenset({"approvals", "session", "create_token", "sign_in_link"})
+COMMANDS = frozenset({"approvals", "session", "create_token", "sign_in_link", "stop", "resume"})
 
 
 def is_light() -> bool:

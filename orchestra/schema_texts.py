@@ -62,6 +62,7 @@ Paths work with and without a slash at their end. Every answer names its request
 TAGS = [
     {"name": "sessions", "description": "Dialogs with agents: start, message, stop, and read what happened."},
     {"name": "approvals", "description": "Questions to people. The first answer wins, at whichever door it is given."},
+    {"name": "stop", "description": "One switch that holds all agents, and lets them go on where they stood."},
     {"name": "agents", "description": "The CLIs found on the workers."},
     {"name": "schedules", "description": "Sessions that start by the clock."},
     {"name": "diagnostics", "description": "For whoever is on call: database, workers, queues, Telegram."},

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
+from approvals.stops import stop_in_force
 from orchestra.errors import Unavailable
 from sessions_app.models import OPEN_TURN, Agent, AgentSession, Turn
 
@@ -40,9 +41,10 @@ def dispatch(turn_id: UUID, host: str) -> bool:
 def dispatch_queued_turns(*, older_than: timedelta = REPEAT_AFTER, limit: int | None = None) -> int:
     """Send again the turns of queued sessions whose last message is older than that, oldest first; return how many.
 
-    A resumed turn is running by its own status while its session is queued.
+    A resumed turn is running by its own status while its session is queued. While all agents are stopped none is sent:
+    no worker would take it.
     """
-    open_turns = Turn.objects.filter(status__in=OPEN_TURN)
+    open_turns = Turn.objects.filter(~stop_in_force(), status__in=OPEN_TURN)
     stale = open_turns.filter(session__status=AgentSession.Status.QUEUED).exclude(dispatched_at__gt=Now() - older_than)
     sent = 0
     for turn_id, host in list(stale.order_by("created_at").values_list("pk", "session__host")[:limit]):

@@ -18,6 +18,7 @@ from django.db.models.functions import Coalesce, Now
 
 from approvals.commands import cancel_open_approvals
 from approvals.models import Approval, Door
+from approvals.stops import when_not_stopped
 from orchestra import doorbell, sql
 from orchestra.logs import bind
 from sessions_app import transcript
@@ -92,13 +93,14 @@ class Claim:
 
 
 def claim_turn(turn_id: UUID, worker: Worker) -> Claim | None:
-    """Take a queued session for its open turn; None if somebody else has it, or there is nothing to do."""
+    """Take a queued session for its open turn; None if somebody else has it, there is nothing to do, or all agents are
+    stopped."""
     try:
         with transaction.atomic():
             turn = Turn.objects.filter(pk=turn_id, status__in=OPEN_TURN).first()
             if turn is None:
                 return None
-            queued = AgentSession.objects.filter(pk=turn.session_id, status=S.QUEUED)
+            queued = AgentSession.objects.filter(when_not_stopped(), pk=turn.session_id, status=S.QUEUED)
             if not SESSION_FLOW.move(
                 queued, to=S.RUNNING, fence=F("fence") + 1, host=worker.host, started_at=Coalesce("started_at", Now())
             ):

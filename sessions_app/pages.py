@@ -118,7 +118,7 @@ PARTS: dict[str, Callable[[HttpRequest], dict[str, Any]]] = {
 @page()
 def health_part(request: HttpRequest) -> HttpResponse:
     """The parts that do not work, by name, and how many do. A page of its own: to ask a hanging part takes a second."""
-    asked = parts()
+    asked = {name: word for name, word in parts().items() if word != "no"}  # such as: stopped, no
     off = [name for name, word in asked.items() if word == OFF]
     bad = {name: word for name, word in asked.items() if word not in (OK, OFF)}
     context = {"bad": bad, "off": off, "good": len(asked) - len(bad) - len(off)}

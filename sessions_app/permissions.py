@@ -5,16 +5,16 @@ import logging
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, Q
-from django.db.models.functions import Now
 
 from approvals import commands as approval_commands
-from approvals import violations
+from approvals import stops, violations
 from approvals.commands import Question
 from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed
@@ -35,6 +35,7 @@ from approvals.queries import find_approval, rules_in_force
 from approvals.render import summary_for, title_for
 from approvals.risk import assess_risk
 from approvals.standing import rules_for
+from approvals.stops import deadline_now_of_row
 from orchestra import embedded, sql
 from orchestra.logs import bind
 from orchestra.unit_of_work import UnitOfWork
@@ -58,7 +59,7 @@ CANCELLED_MESSAGE = "The question was withdrawn; do not retry, stop and report."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """``effect`` is allow, deny or wait; see ``machine.Ruling``. ``waits_s`` is how long people have."""
+    """``effect`` is allow, deny, wait or hold; see ``machine.Ruling``. ``waits_s`` is how long people have."""
 
     effect: str
     approval_id: UUID | None = None
@@ -87,14 +88,8 @@ def ask_permission(
     call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=_folder(claim, request))
     answer = _in_its_folder(_judge(call, _rules(claim), surroundings), call, claim)
     question = _question(claim, request, digest, plan, may_have_run=earlier is not None)
-    if answer.effect == ALLOW and _rule_still_counts(answer.rule):
-        with transaction.atomic():
-            require_fence(claim.session().update(fence=claim.fence))
-            if answer.source == "rule":
-                approval_commands.record_policy_answer(
-                    question, verdict=A.APPROVED, reason=answer.reason, consumed=True
-                )
-        return Decision(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
+    if answer.effect == ALLOW and (allowed := _allow(claim, request, answer, question)):
+        return allowed
     if answer.effect == DENY:
         return _forbid(claim, question, answer)
     return _ask_person(claim, request, question, approval_id or uuid4())
@@ -152,6 +147,8 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
     if approval.status == A.PENDING:
         return None
     _require_ours(claim)
+    if approval.status == A.APPROVED and approval.consumed_at is None and stops.is_stopped():
+        return None  # recorded, and spent after the lift
     if approval.status == A.APPROVED and approval.consumed_at is None and approval.input_digest == digest:
         return answer_from_row(claim, request, approval_id)  # approved between the statements
     return Decision(
@@ -161,6 +158,13 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
         status=approval.status,
         by=approval.decided_by,
     )
+
+
+def seconds_left(approval_id: UUID) -> float:
+    """Until the deadline, which stands still while agents are stopped; 0 if it has passed."""
+    rows = Approval.objects.annotate(left=F("expires_at") - deadline_now_of_row())
+    left: timedelta = rows.values_list("left", flat=True).get(pk=approval_id)
+    return max(0.0, (left + settings.APPROVALS.grace).total_seconds())
 
 
 def surroundings() -> Surroundings:
@@ -289,6 +293,22 @@ def _rules(claim: Claim) -> list[Rule]:
     return rules_for(session_id=claim.session_id, directory=claim.directory, requester=claim.requested_by)
 
 
+def _allow(claim: Claim, request: ToolRequest, answer: Answer, question: Question) -> Decision | None:
+    """Let a call go that no person has to see: under the fence, counted, and never while agents are stopped.
+
+    None if the rule that allowed it no longer counts, so that a person is asked.
+    """
+    with transaction.atomic():
+        if not claim.session().filter(stops.when_not_stopped()).update(fence=claim.fence):
+            require_fence(claim.session().update(fence=claim.fence))
+            return Decision(effect="hold")
+        if not _rule_still_counts(answer.rule):
+            return None
+        if answer.source == "rule":
+            approval_commands.record_policy_answer(question, verdict=A.APPROVED, reason=answer.reason, consumed=True)
+    return Decision(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
+
+
 def _rule_still_counts(rule: Rule | None) -> bool:
     """Count a use; of two calls that race for the last one, one is asked; so is one that raced with a revocation."""
     if rule is None:
@@ -383,9 +403,7 @@ def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision
     if decision is not None:
         return decision
     _move(claim, S.WAITING)
-    left = Approval.objects.filter(pk=approval.pk).values_list(F("expires_at") - Now(), flat=True).get()
-    waits = left.total_seconds() + settings.APPROVALS.grace.total_seconds()
-    return Decision(effect="wait", approval_id=approval.pk, waits_s=max(0.0, waits), status=A.PENDING)
+    return Decision(effect="wait", approval_id=approval.pk, waits_s=seconds_left(approval.pk), status=A.PENDING)
 
 
 def _move(claim: Claim, to: str) -> None:

@@ -9,8 +9,9 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from approvals.models import Approval
-from approvals.signals import approval_changed, approval_expiring, approvals_swept
+from approvals.signals import agents_stopping, approval_changed, approval_expiring, approvals_swept, stop_changed
 from orchestra.logs import bind
+from sessions_app import stops
 from sessions_app.errors import StaleFence
 from sessions_app.traces import trace_answer
 
@@ -23,6 +24,8 @@ def connect() -> None:
     approvals_swept.connect(resume_parked_of, dispatch_uid="sessions_app.resume_parked_of")
     if settings.METRICS.export_to:
         approval_changed.connect(trace_answer, dispatch_uid="sessions_app.trace_answer")
+    agents_stopping.connect(stops.interrupt_running, dispatch_uid="sessions_app.interrupt_running")
+    stop_changed.connect(stops.go_on, dispatch_uid="sessions_app.go_on")
     approval_expiring.connect(write_down_reminder, dispatch_uid="sessions_app.write_down_reminder")
     if settings.ORCHESTRA.process == "sessions":
         worker_ready.connect(_worker_ready, dispatch_uid="sessions_app.worker_ready")

@@ -115,9 +115,15 @@ def _changed(payload: dict[str, Any], longest: int) -> Said:
     return Said("conversation", one_line(heading, 300))
 
 
+def _held(payload: dict[str, Any], longest: int) -> Said:
+    heading = f"{_text(payload, 'tool')} waits: all agents are stopped. It goes on when the stop is lifted."
+    return Said("stopped", one_line(heading, 300), tone="wait")
+
+
 STATUS_TEXTS: dict[str, Callable[[dict[str, Any], int], Said]] = {
     "background": _background, "background_stopped": _background, "ran_unapproved": _ran_unapproved,
     "cleared": _changed, "model": _changed,
+    "held": _held,
 }  # fmt: skip
 
 

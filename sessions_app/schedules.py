@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from approvals.audit_changes import recorded_elsewhere
+from approvals.stops import frozen_since, stop_in_force
 from orchestra.errors import Forbidden, Invalid, OrchestraError
 from orchestra.rights import Right, may
 from orchestra.sweeps import each
@@ -106,11 +107,12 @@ def find_schedule(schedule_id: UUID) -> Schedule:
 def start_due(schedule_id: UUID) -> ScheduledRun | None:
     """Start a schedule's session if it is due; None if it is not, or another process did.
 
-    Times that passed unseen for longer than five minutes are noted as missed, in one row, and not made up for.
+    Times that passed unseen for longer than five minutes are noted as missed, in one row, and not made up for. While
+    all agents are stopped nothing is due: after the lift it is started once, or noted as missed, by the same rule.
     """
     with transaction.atomic():
         rows = _read().select_for_update().filter(pk=schedule_id, enabled=True)
-        schedule = rows.filter(next_due_at__lte=Now() + EARLY).first()
+        schedule = rows.filter(~stop_in_force(), next_due_at__lte=Now() + EARLY).first()
         if schedule is None or schedule.next_due_at is None:
             return None
         first, now = schedule.next_due_at, max(schedule.read_at, schedule.next_due_at)
@@ -128,9 +130,9 @@ def start_due(schedule_id: UUID) -> ScheduledRun | None:
 
 def start_all_due() -> int:
     """The sweep behind the ticks: what is due, and what waited for its predecessor to end; return how many started."""
-    ready = Schedule.objects.filter(enabled=True, next_due_at__lte=Now())
+    ready = Schedule.objects.filter(~stop_in_force(), enabled=True, next_due_at__lte=Now())
     started = each(list(ready.order_by("next_due_at").values_list("pk", flat=True)), _starts)
-    waiting = ScheduledRun.objects.filter(status=R.QUEUED).order_by("due_at")
+    waiting = ScheduledRun.objects.filter(~stop_in_force(), status=R.QUEUED).order_by("due_at")
     return started + each(list(waiting.values_list("pk", flat=True)), _start_waiting)
 
 
@@ -215,9 +217,13 @@ def _last_is_open(schedule: Schedule) -> bool:
 def _note_missed(schedule: Schedule, first: datetime, number: int) -> None:
     times = "once" if number == 1 else f"{number} times"
     logger.warning("schedule %s was missed %s since %s", schedule.pk, times, first.isoformat())
-    ScheduledRun.objects.create(
-        schedule=schedule, due_at=first, status=R.MISSED, number=number, detail=f"Nobody was there to start it {times}."
+    stopped = frozen_since(first) > timedelta()
+    why = (
+        f"All agents were stopped, so it was not started {times}."
+        if stopped
+        else (f"Nobody was there to start it {times}.")
     )
+    ScheduledRun.objects.create(schedule=schedule, due_at=first, status=R.MISSED, number=number, detail=why)
 
 
 def _read() -> QuerySet[Any]:

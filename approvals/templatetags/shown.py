@@ -34,15 +34,20 @@ def visible(text: object) -> str:
 @register.filter
 def left(approval: Approval) -> str:
     """How long people still have, in words."""
-    seconds = int((approval.expires_at - timezone.now()).total_seconds())
+    seconds = int((approval.expires_at - _now_for(approval)).total_seconds())
     return f"{span(seconds)} left" if seconds > 0 else "time is up"
 
 
 @register.filter
 def urgency(approval: Approval) -> str:
     """last below a minute, soon below five, empty otherwise."""
-    seconds = (approval.expires_at - timezone.now()).total_seconds()
+    seconds = (approval.expires_at - _now_for(approval)).total_seconds()
     return "last" if seconds < 60 else "soon" if seconds < 300 else ""
+
+
+def _now_for(approval: Approval) -> datetime:
+    """The time that the row was read with, if it was: it stands still while all agents are stopped."""
+    return getattr(approval, "read_at", None) or timezone.now()
 
 
 @register.filter

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
+from approvals import stops
 from approvals.commands import expire_approval
 from approvals.models import Approval
 from approvals.queries import status_of
@@ -69,6 +70,7 @@ ROUND_S = 5.0  # the loop comes round at least this often
 CANCELLED = Outcome(status="cancelled", code="cancelled", detail="The session was cancelled.")
 DRAIN_S = 1.0  # how long a dead child's stdout is still read while a grandchild holds it open
 PLACES = 4  # supervisors at the database at once; see docs/performance.md
+HELD = "held"
 PIPE_BYTES = 64 * 1024  # no more than this can the child itself have left behind
 
 T = TypeVar("T")
@@ -169,6 +171,7 @@ class Supervisor:
         self.ours = True
         self._goes_on = False  # the last answer left nothing open, and nothing was asked since, held or parked
         self._unasked: dict[str, Ask] = {}
+        self._held: dict[str, Ask] = {}  # would be allowed, were not all agents stopped
         self._unanswered: set[UUID] = set()
         self._unreported: list[Violation] = []
         self._retry_at = float("inf")
@@ -241,8 +244,30 @@ class Supervisor:
                 self._answer(key)
             else:
                 self._obey()
+                self._go_on_if_lifted(topic)
         if worker_stopping.is_set():
             self._do(self.machine.stop(time.monotonic()))
+
+    def _go_on_if_lifted(self, topic: str) -> None:
+        """Put to the policy again what a stop held, and spend what people approved meanwhile."""
+        if topic != stops.TOPIC:
+            return
+        for ask in list(self._held.values()):
+            self._ask(ask)
+        for approval_id in self.machine.waiting_approvals():
+            self._look(approval_id)
+
+    def _hold(self, ask: Ask) -> None:
+        """The policy would let this call go, but all agents are stopped: it waits for the lift."""
+        request = ask.request
+        if request.request_id not in self._held:
+            self._record(held_line(request))
+        self._held[request.request_id] = ask
+        self.extension.holds_calls = True
+
+    def _no_longer_held(self, request_id: str) -> None:
+        self._held.pop(request_id, None)
+        self.extension.holds_calls = bool(self._held)
 
     def _obey(self) -> None:
         now = time.monotonic()
@@ -258,7 +283,9 @@ class Supervisor:
         self._do(self.machine.tick(now))
         for approval_id in self.machine.overdue(now):
             self._database(partial(expire_approval, approval_id))
-            self.machine.postpone(approval_id, now + RETRY_S)  # the database's clock may be a little behind
+            left = self._database(partial(permissions.seconds_left, approval_id))
+            # the database's clock may be a little behind, and an extension or a stop moves the deadline
+            self.machine.postpone(approval_id, now + max(RETRY_S, 0.0 if left is AWAY else left))
             self._answer(approval_id)
         if now >= self._retry_at:
             self._retry_at = float("inf")
@@ -303,6 +330,7 @@ class Supervisor:
         request = ask.request
         if request.request_id not in self.machine.calls:
             self._unasked.pop(request.request_id, None)
+            self._no_longer_held(request.request_id)
             return
         if ask.put_off:
             self._put_off(ask)
@@ -318,6 +346,10 @@ class Supervisor:
             self._unasked[request.request_id] = ask
             return
         self._unasked.pop(request.request_id, None)
+        if decision.effect == "hold":
+            self._hold(ask)
+        else:
+            self._no_longer_held(request.request_id)
         if decision.effect == "wait" and decision.approval_id:
             self.extension.wait_for(decision.approval_id)
             self._record(_asked_line(request, decision))
@@ -501,6 +533,11 @@ class Supervisor:
             return AWAY
         finally:
             connection.close()
+
+
+def held_line(request: ToolRequest) -> Line:
+    """What the transcript says of a call that waits for the lift of a stop."""
+    return line(Event.Kind.STATUS, status=HELD, tool=request.tool_name, tool_use_id=request.tool_use_id)
 
 
 def violation_line(violation: Violation) -> Line:

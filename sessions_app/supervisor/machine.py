@@ -129,10 +129,11 @@ Command = Write | Record | Stream | Ask | Answered | Withdraw | CloseInput | Sig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruling:
-    """What becomes of a call: ``effect`` is allow, deny or wait.
+    """What becomes of a call: ``effect`` is allow, deny, wait or hold.
 
     ``tool_input`` is the JSON text to run when allowed, ``message`` what the model reads when denied, ``wait_until``
-    when the question must be judged expired.
+    when the question must be judged expired. ``hold``: it would be allowed, but all agents are stopped; another ruling
+    follows after the lift.
     """
 
     effect: str
@@ -150,6 +151,7 @@ class OpenCall:
     asked_at: float
     approval_id: UUID | None = None
     expires_at: float = float("inf")
+    is_held: bool = False
 
 
 @dataclass(slots=True)
@@ -273,6 +275,10 @@ class TurnMachine:
         call = self.calls.get(request_id)
         if call is None:
             return []
+        if ruling.effect == "hold":
+            call.is_held = True
+            return self._go_if_stopping()
+        call.is_held = False
         if ruling.effect == "wait":
             call.approval_id, call.expires_at = ruling.approval_id, ruling.wait_until
             return self._go_if_stopping()
@@ -614,7 +620,7 @@ class TurnMachine:
         call = self._deferrable()
         if call:
             return self._park(call)
-        if any(call.approval_id is None for call in self.calls.values()):
+        if any(call.approval_id is None and not call.is_held for call in self.calls.values()):
             return []  # still with the policy; its ruling comes back here
         if self._last_result is not None:
             withdrawn = self._withdraw_all("the worker was told to stop")

@@ -15,6 +15,7 @@ import psutil
 from django.conf import settings
 from django.db import DatabaseError, connection
 
+from approvals import stops
 from approvals.models import Approval
 from orchestra.doorbell import listener
 from sessions_app import leases
@@ -40,6 +41,7 @@ class Extension:
     waiting: set[UUID] = field(default_factory=set)
     asking: set[UUID] = field(default_factory=set)  # the first ring for these is that of the question itself
     came_round_at: float = field(default_factory=time.monotonic)
+    holds_calls: bool = False  # that would be allowed, were not all agents stopped
 
     def listen_before_asking(self, approval_id: UUID) -> None:
         """So that no answer comes unheard. The question rings as well; whichever of two rings comes second is news."""
@@ -121,6 +123,12 @@ class Switchboard:
             extension = self._lines.get(UUID(key))
             if extension:
                 extension.tell("session", extension.session_id)
+        elif topic == stops.TOPIC:
+            self._tell_of_stop(self._all())
+
+    def _tell_of_stop(self, extensions: list[Extension]) -> None:
+        for extension in extensions:
+            extension.tell(stops.TOPIC, extension.session_id)
 
     def _all(self) -> list[Extension]:
         with self._lock:
@@ -150,8 +158,12 @@ class Switchboard:
         """What a lost ring would have said."""
         waiting = {approval_id: extension for extension in extensions for approval_id in list(extension.waiting)}
         answered = Approval.objects.filter(pk__in=list(waiting)).exclude(status=Approval.Status.PENDING)
+        answered = answered.exclude(stops.stop_in_force(), status=Approval.Status.APPROVED)  # after the lift
         for approval_id in answered.values_list("pk", flat=True) if waiting else ():
             waiting[approval_id].tell("approval", approval_id)
+        holding = [extension for extension in extensions if extension.holds_calls]
+        if holding and not stops.is_stopped():
+            self._tell_of_stop(holding)
         by_session = {extension.session_id: extension for extension in extensions}
         told_to_stop = Turn.objects.filter(session__in=list(by_session), status=Turn.Status.RUNNING)
         for session_id in told_to_stop.filter(interrupt_requested_at__isnull=False).values_list("session", flat=True):

@@ -228,7 +228,7 @@ def test_the_list_costs_the_same_however_long_it_is(django_assert_max_num_querie
     client.get(reverse("admin:approvals_approval_changelist"))
     for _ in range(20):
         make_approval()
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         client.get(reverse("admin:approvals_approval_changelist"))
 
 

@@ -2,9 +2,19 @@
 
 import pytest
 
-from approvals.models import Callback
-from approvals.restored import _stop_callbacks
+from approvals import stops
+from approvals.models import Callback, StopSwitch
+from approvals.restored import _stop_callbacks, make_fit
 from tests.factories import make_approval
+
+
+@pytest.mark.django_db
+def test_a_stop_that_was_in_force_in_the_backup_still_is() -> None:
+    stop, _ = stops.stop_all(by="anna", via="api", reason="wait")
+    make_approval()
+    make_fit(taken_at="2026-11-29", keep_rules=False)
+    assert stops.current_stop() == stop
+    assert StopSwitch.objects.get().stop == stop
 
 
 @pytest.mark.django_db

@@ -50,6 +50,9 @@ TABLE: dict[tuple[str, str], str] = {
     ("/api/diagnostics/database/performance", "GET"): "viewer operator approver administrator",
     ("/api/diagnostics/metrics", "GET"): "viewer operator approver administrator",
     ("/api/diagnostics/workers", "GET"): "viewer operator approver administrator",
+    ("/api/stop", "GET"): "viewer operator approver asker administrator",
+    ("/api/stop", "POST"): "operator approver administrator",
+    ("/api/stop", "DELETE"): "approver administrator",
     ("/api/schema", "GET"): OPEN,
 }
 METHODS = {"/api/telegram/webhook": "post"}  # of the views that are plain functions

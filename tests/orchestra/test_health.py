@@ -9,6 +9,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
 
+from approvals import stops
 from orchestra import diagnostics, leases
 from orchestra.diagnostics import Probe, Weight
 from orchestra.models import Lease
@@ -37,7 +38,7 @@ def test_health_names_every_part_when_all_is_well(client):
     assert answer.status_code == 200
     assert answer.json() == {
         "status": "ok",
-        "parts": {"database": "ok", "redis": "ok", "beat": "ok", "agents": "ok", "telegram": "off"},
+        "parts": {"database": "ok", "redis": "ok", "beat": "ok", "agents": "ok", "telegram": "off", "stopped": "no"},
     }
 
 
@@ -96,7 +97,17 @@ def test_missing_agents_and_a_silent_beat_degrade_but_do_not_fail(client):
         "beat": "down",
         "agents": "down",
         "telegram": "off",
+        "stopped": "no",
     }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stop_is_told_and_is_no_illness(client):
+    all_is_well()
+    stops.stop_all(by="anna", via="api")
+    answer = client.get("/health")
+    assert (answer.status_code, answer.json()["status"], answer.json()["parts"]["stopped"]) == (200, "ok", "yes")
+    assert client.get("/health/ready").status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)

@@ -34,6 +34,7 @@ TABLE = {
     "sessions": "viewer operator approver administrator",
     "session:<pk>": "viewer operator approver administrator",
     "diagnostics": "viewer operator approver administrator",
+    "stop": "viewer operator approver asker administrator",
     "start_session": "operator administrator",
     "send_message": "operator administrator",
     "cancel_session": "operator administrator",

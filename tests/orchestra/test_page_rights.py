@@ -56,6 +56,10 @@ TABLE: dict[tuple[str, str], str] = {
     ("/approvals/<approval_id>/decide/stop", "POST"): "administrator",  # who may both decide and operate
     ("/approvals/<approval_id>/answer/stop", "POST"): "administrator",
     ("/violations/<violation_id>/acknowledge", "POST"): "administrator",
+    ("/stop", "GET"): READERS,
+    ("/stop", "POST"): "operator approver administrator",
+    ("/stop/<stop_id>/lift", "POST"): APPROVERS,
+    ("/console/stop", "GET"): READERS,
     ("/agents", "GET"): READERS,
     ("/agents/look", "POST"): OPERATORS,
     ("/statistics", "GET"): READERS,
@@ -117,7 +121,7 @@ def test_who_may(role: str) -> None:
 def _address(path: str, session: UUID, approval: UUID) -> str:
     return (
         path.replace("<session_id>", str(session)).replace("<approval_id>", str(approval))
-        .replace("<rule_id>", str(session)).replace("<violation_id>", str(session))
+        .replace("<rule_id>", str(session)).replace("<violation_id>", str(session)).replace("<stop_id>", str(session))
         .replace("<name>", "now").replace("<tool>", "none").replace("<token>", "none")
     )  # fmt: skip
 

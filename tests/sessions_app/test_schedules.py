@@ -15,7 +15,8 @@ from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from approvals.models import Rule
+from approvals import stops
+from approvals.models import Rule, Stop
 from config.beat import TableScheduler
 from config.celery import OURS, SCHEDULE, app
 from sessions_app import schedules
@@ -92,6 +93,28 @@ def test_the_time_that_is_due_now_starts_after_missed_ones(olga: User) -> None:
     start_due(schedule.pk)
     assert statuses(schedule) == [R.MISSED, R.STARTED]
     assert schedule.runs.get(status=R.MISSED).number == 2
+
+
+def test_a_schedule_due_during_a_stop_of_all_agents_runs_once_after_the_lift(olga: User) -> None:
+    schedule = due()
+    stops.stop_all(by="anna", via="api")
+    assert start_due(schedule.pk) is None
+    assert start_all_due() == 0
+    assert not schedule.runs.exists()
+    stops.lift_stop(by="anna", via="api")
+    assert start_all_due() == 1
+    assert statuses(schedule) == [R.STARTED]
+
+
+def test_a_stop_that_lasts_makes_times_missed_and_the_row_says_why(olga: User) -> None:
+    schedule = due(next_due_at=timezone.now() - timedelta(hours=5, minutes=30))
+    stops.stop_all(by="anna", via="api")
+    Stop.objects.update(started_at=timezone.now() - timedelta(hours=6))
+    stops.lift_stop(by="anna", via="api")
+    assert start_all_due() == 0
+    run = schedule.runs.get()
+    assert (run.status, run.number) == (R.MISSED, 6)
+    assert "All agents were stopped" in run.detail
 
 
 @pytest.mark.parametrize(("overlap", "second"), [("skip", R.SKIPPED), ("queue", R.QUEUED), ("allow", R.STARTED)])

@@ -71,6 +71,7 @@ class Command(BaseCommand):
 
             screen.line(as_json(ApprovalSerializer(found, many=True).data))
             return
+        terminal.tell_of_stop(screen)
         for approval in found:
             when = left(approval) if approval.is_open else ago(approval.decided_at)
             status = screen.tinted(f"{approval.status:<9}", STATUS_COLOURS.get(approval.status, ""))
@@ -114,11 +115,13 @@ class Command(BaseCommand):
             approval, verdict=verdict, by=by, reason=options["reason"], updated_input=edited, answers=answers
         )
         screen.line(terminal.outcome(decided), STATUS_COLOURS[decided.status])
+        terminal.tell_of_stop(screen)
 
     def _watch(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
         bell = Bell()
         screen.line("Waiting for questions; Ctrl-C ends this, nothing else.", "dim")
+        terminal.tell_of_stop(screen)
         seen: set[UUID] = set()
         try:
             while True:

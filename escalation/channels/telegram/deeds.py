@@ -7,7 +7,7 @@ from approvals.commands import refuse_self_approval
 from approvals.models import Approval
 from approvals.render import one_line, questions_of
 from approvals.session_scope import scope_sentence
-from escalation.channels.telegram import posting, rejections
+from escalation.channels.telegram import posting, rejections, standstill
 from escalation.channels.telegram.draft import Draft, answers_at_once
 from escalation.channels.telegram.faces import DRAFT, Rejection, draft_on
 from escalation.channels.telegram.press import RENEWED, Press, closed_text
@@ -36,7 +36,7 @@ def reject(press: Press) -> None:
     elif message is None or not rejections.has_time(approval):
         reject_now(press)
     else:
-        rejections.begin(message, press.person, approval.read_at)  # type: ignore[attr-defined]
+        rejections.begin(message, press.person, approval.now_at)  # type: ignore[attr-defined]
         press.retire()
         press.say(WHY)
         press.redraw(message)
@@ -130,6 +130,7 @@ def submit(press: Press) -> None:
 DEEDS: dict[str, Callable[[Press], None]] = {
     A.APPROVE: approve, A.APPROVE_SESSION: approve_for_session, A.REJECT: reject, A.REJECT_NOW: reject_now,
     A.KEEP_OPEN: keep_open, A.SHOW: show, A.SHOW_ALL: show_all, A.OPTION: option, A.ANSWER: answer, A.SUBMIT: submit,
+    A.LIFT: standstill.lift,
 }  # fmt: skip
 
 

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from approvals import stops
 from approvals.commands import record_attempt
 from approvals.models import Approval, Door
 from escalation import commands, queries
-from escalation.channels.telegram import cards, render, status
+from escalation.channels.telegram import cards, render, standstill, status
 from escalation.channels.telegram.aftermath import Aftermath
 from escalation.channels.telegram.client import BotApi
-from escalation.channels.telegram.markup import Piece, lines, moment, said, strong, words
+from escalation.channels.telegram.markup import NOTHING, Piece, lines, moment, said, strong, words
 from escalation.channels.telegram.people import UNKNOWN, Person
 from escalation.models import Approver, Delivery, Message
 from orchestra import leases
@@ -23,6 +24,8 @@ SPAN = re.compile(r"(?:(\d{1,3})\s*d)?\s*(?:(\d{1,3})\s*h)?\s*(?:(\d{1,4})\s*m(?
 CALL = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@(\w+))?(?:\s+(.*))?", re.DOTALL)
 MENU = {
     "pending": "what waits for an answer",
+    "stop": "stop all agents, at once: /stop REASON",
+    "resume": "let them go on; I ask back",
     "status": "how Orchestra and you are doing",
     "mute": "no sound and no reminders for a while: /mute 1h, /mute off",
     "link": "tell Orchestra who you are: /link CODE",
@@ -124,7 +127,9 @@ def _status(order: Order, approver: Approver) -> None:
     waiting = Approval.objects.filter(status=Approval.Status.PENDING).count()
     right = "may answer" if may(approver.user, Right.DECIDE) else "may not answer"
     untold = told["outbox_depth"]
+    in_force = stops.current_stop()
     order.reply(
+        standstill.headline(in_force) if in_force else NOTHING,
         strong(f"{waiting} {'question waits' if waiting == 1 else 'questions wait'} for an answer")
         + words(f", {untold} not told yet." if untold else "."),
         words("You are ") + said(order.person.account) + words(f" and {right}."),
@@ -178,4 +183,6 @@ def _is_for_us(bot: str | None) -> bool:
 
 
 OPEN_TO_ALL: dict[str, Callable[[Order], None]] = {"help": _help, "start": _help, "link": _link}
-ORDERS: dict[str, Callable[[Order, Approver], None]] = {"pending": _pending, "status": _status, "mute": _mute}
+ORDERS: dict[str, Callable[[Order, Approver], None]] = {
+    "pending": _pending, "status": _status, "mute": _mute, "stop": standstill.stop, "resume": standstill.resume,
+}  # fmt: skip

@@ -13,6 +13,7 @@ from approvals.commands import decide_approval
 from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, InvalidAnswer, SelfApproval
 from approvals.models import Approval, Door
 from approvals.render import one_line
+from approvals.stops import is_stopped
 from escalation.channels.telegram import cards, posting, rejections, status
 from escalation.channels.telegram.aftermath import Aftermath
 from escalation.channels.telegram.people import Json, Person
@@ -25,6 +26,7 @@ AGAIN_AFTER = timedelta(seconds=30)  # what only shows something may be asked fo
 FORGED = "This button is not one of mine, or not in this place. Nothing was changed."
 RENEWED = "This card was out of date and is drawn anew. Nothing was changed: look, and tap again."
 GONE = "This question is no longer kept. Nothing was changed."
+AFTER_THE_LIFT = "All agents are stopped: it runs after the lift."
 LONGEST_NAME = 60
 
 
@@ -85,7 +87,7 @@ class Press:
             self.say(f"Not recorded. {error.detail}", alert=True)
             return
         else:
-            self.say(done)
+            self.say(done if verdict != S.APPROVED or not is_stopped() else f"{done} {AFTER_THE_LIFT}")
         self.spend()
 
     def spend(self) -> None:
@@ -137,6 +139,9 @@ def closed_text(approval: Approval) -> str:
 def _do(press: Press, deeds: dict[str, Deed]) -> None:
     if press.button.action == A.TEST:
         _tested(press)
+        return
+    if press.button.action == A.LIFT:
+        deeds[A.LIFT](press)  # knows by itself what a second press means
         return
     if press.button.used_at is not None and not _may_repeat(press.button):
         _out_of_date(press)

@@ -14,7 +14,9 @@ from django.db import DatabaseError, close_old_connections
 
 from escalation import commands, policy, queries
 from escalation.channels.base import Channel
+from escalation.channels.telegram import standstill
 from escalation.channels.telegram.client import BotApi
+from escalation.errors import BotApiError
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ class Sender:
         self._bell = threading.Event()
         self._lock = threading.Lock()
         self._rung: dict[UUID, None] = {}
+        self._stop_rung = True  # perhaps something happened while nobody was here to tell
         self._looked_at = 0.0
         self._silent = False
         self._idle = False
@@ -41,6 +44,11 @@ class Sender:
         with self._lock:
             if approval_id is not None:
                 self._rung[approval_id] = None
+        self._bell.set()
+
+    def ring_of_stop(self) -> None:
+        """All agents were stopped, or go on; returns at once."""
+        self._stop_rung = True
         self._bell.set()
 
     def run(self) -> None:
@@ -64,6 +72,7 @@ class Sender:
         if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
             self._look()
         self._note(rung)
+        self._tell_of_stop()
         while self._may_go_on():
             if blocked_s := self._blocked():
                 return min(blocked_s, LOOK_EVERY_S)
@@ -73,9 +82,20 @@ class Sender:
                 return 0.0
         return 0.0
 
+    def _tell_of_stop(self) -> None:
+        """Once, when it was rung for or looked for; what does not get through is said at the next look."""
+        if not self._stop_rung or self._blocked():
+            return
+        self._stop_rung = False
+        try:
+            standstill.tell(self._api)
+        except BotApiError as error:
+            logger.warning("telegram: the chat does not know of a stop yet: %s", error.detail)
+
     def _look(self) -> None:
         """Find what nobody rang for."""
         self._looked_at = time.monotonic()
+        self._stop_rung = True
         commands.open_missing_deliveries(batch=BATCH)
         commands.close_unsent()
         self._silent = policy.is_silent(queries.who_has_muted())

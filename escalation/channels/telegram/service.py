@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 from django.utils import timezone
 
+from approvals.stops import TOPIC as STOP
 from escalation import conf, receivers
 from escalation.breaker import Breaker
 from escalation.channels.telegram import orders, rejections, status
@@ -168,6 +169,8 @@ class Term:
         """On the doorbell's thread: returns at once."""
         if topic in ("approval", "approval_expiring"):
             self._sender.ring(UUID(key))
+        elif topic == STOP:
+            self._sender.ring_of_stop()
         elif topic == status.TOPIC:
             self._receiver.ring()
             self._sender.ring()

@@ -41,7 +41,9 @@ function intoOwnZone(time) {
 }
 
 function draw(countdown) {
-  const left = Math.ceil(Number(countdown.dataset.expires) - serverNow() / 1000);
+  const stopped = Number(document.getElementById("stop-banner")?.dataset.stopped ?? 0); // deadlines stand still then
+  const now = stopped ? Math.max(stopped, Number(countdown.dataset.asked ?? 0)) : serverNow() / 1000;
+  const left = Math.ceil(Number(countdown.dataset.expires) - now);
   const whole = Number(countdown.dataset.whole) || 1800;
   countdown.classList.toggle("countdown-soon", left <= SOON_S && left > LAST_S);
   countdown.classList.toggle("countdown-last", left <= LAST_S);

@@ -4,7 +4,7 @@
 //   hub:snapshot  {topic, last_seq, …}           after each subscription, so also after each reconnect
 //   hub:event     {topic, seq, kind, payload}    each one, in order
 //   hub:delta     {topic, text}                  text as the model says it; never repeated
-//   hub:approvals, hub:sessions, hub:session, hub:diagnostics, hub:list (approvals or sessions)
+//   hub:approvals, hub:sessions, hub:session, hub:diagnostics, hub:stop, hub:list (approvals or sessions)
 //                                                "something changed there": at most one a second, and never the last
 //                                                one lost, for parts of a page that fetch themselves again
 //
@@ -140,6 +140,7 @@ class Hub {
     const name = topic.startsWith("session:") ? "session" : topic;
     this.#soon(`hub:${name}`);
     if (name === "approvals" || name === "sessions") this.#soon("hub:list");
+    if (name === "stop") for (const other of ["hub:approvals", "hub:list"]) this.#soon(other); // deadlines move
   }
 
   #soon(name) {

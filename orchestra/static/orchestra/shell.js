@@ -127,3 +127,4 @@ remember();
 startClock();
 hub.subscribe("approvals");
 hub.subscribe("sessions");
+hub.subscribe("stop");

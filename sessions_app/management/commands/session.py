@@ -15,7 +15,7 @@ from approvals.models import Door
 from approvals.queries import open_approvals, readable_approvals
 from approvals.render import one_line, visible
 from approvals.templatetags.shown import ago
-from approvals.terminal import STATUS_COLOURS, Screen, short
+from approvals.terminal import STATUS_COLOURS, Screen, short, tell_of_stop
 from orchestra import doorbell
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right
@@ -138,6 +138,7 @@ class Command(BaseCommand):
 
             screen.line(as_json(SessionRowSerializer(found, many=True).data))
             return
+        tell_of_stop(screen)
         for session in found:
             status = screen.tinted(f"{session.status:<9}", STATUS_COLOURS.get(session.status, ""))
             facts = f"{visible(session.agent):<6}  ${session.cost_usd:<7.2f}  {ago(session.created_at):<14}"

@@ -1,0 +1,41 @@
+"""What a stop of all agents, and its lift, mean for sessions; see ``approvals.stops``."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from django.db import DatabaseError
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+
+from approvals.models import Stop
+from orchestra import doorbell
+from sessions_app.models import Run, Turn
+
+logger = logging.getLogger(__name__)
+
+
+def interrupt_running(*, stop: Stop, **_: Any) -> None:
+    """In the transaction of a stop that interrupts: have each turn with a live process end, as an interrupt does.
+
+    A parked turn has no process and stays: its request can still be decided, and it goes on after the lift.
+    """
+    if stop.mode != Stop.Mode.INTERRUPT:
+        return
+    live = Run.objects.filter(turn=OuterRef("pk"), ended_at__isnull=True)
+    turns = Turn.objects.filter(Exists(live), status=Turn.Status.RUNNING, interrupt_requested_at=None)
+    sessions = list(turns.values_list("session", flat=True))
+    turns.update(interrupt_requested_at=Now())
+    doorbell.ring_all("session", [str(session_id) for session_id in sessions])
+
+
+def go_on(*, stop: Stop, **_: Any) -> None:
+    """After a lift: have workers take the turns that were queued meanwhile, at once; the sweep does it anyway."""
+    from sessions_app.dispatch import dispatch_queued_turns
+
+    if stop.is_in_force:
+        return
+    try:
+        dispatch_queued_turns(older_than=timedelta())
+    except DatabaseError as error:
+        logger.warning("queued turns are left to the sweep: the database did not answer (%s)", type(error).__name__)
