@@ -34,7 +34,6 @@ S = Approval.Status
 EXTENSION_MINUTES = 15
 MOST_SIMILAR = 5
 LONGEST_CHANGE = 200  # characters of a change in the list of the audit
-WHOLE = 20_000_000  # characters: as much as an input can have
 
 
 @admin.register(Approval)
@@ -171,7 +170,7 @@ class ApprovalAdmin(Holdable):
 
     def _page(self, request: HttpRequest, approval: Approval, *, draft: QueryDict | None = None) -> dict[str, Any]:
         """What the page of ``approval`` shows; ``draft`` is what somebody typed in an answer that was refused."""
-        asked = Asked.of(approval, longest=WHOLE if "whole" in request.GET else render.LONGEST_BLOCK)
+        asked = Asked.of(approval, longest=render.WHOLE if "whole" in request.GET else render.LONGEST_BLOCK)
         similar = Approval.objects.filter(tool_name=approval.tool_name, title=approval.title).exclude(pk=approval.pk)
         typed = draft if draft is not None else QueryDict()
         questions = render.questions_of(approval)

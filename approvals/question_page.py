@@ -22,7 +22,6 @@ from orchestra.rights import Right
 S, K = Approval.Status, Approval.Kind
 
 MOST_BEFORE = 5
-WHOLE = 20_000_000  # characters: as much as an input can have
 ACTIONS = {"requested": "Asked", "extended": "More time given", S.EXPIRED: "Nobody answered in time"}
 ICONS = {"requested": "question", "extended": "beat", S.APPROVED: "done", S.REJECTED: "rejected", S.EXPIRED: "expired"}
 
@@ -125,7 +124,7 @@ def draw_decision(request: HttpRequest, approval: Approval, *, notice: str = "",
 
 
 def _asked(request: HttpRequest, approval: Approval) -> dict[str, Any]:
-    longest = WHOLE if _is_whole(request) else render.LONGEST_BLOCK
+    longest = render.WHOLE if _is_whole(request) else render.LONGEST_BLOCK
     blocks = render.what_would_run(approval, longest=longest)
     own_words = ("The agent's own words",)
     shown_apart = ("Facts", "Options") if approval.kind == K.EXTERNAL else own_words
