@@ -23,6 +23,7 @@ from approvals.batches import why_not_with_others
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Violation
 from approvals.queries import approvals_with_ids, find_approval
+from approvals.reading import Extent, extent_of, proof_of
 from approvals.session_scope import scope_label, scope_sentence
 from approvals.templatetags.shown import ago, left, visible
 from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
@@ -181,6 +182,7 @@ class ApprovalAdmin(Holdable):
             "opts": self.opts,
             "asked": asked,
             "cut": any(block.cut for block in asked.blocks),
+            "read_proof": proof_of(approval),
             "approval": approval,
             "own": own,
             "may_decide": may(request.user, Right.DECIDE),
@@ -246,10 +248,12 @@ class Asked:
 
     approval: Approval
     blocks: list[render.Block]
+    extent: Extent
 
     @classmethod
     def of(cls, approval: Approval, *, longest: int = render.LONGEST_BLOCK) -> "Asked":
-        return cls(approval, render.what_would_run(approval, longest=longest))
+        blocks = render.without_title(approval, render.what_would_run(approval, longest=longest))
+        return cls(approval, blocks, extent_of(approval, blocks))
 
 
 def is_demo(approval: Approval) -> bool:

@@ -4,6 +4,7 @@ The CLI reads the file without its byte-order mark and with LF for CRLF, looks f
 with straight quotes for curly ones, then with ``\\uXXXX`` for its character or the other way round. It refuses what
 occurs twice unless ``replace_all`` is set, and writes all line ends as most of the file's beginning has them.
 """
+# ruff: noqa: RUF001 - quotation marks of every form
 
 import re
 from collections.abc import Sequence
@@ -20,7 +21,9 @@ NOT_THERE = "The text to replace is not in the file as it is on disk now, so the
 NOTHING_CHANGES = "The old and the new text are the same, so the edit would fail."
 HAS_CONTENT = "The edit would create a file, but there is one with content, so it would fail."
 QUOTES = "The file has other quotation marks (curly or straight); the agent's CLI takes them as the same."
-ESCAPES = "The file writes a letter as \\u and its number, or the other way round; the agent's CLI takes that as the same."
+ESCAPES = (
+    "The file writes a letter as \\u and its number, or the other way round; the agent's CLI takes that as the same."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Scripts come from Unicode's data (``regex``); which letters look like which is U
 as far as its answer is an ASCII letter. Ordinary writing is left alone: a word of one script, a Latin word beside a
 Russian one, Japanese and Thai that run into Latin words without a space, and formulas such as ``Δt``.
 """
+# ruff: noqa: RUF001, RUF002 - this module is about such letters
 
 import unicodedata
 from collections.abc import Iterator

@@ -98,8 +98,21 @@ def what_would_run(approval: Approval, *, longest: int = LONGEST_BLOCK) -> list[
             diff_block("What the person changed", before, after),
             *(one if one.label == OWN_WORDS else replace(one, label=f"{NOT_ALLOWED}{one.label}") for one in blocks),
         ]
+    return bounded([_warned(block) for block in blocks], approval, longest=longest)
+
+
+def bounded(blocks: list[Block], approval: Approval, *, longest: int, most_lines: int = 0) -> list[Block]:
+    """``blocks``, each cut to ``longest`` characters and to ``most_lines``, if there is such a bound; it says so."""
     digest = approval.run_digest or approval.input_digest
-    return [_bounded(_warned(block), longest, digest) for block in blocks]
+    return [_bounded(block, _first_lines(block.text, longest, most_lines), digest) for block in blocks]
+
+
+def _first_lines(text: str, longest: int, most_lines: int) -> int:
+    """How many characters that is."""
+    if not most_lines:
+        return longest
+    kept = "\n".join(text[: longest + 1].split("\n", most_lines)[:most_lines])
+    return min(longest, len(kept))
 
 
 def without_title(approval: Approval, blocks: list[Block], *, longest: int = LONGEST_TITLE) -> list[Block]:

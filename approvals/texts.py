@@ -71,8 +71,10 @@ def pretty(json_text: str) -> str:
 
 
 def editable(json_text: str) -> str:
-    """JSON text to edit by hand: laid out, and hidden characters and letters that pass for others as JSON's own escapes,
-    so its meaning is unchanged."""
+    """JSON text to edit by hand, laid out, its meaning unchanged.
+
+    Hidden characters and letters that pass for others are written as JSON's own escapes.
+    """
     shown = pretty(json_text)
     if places := set(lookalike_places(shown)):
         shown = "".join(json.dumps(char)[1:-1] if at in places else char for at, char in enumerate(shown))

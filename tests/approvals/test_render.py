@@ -266,7 +266,7 @@ def test_an_external_question_shows_its_text_and_facts():
         Approval(kind="external", title="Deploy?", body="To production", facts={"version": "1.2\u202e"})
     )
     assert [block.text for block in shown[:2]] == ["Deploy?", "To production"]
-    assert "\\u202e" in shown[1].text
+    assert "\\u202e" in shown[2].text
 
 
 @pytest.mark.timeout(60)
