@@ -51,13 +51,13 @@ class Block:
     cut: str = ""
 
 
-def title_for(tool_name: str, tool_input: str) -> str:
-    """A heading such as ``Bash: rm -r build``, at most 200 characters."""
+def title_for(tool_name: str, tool_input: str, *, body: str = "") -> str:
+    """A heading such as ``Bash: rm -r build``, at most 200 characters; ``body`` is text that came along."""
     arguments = parsed_arguments(tool_input)
     if tool_name == "AskUserQuestion":
         return one_line("Question: " + "; ".join(q["question"] for q in questions_in(tool_input)), LONGEST_TITLE)
     if tool_name == "ExitPlanMode":
-        return one_line(f"Plan: {arguments.get('plan') or 'ready to be carried out'}", LONGEST_TITLE)
+        return one_line(f"Plan: {_text(arguments, 'plan') or body or 'ready to be carried out'}", LONGEST_TITLE)
     telling = telling_argument(tool_name, tool_input)
     return one_line(tool_name if telling in ("", "{}") else f"{tool_name}: {telling}", LONGEST_TITLE)
 
