@@ -23,7 +23,7 @@ ROW = 60  # characters that fit a row on a phone held upright, or less
 LONG_BLOCK_ROWS = 20  # a block of more has its last lines on top
 MOST_ENDINGS = 3
 LAST_LINES = 5
-LAST_CHARACTERS = 400
+LAST_CHARACTERS = 240
 # What any program that reads the text may take as the end of a line.
 LINE_END = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 
@@ -71,7 +71,7 @@ def extent_of(approval: Approval, blocks: Sequence[Block] | None = None) -> Exte
     shown = what_would_run(approval, longest=WHOLE) if blocks is None else blocks
     sent = list(_texts(approval))
     return Extent(
-        lines=max(sum(map(_lines, sent)), sum(_lines(block.text) for block in shown)),
+        lines=1 + max(sum(map(_line_ends, sent)), sum(_line_ends(block.text) for block in shown)),
         rows=max(sum(map(rows_of, sent)), sum(rows_of(block.text) for block in shown)),
         size=max(sum(map(_bytes, sent)), sum(_bytes(block.text) for block in shown)),
         endings=_endings(shown),
@@ -152,8 +152,8 @@ def _strings(value: Any) -> Iterator[str]:
             yield one if isinstance(one, str) else visible(str(one))
 
 
-def _lines(text: str) -> int:
-    return len(LINE_END.findall(text.rstrip("\r\n"))) + 1 if text else 0
+def _line_ends(text: str) -> int:
+    return len(LINE_END.findall(text.rstrip("\r\n")))
 
 
 def _bytes(text: str) -> int:

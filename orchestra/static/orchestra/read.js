@@ -29,8 +29,8 @@ function lead() {
   const { top, height } = text.getBoundingClientRect();
   const room = innerHeight * 0.15;
   window.scrollTo({ top: scrollY + top + seen * height - room, behavior: "instant" });
-  const left = Math.max(1, Math.round((1 - seen) * 100));
-  say(`Not approved: ${left} % of this has not been on your screen yet. Read on from here to its end.`);
+  const left = Math.min(99, Math.max(1, Math.round((1 - seen) * 100)));
+  say(`Not approved: ${left} % of this has not been on your screen. Read on from here to its end, or tick the box there.`);
 }
 
 function say(words) {
