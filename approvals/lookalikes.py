@@ -52,9 +52,14 @@ def marked_lookalikes(text: str) -> str:
 
 
 def lookalike_places(text: str) -> Iterator[int]:
-    """Where in ``text`` a letter passes for another."""
+    """Where in ``text`` a letter passes for another; what is marked already counts no more."""
     if text.isascii() or not INTERESTING.search(text):
         return
+    marked = {found.start(1) for found in MARK.finditer(text)}
+    yield from (at for at in _places(text) if at not in marked)
+
+
+def _places(text: str) -> Iterator[int]:
     for word in WORD.finditer(text):
         if not word[0].isascii():
             yield from (word.start() + at for at in _in_word(word[0]))
