@@ -30,6 +30,8 @@ NO_PLAN = "The agent gave no plan."
 NOT_ALLOWED = "Asked for, not allowed: "
 OWN_WORDS = "The agent's own words"
 EDIT_FIELDS = frozenset({"old_string", "new_string", "replace_all"})
+QUESTION_FIELDS = frozenset({"question", "header", "multiSelect", "options"})
+OPTION_FIELDS = frozenset({"label", "description"})
 PLAIN_TOOLS = frozenset({"Read", "Glob", "Grep", "LS", "WebFetch", "WebSearch"})
 
 
@@ -225,7 +227,23 @@ def _questions(tool_name: str, arguments: dict[str, Any], directory: str) -> Dra
         text = visible("\n".join([question["question"], *options]))
         label = visible(question["header"]) or "Question"
         blocks.append(Block(kind="question", label=label, text=text, note=choice if options else ""))
+    if any(_says_more(one) for one in arguments["questions"]):
+        blocks.append(_json("All that came with it", pretty(json.dumps(arguments["questions"]))))
     return blocks, frozenset({"questions"})
+
+
+def _says_more(question: dict[str, Any]) -> bool:
+    """Whether a question, or one of its options, holds something that its form leaves out."""
+    options = question.get("options", [])
+    if not isinstance(options, list) or not question.keys() <= QUESTION_FIELDS:
+        return True
+    return not isinstance(question.get("header", ""), str) or any(
+        not isinstance(one, dict)
+        or not one.keys() <= OPTION_FIELDS
+        or not isinstance(one.get("label"), str)
+        or not isinstance(one.get("description", ""), str)
+        for one in options
+    )
 
 
 def _plan(tool_name: str, arguments: dict[str, Any], directory: str) -> Drawn:
