@@ -92,8 +92,8 @@ def proof_of(approval: Approval) -> str:
 
 
 def why_unread(approval: Approval, proof: str) -> str:
-    """Why an approval with this ``proof`` does not count; empty if it does."""
-    if proof and proof == proof_of(approval):
+    """Why an approval with this ``proof`` does not count; empty if it does, or comes too late anyway."""
+    if not approval.is_open or (proof and proof == proof_of(approval)):
         return ""
     extent = extent_of(approval)
     if not extent.is_long:

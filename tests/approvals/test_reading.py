@@ -217,3 +217,10 @@ def test_a_program_that_has_the_whole_input_needs_no_proof() -> None:
     client = client_of(make_user("robot", group="Approver"))
     assert client.get(f"/api/approvals/{approval.pk}").json()["tool_input"]["command"] == COMMENTS
     assert client.post(f"/api/approvals/{approval.pk}/approve", {}, format="json").status_code == 200
+
+
+def test_of_a_closed_request_nothing_is_wanted_and_the_winner_is_named() -> None:
+    approval, client = bash(status="approved", decided_by="boris", decided_via="cli"), person()
+    page = forms(client, approval, decision="approve").content.decode()
+    assert "Already answered" in page
+    assert "Long:" not in client.get(reverse("question", args=[approval.pk])).content.decode()
