@@ -23,6 +23,7 @@ from approvals.batches import why_not_with_others
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Stop, Violation
 from approvals.queries import approvals_with_ids, find_approval
+from approvals.reading import Extent, extent_of, proof_of
 from approvals.session_scope import scope_label, scope_sentence
 from approvals.stops import deadline_now_of_row
 from approvals.templatetags.shown import ago, left, visible
@@ -35,7 +36,6 @@ S = Approval.Status
 
 MOST_SIMILAR = 5
 LONGEST_CHANGE = 200  # characters of a change in the list of the audit
-WHOLE = 20_000_000  # characters: as much as an input can have
 
 
 @admin.register(Approval)
@@ -177,7 +177,7 @@ class ApprovalAdmin(Holdable):
 
     def _page(self, request: HttpRequest, approval: Approval, *, draft: QueryDict | None = None) -> dict[str, Any]:
         """What the page of ``approval`` shows; ``draft`` is what somebody typed in an answer that was refused."""
-        asked = Asked.of(approval, longest=WHOLE if "whole" in request.GET else render.LONGEST_BLOCK)
+        asked = Asked.of(approval, longest=render.WHOLE if "whole" in request.GET else render.LONGEST_BLOCK)
         similar = Approval.objects.filter(tool_name=approval.tool_name, title=approval.title).exclude(pk=approval.pk)
         typed = draft if draft is not None else QueryDict()
         questions = render.questions_of(approval)
@@ -188,6 +188,7 @@ class ApprovalAdmin(Holdable):
             "opts": self.opts,
             "asked": asked,
             "cut": any(block.cut for block in asked.blocks),
+            "read_proof": proof_of(approval),
             "approval": approval,
             "own": own,
             "may_decide": may(request.user, Right.DECIDE),
@@ -253,10 +254,12 @@ class Asked:
 
     approval: Approval
     blocks: list[render.Block]
+    extent: Extent
 
     @classmethod
     def of(cls, approval: Approval, *, longest: int = render.LONGEST_BLOCK) -> "Asked":
-        return cls(approval, render.what_would_run(approval, longest=longest))
+        blocks = render.without_title(approval, render.what_would_run(approval, longest=longest))
+        return cls(approval, blocks, extent_of(approval, blocks))
 
 
 def is_demo(approval: Approval) -> bool:

@@ -8,6 +8,7 @@ from django.http import QueryDict
 
 from approvals import commands, render
 from approvals.models import Approval
+from approvals.reading import why_unread
 
 S = Approval.Status
 
@@ -39,6 +40,8 @@ def answer_from(form: QueryDict, approval: Approval) -> Answer | str:
         return "The page did not say what you were looking at; load it again."
     if decision == "reject":
         return Answer(S.REJECTED, reason=reason, seen_digest=seen)
+    if why := why_unread(approval, form.get("read_digest", "")):
+        return why
     if decision == "approve" and render.questions_of(approval):
         answers = answers_from(form, approval)
         return (

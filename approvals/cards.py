@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from approvals import render
 from approvals.models import Approval, Door
+from approvals.reading import Extent, extent_of
 from approvals.session_scope import scope_pattern, scope_sentence
 from approvals.texts import one_line, visible
 from orchestra.rights import Right, may
@@ -20,6 +21,8 @@ S, K = Approval.Status, Approval.Kind
 
 MOST_LINES = 40  # changed lines, or lines of anything else, that a card shows; more are read on the question's page
 LONGEST_TEXT = 4_000  # characters of a block on a card
+FIRST_LINES = 12  # of what is read elsewhere
+FIRST_CHARACTERS = 1_200
 VERBS = {
     "Bash": "Run a command", "Write": "Write a file", "Edit": "Edit a file", "MultiEdit": "Edit a file",
     "NotebookEdit": "Edit a notebook", "Read": "Read a file", "Glob": "List files", "Grep": "Search files",
@@ -71,6 +74,8 @@ class Card:
     is_open: bool = True
     """Drawn whole, or as one line."""
     questions: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    extent: Extent | None = None
+    """How much there is to read, where it is drawn whole."""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -177,10 +182,10 @@ def card_for(
     typed: str = "",
 ) -> Card:
     """The card of one question for ``user``; a closed question has no buttons for anybody."""
-    blocks = [_nearby(block, approval) for block in render.what_would_run(approval, longest=LONGEST_TEXT) if is_open]
-    own = approval.requested_by == user.get_username() and not settings.APPROVALS.self_approval
-    decides = may(user, Right.DECIDE)
-    answerable = approval.is_open and decides and not own
+    whole = render.what_would_run(approval, longest=render.WHOLE) if is_open else []
+    extent = extent_of(approval, whole) if is_open else None
+    blocks = [_nearby(block, approval) for block in _cut(whole, approval, extent)]
+    own, answerable = is_own(user, approval), may_answer(user, approval)
     return Card(
         approval=approval,
         blocks=[block for block in blocks if block.kind != "question" or not answerable],
@@ -190,12 +195,31 @@ def card_for(
         answerable=answerable,
         stoppable=answerable and approval.session is not None and may(user, Right.OPERATE),
         own=own,
-        is_long=any(_is_long(block) for block in blocks),
+        is_long=any(_is_long(block) for block in blocks) or (extent is not None and extent.is_long),
         notice=notice,
         typed=typed,
         is_open=is_open,
         questions=list(enumerate(render.questions_of(approval))),
+        extent=extent,
     )
+
+
+def is_own(user: Any, approval: Approval) -> bool:
+    """Whether the reader asked for it, so that somebody else must decide."""
+    return bool(approval.requested_by == user.get_username() and not settings.APPROVALS.self_approval)
+
+
+def may_answer(user: Any, approval: Approval) -> bool:
+    """Whether the reader may decide it now."""
+    return approval.is_open and may(user, Right.DECIDE) and not is_own(user, approval)
+
+
+def _cut(blocks: list[render.Block], approval: Approval, extent: Extent | None) -> list[render.Block]:
+    """As much as a card shows: the beginning alone of what is read on the request's own page."""
+    blocks = render.without_title(approval, blocks)
+    if extent is None or not extent.is_long:
+        return render.bounded(blocks, approval, longest=LONGEST_TEXT)
+    return render.bounded(blocks, approval, longest=FIRST_CHARACTERS, most_lines=FIRST_LINES)
 
 
 def address_of(approval_id: UUID) -> str:

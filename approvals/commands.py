@@ -19,6 +19,7 @@ from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidAnswer, SelfApproval
 from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, Door, Rule
 from approvals.queries import find_approval, rules_in_force
+from approvals.render import holds_a_plan
 from approvals.session_scope import scope_pattern
 from approvals.signals import approval_changed, approvals_swept
 from orchestra import doorbell, sql
@@ -458,6 +459,8 @@ def _refuse_unfit(
     if verdict not in (S.APPROVED, S.REJECTED):
         raise InvalidAnswer("An answer is approved or rejected.")
     refuse_self_approval(approval, by)
+    if verdict == S.APPROVED and approval.kind == Approval.Kind.PLAN and not holds_a_plan(approval):
+        raise InvalidAnswer("This holds no plan, so there is nothing to approve. Reject it and say what is missing.")
     if seen_digest and seen_digest != approval.input_digest:
         raise DigestMismatch(
             "The input is not the one you looked at; load the approval again.", input_digest=approval.input_digest

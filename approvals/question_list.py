@@ -141,7 +141,7 @@ def _why_not(card: Card, verdict: str) -> str:
 
 def _answered(request: HttpRequest, approval: Approval, verdict: str) -> Told:
     """Answer what was shown: the id and the digest of the page before, nothing newer."""
-    card = card_for(approval, request.user, is_open=False)
+    card = card_for(approval, request.user)
     if why := _why_not(card, verdict):
         return Told(card, f"Not answered: {why}.")
     form = QueryDict(mutable=True)

@@ -11,10 +11,11 @@ from django.urls import path
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals import render
-from approvals.cards import DOORS, Card, card_for, place_of, verb_of, verdict_of
+from approvals.cards import DOORS, Card, card_for, may_answer, place_of, verb_of, verdict_of
 from approvals.desk import answered, found_or_404
 from approvals.models import Approval, AuditEntry, Door
 from approvals.queries import asked_before, open_approvals
+from approvals.reading import Extent, extent_of, proof_of
 from approvals.texts import exact_json, pretty, visible
 from approvals.timeouts import EXTENSION_MINUTES
 from orchestra.dashboard import page, part, show
@@ -23,7 +24,6 @@ from orchestra.rights import Right
 S, K = Approval.Status, Approval.Kind
 
 MOST_BEFORE = 5
-WHOLE = 20_000_000  # characters: as much as an input can have
 ACTIONS = {"requested": "Asked", "extended": "More time given", S.EXPIRED: "Nobody answered in time"}
 ICONS = {"requested": "question", "extended": "beat", S.APPROVED: "done", S.REJECTED: "rejected", S.EXPIRED: "expired"}
 
@@ -49,6 +49,7 @@ def question(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     context = {
         **asked,
         **_decision(request, approval, cut=asked["cut"]),
+        "read_proof": proof_of(approval),
         **_order(approval),
         "steps": steps_of(approval),
         "before": [(one, verdict_of(one)) for one in asked_before(approval, most=MOST_BEFORE)],
@@ -126,15 +127,23 @@ def draw_decision(request: HttpRequest, approval: Approval, *, notice: str = "",
 
 
 def _asked(request: HttpRequest, approval: Approval) -> dict[str, Any]:
-    longest = WHOLE if _is_whole(request) else render.LONGEST_BLOCK
-    blocks = render.what_would_run(approval, longest=longest)
-    own_words = ("The agent's own words",)
-    shown_apart = ("Facts", "Options") if approval.kind == K.EXTERNAL else own_words
+    longest = render.WHOLE if _is_whole(request) else render.LONGEST_BLOCK
+    blocks = render.without_title(approval, render.what_would_run(approval, longest=longest))
+    extent = extent_of(approval, blocks)
+    shown_apart = _shown_apart(request, approval, extent)
     return {
         "blocks": [block for block in blocks if block.label not in shown_apart],
         "cut": any(block.cut for block in blocks),
-        "says": next((block.text for block in blocks if block.label in own_words), ""),
+        "says": next((block.text for block in blocks if block.label in shown_apart and approval.kind == K.TOOL), ""),
+        "extent": extent,
     }
+
+
+def _shown_apart(request: HttpRequest, approval: Approval, extent: Extent) -> tuple[str, ...]:
+    """The blocks that have a place of their own on the page. What must be read to its end stands together."""
+    if approval.kind == K.EXTERNAL:
+        return ("Facts", "Options") if may_answer(request.user, approval) and not extent.is_long else ("Facts",)
+    return () if extent.is_long else (render.OWN_WORDS,)
 
 
 def _is_whole(request: HttpRequest) -> bool:

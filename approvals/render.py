@@ -9,23 +9,29 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from approvals.diffs import Line, diff_lines, file_now, split_lines
+from approvals.edits import AGAINST_DISK, Edit, preview_edits, without_bom
+from approvals.lookalikes import lookalike_warning
 from approvals.models import Approval
 from approvals.policy.tool_call import parsed_arguments, telling_argument
 from approvals.texts import editable, exact_json, has_repeated_names, hidden_kinds, one_line, pretty, visible
 
 __all__ = [
-    "OWN_WORDS", "Block", "Line", "blocks_for", "editable", "exact_json", "one_line", "pretty", "questions_in",
-    "questions_of", "summary_for", "title_for", "visible", "what_would_run",
+    "OWN_WORDS", "WHOLE", "Block", "Line", "blocks_for", "editable", "exact_json", "holds_a_plan", "one_line", "pretty",
+    "questions_in", "questions_of", "summary_for", "title_for", "visible", "what_would_run", "without_title",
 ]  # fmt: skip
 
 LONGEST_TITLE = 200
 LONGEST_SUMMARY = 500
 LONGEST_BLOCK = 200_000  # characters
-MOST_DIFF_LINES = 4_000
+WHOLE = 20_000_000  # characters: as much as an input can have
+MOST_DIFF_LINES = 4_000  # unless the whole is wanted
+TITLE = "Title"
+NO_PLAN = "The agent gave no plan."
 NOT_ALLOWED = "Asked for, not allowed: "
 OWN_WORDS = "The agent's own words"
-AGAINST_DISK = "Against the file as it is on disk now."
 EDIT_FIELDS = frozenset({"old_string", "new_string", "replace_all"})
+QUESTION_FIELDS = frozenset({"question", "header", "multiSelect", "options"})
+OPTION_FIELDS = frozenset({"label", "description"})
 PLAIN_TOOLS = frozenset({"Read", "Glob", "Grep", "LS", "WebFetch", "WebSearch"})
 
 
@@ -47,13 +53,13 @@ class Block:
     cut: str = ""
 
 
-def title_for(tool_name: str, tool_input: str) -> str:
-    """A heading such as ``Bash: rm -r build``, at most 200 characters."""
+def title_for(tool_name: str, tool_input: str, *, body: str = "") -> str:
+    """A heading such as ``Bash: rm -r build``, at most 200 characters; ``body`` is text that came along."""
     arguments = parsed_arguments(tool_input)
     if tool_name == "AskUserQuestion":
         return one_line("Question: " + "; ".join(q["question"] for q in questions_in(tool_input)), LONGEST_TITLE)
     if tool_name == "ExitPlanMode":
-        return one_line(f"Plan: {arguments.get('plan') or 'ready to be carried out'}", LONGEST_TITLE)
+        return one_line(f"Plan: {_text(arguments, 'plan') or body or 'ready to be carried out'}", LONGEST_TITLE)
     telling = telling_argument(tool_name, tool_input)
     return one_line(tool_name if telling in ("", "{}") else f"{tool_name}: {telling}", LONGEST_TITLE)
 
@@ -94,17 +100,47 @@ def what_would_run(approval: Approval, *, longest: int = LONGEST_BLOCK) -> list[
             diff_block("What the person changed", before, after),
             *(one if one.label == OWN_WORDS else replace(one, label=f"{NOT_ALLOWED}{one.label}") for one in blocks),
         ]
-    return [_bounded(block, longest, approval.run_digest or approval.input_digest) for block in blocks]
+    return bounded([_warned(block) for block in blocks], approval, longest=longest)
+
+
+def bounded(blocks: list[Block], approval: Approval, *, longest: int, most_lines: int = 0) -> list[Block]:
+    """``blocks``, each cut to ``longest`` characters and to ``most_lines``, if there is such a bound; it says so."""
+    digest = approval.run_digest or approval.input_digest
+    return [_bounded(block, _first_lines(block.text, longest, most_lines), digest) for block in blocks]
+
+
+def _first_lines(text: str, longest: int, most_lines: int) -> int:
+    """How many characters that is."""
+    if not most_lines:
+        return longest
+    kept = "\n".join(text[: longest + 1].split("\n", most_lines)[:most_lines])
+    return min(longest, len(kept))
+
+
+def without_title(approval: Approval, blocks: list[Block], *, longest: int = LONGEST_TITLE) -> list[Block]:
+    """``blocks`` without the title of a program's request, for a surface whose heading has all of it already."""
+    shown = one_line(approval.title, longest) == one_line(approval.title, 20 * LONGEST_TITLE)
+    return [block for block in blocks if block.label != TITLE] if shown else blocks
+
+
+def _warned(block: Block) -> Block:
+    """With a remark on letters that pass for others; every surface shows it."""
+    warning = lookalike_warning(f"{block.label}\n{block.text}")
+    if not warning:
+        return block
+    return replace(block, note=" ".join(filter(None, (f"Look-alike letters: {warning}", block.note))), quiet=False)
 
 
 def blocks_for(tool_name: str, tool_input: str, *, directory: str, body: str = "") -> list[Block]:
     """The blocks of one tool call; ``directory`` is where relative paths start, ``body`` text that came along."""
     arguments = parsed_arguments(tool_input)
     if not arguments:
-        if body:
-            return [Block(kind="plan", label="The plan", text=visible(body))]
+        if body or tool_name == "ExitPlanMode":
+            return [Block(kind="plan", label="The plan", text=visible(body) if body.strip() else NO_PLAN)]
         empty = tool_input.strip() in ("", "{}")
         return [_json(f"Input of {visible(tool_name)}", tool_input, note="" if empty else "This is not a JSON object.")]
+    if tool_name == "ExitPlanMode" and body and not arguments.get("plan"):
+        arguments["plan"] = body  # the plan stands in the file of the CLI, the call beside it
     blocks, shown = DRAWN.get(tool_name, _plain)(tool_name, arguments, directory)
     if not blocks:
         blocks = [_json(f"Input of {visible(tool_name)}", pretty(tool_input))]
@@ -141,7 +177,8 @@ def _write(tool_name: str, arguments: dict[str, Any], directory: str) -> Drawn:
     path, content = arguments.get("file_path"), arguments.get("content")
     if not isinstance(path, str) or not isinstance(content, str):
         return [], frozenset()
-    before, why_not = file_now(path, directory)
+    on_disk, why_not = file_now(path, directory)
+    before = None if on_disk is None else without_bom(on_disk)  # the CLI keeps the mark
     if before is None:
         label = f"Whole content of {visible(path)}"
         block = Block(kind="text", label=label, text=visible(content), note=why_not)
@@ -159,16 +196,15 @@ def _edit(tool_name: str, arguments: dict[str, Any], directory: str) -> Drawn:
         return [], frozenset()
     used = frozenset({"file_path", "edits"} if tool_name == "MultiEdit" else {"file_path", *EDIT_FIELDS})
     label = f"Changes to {visible(path)}"
-    before, why_not = file_now(path, directory)
-    after = before
-    for old, new, everywhere in edits:
-        if after is not None:
-            after = after.replace(old, new, -1 if everywhere else 1) if old and old in after else None
-    if before is not None and after is not None:
-        return [diff_block(label, before, after, note=AGAINST_DISK)], used
-    note = why_not or "The text to replace is not in the file as it is on disk now."
+    on_disk, why_not = file_now(path, directory)
+    note = why_not
+    if on_disk is not None:
+        done = preview_edits(on_disk, edits, path=path)
+        if done.after is not None:
+            return [diff_block(label, done.before, done.after, note=done.note)], used
+        note = done.note
     where = {True: ", everywhere it occurs", False: ""}
-    return [diff_block(label + where[everywhere], old, new, note=note) for old, new, everywhere in edits], used
+    return [diff_block(label + where[one.everywhere], one.old, one.new, note=note) for one in edits], used
 
 
 def _notebook(tool_name: str, arguments: dict[str, Any], directory: str) -> Drawn:
@@ -191,13 +227,34 @@ def _questions(tool_name: str, arguments: dict[str, Any], directory: str) -> Dra
         text = visible("\n".join([question["question"], *options]))
         label = visible(question["header"]) or "Question"
         blocks.append(Block(kind="question", label=label, text=text, note=choice if options else ""))
+    if any(_says_more(one) for one in arguments["questions"]):
+        blocks.append(_json("All that came with it", pretty(json.dumps(arguments["questions"]))))
     return blocks, frozenset({"questions"})
+
+
+def _says_more(question: dict[str, Any]) -> bool:
+    """Whether a question, or one of its options, holds something that its form leaves out."""
+    options = question.get("options", [])
+    if not isinstance(options, list) or not question.keys() <= QUESTION_FIELDS:
+        return True
+    return not isinstance(question.get("header", ""), str) or any(
+        not isinstance(one, dict)
+        or not one.keys() <= OPTION_FIELDS
+        or not isinstance(one.get("label"), str)
+        or not isinstance(one.get("description", ""), str)
+        for one in options
+    )
 
 
 def _plan(tool_name: str, arguments: dict[str, Any], directory: str) -> Drawn:
     plan = _text(arguments, "plan")
-    text = visible(plan) if plan else "The agent gave no text; its last message before this question holds the plan."
+    text = visible(plan) if plan.strip() else NO_PLAN
     return [Block(kind="plan", label="The plan", text=text)], frozenset({"plan"} if plan else ())
+
+
+def holds_a_plan(approval: Approval) -> bool:
+    """Whether there is anything to approve in a request to leave plan mode."""
+    return bool(approval.body.strip() or _text(parsed_arguments(approval.tool_input), "plan").strip())
 
 
 DRAWN = {
@@ -208,6 +265,8 @@ DRAWN = {
 
 def _external(approval: Approval) -> list[Block]:
     blocks = [Block(kind="text", label="Question", text=visible(approval.body or approval.title))]
+    if approval.body:
+        blocks.insert(0, Block(kind="text", label=TITLE, text=visible(approval.title)))
     if approval.facts:
         blocks.append(_json("Facts", pretty(json.dumps(approval.facts))))
     if approval.options:
@@ -270,8 +329,8 @@ def diff_block(label: str, before: str, after: str, *, note: str = "") -> Block:
     return Block(kind="diff", label=label, text=text, lines=lines, note=note)
 
 
-def _edits(tool_name: str, arguments: dict[str, Any]) -> list[tuple[str, str, bool]]:
-    """Old text, new text, everywhere or once; empty if any of them is malformed."""
+def _edits(tool_name: str, arguments: dict[str, Any]) -> list[Edit]:
+    """What is replaced by what; empty if any of it is malformed."""
     raw = arguments.get("edits") if tool_name == "MultiEdit" else [arguments]
     if not isinstance(raw, list):
         return []
@@ -282,7 +341,7 @@ def _edits(tool_name: str, arguments: dict[str, Any]) -> list[tuple[str, str, bo
     ]  # fmt: skip
     if len(fit) != len(raw):
         return []
-    return [(one["old_string"], one["new_string"], one.get("replace_all") is True) for one in fit]
+    return [Edit(one["old_string"], one["new_string"], one.get("replace_all") is True) for one in fit]
 
 
 def _text(arguments: dict[str, Any], name: str) -> str:
@@ -304,7 +363,7 @@ def _hidden_note(text: str) -> str:
 
 
 def _bounded(block: Block, longest: int, digest: str) -> Block:
-    lines = block.lines[:MOST_DIFF_LINES]
+    lines = block.lines[: MOST_DIFF_LINES if longest < WHOLE else len(block.lines)]
     text = block.text[:longest]
     missing = len(block.text) - len(text)
     if not missing and len(lines) == len(block.lines):

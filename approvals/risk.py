@@ -5,6 +5,7 @@ A hint for the person who decides, never a reason to let something run.
 
 import re
 
+from approvals.lookalikes import lookalike_places
 from approvals.models import Approval
 
 R = Approval.Risk
@@ -51,7 +52,14 @@ def assess_risk(tool_name: str, telling: str) -> tuple[str, str]:
     """
     if len(telling) > LONGEST_READABLE and tool_name == "Bash":
         return R.HIGH, "too long to be read"
-    for tools, pattern, level, why in TABLE:
-        if re.fullmatch(tools, tool_name) and re.search(pattern, telling, re.IGNORECASE):
-            return level, why
-    return R.MEDIUM, "a tool Orchestra does not know"
+    level, why = next(
+        (
+            (level, why)
+            for tools, pattern, level, why in TABLE
+            if re.fullmatch(tools, tool_name) and re.search(pattern, telling, re.IGNORECASE)
+        ),
+        (R.MEDIUM, "a tool Orchestra does not know"),
+    )
+    if level != R.HIGH and any(True for _ in lookalike_places(telling)):
+        return R.HIGH, "has letters that pass for others"
+    return level, why

@@ -17,6 +17,7 @@ from django.db.models import Model, QuerySet
 from approvals import commands, render, stop_words, stops
 from approvals.models import Approval, Door
 from approvals.queries import find_approval
+from approvals.reading import Extent, extent_of
 from approvals.templatetags.shown import left
 from orchestra.errors import Forbidden, OrchestraError
 from orchestra.management.accounts import find_account
@@ -96,7 +97,9 @@ def show_question(screen: Screen, approval: Approval) -> None:
     )
     if approval.facts.get("warning"):
         screen.line(f"  {render.visible(str(approval.facts['warning']))}", "red")
-    for block in render.what_would_run(approval):
+    blocks = render.without_title(approval, render.what_would_run(approval, longest=render.WHOLE))
+    show_extent(screen, extent_of(approval, blocks))
+    for block in blocks:
         show_block(screen, block)
     why = f", it {render.visible(approval.risk_reason)}" if approval.risk_reason else ""
     screen.line(
@@ -105,6 +108,24 @@ def show_question(screen: Screen, approval: Approval) -> None:
     )
     if approval.is_open:
         screen.line(f"  {left(approval)}; digest {approval.input_digest}", "dim")
+
+
+def show_extent(screen: Screen, extent: Extent) -> None:
+    """The size and the last lines of what is too long to be approved at a glance."""
+    if not extent.is_long:
+        return
+    screen.line(f"  Long: {extent.words}. Read it to its end before you approve.", "yellow")
+    for ending in extent.endings:
+        screen.line(f"  {ending.label} ends with:", "dim")
+        screen.indented(ending.text, "yellow")
+
+
+def confirms_reading(screen: Screen, extent: Extent, *, while_true: Callable[[], bool]) -> bool:
+    """Whether the person says to have read a long request to its end; nobody is asked about a short one."""
+    if not extent.is_long:
+        return True
+    typed = screen.ask(f"This has {extent.words}. Type read once you have read it to its end: ", while_true=while_true)
+    return (typed or "").lower() == "read"
 
 
 def show_block(screen: Screen, block: render.Block) -> None:
@@ -142,6 +163,9 @@ def ask_person(screen: Screen, approval: Approval, *, by: str) -> None:
         )
         return
     answers, reason = "", ""
+    if choice == "a" and not confirms_reading(screen, extent_of(approval), while_true=still_open):
+        screen.line("Not approved: it has not been read to its end.", "yellow")
+        return
     if choice == "a" and render.questions_of(approval):
         answers = _typed_answers(screen, approval, still_open)
     if choice == "r":

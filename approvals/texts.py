@@ -8,6 +8,8 @@ import re
 import unicodedata
 from typing import Any
 
+from approvals.lookalikes import lookalike_places, marked_lookalikes
+
 PADDING_SPACES = 80  # more in a row are counted, not shown
 PADDING_LINES = 12
 # Invisible or blank, although their category is that of a letter or a mark.
@@ -23,9 +25,11 @@ def visible(text: str) -> str:
     """``text`` with everything that could hide, reorder or push away something spelled out.
 
     Control, bidirectional, zero-width, tag, blank and unassigned characters become escapes such as ``\\u202e``; long
-    runs of spaces or empty lines become a count. Newlines, tabs and ordinary writing of any direction stay.
+    runs of spaces or empty lines become a count. A letter that passes for another gets its code point beside it
+    (`lookalikes`). Newlines, tabs and ordinary writing of any direction stay.
     """
-    shown = "\ufe0f".join(part.translate(_ESCAPES) for part in EMOJI_STYLE.split(text))
+    marked = marked_lookalikes(text)
+    shown = "\ufe0f".join(part.translate(_ESCAPES) for part in EMOJI_STYLE.split(marked))
     return PADDING.sub(_counted, shown)
 
 
@@ -67,8 +71,13 @@ def pretty(json_text: str) -> str:
 
 
 def editable(json_text: str) -> str:
-    """JSON text to edit by hand: laid out, and hidden characters as JSON's own escapes, so its meaning is unchanged."""
+    """JSON text to edit by hand, laid out, its meaning unchanged.
+
+    Hidden characters and letters that pass for others are written as JSON's own escapes.
+    """
     shown = pretty(json_text)
+    if places := set(lookalike_places(shown)):
+        shown = "".join(json.dumps(char)[1:-1] if at in places else char for at, char in enumerate(shown))
     return re.sub(
         r"[^\n\x20-\x7e]",
         lambda found: found[0] if _ESCAPES[ord(found[0])] == found[0] else json.dumps(found[0])[1:-1],

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from approvals.models import Approval
 from approvals.queries import readable_approvals
-from approvals.render import questions_of, what_would_run
+from approvals.render import WHOLE, questions_of, what_would_run
 from approvals.session_scope import scope_label, scope_sentence
 from approvals.stops import stop_in_force
 from escalation.channels.base import Notice, Outcome, Place, Told
@@ -19,7 +19,6 @@ from orchestra.rights import Right, may
 
 PENDING = Approval.Status.PENDING
 SAME_TIME = timedelta(seconds=1)
-WHOLE = 20_000_000  # characters: as much as an input can have
 
 
 def asked(**which: Any) -> Approval | None:

@@ -41,6 +41,7 @@ from orchestra.logs import bind
 from orchestra.unit_of_work import UnitOfWork
 from sessions_app.leases import Claim, require_fence
 from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest
+from sessions_app.plan_files import NO_PLAN, own_plan_file, plan_of
 from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.supervisor.reconciliation import Violation
 from sessions_app.transcript import storable
@@ -71,12 +72,19 @@ class Decision:
 
 
 def ask_permission(
-    claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surroundings, approval_id: UUID | None = None
+    claim: Claim,
+    request: ToolRequest,
+    *,
+    plan: str,
+    surroundings: Surroundings,
+    said: str = "",
+    approval_id: UUID | None = None,
 ) -> Decision:
     """What the policy says, or a question to a person, committed before this returns.
 
     A new question gets ``approval_id``, for which the caller may listen already, so that no answer comes unheard. A
     call that the CLI repeats after it was parked is found by its tool use id and digest, and answered from its row.
+    ``plan`` is what the call's own announcement says, ``said`` the agent's last words before it.
 
     Raises:
         StaleFence: the session has another supervisor by now.
@@ -86,7 +94,11 @@ def ask_permission(
     if earlier is not None and earlier.consumed_at is None:
         return _take_up(claim, request, earlier)
     call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=_folder(claim, request))
-    answer = _in_its_folder(_judge(call, _rules(claim), surroundings), call, claim)
+    around = replace(surroundings, plan_file=own_plan_file(claim, request))
+    answer = _in_its_folder(_judge(call, _rules(claim), around), call, claim)
+    plan = plan_of(claim, request, given=plan, said=said)
+    if KINDS.get(request.tool_name) == Approval.Kind.PLAN and not plan and answer.effect != DENY:
+        answer = Answer(effect=DENY, reason=NO_PLAN, source="plan")
     question = _question(claim, request, digest, plan, may_have_run=earlier is not None)
     if answer.effect == ALLOW and (allowed := _allow(claim, request, answer, question)):
         return allowed
@@ -304,7 +316,7 @@ def _allow(claim: Claim, request: ToolRequest, answer: Answer, question: Questio
             return Decision(effect="hold")
         if not _rule_still_counts(answer.rule):
             return None
-        if answer.source == "rule":
+        if answer.source in ("rule", "plan"):
             approval_commands.record_policy_answer(question, verdict=A.APPROVED, reason=answer.reason, consumed=True)
     return Decision(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
 
@@ -330,7 +342,7 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
         facts["warning"] = " ".join(warnings)
     return Question(
         kind=KINDS.get(request.tool_name, Approval.Kind.TOOL),
-        title=title_for(request.tool_name, request.tool_input),
+        title=title_for(request.tool_name, request.tool_input, body=plan),
         summary=summary_for(request.tool_name, request.tool_input),
         body=storable(plan),
         facts=facts,

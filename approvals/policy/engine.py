@@ -27,7 +27,7 @@ ALWAYS_ASK = frozenset({"AskUserQuestion", "ExitPlanMode"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """``source`` is floor, rule or default; ``rule`` is the rule that answered, if one did."""
+    """``source`` is floor, rule, plan or default; ``rule`` is the rule that answered, if one did."""
 
     effect: str
     reason: str
@@ -49,10 +49,12 @@ def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> Answer:
         if matching:
             reason = matching.note or f"a standing rule says {effect}: {matching}"
             return Answer(effect=effect, reason=reason, source="rule", rule=matching)
-    return Answer(effect=ASK, reason=doubt, source="default") if doubt else _default(call)
+    return Answer(effect=ASK, reason=doubt, source="default") if doubt else _default(call, around)
 
 
-def _default(call: Call) -> Answer:
+def _default(call: Call, around: Surroundings) -> Answer:
+    if around.plan_file and call.real_paths == [around.plan_file] and call.has_only_the_usual:
+        return Answer(effect=ALLOW, reason="the CLI's own plan file, in plan mode", source="plan")
     if call.tool_name in ALWAYS_PASS and not (call.tool_name in AGENTS and set(call.arguments) - AGENT_ARGUMENTS):
         return Answer(effect=ALLOW, reason="harmless by itself", source="default")
     if call.tool_name == "Read" and _readable(call):

@@ -14,7 +14,10 @@ TEMPORARY_NAMES = frozenset({"tmp", "temp", "shm", "run", "t"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """``private_paths`` are further files and folders of Orchestra's own, such as a socket outside the data folder."""
+    """``private_paths`` are further files and folders of Orchestra's own, such as a socket outside the data folder.
+
+    ``plan_file`` is the real path of the one file that the call may write without asking: the CLI's own, in plan mode.
+    """
 
     data_dir: str
     code_dir: str
@@ -22,6 +25,7 @@ class Surroundings:
     port: int
     hostnames: tuple[str, ...] = ("localhost", "ip6-localhost", "localhost.localdomain")
     private_paths: tuple[str, ...] = ()
+    plan_file: str = ""
 
 
 @lru_cache(maxsize=8)
@@ -63,6 +67,8 @@ def inboxes() -> tuple[tuple[str, ...], ...]:
 
 def is_ours(real: str, around: Surroundings) -> bool:
     """Whether a real path is Orchestra's own, and in no working root."""
+    if around.plan_file and real == around.plan_file:
+        return False
     if not any(real == own or real.startswith(own + "/") for own in own_paths(around)):
         return False
     return not any(real == root or real.startswith(root + "/") for root in _roots_within(around))

@@ -337,7 +337,9 @@ class Supervisor:
             return
         fresh = uuid4()
         self.extension.listen_before_asking(fresh)
-        put = partial(permissions.ask_permission, plan=ask.plan, surroundings=self.surroundings, approval_id=fresh)
+        put = partial(
+            permissions.ask_permission, plan=ask.plan, said=ask.said, surroundings=self.surroundings, approval_id=fresh
+        )
         self._goes_on = False  # perhaps it is asked even if we do not hear so
         decision = self._database(partial(put, self.claim, request))
         if decision is AWAY or decision.effect != "wait" or decision.approval_id != fresh:

@@ -86,6 +86,8 @@ class Ask:
 
     request: ToolRequest
     plan: str = ""
+    said: str = ""
+    """The main agent's last words before it."""
     put_off: bool = False
 
 
@@ -222,6 +224,7 @@ class TurnMachine:
     _reconciliation: Reconciliation = field(default_factory=Reconciliation)
     _plans: dict[str, str] = field(default_factory=dict)
     _resets_at: float | None = None
+    _last_said: str = ""
     _heard_requests: set[str] = field(default_factory=set)
 
     # --- what happened
@@ -423,7 +426,7 @@ class TurnMachine:
         if request.agent_id:
             self._background.agent_asked(self.now)
         plan = self._plans.get(request.tool_use_id, "")
-        return [Ask(request, plan, put_off=bool(self.deferred_tool_use_id))]
+        return [Ask(request, plan, self._last_said, put_off=bool(self.deferred_tool_use_id))]
 
     def _refuse(self, request: ToolRequest, message: str) -> list[Command]:
         """Deny without asking anybody."""
@@ -581,12 +584,14 @@ class TurnMachine:
         return [note, *self.abandon(failed(*explain_status(retry.status)), self.now)]
 
     def _remember_plans(self, spoken: Spoken) -> None:
-        """The question whether to leave plan mode comes without the plan; it stands in the call before."""
+        """The question whether to leave plan mode comes without the plan; it stands in the call or the words before."""
         message = spoken.body.get("message") if spoken.type == "assistant" else None
         content = message.get("content") if isinstance(message, dict) else None
         for block in content if isinstance(content, list) else []:
             if isinstance(block, dict) and block.get("name") == "ExitPlanMode" and isinstance(block.get("input"), dict):
                 self._plans[str(block.get("id"))] = str(block["input"].get("plan") or "")
+            if isinstance(block, dict) and block.get("type") == "text" and not spoken.body.get("parent_tool_use_id"):
+                self._last_said = str(block.get("text") or "")
 
     # --- parking
 

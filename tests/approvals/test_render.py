@@ -21,6 +21,7 @@ from approvals.render import (
     title_for,
     visible,
     what_would_run,
+    without_title,
 )
 
 
@@ -265,8 +266,8 @@ def test_an_external_question_shows_its_text_and_facts():
     shown = what_would_run(
         Approval(kind="external", title="Deploy?", body="To production", facts={"version": "1.2\u202e"})
     )
-    assert shown[0].text == "To production"
-    assert "\\u202e" in shown[1].text
+    assert [block.text for block in shown[:2]] == ["Deploy?", "To production"]
+    assert "\\u202e" in shown[2].text
 
 
 @pytest.mark.timeout(60)
@@ -284,3 +285,40 @@ def test_hostile_texts_cost_no_more_than_a_moment(tmp_path):
     pretty("[" * 100_000)
     one_line("\n" * 1_000_000, 200)
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"label": "A", "description": "a", "preview": "what only the preview says"},
+        {"label": "A", "description": ["what only the preview says"]},
+        {"text": "what only the preview says"},
+        "what only the preview says",
+    ],
+)
+def test_nothing_that_came_with_an_option_is_left_out(option):
+    questions = [{"question": "Which?", "header": "H", "multiSelect": False, "options": [{"label": "B"}, option]}]
+    shown = blocks_for("AskUserQuestion", json.dumps({"questions": questions}), directory="/")
+    assert any("what only the preview says" in block.text for block in shown)
+
+
+def test_an_ordinary_question_is_shown_once():
+    questions = [{"question": "Which?", "header": "H", "multiSelect": False, "options": [{"label": "B"}]}]
+    assert len(blocks_for("AskUserQuestion", json.dumps({"questions": questions}), directory="/")) == 1
+
+
+@pytest.mark.parametrize("body", ["", "The body of it"])
+def test_the_end_of_a_long_title_is_shown(body):
+    approval = Approval(kind="external", title="T" * 280 + " the end of it", body=body)
+    assert any("the end of it" in block.text for block in without_title(approval, what_would_run(approval)))
+
+
+def test_a_title_that_fits_its_heading_is_not_said_twice():
+    approval = Approval(kind="external", title="Deploy?", body="To production")
+    assert [block.text for block in without_title(approval, what_would_run(approval))] == ["To production"]
+
+
+def test_the_plan_of_a_call_that_has_other_arguments_alone_is_what_came_along():
+    [plan, rest] = blocks_for("ExitPlanMode", '{"allowedPrompts": ["x"]}', directory="/", body="1. look")
+    assert (plan.kind, plan.text) == ("plan", "1. look")
+    assert "allowedPrompts" in rest.text

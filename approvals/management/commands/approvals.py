@@ -13,6 +13,7 @@ from approvals import render, terminal
 from approvals.errors import ApprovalExpired
 from approvals.models import Approval
 from approvals.queries import open_approvals, readable_approvals
+from approvals.reading import extent_of
 from approvals.templatetags.shown import ago, left
 from approvals.terminal import RISK_COLOURS, STATUS_COLOURS, Screen
 from orchestra.doorbell import listener
@@ -45,6 +46,7 @@ class Command(BaseCommand):
             metavar="TEXT",
             help="answer to the agent's question; once for each, in order",
         )
+        approve.add_argument("--read", action="store_true", help="you have read it to its end; needed where it is long")
         reject = verbs.add_parser("reject", help="do not let it run")
         for verb in (approve, reject):
             verb.add_argument("id", help="the id or its first characters")
@@ -111,6 +113,8 @@ class Command(BaseCommand):
         edited = _edited(options["edit"]) if options.get("edit") else ""
         if approval.is_open:
             terminal.show_question(screen, approval)
+            if verdict == S.APPROVED and not options["read"]:
+                _require_reading(screen, approval)
         decided = terminal.record(
             approval, verdict=verdict, by=by, reason=options["reason"], updated_input=edited, answers=answers
         )
@@ -158,6 +162,22 @@ def offer(screen: Screen, approval: Approval, *, by: str) -> None:
     answer = " --answer TEXT" if render.questions_of(approval) else ""
     screen.line(f"  ./manage.py approvals approve {terminal.short(approval)}{answer}")
     screen.line(f"  ./manage.py approvals reject {terminal.short(approval)} --reason TEXT")
+
+
+def _require_reading(screen: Screen, approval: Approval) -> None:
+    """
+    Raises:
+        CommandError: it is long, and nobody said to have read it.
+    """
+    extent = extent_of(approval)
+    if not extent.is_long:
+        return
+    if not screen.is_terminal:
+        raise CommandError(
+            f"Not approved: it is long ({extent.words}). Read it to its end, as printed above, then add --read."
+        )
+    if not terminal.confirms_reading(screen, extent, while_true=lambda: True):
+        raise CommandError("Not approved: it has not been read to its end.")
 
 
 def as_json(data: Any) -> str:

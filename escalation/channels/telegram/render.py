@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC
 
-from approvals.render import OWN_WORDS, Block, one_line, visible
+from approvals.reading import MOST_ROWS, ending_of, rows_of
+from approvals.render import OWN_WORDS, TITLE, Block, one_line, visible
 from escalation.channels.base import Notice, Outcome
 from escalation.channels.telegram.card import Card, Key, Row
 from escalation.channels.telegram.draft import Draft
@@ -58,7 +59,8 @@ def card(notice: Notice, draft: Draft | None = None) -> Card:
     """The question, whole if it fits, with the buttons that fit it; ``draft`` holds answers chosen so far."""
     draft = draft or Draft()
     whole = _question(notice, _whole(notice), draft, directory=notice.working_directory)
-    if whole.size <= LONGEST_CARD and not any(block.cut for block in notice.blocks):
+    is_short = whole.size <= LONGEST_CARD and rows_of(whole.plain) <= MOST_ROWS
+    if is_short and not any(block.cut for block in notice.blocks):
         return _card(whole, decision_keys(notice, draft))
     directory = cut_to(notice.working_directory, SHORT)
     return _card(_question(notice, _beginning(notice), draft, directory=directory), cut_keys(notice))
@@ -187,7 +189,8 @@ def _beginning(notice: Notice) -> list[Piece]:
     left, lost, unseen = CUT_LINES, 0, []
     shown: list[Piece] = [said(one_line(notice.title, SHORT))] if notice.kind == "external" else []
     missing = 0
-    for number, block in enumerate(notice.blocks):
+    blocks = [block for block in notice.blocks if block.label != TITLE or notice.kind != "external"]
+    for number, block in enumerate(blocks):
         rows = block.text.split("\n")
         kept = [cut_to(row, CUT_WIDTH) for row in rows[:left]]
         left -= len(kept)
@@ -201,7 +204,20 @@ def _beginning(notice: Notice) -> list[Piece]:
     parts = words("Not at all: ") + said(", ".join(unseen[:4])) if unseen else NOTHING
     more = (f"{lost:,} more lines, " if lost else "") + f"{missing:,} more characters"
     cut = words("✂️ ") + strong("Cut.") + words(f" Not shown here: {more}. Approve after “Show all”.")
-    return [*shown, cut, parts, _digest(notice)]
+    return [*shown, cut, parts, *_endings(blocks), *_remarks(blocks), _digest(notice)]
+
+
+def _endings(blocks: Sequence[Block]) -> list[Piece]:
+    """The last lines of the longest block, which the beginning does not show."""
+    longest = max(blocks, key=lambda block: len(block.text), default=None)
+    if longest is None or (longest.text.count("\n") < CUT_LINES and len(longest.text) <= CUT_WIDTH):
+        return []
+    return [words("It ends with:"), box(cut_to(ending_of(longest.text), 2 * SHORT))]
+
+
+def _remarks(blocks: Sequence[Block]) -> list[Piece]:
+    """What the renderer says about letters that pass for others, and the like."""
+    return [remark(cut_to(block.note, 2 * SHORT)) for block in blocks if block.note and not block.quiet][:2]
 
 
 def _digest(notice: Notice) -> Piece:
