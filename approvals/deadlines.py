@@ -1,0 +1,72 @@
+"""How long people have, including without an end. A request that never expires has the deadline ``NEVER``.
+
+That is a time like any other, so that every order, index and comparison of deadlines works as it is; it is shown
+nowhere.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+
+from approvals.errors import InvalidAnswer
+from orchestra import sql
+
+NEVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
+FOREVER: Final = timedelta.max
+"""The time people have for a request that never expires."""
+NEVER_WORDS = "Never expires"
+NOT_ALLOWED = "0 means that it never expires, which APPROVAL_ALLOW_NEVER_EXPIRES does not allow here."
+
+
+def time_of(minutes: float | None) -> timedelta | None:
+    """The time that ``timeout_minutes`` means: 0 is ``FOREVER``, None stays None."""
+    if minutes is None:
+        return None
+    return timedelta(minutes=minutes) if minutes else FOREVER
+
+
+def timeout_problem(minutes: float | None) -> str:
+    """Why nobody may be given ``timeout_minutes``; empty if they may."""
+    if minutes is None or 0 < minutes <= 1e6:
+        return ""
+    if minutes:
+        return "A positive number of minutes, or 0 for a request that never expires."
+    return "" if settings.APPROVALS.allow_never_expires else NOT_ALLOWED
+
+
+def allowed_time(wanted: timedelta | None) -> timedelta:
+    """``wanted`` or the default, as far as the settings of now allow it."""
+    if wanted == FOREVER and settings.APPROVALS.allow_never_expires:
+        return FOREVER
+    shorter: timedelta = min(wanted or settings.APPROVALS.timeout, settings.APPROVALS.max_timeout)
+    return shorter
+
+
+def deadline_after(time: timedelta) -> sql.Statement:
+    """The deadline of a request that is made now."""
+    return sql.Statement("%s", (never_as_kept(),)) if time == FOREVER else sql.from_now(time)
+
+
+def seconds_of(time: timedelta) -> float:
+    """``time`` with the grace period, for a clock of floats; infinite for ``FOREVER``."""
+    if time == FOREVER:
+        return float("inf")
+    total: float = time.total_seconds() + settings.APPROVALS.grace.total_seconds()
+    return total
+
+
+def never_as_kept() -> object:
+    """``NEVER`` as the database keeps it: SQLite has no type for times, and compares their texts."""
+    from django.db import connection
+
+    return connection.ops.adapt_datetimefield_value(NEVER)
+
+
+def refuse_never() -> None:
+    """
+    Raises:
+        InvalidAnswer: the settings do not allow requests that never expire.
+    """
+    if not settings.APPROVALS.allow_never_expires:
+        raise InvalidAnswer(NOT_ALLOWED, {"minutes": ["0 is not allowed here"]})
