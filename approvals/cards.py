@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from approvals import render
 from approvals.models import Approval, Door
+from approvals.reopening import may_be_reopened
 from approvals.session_scope import scope_pattern, scope_sentence
 from approvals.texts import one_line, visible
 from orchestra.rights import Right, may
@@ -71,6 +72,18 @@ class Card:
     is_open: bool = True
     """Drawn whole, or as one line."""
     questions: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    decides: bool = False
+    """Whether the reader may decide at all."""
+
+    @property
+    def reopenable(self) -> bool:
+        """Whether the reader may ask this closed request again."""
+        return self.decides and not self.own and may_be_reopened(self.approval)
+
+    @property
+    def may_never_expire(self) -> bool:
+        """Whether the deadline may be taken away."""
+        return bool(settings.APPROVALS.allow_never_expires) and not self.approval.never_expires
 
     @property
     def verdict(self) -> Verdict | None:
@@ -195,6 +208,7 @@ def card_for(
         typed=typed,
         is_open=is_open,
         questions=list(enumerate(render.questions_of(approval))),
+        decides=decides,
     )
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from approvals.commands import Question, audit_entry, refuse_self_approval
@@ -140,5 +141,7 @@ def _how_it_ended(approval: Approval) -> str:
 
 
 def _time_given(approval: Approval) -> timedelta:
-    """What people were given the first time, extensions included."""
-    return FOREVER if approval.never_expires else approval.expires_at - approval.created_at
+    """What people were given the first time, extensions included, but no less than is usual: it was too short."""
+    if approval.never_expires:
+        return FOREVER
+    return max(approval.expires_at - approval.created_at, settings.APPROVALS.timeout)

@@ -33,12 +33,12 @@ LONGEST_TITLE = 300
 def of_the_turn() -> Q:
     """Requests that the session itself waits for: not one that was asked again and that no process has taken up."""
     asked = PermissionRequest.objects.filter(approval=OuterRef("pk"), answered_at=None)
-    return Q(reopened_from=None) | Exists(asked)
+    return Q(reopened_from=None) | Q(Exists(asked))
 
 
 def answered_by_the_turn() -> Q:
     """As ``of_the_turn``, for requests that are closed: those a process has asked or taken up at some time."""
-    return Q(reopened_from=None) | Exists(PermissionRequest.objects.filter(approval=OuterRef("pk")))
+    return Q(reopened_from=None) | Q(Exists(PermissionRequest.objects.filter(approval=OuterRef("pk"))))
 
 
 def why_no_reopening(approval: Approval) -> str:
