@@ -12,7 +12,8 @@ look something up: once for many costs little more than for one."""
 
 approval_expiring = Signal()
 """Sent after commit, robustly, with ``approval_id`` and ``expires_at``: nobody has answered, and the deadline is near.
-Once for each deadline; an extension makes a new one. See ``approvals.reminders``."""
+Once for each deadline; an extension makes a new one. Again and again, with ``deadlines.NEVER``, for what never expires.
+See ``approvals.reminders``."""
 
 approval_reopened = Signal()
 """Sent after commit, robustly, with ``approval_id`` and ``by``: this new request asks a closed one again."""
