@@ -32,6 +32,7 @@ TABLE: dict[tuple[str, str], str] = {
     ("/api/approvals/<pk>/approve", "POST"): "approver administrator",
     ("/api/approvals/<pk>/reject", "POST"): "approver administrator",
     ("/api/approvals/<pk>/extend", "POST"): "approver administrator",
+    ("/api/approvals/<pk>/reopen", "POST"): "approver administrator",
     # by the requester, whom this test's approval does not have, or an administrator
     ("/api/approvals/<pk>/cancel", "POST"): "own administrator",
     ("/api/schedules", "GET"): "viewer operator approver administrator",
