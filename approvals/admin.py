@@ -17,9 +17,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from approvals import commands, render, retention
-from approvals.answer_forms import Answer, answer_from, record
+from approvals import commands, render, reopening, retention
+from approvals.answer_forms import Answer, answer_from, note_from, record
 from approvals.batches import why_not_with_others
+from approvals.deadlines import EXTENSION_MINUTES
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Stop, Violation
 from approvals.queries import approvals_with_ids, find_approval
@@ -27,7 +28,6 @@ from approvals.reading import Extent, extent_of, proof_of
 from approvals.session_scope import scope_label, scope_sentence
 from approvals.stops import deadline_now_of_row
 from approvals.templatetags.shown import ago, left, visible
-from approvals.timeouts import EXTENSION_MINUTES
 from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right, may
@@ -56,7 +56,7 @@ class ApprovalAdmin(Holdable):
     list_display_links = None
     list_filter = ("status", "risk", "kind", "decided_via", "legal_hold")
     search_fields = ("title", "tool_name", "requested_by", "decided_by", "session")
-    actions = ("approve_selected", "reject_selected", "hold_selected", "release_selected")
+    actions = ("approve_selected", "reject_selected", "reopen_selected", "hold_selected", "release_selected")
     set_hold = staticmethod(retention.set_hold)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -133,6 +133,22 @@ class ApprovalAdmin(Holdable):
     def reject_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> HttpResponse | None:
         return self._answer_selected(request, chosen, verdict=S.REJECTED)
 
+    @admin.action(description="Ask selected again", permissions=["decide"])
+    def reopen_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> None:
+        for approval in chosen.order_by("created_at"):
+            self._reopen(request, approval.pk)
+
+    def _reopen(self, request: HttpRequest, approval_id: UUID) -> UUID:
+        """Ask again; the request to show then, which is the old one if that did not work."""
+        by, address = request.user.get_username(), request.META.get("REMOTE_ADDR", "")
+        try:
+            fresh = reopening.reopen_approval(approval_id=approval_id, by=by, via=Door.ADMIN, address=address)
+        except OrchestraError as error:
+            self.message_user(request, f"Not asked again. {error.detail}", messages.WARNING)
+            return approval_id
+        self.message_user(request, f"Asked again. {render.one_line(fresh.title, 80)}", messages.SUCCESS)
+        return fresh.pk
+
     def _answer_selected(
         self, request: HttpRequest, chosen: QuerySet[Approval], *, verdict: str
     ) -> HttpResponse | None:
@@ -142,7 +158,9 @@ class ApprovalAdmin(Holdable):
                 seen = request.POST.get(f"digest_{approval.pk}", "")
                 if why_not_with_others(approval, verdict):
                     continue
-                answer = Answer(verdict=verdict, reason=request.POST.get("reason", ""), seen_digest=seen)
+                words = {"note": note_from(request.POST)} if verdict == S.APPROVED else {}
+                reason = request.POST.get("reason", "") if verdict == S.REJECTED else ""
+                answer = Answer(verdict=verdict, reason=reason, seen_digest=seen, **words)
                 self._record(request, approval.pk, answer)
             return None
         asked = [Asked.of(approval) for approval in chosen.order_by("expires_at")]
@@ -199,6 +217,8 @@ class ApprovalAdmin(Holdable):
             "session_scope": scope_sentence(approval),
             "session_label": scope_label(approval),
             "extension": EXTENSION_MINUTES,
+            "may_never_expire": settings.APPROVALS.allow_never_expires and not approval.never_expires,
+            "reopenable": may(request.user, Right.DECIDE) and not own and reopening.may_be_reopened(approval),
             "session_address": session_address(approval.session) if approval.session else "",
             "demo": is_demo(approval),
             "history": AuditEntry.objects.filter(approval=approval).order_by("id"),
@@ -212,6 +232,8 @@ class ApprovalAdmin(Holdable):
         if not self.has_decide_permission(request):
             raise PermissionDenied
         approval = _found(str(approval_id))
+        if request.POST.get("decision") == "reopen":
+            return Redirect(reverse("admin:approvals_approval_change", args=[self._reopen(request, approval_id)]))
         recorded = self._take(request, approval)
         if not recorded:
             page = self._page(request, _found(str(approval_id)), draft=request.POST)
@@ -219,11 +241,12 @@ class ApprovalAdmin(Holdable):
         return Redirect(reverse("admin:approvals_approval_change", args=[approval_id]))
 
     def _take(self, request: HttpRequest, approval: Approval) -> bool:
-        if request.POST.get("decision") == "extend":
+        if request.POST.get("decision") in ("extend", "never"):
+            minutes = EXTENSION_MINUTES if request.POST["decision"] == "extend" else 0
             extend = lambda: commands.extend_approval(  # noqa: E731
-                approval_id=approval.pk, minutes=EXTENSION_MINUTES, by=request.user.get_username(), via=Door.ADMIN
+                approval_id=approval.pk, minutes=minutes, by=request.user.get_username(), via=Door.ADMIN
             )
-            return self._say(request, extend, f"{EXTENSION_MINUTES} more minutes to answer.")
+            return self._say(request, extend, f"{minutes} more minutes to answer." if minutes else "No deadline now.")
         answer = answer_from(request.POST, approval)
         if isinstance(answer, str):
             self.message_user(request, answer, messages.ERROR)

@@ -19,6 +19,7 @@ class Answer:
 
     verdict: str
     reason: str = ""
+    note: str = ""
     updated_input: str = ""
     answers: str = ""
     scope: str = Approval.Scope.ONCE
@@ -30,12 +31,14 @@ def record(approval_id: UUID, answer: Answer, *, by: str, via: str, address: str
     return commands.decide_approval(
         approval_id=approval_id, verdict=answer.verdict, reason=answer.reason, updated_input=answer.updated_input,
         answers=answer.answers, scope=answer.scope, seen_digest=answer.seen_digest, by=by, via=via, address=address,
+        note=answer.note,
     )  # fmt: skip
 
 
 def answer_from(form: QueryDict, approval: Approval) -> Answer | str:
     """The answer a form means, or one sentence why it means none."""
     reason, seen, decision = form.get("reason", ""), form.get("seen_digest", ""), form.get("decision", "")
+    note = note_from(form)
     if not seen and approval.input_digest:
         return "The page did not say what you were looking at; load it again."
     if decision == "reject":
@@ -45,22 +48,27 @@ def answer_from(form: QueryDict, approval: Approval) -> Answer | str:
     if decision == "approve" and render.questions_of(approval):
         answers = answers_from(form, approval)
         return (
-            Answer(S.APPROVED, reason=reason, seen_digest=seen, answers=answers)
+            Answer(S.APPROVED, note=note, seen_digest=seen, answers=answers)
             if answers != "{}"
             else "Answer at least one question, or reject."
         )
     if decision == "approve":
-        return Answer(S.APPROVED, reason=reason, seen_digest=seen)
+        return Answer(S.APPROVED, note=note, seen_digest=seen)
     if decision == "approve_session":
-        return Answer(S.APPROVED, reason=reason, seen_digest=seen, scope=Approval.Scope.SESSION)
+        return Answer(S.APPROVED, note=note, seen_digest=seen, scope=Approval.Scope.SESSION)
     if decision == "edit":
         return Answer(
             S.APPROVED,
-            reason=reason,
+            note=note,
             seen_digest=seen,
             updated_input=render.exact_json(form.get("updated_input", "")) or "{}",
         )
     return "Choose what to answer."
+
+
+def note_from(form: QueryDict) -> str:
+    """The note to the agent that goes with an approval, as a text column takes it."""
+    return form.get("note", "").replace("\r\n", "\n").replace("\0", "\ufffd").strip()
 
 
 def answers_from(form: QueryDict, approval: Approval) -> str:

@@ -21,6 +21,7 @@ def answer(approval_id: UUID, wanted: Mapping[str, Any], *, by: str, via: str, a
         by=by,
         via=via,
         reason=wanted.get("reason", ""),
+        note=wanted.get("note", ""),
         updated_input=_text(wanted.get("updated_input")),
         answers=_text(wanted.get("answers")),
         scope=wanted.get("scope", Approval.Scope.ONCE),

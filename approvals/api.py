@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
 from functools import wraps
 from typing import Any
 from uuid import UUID
@@ -16,7 +15,8 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from approvals import answers, callbacks, commands
+from approvals import answers, callbacks, commands, reopening
+from approvals.deadlines import time_of
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval
 from approvals.models import Door as Via
@@ -77,6 +77,7 @@ class ApprovalDoor(Door):
         "reject": any_of(Right.DECIDE),
         "cancel": any_of(Right.OPERATE, Right.ASK),
         "extend": any_of(Right.DECIDE),
+        "reopen": any_of(Right.DECIDE),
     }
 
     def get_queryset(self) -> QuerySet[Approval]:
@@ -102,7 +103,7 @@ class ApprovalDoor(Door):
             options=json.dumps(wanted["options"]) if wanted["options"] else "",
             requested_by=self.username,
         )
-        timeout = None if minutes is None else timedelta(minutes=minutes)
+        timeout = time_of(minutes)
         if wanted["callback"]:
             asked = callbacks.request_with_callback(question, timeout=timeout, via=Via.API, url=wanted["callback"])
         else:
@@ -122,7 +123,7 @@ class ApprovalDoor(Door):
         return until_closed(view) if "retrieve" in (actions or {}).values() else view
 
     @write(
-        "Approve (or reject)", ApproveSerializer, ApprovalSerializer, example={"reason": "looks right", "scope": "once"}
+        "Approve (or reject)", ApproveSerializer, ApprovalSerializer, example={"note": "use staging", "scope": "once"}
     )
     @action(detail=True, methods=["post"])
     @idempotent
@@ -145,6 +146,17 @@ class ApprovalDoor(Door):
             raise Forbidden("Only the requester or an administrator withdraws an approval.")
         commands.cancel_approval(approval_id=approval.pk, by=self.username, via=Via.API)
         return self.answer(approval.pk)
+
+    @write("Ask a closed request again", NothingSerializer, ApprovalSerializer)
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def reopen(self, request: Request, pk: str) -> Response:
+        """The request that is open then: the new one, or the one that somebody has opened already."""
+        self.body(NothingSerializer)
+        fresh = reopening.reopen_approval(
+            approval_id=self.known_id(pk), by=self.username, via=Via.API, address=self.address
+        )
+        return self.answer(fresh.pk)
 
     @write("Give people more time", MinutesSerializer, ApprovalSerializer, example={"minutes": 15})
     @action(detail=True, methods=["post"])

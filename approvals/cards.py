@@ -13,6 +13,7 @@ from django.urls import reverse
 from approvals import render
 from approvals.models import Approval, Door
 from approvals.reading import Extent, extent_of
+from approvals.reopening import may_be_reopened
 from approvals.session_scope import scope_pattern, scope_sentence
 from approvals.texts import one_line, visible
 from orchestra.rights import Right, may
@@ -76,6 +77,18 @@ class Card:
     questions: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     extent: Extent | None = None
     """How much there is to read, where it is drawn whole."""
+    decides: bool = False
+    """Whether the reader may decide at all."""
+
+    @property
+    def reopenable(self) -> bool:
+        """Whether the reader may ask this closed request again."""
+        return self.decides and not self.own and may_be_reopened(self.approval)
+
+    @property
+    def may_never_expire(self) -> bool:
+        """Whether the deadline may be taken away."""
+        return bool(settings.APPROVALS.allow_never_expires) and not self.approval.never_expires
 
     @property
     def verdict(self) -> Verdict | None:
@@ -201,6 +214,7 @@ def card_for(
         is_open=is_open,
         questions=list(enumerate(render.questions_of(approval))),
         extent=extent,
+        decides=may(user, Right.DECIDE),
     )
 
 

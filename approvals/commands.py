@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -11,10 +11,11 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from approvals import audit_changes, stops
+from approvals.deadlines import NEVER, allowed_time, deadline_after, refuse_never
 from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidAnswer, SelfApproval
 from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, Door, Rule
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 S = Approval.Status
 NOBODY = ""
 TIMED_OUT = "Timeout waiting for approval"
+LONGEST_NOTE = 4_000  # characters; of more than 10,000 the CLI (2.1.309 to 2.1.332) shows the model a beginning alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +80,9 @@ def add_question(
     via: str = Door.SYSTEM,
 ) -> None:
     """``request_approval`` as part of the asker's own unit, whose rows commit with it, or not at all."""
-    allowed = min(timeout or settings.APPROVALS.timeout, settings.APPROVALS.max_timeout)
     approval = Approval(pk=approval_id, **_fields(question))
-    unit.insert(approval, expires_at=sql.from_now(allowed))
-    unit.insert(_audit_entry(approval, action="requested", won=True, by=question.requested_by, via=via))
+    unit.insert(approval, expires_at=deadline_after(allowed_time(timeout)))
+    unit.insert(audit_entry(approval, action="requested", won=True, by=question.requested_by, via=via))
     _announce(unit, approval_id, S.PENDING)
 
 
@@ -100,7 +101,7 @@ def record_policy_answer(question: Question, *, verdict: str, reason: str, consu
             **_fields(question),
         )
         approval.save(force_insert=True)
-        _audit_entry(approval, action=verdict, won=True, by=NOBODY, via=Door.POLICY, reason=reason).save()
+        audit_entry(approval, action=verdict, won=True, by=NOBODY, via=Door.POLICY, reason=reason).save()
     return approval.pk
 
 
@@ -111,6 +112,7 @@ def decide_approval(
     by: str,
     via: str,
     reason: str = "",
+    note: str = "",
     updated_input: str = "",
     answers: str = "",
     scope: str = Approval.Scope.ONCE,
@@ -120,9 +122,10 @@ def decide_approval(
     """Record a person's answer; the first one wins, whichever door it came through.
 
     Needs the database alone: with Redis and Telegram down, the admin page still decides. The caller has
-    checked that ``by`` may decide now. ``updated_input`` and ``answers`` are JSON text; ``seen_digest`` is the digest
-    of what the person looked at, if the door knows it. The same verdict by the same person again returns the
-    approval unchanged.
+    checked that ``by`` may decide now. ``note`` is guidance that the agent reads together with what an approved call
+    returns; ``reason`` is what it reads after a rejection, and of an approval for the record alone. ``updated_input``
+    and ``answers`` are JSON text; ``seen_digest`` is the digest of what the person looked at, if the door knows it. The
+    same verdict by the same person again returns the approval unchanged.
 
     Raises:
         ApprovalNotFound: no such approval.
@@ -135,13 +138,14 @@ def decide_approval(
     approval = find_approval(approval_id)  # what is judged here never changes after the asking
     _refuse_unfit(
         approval, verdict=verdict, by=by, updated_input=updated_input, answers=answers, scope=scope,
-        seen_digest=seen_digest,
+        seen_digest=seen_digest, note=note,
     )  # fmt: skip
     will_run = _digest_of(approval, updated_input)
     changes = {
         "decided_by": by,
         "decided_via": via,
         "reason": reason,
+        "note": note,
         "scope": scope,
         "updated_input": updated_input,
         "answers": answers,
@@ -154,8 +158,9 @@ def decide_approval(
         returning="decided_at",
     )
     attempt = partial(
-        _audit_entry, approval, action=verdict, by=by, via=via, reason=reason, address=address, digest=will_run
-    )
+        audit_entry, approval, action=verdict, by=by, via=via, reason=_for_the_record(reason, note), address=address,
+        digest=will_run,
+    )  # fmt: skip
     unit.insert(attempt(won=True))
     if verdict == S.APPROVED and scope == Approval.Scope.SESSION:
         rule = _session_rule(approval, by=by)
@@ -165,7 +170,9 @@ def decide_approval(
     won = unit.commit()
     if won is None:
         attempt(won=False).save()
-        return _repeated_or_refuse(find_approval(approval_id), verdict, by, will_run=will_run, answers=answers)
+        return _repeated_or_refuse(
+            find_approval(approval_id), verdict, by, will_run=will_run, answers=answers, note=note
+        )
     decided_at = sql.loaded(Approval._meta.get_field("decided_at"), won[0])
     for name, value in {"status": verdict, "decided_at": decided_at, **changes}.items():
         setattr(approval, name, value)
@@ -217,26 +224,29 @@ def cancel_approval(*, approval_id: UUID, by: str, via: str, reason: str = "") -
         approval = find_approval(approval_id)
         won = _cancel(approval_id, session=approval.session, by=by, via=via, reason=reason)
         if not won:
-            _audit_entry(approval, action=S.CANCELLED, won=False, by=by, via=via, reason=reason).save()
+            audit_entry(approval, action=S.CANCELLED, won=False, by=by, via=via, reason=reason).save()
     approval.refresh_from_db()
     if not won and approval.status != S.CANCELLED:
         raise _closed(approval)
     return approval
 
 
-def cancel_open_approvals(*, session: UUID, by: str, via: str, reason: str) -> int:
-    """Withdraw every open question of a session; return how many."""
-    open_ids = list(Approval.objects.filter(status=S.PENDING, session=session).values_list("pk", flat=True))
+def cancel_open_approvals(*, session: UUID, by: str, via: str, reason: str, which: Q | None = None) -> int:
+    """Withdraw every open question of a session, or those of ``which``; return how many."""
+    rows = Approval.objects.filter(which or Q(), status=S.PENDING, session=session)
+    open_ids = list(rows.values_list("pk", flat=True))
     return sum(_cancel(approval_id, session=session, by=by, via=via, reason=reason) for approval_id in open_ids)
 
 
 def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> Approval:
-    """Give people ``minutes`` more, up to the maximum counted from the creation.
+    """Give people ``minutes`` more, up to the maximum counted from the creation; 0 takes the deadline away.
 
     Raises:
         ApprovalNotFound, ApprovalClosed, ApprovalExpired: as for deciding.
-        InvalidAnswer: more than the maximum, or not a positive number.
+        InvalidAnswer: more than the maximum, below 0, or 0 where the settings allow no request without a deadline.
     """
+    if not minutes:
+        return _take_deadline_away(approval_id, by=by, via=via)
     most = settings.APPROVALS.max_timeout / timedelta(minutes=1)
     if not 0 < minutes <= most:
         raise InvalidAnswer(
@@ -245,6 +255,8 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
     more = timedelta(minutes=minutes)
     with transaction.atomic():
         approval = find_approval(approval_id)
+        if approval.never_expires:
+            raise InvalidAnswer("This request never expires.", {"minutes": ["it has no deadline"]})
         most_at = approval.created_at + settings.APPROVALS.max_timeout + stops.frozen_since(approval.created_at)
         if approval.expires_at + more > most_at:
             longest = settings.APPROVALS.max_timeout // timedelta(minutes=1)
@@ -253,7 +265,22 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
             pk=approval_id, status=S.PENDING, expires_at__gt=stops.deadline_now(), expires_at__lte=most_at - more
         )
         won = bool(alive.update(expires_at=F("expires_at") + more))
-        _audit_entry(approval, action="extended", won=won, by=by, via=via, reason=f"{minutes:g} minutes").save()
+        audit_entry(approval, action="extended", won=won, by=by, via=via, reason=f"{minutes:g} minutes").save()
+        if won:
+            _announce_now(approval_id, S.PENDING)
+    approval.refresh_from_db()
+    if not won:
+        raise _closed(approval)
+    return approval
+
+
+def _take_deadline_away(approval_id: UUID, *, by: str, via: str) -> Approval:
+    refuse_never()
+    with transaction.atomic():
+        approval = find_approval(approval_id)
+        alive = Approval.objects.filter(pk=approval_id, status=S.PENDING, expires_at__gt=stops.deadline_now())
+        won = bool(alive.update(expires_at=NEVER, reminded_for=None))
+        audit_entry(approval, action="extended", won=won, by=by, via=via, reason="never expires").save()
         if won:
             _announce_now(approval_id, S.PENDING)
     approval.refresh_from_db()
@@ -289,6 +316,7 @@ class Grant:
     updated_input: str
     answers: str
     decided_by: str
+    note: str = ""
 
 
 def consume_approval(*, approval_id: UUID, digest: str, under: sql.Statement = sql.ALWAYS) -> Grant | None:
@@ -302,17 +330,28 @@ def consume_approval(*, approval_id: UUID, digest: str, under: sql.Statement = s
     row = sql.row(
         f"UPDATE approvals SET consumed_at = {sql.now()}"  # noqa: S608 - the database's own function
         f" WHERE id = %s AND status = 'approved' AND consumed_at IS NULL AND input_digest = %s AND {under.text}"
-        f" AND {going.text} RETURNING updated_input, answers, decided_by",
+        f" AND {going.text} RETURNING updated_input, answers, decided_by,"
+        " CASE WHEN note_delivered_at IS NULL THEN note ELSE '' END",
         approval_id, digest, *under.values, *going.values,
     )  # fmt: skip
     return Grant(*row) if row else None
+
+
+def mark_note_delivered(approval_ids: Collection[UUID]) -> int:
+    """The agent has been given these approvals' notes; return of how many that was news."""
+    return Approval.objects.filter(pk__in=approval_ids, note_delivered_at=None).update(note_delivered_at=Now())
+
+
+def _for_the_record(reason: str, note: str) -> str:
+    """Both in the one text that an audit entry has."""
+    return "\n".join(part for part in (reason, f"note: {note}" if note else "") if part)
 
 
 def _fields(question: Question) -> dict[str, Any]:
     return {name: getattr(question, name) for name in Question.__dataclass_fields__}
 
 
-def _audit_entry(
+def audit_entry(
     approval: Approval,
     *,
     action: str,
@@ -454,7 +493,15 @@ def refuse_self_approval(approval: Approval, by: str) -> None:
 
 
 def _refuse_unfit(
-    approval: Approval, *, verdict: str, by: str, updated_input: str, answers: str, scope: str, seen_digest: str
+    approval: Approval,
+    *,
+    verdict: str,
+    by: str,
+    updated_input: str,
+    answers: str,
+    scope: str,
+    seen_digest: str,
+    note: str,
 ) -> None:
     if verdict not in (S.APPROVED, S.REJECTED):
         raise InvalidAnswer("An answer is approved or rejected.")
@@ -472,8 +519,17 @@ def _refuse_unfit(
             raise InvalidAnswer("An edited input is a JSON object.", {"updated_input": ["not an object"]})
     if answers and not isinstance(_parsed(answers, "answers"), dict):
         raise InvalidAnswer("Answers are a JSON object: question to answer.", {"answers": ["not an object"]})
+    if note:
+        _refuse_unfit_note(note, verdict=verdict)
     if scope != Approval.Scope.ONCE:
         _refuse_unfit_scope(approval, scope=scope, updated_input=updated_input)
+
+
+def _refuse_unfit_note(note: str, *, verdict: str) -> None:
+    if verdict != S.APPROVED:
+        raise InvalidAnswer("A note goes with an approval; a rejection has a reason.", {"note": ["not possible here"]})
+    if len(note) > LONGEST_NOTE:
+        raise InvalidAnswer(f"A note has at most {LONGEST_NOTE:,} characters.", {"note": ["too long"]})
 
 
 def _refuse_unfit_scope(approval: Approval, *, scope: str, updated_input: str) -> None:
@@ -511,8 +567,12 @@ def _session_rule(approval: Approval, *, by: str) -> Rule:
     )
 
 
-def _repeated_or_refuse(approval: Approval, verdict: str, by: str, *, will_run: str, answers: str) -> Approval:
-    same_effect = verdict != S.APPROVED or (approval.run_digest == will_run and approval.answers == answers)
+def _repeated_or_refuse(
+    approval: Approval, verdict: str, by: str, *, will_run: str, answers: str, note: str
+) -> Approval:
+    same_effect = verdict != S.APPROVED or (
+        (approval.run_digest, approval.answers, approval.note) == (will_run, answers, note)
+    )
     if approval.status == verdict and approval.decided_by == by and same_effect:
         return approval
     raise _closed(approval)

@@ -21,6 +21,8 @@ class ApprovalSettings:
     max_concurrent_timeouts: int
     hold: timedelta
     self_approval: bool
+    allow_never_expires: bool = False
+    reminder: timedelta = timedelta(days=1)
     callback_places: frozenset[Place] = frozenset()
     callback_secret: str = field(default="", repr=False)
 
@@ -36,6 +38,8 @@ class ApprovalSettings:
             check_interval=timedelta(seconds=env.number("APPROVAL_CHECK_INTERVAL_SECONDS", default=30, least=0.1)),
             sweep_batch=env.whole_number("APPROVAL_SWEEP_BATCH", default=200, least=1),
             max_concurrent_timeouts=env.whole_number("APPROVAL_MAX_CONCURRENT_TIMEOUTS", default=10, least=1),
+            allow_never_expires=env.switch("APPROVAL_ALLOW_NEVER_EXPIRES", default=False),
+            reminder=timedelta(minutes=env.number("APPROVAL_REMINDER_MINUTES", default=1440, least=0)),
             hold=timedelta(seconds=env.number("APPROVAL_HOLD_SECONDS", default=300)),
             callback_places=places(env.list("APPROVAL_CALLBACK_HOSTS", default=[])),
             callback_secret=env("APPROVAL_CALLBACK_SECRET", default=""),

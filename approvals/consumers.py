@@ -8,11 +8,11 @@ from typing import Any
 
 from django.db.models.functions import Now
 
-from approvals import answers
+from approvals import answers, reopening
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, Door
 from approvals.queries import readable_approvals
-from approvals.serializers import ApprovalSerializer, DecideSerializer
+from approvals.serializers import ApprovalSerializer, DecideSerializer, ReopenSerializer
 from orchestra.api import any_of, checked, id_or_not_found
 from orchestra.realtime import registry, wire
 from orchestra.realtime.registry import Caller, Command, Row
@@ -49,7 +49,8 @@ def _as_json() -> ApprovalSerializer:
 
 def _row(approval: Any, as_json: ApprovalSerializer) -> Row:
     shown = dict(as_json.to_representation(approval))
-    ends_at = time.monotonic() + shown.pop("seconds_left")
+    left = shown.pop("seconds_left")
+    ends_at = None if left is None else time.monotonic() + left
     return Row(
         key=str(approval.pk),
         text=wire.text(shown),
@@ -61,8 +62,9 @@ def _row(approval: Any, as_json: ApprovalSerializer) -> Row:
     )
 
 
-def _passing(ends_at: float) -> Mapping[str, object]:
-    return {"seconds_left": max(0, round(ends_at - time.monotonic()))}
+def _passing(ends_at: float | None) -> Mapping[str, object]:
+    """``ends_at`` is None for what never expires."""
+    return {"seconds_left": None if ends_at is None else max(0, round(ends_at - time.monotonic()))}
 
 
 def decide(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
@@ -72,6 +74,15 @@ def decide(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
     via = Door.DASHBOARD if caller.by_cookie else Door.WEBSOCKET
     approval = answers.answer(approval_id, wanted, by=caller.username, via=via, address=caller.address)
     return {"approval": str(approval.pk)}
+
+
+def reopen(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
+    """As ``POST /api/approvals/{id}/reopen``; answered with the request that is open then."""
+    wanted = checked(ReopenSerializer, data)
+    approval_id = id_or_not_found(wanted["approval"], ApprovalNotFound, "Approval not found")
+    via = Door.DASHBOARD if caller.by_cookie else Door.WEBSOCKET
+    fresh = reopening.reopen_approval(approval_id=approval_id, by=caller.username, via=via, address=caller.address)
+    return {"approval": str(fresh.pk)}
 
 
 class OpenApprovals:
@@ -99,3 +110,4 @@ def connect() -> None:
     registry.show_rows("approvals", ApprovalRows(), rights=any_of(Right.READ), own_rights=any_of(Right.ASK))
     registry.show_rows("diagnostics", OpenApprovals(), rights=any_of(Right.READ))
     registry.obey("decide", Command(any_of(Right.DECIDE), decide))
+    registry.obey("reopen", Command(any_of(Right.DECIDE), reopen))

@@ -11,19 +11,20 @@ from django.urls import path
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals import commands
+from approvals import commands, reopening
 from approvals.answer_forms import answer_from, record
 from approvals.cards import Card, card_for, place_of, verdict_of
+from approvals.deadlines import EXTENSION_MINUTES
 from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, DigestMismatch
 from approvals.models import Approval, Door
 from approvals.queries import find_approval
 from approvals.texts import visible
-from approvals.timeouts import EXTENSION_MINUTES
 from orchestra.dashboard import page
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right
 
-TYPED = ("reason", "updated_input")
+EXTENSIONS = {"extend": EXTENSION_MINUTES, "never": 0}
+TYPED = ("reason", "note", "updated_input")
 
 
 @require_safe
@@ -38,6 +39,22 @@ def card(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 def decide(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """Record an answer, or say why it was not recorded. Scripts get the card, everybody else their page again."""
     return answered(request, approval_id, draw_card)
+
+
+@require_POST
+@page(Right.DECIDE)
+def reopen(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """Ask a closed request again, and show the one that is open then."""
+    old, by = found_or_404(approval_id), request.user.get_username()
+    try:
+        fresh = reopening.reopen_approval(
+            approval_id=old.pk, by=by, via=Door.DASHBOARD, address=request.META.get("REMOTE_ADDR", "")
+        )
+    except OrchestraError as error:
+        messages.warning(request, f"Not asked again. {error.detail}")
+        return redirect("question", old.pk)
+    messages.success(request, "Asked again, with a new deadline. This is the new request.")
+    return redirect("question", fresh.pk)
 
 
 def answered(
@@ -78,8 +95,9 @@ def take(request: HttpRequest, approval: Approval, form: QueryDict | None = None
     """Record what the form says (the request's, if none is given); returned is why not, in words, or nothing."""
     by, form = request.user.get_username(), form if form is not None else request.POST
     try:
-        if form.get("decision") == "extend":
-            commands.extend_approval(approval_id=approval.pk, minutes=EXTENSION_MINUTES, by=by, via=Door.DASHBOARD)
+        minutes = EXTENSIONS.get(form.get("decision", ""))
+        if minutes is not None:
+            commands.extend_approval(approval_id=approval.pk, minutes=minutes, by=by, via=Door.DASHBOARD)
             return ""
         answer = answer_from(form, approval)
         if isinstance(answer, str):
@@ -129,4 +147,5 @@ def draw_card(request: HttpRequest, approval: Approval, **shown: Any) -> HttpRes
 urlpatterns = [
     path("approvals/<uuid:approval_id>/card", card, name="question-card"),
     path("approvals/<uuid:approval_id>/decide", decide, name="question-decide"),
+    path("approvals/<uuid:approval_id>/reopen", reopen, name="question-reopen"),
 ]

@@ -27,6 +27,12 @@ class ApprovalExpired(Conflict):
     code = "approval_expired"
 
 
+class NotReopenable(Conflict):
+    """It cannot be asked again; the sentence says why."""
+
+    code = "not_reopenable"
+
+
 class DigestMismatch(Conflict):
     """The caller looked at another input than the one that would run."""
 

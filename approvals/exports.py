@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from approvals.deadlines import NEVER
 from approvals.models import Approval
 from approvals.texts import visible
 from orchestra.waiting import in_thread
@@ -16,8 +17,8 @@ MOST_ROWS = 50_000
 AT_ONCE = 500
 COLUMNS = (
     "id", "created_at", "status", "kind", "tool_name", "title", "risk", "session", "working_directory", "requested_by",
-    "expires_at", "decided_at", "decided_by", "decided_via", "reason", "scope", "consumed_at", "input_digest",
-    "run_digest",
+    "expires_at", "decided_at", "decided_by", "decided_via", "reason", "note", "scope", "consumed_at", "input_digest",
+    "run_digest", "reopened_from", "reopened_as",
 )  # fmt: skip
 TEXTS = ("tool_input", "updated_input", "answers")  # in JSON lines alone, word for word
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -34,7 +35,7 @@ async def json_lines(rows: QuerySet[Approval]) -> AsyncIterator[bytes]:
     """One JSON object an approval, with complete inputs."""
     names = (*COLUMNS, *TEXTS)
     async for row in _rows(rows, names):
-        yield (json.dumps(dict(zip(names, row, strict=True)), default=_plain) + "\n").encode()
+        yield (json.dumps(dict(zip(names, row, strict=True)), default=_plain_or_null) + "\n").encode()
 
 
 async def _rows(rows: QuerySet[Approval], names: tuple[str, ...]) -> AsyncIterator[tuple[Any, ...]]:
@@ -70,4 +71,10 @@ def _cell(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
+    if value == NEVER:
+        return ""
     return str(value.isoformat() if hasattr(value, "isoformat") else value)
+
+
+def _plain_or_null(value: Any) -> str | None:
+    return _plain(value) or None

@@ -7,6 +7,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.db.models.lookups import IsNull
 
+from approvals.deadlines import NEVER
 from orchestra.flow import Flow
 from orchestra.models import Archive, Base
 
@@ -29,7 +30,8 @@ class Approval(Base):
 
     ``tool_input``, ``updated_input``, ``options`` and ``answers`` hold exact JSON text (ASCII, escapes kept):
     a JSON column would reorder, round or refuse some of what an agent may send. ``subject`` says what the
-    question is about without this app knowing what that is (``session:<uuid>:<tool use id>``).
+    question is about without this app knowing what that is (``session:<uuid>:<tool use id>``). ``reopened_from`` and
+    ``reopened_as`` are on purpose no foreign keys: retention takes the older one first.
     """
 
     class Kind(models.TextChoices):
@@ -77,12 +79,20 @@ class Approval(Base):
     decided_by = models.CharField(max_length=150, blank=True)
     decided_via = models.CharField(max_length=10, choices=Door, blank=True)
     reason = models.TextField(blank=True)
+    note = models.TextField(
+        blank=True, db_default="", help_text="Guidance given with an approval; the agent reads it with the result."
+    )
+    note_delivered_at = models.DateTimeField(null=True, blank=True)
     updated_input = models.TextField(blank=True)
     run_digest = models.CharField(max_length=64, blank=True)
     answers = models.TextField(blank=True)
     scope = models.CharField(max_length=7, choices=Scope, default=Scope.ONCE)
     consumed_at = models.DateTimeField(null=True, blank=True)
     counted = models.BooleanField(default=False)
+    reopened_from = models.UUIDField(
+        null=True, blank=True, unique=True, help_text="The closed request that was asked again with this one."
+    )
+    reopened_as = models.UUIDField(null=True, blank=True, help_text="The request that asks this one again.")
     legal_hold = models.BooleanField(
         default=False, db_default=False, help_text="Kept, whatever its age, until the hold is released."
     )
@@ -123,6 +133,10 @@ class Approval(Base):
     @property
     def is_open(self) -> bool:
         return self.status == self.Status.PENDING
+
+    @property
+    def never_expires(self) -> bool:
+        return self.expires_at == NEVER
 
 
 S = Approval.Status

@@ -5,6 +5,7 @@ from uuid import UUID
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
+from approvals.deadlines import NEVER
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, Rule
 from approvals.stops import deadline_now, deadline_now_of_row
@@ -48,10 +49,10 @@ def open_approvals(session: UUID | None = None, *, most: int | None = None) -> l
 
 
 def reminded_approvals() -> list[Approval]:
-    """Open approvals whose present deadline people were reminded of, for listeners that may have missed the signal."""
-    rows = Approval.objects.filter(
-        status=Approval.Status.PENDING, reminded_for=F("expires_at"), expires_at__gt=deadline_now()
-    )
+    """Open approvals whose present deadline people were reminded of, or that they were reminded of although they never
+    expire; for listeners that may have missed the signal."""
+    reminded = Q(reminded_for=F("expires_at")) | Q(expires_at__gte=NEVER, reminded_for__isnull=False)
+    rows = Approval.objects.filter(reminded, status=Approval.Status.PENDING, expires_at__gt=deadline_now())
     return list(rows.order_by("expires_at"))
 
 

@@ -147,6 +147,7 @@ def _answered(request: HttpRequest, approval: Approval, verdict: str) -> Told:
     form = QueryDict(mutable=True)
     form["decision"] = "reject" if verdict == S.REJECTED else "approve"
     form["reason"] = request.POST.get("reason", "")
+    form["note"] = request.POST.get("note", "")
     form["seen_digest"] = request.POST.get(f"digest_{approval.pk}", "")
     return Told(card, take(request, approval, form))
 

@@ -12,20 +12,26 @@ from django.views.decorators.http import require_POST, require_safe
 
 from approvals import render
 from approvals.cards import DOORS, Card, card_for, may_answer, place_of, verb_of, verdict_of
+from approvals.deadlines import EXTENSION_MINUTES, NEVER_WORDS
 from approvals.desk import answered, found_or_404
 from approvals.models import Approval, AuditEntry, Door
 from approvals.queries import asked_before, open_approvals
 from approvals.reading import Extent, extent_of, proof_of
 from approvals.texts import exact_json, pretty, visible
-from approvals.timeouts import EXTENSION_MINUTES
 from orchestra.dashboard import page, part, show
 from orchestra.rights import Right
 
 S, K = Approval.Status, Approval.Kind
 
 MOST_BEFORE = 5
-ACTIONS = {"requested": "Asked", "extended": "More time given", S.EXPIRED: "Nobody answered in time"}
-ICONS = {"requested": "question", "extended": "beat", S.APPROVED: "done", S.REJECTED: "rejected", S.EXPIRED: "expired"}
+ACTIONS = {
+    "requested": "Asked", "extended": "More time given", "reopened": "Asked again",
+    S.EXPIRED: "Nobody answered in time",
+}  # fmt: skip
+ICONS = {
+    "requested": "question", "extended": "beat", "reopened": "refresh",
+    S.APPROVED: "done", S.REJECTED: "rejected", S.EXPIRED: "expired",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,14 @@ def steps_of(approval: Approval) -> list[Step]:
     steps = [_step(entry) for entry in entries]
     if approval.consumed_at:
         steps.append(Step("plane", "Handed to the agent, once", approval.consumed_at))
+    if approval.note_delivered_at:
+        steps.append(Step("plane", "Your note was given to the agent", approval.note_delivered_at))
     if approval.is_open:
-        waiting = Step("waiting", "Waiting for a person", until=approval.expires_at, tone="now")
+        endless = approval.never_expires
+        waiting = Step(
+            "waiting", "Waiting for a person", until=None if endless else approval.expires_at, tone="now",
+            note=NEVER_WORDS if endless else "",
+        )  # fmt: skip
         steps += [waiting, Step("queued", "Decided")]
     if approval.kind != K.EXTERNAL and not approval.consumed_at and approval.status in (S.PENDING, S.APPROVED):
         steps.append(Step("queued", "Handed to the agent, once"))

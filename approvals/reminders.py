@@ -8,7 +8,9 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Coalesce, Now
 
+from approvals.deadlines import NEVER
 from approvals.models import Approval
 from approvals.signals import approval_expiring
 from approvals.stops import deadline_now, stop_in_force
@@ -28,6 +30,8 @@ def remind_of_deadlines(*, batch: int) -> int:
     total = 0
     while rung := _remind_batch(batch):
         total += rung
+    while rung := _remind_of_endless(batch):
+        total += rung
     return total
 
 
@@ -42,6 +46,22 @@ def _remind_batch(batch: int) -> int:
     return len(deadlines)
 
 
+def _remind_of_endless(batch: int) -> int:
+    """What never expires is rung for again and again; its row notes when that was done last."""
+    every = settings.APPROVALS.reminder
+    if not every:
+        return 0
+    endless = Approval.objects.filter(~stop_in_force(), status=Approval.Status.PENDING, expires_at__gte=NEVER)
+    due = endless.annotate(last=Coalesce("reminded_for", "created_at")).filter(last__lte=Now() - every)
+    with transaction.atomic():
+        ids = list(due.order_by("created_at").select_for_update(skip_locked=True).values_list("pk", flat=True)[:batch])
+        Approval.objects.filter(pk__in=ids).update(reminded_for=Now())
+        for approval_id in ids:
+            doorbell.ring("approval_expiring", str(approval_id))
+            transaction.on_commit(partial(_tell, approval_id, NEVER), robust=True)
+    return len(ids)
+
+
 def _nearly_over() -> QuerySet[Approval]:
     """Open, little time left, no reminder of this deadline yet. Who was asked just now needs none."""
     warning = settings.APPROVALS.warning
@@ -54,7 +74,6 @@ def _nearly_over() -> QuerySet[Approval]:
 
 
 def _tell(approval_id: UUID, expires_at: datetime) -> None:
-    logger.warning(
-        "approval %s expires at %s and nobody has answered", approval_id, expires_at.isoformat("T", "seconds")
-    )
+    when = "never expires" if expires_at == NEVER else f"expires at {expires_at.isoformat('T', 'seconds')}"
+    logger.warning("approval %s %s and nobody has answered", approval_id, when)
     approval_expiring.send_robust(sender=Approval, approval_id=approval_id, expires_at=expires_at)

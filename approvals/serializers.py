@@ -5,11 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from approvals.addresses import address_problem
+from approvals.commands import LONGEST_NOTE
+from approvals.deadlines import timeout_problem
 from approvals.models import Approval, Door
-from approvals.timeouts import timeout_problem
 from orchestra.fields import ExactJSON, JSONObject, Number, StoredObject, Text, Truth
 
 LONGEST_TEXT = 100_000  # characters of a body or a reason
@@ -25,8 +27,9 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
     answers = ExactJSON(help_text="Answers to an agent's questions, or null.")
     options = ExactJSON(help_text="The choices an external asker offered, or null.")
     decided_via = serializers.ChoiceField(choices=Door.choices, allow_blank=True, read_only=True)
+    expires_at = serializers.SerializerMethodField(help_text="The deadline; null for a request that never expires.")
     seconds_left = serializers.SerializerMethodField(
-        help_text="Until the deadline, by the database's clock; 0 once closed."
+        help_text="Until the deadline, by the database's clock; 0 once closed, null for one that never expires."
     )
 
     class Meta:
@@ -34,14 +37,21 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
         fields = [
             "id", "kind", "status", "session", "requested_by", "tool_name", "tool_input", "input_digest", "run_digest",
             "title", "summary", "risk", "working_directory", "created_at", "expires_at", "seconds_left",
-            "decided_at", "decided_by", "decided_via", "reason", "updated_input", "answers", "scope", "consumed_at",
-            "body", "facts", "options",
+            "decided_at", "decided_by", "decided_via", "reason", "note", "note_delivered_at", "updated_input",
+            "answers", "scope", "consumed_at", "body", "facts", "options", "reopened_from", "reopened_as",
         ]  # fmt: skip
         read_only_fields = fields
 
-    def get_seconds_left(self, approval: Any) -> int:
+    @extend_schema_field(serializers.DateTimeField(allow_null=True))
+    def get_expires_at(self, approval: Approval) -> str | None:
+        shown = serializers.DateTimeField().to_representation(approval.expires_at)
+        return None if approval.never_expires else str(shown)
+
+    def get_seconds_left(self, approval: Any) -> int | None:
         if not approval.is_open:
             return 0
+        if approval.never_expires:
+            return None
         left: timedelta = approval.expires_at - approval.read_at
         return max(0, math.ceil(left.total_seconds()))
 
@@ -56,7 +66,10 @@ class ExternalAskSerializer(serializers.Serializer[Any]):
         child=Text(max_length=LONGEST_OPTION), max_length=MOST_OPTIONS, required=False, default=list,
         help_text="Choices; the answer is the one picked.",
     )  # fmt: skip
-    timeout_minutes = Number(required=False, allow_null=True, default=None)
+    timeout_minutes = Number(
+        required=False, allow_null=True, default=None,
+        help_text="0: never expires, where APPROVAL_ALLOW_NEVER_EXPIRES allows it.",
+    )  # fmt: skip
     callback = Text(
         required=False,
         allow_blank=True,
@@ -91,6 +104,10 @@ class ApproveSerializer(ReasonSerializer):
     """An answer; every field may be left out."""
 
     approved = Truth(required=False, default=True, help_text="false rejects.")
+    note = Text(
+        max_length=LONGEST_NOTE, required=False, allow_blank=True, default="",
+        help_text="Guidance with an approval: the agent reads it together with what the call returns.",
+    )  # fmt: skip
     updated_input = JSONObject(required=False, allow_null=True, default=None, help_text="Run this input instead.")
     scope = serializers.ChoiceField(choices=Approval.Scope.choices, required=False, default=Approval.Scope.ONCE)
     answers = JSONObject(required=False, allow_null=True, default=None, help_text="Question to answer.")
@@ -104,7 +121,13 @@ class DecideSerializer(ApproveSerializer):
     approved = Truth(help_text="false rejects.")
 
 
+class ReopenSerializer(serializers.Serializer[Any]):
+    """On a socket: which closed request is asked again."""
+
+    approval = Text(max_length=100)
+
+
 class MinutesSerializer(serializers.Serializer[Any]):
     """How much longer people get."""
 
-    minutes = Number()
+    minutes = Number(help_text="0: it never expires, where APPROVAL_ALLOW_NEVER_EXPIRES allows that.")

@@ -25,6 +25,7 @@ from django.db.models import (
 from django.db.models.expressions import Combinable, RawSQL
 from django.db.models.functions import Coalesce, Greatest, Now
 
+from approvals.deadlines import NEVER
 from approvals.errors import AnotherStop, StopNotFound
 from approvals.models import Approval, AuditEntry, Stop, StopSwitch
 from approvals.signals import agents_stopping, stop_changed
@@ -38,7 +39,6 @@ MAY_STOP = frozenset({Right.OPERATE, Right.DECIDE})
 MAY_LIFT = frozenset({Right.DECIDE})
 NO_REASON = "no reason given"
 LONGEST_REASON = 1000  # characters
-NEVER_YEAR = 9000  # a deadline in this year or later means that there is none
 
 HOLD, INTERRUPT = Stop.Mode.HOLD, Stop.Mode.INTERRUPT
 _IN_FORCE = "FROM stops WHERE lifted_at IS NULL"
@@ -211,7 +211,7 @@ def _shift_deadlines(stop: Stop) -> int:
     """Give open requests back the time in which they stood still; return how many."""
     asked_at: Combinable = Greatest(F("created_at"), Value(stop.started_at, output_field=DateTimeField()))
     lost = ExpressionWrapper(Value(stop.lifted_at, output_field=DateTimeField()) - asked_at, DurationField())
-    ending = Q(status=Approval.Status.PENDING, expires_at__year__lt=NEVER_YEAR)
+    ending = Q(status=Approval.Status.PENDING, expires_at__lt=NEVER)
     return Approval.objects.filter(ending).update(
         expires_at=ExpressionWrapper(F("expires_at") + lost, DateTimeField()),
         reminded_for=ExpressionWrapper(F("reminded_for") + lost, DateTimeField()),

@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Model, QuerySet
 
-from approvals import commands, render, stop_words, stops
+from approvals import commands, render, reopening, stop_words, stops
 from approvals.models import Approval, Door
 from approvals.queries import find_approval
 from approvals.reading import Extent, extent_of
@@ -151,9 +151,9 @@ def ask_person(screen: Screen, approval: Approval, *, by: str) -> None:
     def still_open() -> bool:
         return find_approval(approval.pk).is_open
 
-    typed = screen.ask("[a]pprove / [r]eject / [s]kip? ", while_true=still_open)
+    typed = screen.ask("[a]pprove / approve with a [n]ote / [r]eject / [s]kip? ", while_true=still_open)
     choice = (typed or "s").lower()[:1]
-    if choice not in ("a", "r"):
+    if choice not in ("a", "n", "r"):
         now = find_approval(approval.pk)
         screen.line(
             outcome(now)
@@ -162,17 +162,19 @@ def ask_person(screen: Screen, approval: Approval, *, by: str) -> None:
             "dim",
         )
         return
-    answers, reason = "", ""
-    if choice == "a" and not confirms_reading(screen, extent_of(approval), while_true=still_open):
+    answers, reason, note = "", "", ""
+    if choice in ("a", "n") and not confirms_reading(screen, extent_of(approval), while_true=still_open):
         screen.line("Not approved: it has not been read to its end.", "yellow")
         return
-    if choice == "a" and render.questions_of(approval):
+    if choice in ("a", "n") and render.questions_of(approval):
         answers = _typed_answers(screen, approval, still_open)
     if choice == "r":
         reason = screen.ask("What should the agent do instead? (optional) ", while_true=still_open) or ""
-    verdict = S.APPROVED if choice == "a" else S.REJECTED
+    if choice == "n":
+        note = screen.ask("Note to the agent: ", while_true=still_open) or ""
+    verdict = S.REJECTED if choice == "r" else S.APPROVED
     try:
-        decided = record(approval, verdict=verdict, by=by, reason=reason, answers=answers)
+        decided = record(approval, verdict=verdict, by=by, reason=reason, note=note, answers=answers)
     except OrchestraError as error:
         screen.line(f"Not recorded. {render.visible(error.detail)}", "yellow")
     else:
@@ -194,13 +196,25 @@ def answers_in_order(approval: Approval, typed: list[str]) -> str:
     return json.dumps(given) if given else ""
 
 
+def reopen(approval: Approval, *, by: str) -> Approval:
+    """Ask a closed request again; the request that is open then."""
+    return reopening.reopen_approval(approval_id=approval.pk, by=by, via=Door.CLI, address=address())
+
+
 def record(
-    approval: Approval, *, verdict: str, by: str, reason: str = "", updated_input: str = "", answers: str = ""
+    approval: Approval,
+    *,
+    verdict: str,
+    by: str,
+    reason: str = "",
+    note: str = "",
+    updated_input: str = "",
+    answers: str = "",
 ) -> Approval:
     """Decide what was shown: the digest is that of the row the person looked at."""
     return commands.decide_approval(
         approval_id=approval.pk, verdict=verdict, by=by, via=Door.CLI, reason=reason, updated_input=updated_input,
-        answers=answers, seen_digest=approval.input_digest, address=address(),
+        answers=answers, seen_digest=approval.input_digest, address=address(), note=note,
     )  # fmt: skip
 
 
@@ -216,7 +230,8 @@ def outcome(approval: Approval) -> str:
     who = f" by {render.visible(approval.decided_by)}" if approval.decided_by else ""
     via = f" via {approval.decided_via}" if approval.decided_via else ""
     reason = f": {render.one_line(approval.reason, 300)}" if approval.reason else ""
-    return f"{short(approval)} {approval.status}{who}{via}{reason}"
+    note = f" (note: {render.one_line(approval.note, 300)})" if approval.note else ""
+    return f"{short(approval)} {approval.status}{who}{via}{reason}{note}"
 
 
 def add_user_option(parser: CommandParser) -> None:

@@ -141,7 +141,7 @@ def remind(channel: Channel, deliveries: Sequence[Delivery], *, silent: bool) ->
         told = told_of(deliveries, whole=False)
         if told and not silent:
             channel.remind(told)
-        Delivery.objects.filter(pk__in=[delivery.pk for delivery, _ in told]).update(reminded_for=_deadline())
+        Delivery.objects.filter(pk__in=[delivery.pk for delivery, _ in told]).update(reminded_for=_reminded())
         return True
     except DeliveryError as error:
         _put_off(Delivery.objects.filter(pk__in=[one.pk for one in deliveries]), error)
@@ -234,6 +234,11 @@ def _at(place: Place) -> QuerySet[Delivery]:
 def _deadline() -> Subquery:
     """The approval's, as the database keeps it: SQLite compares times as text, and Python would write another text."""
     return Subquery(Approval.objects.filter(pk=OuterRef("approval")).values("expires_at"))
+
+
+def _reminded() -> Subquery:
+    """The deadline that people were reminded of; of what never expires, when they were."""
+    return Subquery(Approval.objects.filter(pk=OuterRef("approval")).values("reminded_for"))
 
 
 def _pause(error: DeliveryError | None, attempts: int) -> timedelta:

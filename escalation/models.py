@@ -105,6 +105,8 @@ class Button(Base):
         APPROVE = "approve"
         APPROVE_SESSION = "approve_session"
         REJECT = "reject", "reject, once a reason was given or did not come"
+        NOTE = "note", "approve, with a note that is asked for"
+        REOPEN = "reopen", "ask a closed request again"
         REJECT_NOW = "reject_now", "reject without waiting for a reason"
         KEEP_OPEN = "keep_open", "take a rejection back before it counts"
         SHOW = "show", "post the card of one approval of a list"

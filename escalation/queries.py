@@ -8,9 +8,11 @@ from django.conf import settings
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
+from approvals.deadlines import NEVER
 from approvals.models import Approval
 from approvals.queries import readable_approvals
 from approvals.render import WHOLE, questions_of, what_would_run
+from approvals.reopening import may_be_reopened
 from approvals.session_scope import scope_label, scope_sentence
 from approvals.stops import stop_in_force
 from escalation.channels.base import Notice, Outcome, Place, Told
@@ -49,6 +51,7 @@ def notice_of(approval: Approval, *, whole: bool = True) -> Notice:
         expires_at=approval.expires_at,
         seconds_left=max(0.0, left.total_seconds()),
         details_url=f"{base}/admin/approvals/approval/{approval.pk}/change/" if base else "",
+        never_expires=approval.never_expires,
         for_session=approval.session is not None and approval.kind == Approval.Kind.TOOL,
         session_label=scope_label(approval),
     )
@@ -64,6 +67,9 @@ def outcome_of(approval: Approval) -> Outcome | None:
         decided_via=approval.decided_via,
         decided_at=approval.decided_at,
         reason=approval.reason,
+        note=approval.note,
+        reopenable=may_be_reopened(approval),
+        asked_again=approval.reopened_as is not None,
         scope=approval.scope,
         session_scope=scope_sentence(approval) if approval.scope == Approval.Scope.SESSION else "",
         answers=approval.answers,
@@ -137,10 +143,14 @@ def due_reminders(*, limit: int) -> list[Delivery]:
         ~stop_in_force(),
         status=Delivery.Status.SENT,
         approval__status=PENDING,
-        approval__reminded_for=F("approval__expires_at"),
         next_try_at__lte=Now(),
     )
-    fresh = Q(reminded_for__isnull=True) | _other_deadline("reminded_for")
+    ending = Q(approval__reminded_for=F("approval__expires_at")) & _other_deadline("reminded_for")
+    endless = Q(approval__expires_at__gte=NEVER, approval__reminded_for__gt=F("reminded_for") + SAME_TIME)
+    never_yet = Q(reminded_for__isnull=True) & (
+        Q(approval__reminded_for=F("approval__expires_at")) | Q(approval__expires_at__gte=NEVER)
+    )
+    fresh = Q(approval__reminded_for__isnull=False) & (ending | endless | never_yet)
     return list(due.filter(fresh).order_by("approval__expires_at")[:limit])
 
 

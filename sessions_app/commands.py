@@ -12,9 +12,9 @@ from django.db.models.functions import Now
 
 from approvals import audit_changes
 from approvals.commands import cancel_open_approvals
+from approvals.deadlines import timeout_problem
 from approvals.models import Door, Rule
 from approvals.policy import EDITING_TOOLS, fnmatch_escape, rule_from_request
-from approvals.timeouts import timeout_problem
 from orchestra import doorbell, tracing
 from orchestra.logs import bind
 from orchestra.rights import Right, may_by_name
@@ -35,6 +35,7 @@ from sessions_app.errors import (
 from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, PermissionRequest, Turn
 from sessions_app.queries import find_session
 from sessions_app.readiness import refuse_unready
+from sessions_app.reopened import of_the_turn
 from sessions_app.slash_commands import SlashCommand, command_in, is_followed
 from sessions_app.workspace import working_directory_for
 
@@ -196,7 +197,8 @@ def interrupt_session(*, session_id: UUID, by: str) -> AgentSession:
         session = find_session(session_id)
         # the session before its turn, as everybody who writes both: a worker may be taking them this instant
         AgentSession.objects.select_for_update(no_key=True).filter(pk=session_id).first()
-        cancel_open_approvals(session=session_id, by=by, via="system", reason="the turn was interrupted")
+        why = "the turn was interrupted"
+        cancel_open_approvals(session=session_id, by=by, via="system", reason=why, which=of_the_turn())
         queued = Turn.objects.filter(session=session_id, status=T.QUEUED)
         if TURN_FLOW.move(queued, to=T.INTERRUPTED, finished_at=Now()):
             SESSION_FLOW.move(AgentSession.objects.filter(pk=session_id), to=S.COMPLETED, finished_at=Now())
@@ -347,7 +349,9 @@ def _options(wanted: SessionRequest) -> dict[str, Any]:
         "permission_mode", "allowed_tools", "disallowed_tools", "append_system_prompt", "max_turns", "max_budget_usd",
         "approval_timeout_minutes", "setting_sources",
     )  # fmt: skip
-    return {name: getattr(wanted, name) for name in names if getattr(wanted, name)}
+    given = {name: getattr(wanted, name) for name in names if getattr(wanted, name)}
+    never = {"approval_timeout_minutes": 0} if wanted.approval_timeout_minutes == 0 else {}
+    return given | never
 
 
 def _allow_in_advance(rules: list[Rule], *, by: str) -> None:

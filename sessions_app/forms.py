@@ -52,7 +52,8 @@ class StartForm(forms.Form):
     max_turns = forms.IntegerField(required=False)
     max_budget_usd = forms.FloatField(required=False, label="Max budget, US dollars")
     approval_timeout_minutes = forms.FloatField(
-        required=False, help_text="How long people have to answer each question."
+        required=False,
+        help_text="How long people have to decide each request; 0: it never expires, where the settings allow it.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -17,6 +17,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from approvals.commands import cancel_open_approvals
+from approvals.deadlines import time_of
 from approvals.models import Approval, Door
 from approvals.stops import when_not_stopped
 from orchestra import doorbell, sql
@@ -26,6 +27,7 @@ from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
 from sessions_app.models import OPEN_TURN, SESSION_FLOW, TURN_FLOW, AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.plan_mode import is_in_plan_mode
+from sessions_app.reopened import answered_by_the_turn, of_the_turn, repeats_parked_call
 from sessions_app.supervisor.outcomes import GOES_ON, PARKED, STOPPED, UNSENT, Outcome, Spent, failed, from_result
 from sessions_app.supervisor.protocol import Result
 
@@ -137,13 +139,13 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
         agent=session.agent,
         model=session.model,
         directory=session.working_directory,
-        prompt="" if parked and not fresh else turn.prompt,
+        prompt="" if parked and (not fresh or repeats_parked_call(session, turn)) else turn.prompt,
         resume=session.resumable,
         deferred=session.deferred_tool_use_id,
         interrupted=not fresh and not parked and session.resumable,
         repeats=turn.started_at is not None,
         requested_by=turn.requested_by or session.requested_by,
-        approval_timeout=timedelta(minutes=minutes) if minutes else settings.APPROVALS.timeout,
+        approval_timeout=time_of(minutes) or settings.APPROVALS.timeout,
         transcript_bytes=session.transcript_bytes,
         plan_mode=is_in_plan_mode(session.pk, session.options),
         attachments=turn.attachments,
@@ -238,7 +240,8 @@ def close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: O
         return  # cancelled meanwhile
     to = S.FAILED if outcome.status == T.FAILED else S.COMPLETED
     SESSION_FLOW.move(session, to=to, finished_at=Now(), **(failure if to == S.FAILED else {}))
-    cancel_open_approvals(session=session_id, by="", via=Door.SYSTEM, reason=outcome.detail or "the turn ended")
+    why = outcome.detail or "the turn ended"
+    cancel_open_approvals(session=session_id, by="", via=Door.SYSTEM, reason=why, which=of_the_turn())
     never_made_again = _never_made_again(session_id)
     PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).update(answered_at=Now())
     transcript.append(
@@ -273,7 +276,8 @@ def resume_answered(session_id: UUID) -> bool:
         if session.select_for_update().first() is None:
             return False
         live = Run.objects.filter(session=session_id, ended_at__isnull=True)
-        if turn is None or live.exists() or Approval.objects.filter(session=session_id, status=A.PENDING).exists():
+        asked = Approval.objects.filter(session=session_id)
+        if turn is None or live.exists() or asked.filter(of_the_turn(), status=A.PENDING).exists():
             return False
         last = _ends_turn(session_id)
         ending = last and _ending_without_process(last)
@@ -295,7 +299,8 @@ def _ends_turn(session_id: UUID) -> Approval | None:
     Several calls of one message are asked at once: a withdrawn one ends the turn, and an expired one only if nobody
     answered any other.
     """
-    asked = Approval.objects.filter(session=session_id).exclude(decided_via=Door.POLICY).order_by("decided_at")
+    ours = Approval.objects.filter(answered_by_the_turn(), session=session_id)
+    asked = ours.exclude(decided_via=Door.POLICY).order_by("decided_at")
     unheard = PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).values("approval")
     still = list(asked.filter(pk__in=unheard)) or list(asked.reverse()[:1])
     order = {A.CANCELLED: 0, A.EXPIRED: 2}
@@ -338,7 +343,7 @@ def answered_parked_sessions(*, approval_ids: Collection[UUID] | None = None) ->
         asked_them = Approval.objects.filter(pk__in=approval_ids, session__isnull=False)
         waiting = waiting.filter(pk__in=asked_them.values("session"))
     live = Run.objects.filter(session=OuterRef("pk"), ended_at__isnull=True)
-    asked = Approval.objects.filter(session=OuterRef("pk"), status=A.PENDING)
+    asked = Approval.objects.filter(of_the_turn(), session=OuterRef("pk"), status=A.PENDING)
     return list(waiting.filter(~Exists(live), ~Exists(asked)).values_list("pk", flat=True))
 
 

@@ -119,6 +119,12 @@ class Turn(Base):
     cost_usd = models.FloatField(default=0)
     input_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
+    reopened = models.UUIDField(
+        null=True,
+        blank=True,
+        unique=True,
+        help_text="The request that was asked again and approved, which started this turn.",
+    )
     dispatched_at = models.DateTimeField(null=True, blank=True)
     interrupt_requested_at = models.DateTimeField(null=True, blank=True)
     lost_runs = models.PositiveSmallIntegerField(default=0)

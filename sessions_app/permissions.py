@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 
 from approvals import commands as approval_commands
-from approvals import stops, violations
+from approvals import deadlines, stops, violations
 from approvals.commands import Question
 from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed
@@ -41,7 +41,9 @@ from orchestra.logs import bind
 from orchestra.unit_of_work import UnitOfWork
 from sessions_app.leases import Claim, require_fence
 from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest
+from sessions_app.notes import for_the_model
 from sessions_app.plan_files import NO_PLAN, own_plan_file, plan_of
+from sessions_app.reopened import usable_grant
 from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.supervisor.reconciliation import Violation
 from sessions_app.transcript import storable
@@ -60,7 +62,10 @@ CANCELLED_MESSAGE = "The question was withdrawn; do not retry, stop and report."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """``effect`` is allow, deny, wait or hold; see ``machine.Ruling``. ``waits_s`` is how long people have."""
+    """``effect`` is allow, deny, wait or hold; see ``machine.Ruling``. ``waits_s`` is how long people have.
+
+    ``note`` is what the model reads with the result, ``said`` the note in it as the person wrote it.
+    """
 
     effect: str
     approval_id: UUID | None = None
@@ -69,6 +74,8 @@ class Decision:
     waits_s: float = 0.0
     status: str = ""
     by: str = ""
+    note: str = ""
+    said: str = ""
 
 
 def ask_permission(
@@ -99,6 +106,9 @@ def ask_permission(
     plan = plan_of(claim, request, given=plan, said=said)
     if KINDS.get(request.tool_name) == Approval.Kind.PLAN and not plan and answer.effect != DENY:
         answer = Answer(effect=DENY, reason=NO_PLAN, source="plan")
+    granted = usable_grant(claim.session_id, claim.turn_id, digest) if answer.effect != DENY else None
+    if granted is not None:
+        return _take_up(claim, request, granted)
     question = _question(claim, request, digest, plan, may_have_run=earlier is not None)
     if answer.effect == ALLOW and (allowed := _allow(claim, request, answer, question)):
         return allowed
@@ -153,8 +163,9 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
         if grant.updated_input and (forbidden := _never_allowed(claim, request, text)):
             return _refused_as_edited(approval_id, grant, forbidden)
         return Decision(
-            effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED, by=grant.decided_by
-        )
+            effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED, by=grant.decided_by,
+            note=for_the_model(grant.note, by=grant.decided_by), said=grant.note,
+        )  # fmt: skip
     approval = find_approval(approval_id)
     if approval.status == A.PENDING:
         return None
@@ -380,11 +391,11 @@ def _ask_person(
         )
     )
     require_fence(unit.commit() is not None)
-    allowed = min(claim.approval_timeout, settings.APPROVALS.max_timeout) + settings.APPROVALS.grace
+    waits_s = deadlines.seconds_of(deadlines.allowed_time(claim.approval_timeout))
     with bind(approval=approval_id):
         # the tool alone: what would run may hold a secret
         logger.info("approval %s requested: %s", approval_id, request.tool_name)
-    return Decision(effect="wait", approval_id=approval_id, waits_s=allowed.total_seconds(), status=A.PENDING)
+    return Decision(effect="wait", approval_id=approval_id, waits_s=waits_s, status=A.PENDING)
 
 
 def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approval | None:
@@ -407,10 +418,11 @@ def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approv
 
 def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision:
     """Go on with a question that an earlier process asked, perhaps in an earlier turn; it belongs to this one now."""
-    PermissionRequest.objects.filter(approval=approval).update(
-        turn=claim.turn_id, request_id=request.request_id, tool_use_id=request.tool_use_id, answered_at=None,
-        put_off=False,
-    )  # fmt: skip
+    changes = {"turn_id": claim.turn_id, "request_id": request.request_id, "tool_use_id": request.tool_use_id}
+    fresh = {"session_id": claim.session_id, "agent_id": request.agent_id}
+    PermissionRequest.objects.update_or_create(
+        approval=approval, defaults=changes | {"answered_at": None, "put_off": False}, create_defaults=changes | fresh
+    )
     decision = answer_from_row(claim, request, approval.pk)
     if decision is not None:
         return decision

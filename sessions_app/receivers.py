@@ -9,7 +9,15 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from approvals.models import Approval
-from approvals.signals import agents_stopping, approval_changed, approval_expiring, approvals_swept, stop_changed
+from approvals.reopening import register_veto
+from approvals.signals import (
+    agents_stopping,
+    approval_changed,
+    approval_expiring,
+    approval_reopened,
+    approvals_swept,
+    stop_changed,
+)
 from orchestra.logs import bind
 from sessions_app import stops
 from sessions_app.errors import StaleFence
@@ -20,7 +28,12 @@ logger = logging.getLogger(__name__)
 
 def connect() -> None:
     """Called once when the app is ready."""
+    from sessions_app import reopened
+
     approval_changed.connect(resume_if_parked, dispatch_uid="sessions_app.resume_if_parked")
+    approval_changed.connect(reopened.go_on_if_approved, dispatch_uid="sessions_app.go_on_if_approved")
+    approval_reopened.connect(reopened.write_down_reopening, dispatch_uid="sessions_app.write_down_reopening")
+    register_veto(reopened.why_no_reopening)
     approvals_swept.connect(resume_parked_of, dispatch_uid="sessions_app.resume_parked_of")
     if settings.METRICS.export_to:
         approval_changed.connect(trace_answer, dispatch_uid="sessions_app.trace_answer")

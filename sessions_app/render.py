@@ -46,7 +46,8 @@ def bounded(text: str, longest: int) -> str:
 def _prompt(payload: dict[str, Any], longest: int) -> Said:
     files = attached_names(payload)
     more = f"\n⟨attached: {', '.join(files)}⟩" if files else ""
-    who = f"prompt {payload.get('turn', '')}".strip()
+    by = f" by {one_line(_text(payload, 'by'), 60)}" if _text(payload, "by") else ""
+    who = f"prompt {payload.get('turn', '')}".strip() + by
     return Said(who, body=bounded(_text(payload, "text"), longest) + more, tone="person")
 
 
@@ -87,6 +88,10 @@ def _approval(payload: dict[str, Any], longest: int) -> Said:
     heading = " ".join(part for part in (status, f"by {who}" if who else "", _text(payload, "title")) if part)
     tones = {"approved": "good", "rejected": "bad", "expired": "bad", "pending": "wait", "asked": "wait"}
     tone = tones.get(status, "quiet")
+    if status == "note_delivered":
+        return Said("question", "The agent has the note")
+    if note := _text(payload, "note"):
+        return Said("question", one_line(f"{heading}, with a note", 300), bounded(note, longest), tone)
     return Said("question", one_line(heading, 300), bounded(_text(payload, "reason"), longest), tone)
 
 

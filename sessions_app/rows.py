@@ -14,6 +14,7 @@ from approvals.cards import Card, Verdict, card_for, verdict_of
 from approvals.models import Approval, Door
 from approvals.policy.tool_call import parsed_arguments, telling_argument
 from approvals.render import Block, diff_block, one_line, pretty, title_for, visible
+from approvals.reopening import newest_of
 from sessions_app import ansi
 from sessions_app.models import AgentSession, Event, PermissionRequest
 from sessions_app.permissions import KINDS
@@ -151,7 +152,7 @@ def _gather(session: AgentSession, read: list[tuple[Event, Payload]], *, live: b
         known.results.setdefault(_id(payload, "tool_use_id"), (event, payload))
     links = PermissionRequest.objects.filter(session=session, tool_use_id__in=set(known.uses) - {""})
     for link in links.select_related("approval").order_by("created_at"):
-        known.asked[link.tool_use_id] = link.approval
+        known.asked[link.tool_use_id] = newest_of(link.approval) if link.approval.reopened_as else link.approval
     return known
 
 
@@ -305,7 +306,11 @@ def _prompt(event: Event, payload: Payload) -> Row:
         seq=event.seq,
         at=event.at,
         text=str(payload.get("text") or ""),
-        facts={"turn": payload.get("turn"), "attachments": attached_names(payload)},
+        facts={
+            "turn": payload.get("turn"),
+            "attachments": attached_names(payload),
+            "by": visible(_id(payload, "by")),
+        },
     )
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from celery import shared_task
 
 from orchestra.sweeps import each
-from sessions_app import discovery, dispatch, leases, metrics, schedules, worker
+from sessions_app import discovery, dispatch, leases, metrics, reopened, schedules, worker
 
 
 @shared_task(name="sessions_app.run_turn", ignore_result=True)
@@ -26,8 +26,9 @@ def dispatch_queued_turns() -> int:
 
 @shared_task(name="sessions_app.resume_answered", ignore_result=True)
 def resume_answered() -> int:
-    """Queue parked sessions whose question was answered while nobody heard the ring."""
-    return each(leases.answered_parked_sessions(), leases.resume_answered)
+    """Queue parked sessions whose question was answered, and what was asked again, while nobody heard the ring."""
+    resumed = each(leases.answered_parked_sessions(), leases.resume_answered)
+    return resumed + each(reopened.grants_to_go_on_with(), reopened.go_on_with)
 
 
 @shared_task(name="sessions_app.reclaim_lost_runs", ignore_result=True)

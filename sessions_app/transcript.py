@@ -24,9 +24,10 @@ def line(kind: str, /, **payload: object) -> Line:
 def reminder_line(approval: Approval) -> Line:
     """Nobody has answered, and the deadline is near."""
     deadline = approval.expires_at.astimezone(UTC)
+    up = "it never expires" if approval.never_expires else f"the time is up at {deadline:%H:%M} UTC"
     return line(
         Event.Kind.APPROVAL, approval=str(approval.pk), status=approval.status, tool=approval.tool_name,
-        expires_at=deadline.isoformat(), reason=f"Nobody has answered yet; the time is up at {deadline:%H:%M} UTC.",
+        expires_at=None if approval.never_expires else deadline.isoformat(), reason=f"Nobody has answered yet; {up}.",
     )  # fmt: skip
 
 

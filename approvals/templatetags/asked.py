@@ -13,6 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from approvals.cards import address_of
+from approvals.deadlines import NEVER
 from approvals.diffs import Line
 from approvals.prose import LONGEST, to_html
 from approvals.templatetags.shown import marked
@@ -119,6 +120,12 @@ def prose(text: str) -> SafeString:
         rest = f"\n⟨{len(text) - LONGEST:,} more characters⟩" if len(text) > LONGEST else ""
         return format_html('<pre class="plain">{}</pre>', marked(visible(text[:LONGEST]) + rest))
     return mark_safe(html)  # noqa: S308 - made by a parser that passes no HTML on
+
+
+@register.filter
+def is_never(end: datetime) -> bool:
+    """Whether a deadline is none."""
+    return end == NEVER
 
 
 @register.filter

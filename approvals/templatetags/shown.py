@@ -10,6 +10,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from approvals import render
+from approvals.deadlines import NEVER_WORDS
 from approvals.models import Approval
 from approvals.queries import open_approvals
 
@@ -34,6 +35,8 @@ def visible(text: object) -> str:
 @register.filter
 def left(approval: Approval) -> str:
     """How long people still have, in words."""
+    if approval.never_expires:
+        return NEVER_WORDS.lower()
     seconds = int((approval.expires_at - _now_for(approval)).total_seconds())
     return f"{span(seconds)} left" if seconds > 0 else "time is up"
 

@@ -44,6 +44,7 @@ class Notice:
     created_at: datetime
     expires_at: datetime
     seconds_left: float
+    never_expires: bool = False
     details_url: str = ""
     for_session: bool = False
     session_label: str = "Approve for session"
@@ -53,13 +54,17 @@ class Notice:
 class Outcome:
     """How an approval closed. ``answers`` is JSON text; ``edited``: something else ran than was asked for.
 
-    ``session_scope`` says what passes for the session."""
+    ``session_scope`` says what passes for the session. ``reopenable``: it can be asked again, ``asked_again``: it was.
+    """
 
     status: str
     decided_by: str = ""
     decided_via: str = ""
     decided_at: datetime | None = None
     reason: str = ""
+    note: str = ""
+    reopenable: bool = False
+    asked_again: bool = False
     scope: str = ""
     session_scope: str = ""
     answers: str = ""

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("escalation", "0002_rejections"),
+        ("escalation", "0013_notes_and_reopening"),
     ]
 
     operations = [
@@ -15,6 +15,8 @@ class Migration(migrations.Migration):
                     ("approve", "Approve"),
                     ("approve_session", "Approve Session"),
                     ("reject", "reject, once a reason was given or did not come"),
+                    ("note", "approve, with a note that is asked for"),
+                    ("reopen", "ask a closed request again"),
                     ("reject_now", "reject without waiting for a reason"),
                     ("keep_open", "take a rejection back before it counts"),
                     ("show", "post the card of one approval of a list"),

@@ -162,9 +162,9 @@ def _conversation(process: CliProcess, prompt: str, answer: Answer, *, is_late: 
                 if is_late:
                     process.write(protocol.initialize())
                     is_late = False
-            case ToolEnded(request_id=request_id):
+            case ToolEnded():
                 heard.reported.append(message)
-                process.write(protocol.acknowledge(request_id))
+                process.write(protocol.acknowledge(message))
             case Result():
                 heard.result = message
                 break

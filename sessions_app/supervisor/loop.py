@@ -18,12 +18,12 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from approvals import stops
-from approvals.commands import expire_approval
+from approvals.commands import expire_approval, mark_note_delivered
 from approvals.models import Approval
 from approvals.queries import status_of
 from orchestra import tracing
 from orchestra.realtime import hub
-from sessions_app import conversations, leases, permissions, transcript
+from sessions_app import conversations, leases, notes, permissions, reopened, transcript
 from sessions_app.conf import MEGABYTE
 from sessions_app.errors import SessionFull, StaleFence
 from sessions_app.leases import Claim
@@ -40,6 +40,7 @@ from sessions_app.supervisor.machine import (
     CloseInput,
     Command,
     Limits,
+    Noted,
     Record,
     Report,
     Ruling,
@@ -122,6 +123,7 @@ def _tidy_up(claim: Claim, *, parked: bool) -> None:
     try:
         janitor.kill_run(claim.run_id)
         leases.resume_answered(claim.session_id)  # answered in the instant it was parked
+        reopened.go_on(claim.session_id)
     except DatabaseError as error:
         logger.warning("session %s: the sweep will resume it (%s)", claim.session_id, type(error).__name__)
     finally:
@@ -173,6 +175,7 @@ class Supervisor:
         self._unasked: dict[str, Ask] = {}
         self._held: dict[str, Ask] = {}  # would be allowed, were not all agents stopped
         self._unanswered: set[UUID] = set()
+        self._noted: set[UUID] = set()
         self._unreported: list[Violation] = []
         self._retry_at = float("inf")
         self._exited_at: float | None = None
@@ -183,6 +186,7 @@ class Supervisor:
         switchboard.plug_in(self.extension)
         try:
             self._expect_parked_call()
+            self._take_over_notes()
             self._do(self.machine.start(time.monotonic()))
             self._obey()  # whoever cancelled between the claim and here rang nobody
             while self._round():
@@ -201,6 +205,11 @@ class Supervisor:
         parked = self._database(partial(permissions.parked_call, self.claim)) if self.claim.replay else None
         if parked is not None and parked is not AWAY:
             self.machine.expect(self.claim.deferred, parked.tool_name, parked.tool_input)
+
+    def _take_over_notes(self) -> None:
+        """What an earlier process of this turn did not get to tell the model."""
+        left = self._database(partial(notes.undelivered, self.claim)) if self.claim.repeats else []
+        self.machine.notes.left = [] if left is AWAY else list(left)
 
     def _round(self) -> bool:
         now = time.monotonic()
@@ -317,6 +326,8 @@ class Supervisor:
                 case Answered(_, approval_id):
                     if approval_id:
                         self._told(approval_id)
+                case Noted(approval_ids):
+                    self._note_delivered(approval_ids)
                 case Withdraw(approval_id, reason):
                     self._withdraw(approval_id, reason)
                 case CloseInput():
@@ -407,6 +418,7 @@ class Supervisor:
             effect=decision.effect,
             tool_input=decision.tool_input,
             message=decision.message,
+            note=decision.note,
             approval_id=decision.approval_id,
             wait_until=now + decision.waits_s,
         )
@@ -438,6 +450,10 @@ class Supervisor:
             del self._unreported[0]
         return True
 
+    def _note_delivered(self, approval_ids: Sequence[UUID]) -> None:
+        self._noted.update(approval_ids)
+        self._record(*(notes.delivered_line(approval_id) for approval_id in approval_ids))
+
     def _told(self, approval_id: UUID) -> None:
         self.extension.stop_waiting(approval_id)
         self.told.add(approval_id)
@@ -461,6 +477,8 @@ class Supervisor:
         mark = partial(permissions.mark_answered, self.claim, frozenset(self.told), goes_on=self._goes_on)
         if self.told and self._database(mark) is not AWAY:
             self.told.clear()
+        if self._noted and self._database(partial(mark_note_delivered, frozenset(self._noted))) is not AWAY:
+            self._noted.clear()
         while self.lines:
             batch = self.lines[:FLUSH_ROWS]
             write = partial(transcript.append, self.claim.session_id, batch, fence=self.claim.fence)
@@ -567,5 +585,5 @@ def _policy_line(request: ToolRequest, decision: Decision) -> Line:
 def _answered_line(request: ToolRequest, decision: Decision) -> Line:
     return line(
         Event.Kind.APPROVAL, approval=str(decision.approval_id), status=decision.status, tool=request.tool_name,
-        tool_use_id=request.tool_use_id, by=decision.by, message=decision.message,
+        tool_use_id=request.tool_use_id, by=decision.by, message=decision.message, **notes.said(decision.said),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from sessions_app.models import Event, Turn
 from sessions_app.supervisor import protocol
 from sessions_app.supervisor.api_failures import RESETS_AT, explain_status
 from sessions_app.supervisor.background import Background
+from sessions_app.supervisor.notes import Notes
 from sessions_app.supervisor.outcomes import (
     GOES_ON,
     INTERRUPTED,
@@ -100,6 +101,13 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """The CLI has the notes that people gave with these approvals."""
+
+    approval_ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Withdraw:
     """The question behind this approval no longer stands."""
 
@@ -126,21 +134,22 @@ class Report:
     violation: Violation
 
 
-Command = Write | Record | Stream | Ask | Answered | Withdraw | CloseInput | Signal | Report
+Command = Write | Record | Stream | Ask | Answered | Noted | Withdraw | CloseInput | Signal | Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruling:
     """What becomes of a call: ``effect`` is allow, deny, wait or hold.
 
-    ``tool_input`` is the JSON text to run when allowed, ``message`` what the model reads when denied, ``wait_until``
-    when the question must be judged expired. ``hold``: it would be allowed, but all agents are stopped; another ruling
-    follows after the lift.
+    ``tool_input`` is the JSON text to run when allowed, ``message`` what the model reads when denied, ``note`` what it
+    reads with the result when allowed, ``wait_until`` when the request must be judged expired. ``hold``: it would be
+    allowed, but all agents are stopped; another ruling follows after the lift.
     """
 
     effect: str
     tool_input: str = ""
     message: str = ""
+    note: str = ""
     approval_id: UUID | None = None
     wait_until: float = 0.0
 
@@ -205,6 +214,7 @@ class TurnMachine:
     stopping: bool = False
     deferred_tool_use_id: str = ""
     answered: set[str] = field(default_factory=set)
+    notes: Notes = field(default_factory=Notes)
     replay_missed: bool = False
     _initialized_at: float | None = None
     _prompt_sent: bool = False
@@ -249,9 +259,9 @@ class TurnMachine:
                 return self._result(message)
             case Delta(text):
                 return [Stream(text)] if text else []
-            case ToolEnded(request_id=request_id):
+            case ToolEnded():
                 violation = self._reconciliation.check_callback(message)
-                return self._violated(violation) or [Write(protocol.acknowledge(request_id))]
+                return self._violated(violation) or self._tool_ended(message)
             case Spoken():
                 return self._spoken(message)
             case Withdrawn(request_id):
@@ -299,9 +309,16 @@ class TurnMachine:
         if ruling.effect != "allow":
             self._reconciliation.deny(request.tool_use_id)
             return protocol.deny(request, ruling.message)
+        self.notes.keep(request.tool_use_id, ruling.note, ruling.approval_id)
         self._grants[request.tool_use_id] = Grant(request.tool_name, ruling.tool_input, prompted=not request.held)
         self._reconciliation.allow(request.tool_use_id, ruling.tool_input)
         return protocol.allow(request, ruling.tool_input)
+
+    def _tool_ended(self, ended: ToolEnded) -> list[Command]:
+        """A call ran as it was allowed; with its result the model reads what people have to say about it."""
+        note, approval_ids = self.notes.take(ended.tool_use_id)
+        told: list[Command] = [Noted(approval_ids)] if approval_ids else []
+        return [Write(protocol.acknowledge(ended, note)), *told]
 
     def interrupt(self, now: float) -> list[Command]:
         """Somebody wants the turn stopped."""

@@ -103,6 +103,7 @@ class ToolEnded:
     tool_use_id: str
     tool_name: str
     tool_input: str
+    event: str = "PostToolUse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +322,7 @@ def _hook_callback(request_id: str, request: dict[str, Any], text: str) -> Messa
         "tool_input": member_text(text, ("request", "input", "tool_input")),
     }
     if event in ENDED_EVENTS:
-        return ToolEnded(**call)
+        return ToolEnded(**call, event=event)
     return ToolRequest(**call, agent_id=_name(hook.get("agent_id") or ""), held=True, folder=_word(hook.get("cwd")))
 
 
@@ -451,9 +452,17 @@ def defer(request: ToolRequest) -> bytes:
     return _hook_decision(request.request_id, "defer", "waiting for a person")
 
 
-def acknowledge(request_id: str) -> bytes:
-    """Answer a report that needs no decision."""
-    return _response(request_id, "{}")
+def acknowledge(ended: ToolEnded, note: str = "") -> bytes:
+    """Answer a report that needs no decision; the model reads ``note`` together with what the call returned.
+
+    Measured on 2.1.309, 2.1.330 and 2.1.332: in the next request to the model "PostToolUse:Bash hook additional
+    context: …" stands once, for calls that succeed and that fail, questions, plans, edited and replayed calls. Of more
+    than 10,000 characters it is shown a beginning alone.
+    """
+    if not note:
+        return _response(ended.request_id, "{}")
+    output = {"hookEventName": ended.event, "additionalContext": note}
+    return _response(ended.request_id, json.dumps({"hookSpecificOutput": output}))
 
 
 def refuse(request_id: str, error: str) -> bytes:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 
-from approvals.timeouts import EXTENSION_MINUTES
+from approvals.deadlines import EXTENSION_MINUTES
 from tests.factories import make_approval, make_user
 
 pytestmark = pytest.mark.django_db

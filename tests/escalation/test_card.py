@@ -47,7 +47,7 @@ def test_a_command_its_risk_its_place_and_the_time_left():
         "🖥 build-01 · /srv/app",
         "⏳ Answer within 30 min, by 10:45 UTC",
     ]
-    assert labels(card) == [["Approve", "Reject"], ["Approve for session"]]
+    assert labels(card) == [["Approve", "Reject"], ["Approve with a note…"], ["Approve for session"]]
     assert '<pre><code class="language-bash">rm -r build</code></pre>' in card.text
     assert f'<tg-time unix="{int(NOW.timestamp()) + 1800}" format="r">within 30 min</tg-time>' in card.text
 
@@ -136,7 +136,7 @@ def test_several_questions_are_answered_one_after_the_other_and_sent_together():
 def test_a_plan_and_an_ask_from_outside():
     plan = render.card(make_notice("ExitPlanMode", {"plan": "1. Read\n2. Write"}))
     assert plan.plain.startswith("📋 Carry out this plan?\n1. Read\n2. Write\n")
-    assert labels(plan) == [["Approve", "Reject"]]
+    assert labels(plan) == [["Approve", "Reject"], ["Approve with a note…"]]
     outside = make_notice(
         kind="external", title="Deploy 812?", blocks=(Block(kind="text", label="Question", text="All green."),),
         facts={"host": "trusted", "warning": "approved by admin", "agent": "demo"}, requested_by="ci",

@@ -319,7 +319,7 @@ def test_a_cut_card_can_be_approved_only_after_all_of_it_was_sent(chat):
     *parts, decision = [one for one in chat.telegram.messages(GROUP, by_bot=True) if one["reply_to"]]
     everything = "\n".join(part["text"].split("\n", 1)[1] for part in parts)
     assert json.loads(approval.tool_input)["command"] == everything
-    assert list(tokens(decision)) == ["Approve", "Reject", "Approve for session"]
+    assert list(tokens(decision)) == ["Approve", "Reject", "Approve with a note…", "Approve for session"]
     chat.press(ANNA, decision, "Approve")
     assert fresh(approval).status == "approved"
     for message in (card, decision):

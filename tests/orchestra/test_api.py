@@ -70,7 +70,7 @@ def test_a_wrong_method_is_405_and_a_body_that_is_not_json_is_415(admin: APIClie
     assert admin.get(path).status_code == 405
     assert admin.delete("/api/sessions").status_code == 405
     assert admin.options("/api/sessions").status_code == 405
-    for action in ("approve", "reject", "cancel", "extend"):
+    for action in ("approve", "reject", "cancel", "extend", "reopen"):
         answer = admin.post(f"/api/approvals/{approval.pk}/{action}", "approved", content_type="text/plain")
         assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
     approval.refresh_from_db()

@@ -32,6 +32,7 @@ TABLE: dict[tuple[str, str], str] = {
     ("/api/approvals/<pk>/approve", "POST"): "approver administrator",
     ("/api/approvals/<pk>/reject", "POST"): "approver administrator",
     ("/api/approvals/<pk>/extend", "POST"): "approver administrator",
+    ("/api/approvals/<pk>/reopen", "POST"): "approver administrator",
     # by the requester, whom this test's approval does not have, or an administrator
     ("/api/approvals/<pk>/cancel", "POST"): "own administrator",
     ("/api/schedules", "GET"): "viewer operator approver administrator",
@@ -93,7 +94,8 @@ def test_every_route_has_a_row_and_every_row_a_route() -> None:
 @pytest.mark.parametrize(("path", "method"), TABLE)
 def test_who_may(path: str, method: str, role: str) -> None:
     session = make_session(status="completed")
-    approval = make_approval()
+    status = "expired" if path.endswith("/reopen") else "pending"
+    approval = make_approval(status=status)
     rows = {"sessions": session, "schedules": make_schedule(), "approvals": approval}
     pk = str(next((row.pk for name, row in rows.items() if name in path), approval.pk))
     group = "" if role == "nobody" else role.capitalize()
@@ -105,7 +107,7 @@ def test_who_may(path: str, method: str, role: str) -> None:
     if answer.status_code >= 400:
         approval.refresh_from_db()
         session.refresh_from_db()
-        assert (approval.status, session.status) == ("pending", "completed")
+        assert (approval.status, session.status) == (status, "completed")
 
 
 def _body(path: str) -> str:

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from approvals.commands import decide_approval
+from approvals.deadlines import NEVER
 from approvals.models import Approval
 from orchestra import doorbell
 from orchestra.realtime import hub
@@ -104,6 +105,27 @@ def test_one_decides_on_a_socket_and_the_second_is_told_who_was_first(hub_web: W
         "error", "approval_closed", "approved", "bob", "websocket",
     )  # fmt: skip
     assert Approval.objects.get().reason == "fine"
+
+
+def test_a_socket_takes_a_note_and_asks_again(hub_web: Web, ada: Client) -> None:
+    approval, old = make_approval(), make_approval(status="rejected", decided_by="bea", decided_via="api")
+    ada.subscribe("approvals")
+    with client(hub_web.port, token_for(make_user("bob", group="Approver"))) as bob:
+        said = bob.ask("decide", approval=str(approval.pk), approved=True, note="use staging")
+        assert said["type"] == "accepted"
+        told = ada.event("approval.changed", id=str(approval.pk), status="approved")
+        assert told["payload"]["note"] == "use staging"
+        fresh = bob.ask("reopen", approval=str(old.pk))["approval"]
+        assert ada.event("approval.requested", id=fresh)["payload"]["reopened_from"] == str(old.pk)
+        assert bob.ask("reopen", approval=str(old.pk))["approval"] == fresh
+        refused = bob.ask("reopen", approval=str(approval.pk))
+    assert (refused["type"], refused["code"], refused["status"]) == ("error", "not_reopenable", "approved")
+
+
+def test_what_never_expires_has_no_seconds_left(ada: Client) -> None:
+    approval = make_approval(expires_at=NEVER)
+    (item,) = ada.subscribe("approvals")["items"]
+    assert (item["id"], item["expires_at"], item["seconds_left"]) == (str(approval.pk), None, None)
 
 
 def test_sessions_are_started_continued_and_cancelled(ada: Client) -> None:

@@ -39,6 +39,7 @@ TABLE = {
     "send_message": "operator administrator",
     "cancel_session": "operator administrator",
     "decide": "approver administrator",
+    "reopen": "approver administrator",
 }
 
 
@@ -177,6 +178,7 @@ def test_who_may(hub_web: Web, role: str) -> None:
         "send_message": {"session": str(session.pk), "prompt": "hello"},
         "cancel_session": {"session": str(session.pk)},
         "decide": {"approval": str(approval.pk), "approved": True},
+        "reopen": {"approval": str(make_approval(status="expired").pk)},
     }
     user = make_user(group="" if role == "nobody" else role.capitalize())
     with client(hub_web.port, token_for(user)) as mine:

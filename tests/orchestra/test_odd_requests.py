@@ -75,7 +75,14 @@ def browser(role: str, *, staff: bool = True) -> Client:
 
 
 def broken(answer: Any) -> bool:
-    if answer.status_code >= 500: print("BROKEN", answer.request["PATH_INFO"], answer.request["QUERY_STRING"][:100], repr(answer.exc_info[1])[:200], flush=True)
+    if answer.status_code >= 500:
+        print(
+            "BROKEN",
+            answer.request["PATH_INFO"],
+            answer.request["QUERY_STRING"][:100],
+            repr(answer.exc_info[1])[:200],
+            flush=True,
+        )
     return bool(answer.status_code >= 500)
 
 

@@ -51,6 +51,7 @@ TABLE: dict[tuple[str, str], str] = {
     ("/approvals/<approval_id>/decision", "GET"): READERS,
     ("/approvals/<approval_id>/timeline", "GET"): READERS,
     ("/approvals/<approval_id>/decide", "POST"): APPROVERS,
+    ("/approvals/<approval_id>/reopen", "POST"): APPROVERS,
     ("/approvals/<approval_id>/answer", "POST"): APPROVERS,
     ("/approvals/<approval_id>/edited", "POST"): APPROVERS,
     ("/approvals/<approval_id>/decide/stop", "POST"): "administrator",  # who may both decide and operate

@@ -1,4 +1,4 @@
-"""``manage.py approvals list | show | approve | reject | watch``: the questions of agents, in a terminal."""
+"""``manage.py approvals list | show | approve | reject | reopen | watch``: the questions of agents, in a terminal."""
 
 import logging
 import sys
@@ -47,11 +47,15 @@ class Command(BaseCommand):
             help="answer to the agent's question; once for each, in order",
         )
         approve.add_argument("--read", action="store_true", help="you have read it to its end; needed where it is long")
+        approve.add_argument("--note", default="", help="guidance that the agent reads with the result")
         reject = verbs.add_parser("reject", help="do not let it run")
         for verb in (approve, reject):
             verb.add_argument("id", help="the id or its first characters")
             verb.add_argument("--reason", default="", help="the agent reads it after a rejection")
             terminal.add_user_option(verb)
+        reopen = verbs.add_parser("reopen", help="ask again what was rejected, expired or withdrawn")
+        reopen.add_argument("id", help="the id or its first characters")
+        terminal.add_user_option(reopen)
         watch = verbs.add_parser("watch", help="print questions as they come, and answer them on a terminal")
         terminal.add_user_option(watch)
 
@@ -116,10 +120,18 @@ class Command(BaseCommand):
             if verdict == S.APPROVED and not options["read"]:
                 _require_reading(screen, approval)
         decided = terminal.record(
-            approval, verdict=verdict, by=by, reason=options["reason"], updated_input=edited, answers=answers
-        )
+            approval, verdict=verdict, by=by, reason=options["reason"], updated_input=edited, answers=answers,
+            note=options.get("note", ""),
+        )  # fmt: skip
         screen.line(terminal.outcome(decided), STATUS_COLOURS[decided.status])
         terminal.tell_of_stop(screen)
+
+    def _reopen(self, screen: Screen, options: dict[str, Any]) -> None:
+        by = terminal.acting_as(options["user"], Right.DECIDE)
+        old = terminal.by_prefix(Approval.objects.all(), options["id"], "approval")
+        fresh = terminal.reopen(old, by=by)
+        terminal.show_question(screen, fresh)
+        screen.line(f"{terminal.short(old)} is asked again as {fresh.pk}")
 
     def _watch(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)

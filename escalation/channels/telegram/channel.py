@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from escalation.channels.base import Notice, Outcome, Place, Told
@@ -93,8 +93,11 @@ class Telegram:
         Message.objects.filter(pk__in=done).update(live=False)
 
     def _settle_one(self, place: Place, row: Message, notice: Notice, outcome: Outcome) -> None:
+        if row.kind != K.CARD:
+            outcome = replace(outcome, reopenable=False)  # one button is enough
         card = render.settled(notice, outcome, shown=row.text) if row.text else render.outcome_only(notice, outcome)
-        self._edit(place, card, None, instead=render.outcome_only(notice, outcome) if row.kind == K.CARD else None)
+        instead = render.outcome_only(notice, outcome) if row.kind == K.CARD else None
+        self._edit(place, card, row.delivery, instead=instead)
 
     def _edit(self, place: Place, card: Card, delivery: Delivery | None, *, instead: Card | None = None) -> None:
         """Edit; where that is no longer possible, say it in a new message, if there is one to say ``instead``."""
@@ -106,7 +109,7 @@ class Telegram:
             if not (isinstance(refused, ChatMoved) or is_about(refused.description, GONE)):
                 logger.error("telegram editMessageText failed for good: %s", refused.detail)
             if instead is not None:
-                cards.post(self.api, chat=self.api.chat, card=instead)
+                cards.post(self.api, chat=self.api.chat, card=Card(text=instead.text, plain=instead.plain))
 
     def _post(self, card: Card, told: Sequence[Told], **how: Any) -> None:
         """``how`` is the kind of message, whether it is ``silent``, and what it is in ``reply_to``."""

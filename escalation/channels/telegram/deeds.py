@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
+from approvals import reopening
 from approvals.commands import refuse_self_approval
-from approvals.models import Approval
+from approvals.errors import NotReopenable
+from approvals.models import Approval, Door
 from approvals.render import one_line, questions_of
 from approvals.session_scope import scope_sentence
 from escalation.channels.telegram import posting, rejections, standstill
@@ -23,6 +25,34 @@ def approve(press: Press) -> None:
 
 def approve_for_session(press: Press) -> None:
     press.decide(S.APPROVED, f"Approved. {scope_sentence(press.approval())}", scope=Approval.Scope.SESSION)
+
+
+def approve_with_note(press: Press) -> None:
+    """Ask for the note; the reply to that approves with it."""
+    approval, message = press.approval(), press.message()
+    refuse_self_approval(approval, press.person.account)
+    if message is None or not approval.is_open:
+        press.say(closed_text(approval), alert=True)
+        return
+    press.spend()
+    press.say("Reply to the message below: your words go to the agent, and approve it.")
+    _ask(press, message, posting.NOTE)
+
+
+def reopen(press: Press) -> None:
+    """Ask a closed request again; the new one gets a card of its own."""
+    try:
+        reopening.reopen_approval(
+            approval_id=press.approval_id, by=press.person.account, via=Door.TELEGRAM, address=press.person.address
+        )
+    except NotReopenable as error:
+        press.say(f"{error.detail} Nothing was changed.", alert=True)
+        return
+    press.spend()
+    press.say("Asked again. The new card follows.")
+    if message := press.message():
+        message.live = True  # it is settled anew, without the button
+        message.save(update_fields=["live"])
 
 
 def reject(press: Press) -> None:
@@ -128,7 +158,8 @@ def submit(press: Press) -> None:
 
 
 DEEDS: dict[str, Callable[[Press], None]] = {
-    A.APPROVE: approve, A.APPROVE_SESSION: approve_for_session, A.REJECT: reject, A.REJECT_NOW: reject_now,
+    A.APPROVE: approve, A.APPROVE_SESSION: approve_for_session, A.NOTE: approve_with_note, A.REOPEN: reopen,
+    A.REJECT: reject, A.REJECT_NOW: reject_now,
     A.KEEP_OPEN: keep_open, A.SHOW: show, A.SHOW_ALL: show_all, A.OPTION: option, A.ANSWER: answer, A.SUBMIT: submit,
     A.LIFT: standstill.lift,
 }  # fmt: skip

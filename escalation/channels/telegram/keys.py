@@ -18,7 +18,8 @@ def decision_keys(notice: Notice, draft: Draft) -> tuple[Row, ...]:
     if notice.questions:
         return (*_question_keys(notice, draft), *_details(notice))
     session = ((Key(label=notice.session_label, action=A.APPROVE_SESSION),),) if notice.for_session else ()
-    return ((Key(label="Approve", action=A.APPROVE), REJECT), *session, *_details(notice))
+    note = (Key(label="Approve with a note…", action=A.NOTE),)
+    return ((Key(label="Approve", action=A.APPROVE), REJECT), note, *session, *_details(notice))
 
 
 def cut_keys(notice: Notice) -> tuple[Row, ...]:
@@ -30,6 +31,11 @@ def rejecting_keys(notice: Notice) -> tuple[Row, ...]:
     """While a reason for a rejection is awaited."""
     now, undo = Key(label="Reject now", action=A.REJECT_NOW), Key(label="Keep open", action=A.KEEP_OPEN)
     return ((now, undo), *_details(notice))
+
+
+def reopening_keys() -> tuple[Row, ...]:
+    """Below a request that was rejected, expired or withdrawn."""
+    return ((Key(label="Ask again", action=A.REOPEN),),)
 
 
 def _question_keys(notice: Notice, draft: Draft) -> tuple[Row, ...]:

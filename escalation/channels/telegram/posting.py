@@ -18,7 +18,7 @@ TOO_LARGE = Card(
     text="This is too large for Telegram. Read and answer it in the admin, over REST or in a terminal.",
     plain="This is too large for Telegram. Read and answer it in the admin, over REST or in a terminal.",
 )
-REASON, ANSWER = "reason", "answer"
+REASON, ANSWER, NOTE = "reason", "answer", "note"
 LONGEST_QUESTION = 500
 
 
@@ -108,5 +108,10 @@ def _prompt(notice: Notice, person: int, account: str, about: str, question: int
     if about == REASON:
         told = f", why? Reply to this message: the agent gets your very words. After {int(WINDOW.total_seconds())} s"
         return mention(account, person) + words(f"{told} it is rejected without a reason.")
+    if about == NOTE:
+        told = (
+            ", reply to this message with your note to the agent: the reply approves, and the agent reads your words."
+        )
+        return mention(account, person) + words(told)
     asked_for = one_line(notice.questions[question]["question"], LONGEST_QUESTION)
     return mention(account, person) + words(", reply to this message with your answer to: ") + said(asked_for)

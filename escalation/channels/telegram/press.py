@@ -170,7 +170,7 @@ def _out_of_date(press: Press) -> None:
 def _may_repeat(button: Button) -> bool:
     """Whether it only shows something, and that some time ago; claims it if so."""
     long_ago = Q(used_at__lte=Now() - AGAIN_AFTER)
-    shows = button.action in (A.SHOW, A.SHOW_ALL, A.ANSWER)
+    shows = button.action in (A.SHOW, A.SHOW_ALL, A.ANSWER, A.NOTE)
     return shows and bool(Button.objects.filter(long_ago, pk=button.pk).update(used_at=Now()))
 
 

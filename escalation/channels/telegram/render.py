@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC
 
+from approvals.deadlines import NEVER_WORDS
 from approvals.reading import MOST_ROWS, ending_of, rows_of
 from approvals.render import OWN_WORDS, TITLE, Block, one_line, visible
 from escalation.channels.base import Notice, Outcome
 from escalation.channels.telegram.card import Card, Key, Row
 from escalation.channels.telegram.draft import Draft
-from escalation.channels.telegram.keys import A, cut_keys, decision_keys, rejecting_keys
+from escalation.channels.telegram.keys import A, cut_keys, decision_keys, rejecting_keys, reopening_keys
 from escalation.channels.telegram.markup import (
     LONGEST_MESSAGE,
     NOTHING,
@@ -89,7 +90,7 @@ def settled(notice: Notice, outcome: Outcome, *, shown: str) -> Card:
     told = _told(outcome, width=LONGEST_REASON, answers=4)
     if not _fits(told, _still_true(shown)):
         told = _told(outcome, width=100, answers=2)
-    return _above(told, notice, shown, ())
+    return _above(told, notice, shown, reopening_keys() if outcome.reopenable else ())
 
 
 def outcome_only(notice: Notice, outcome: Outcome) -> Card:
@@ -99,7 +100,7 @@ def outcome_only(notice: Notice, outcome: Outcome) -> Card:
 
 def reminder(notice: Notice) -> Card:
     """Sent in reply to the card shortly before the deadline."""
-    left = strong(f"{_about(notice.seconds_left)} left") + words(", and nobody has answered.")
+    left = strong(_left(notice)) + words(", and nobody has answered.")
     return _card(lines([words("⏰ ") + left, said(one_line(notice.title, SHORT))]), ())
 
 
@@ -256,9 +257,15 @@ def _dotted(mark: str, pieces: list[Piece]) -> Piece:
 
 def _deadline(notice: Notice) -> Piece:
     """Always the last line: it is taken away when the question is closed."""
+    if notice.never_expires:
+        return words(UNTIL + NEVER_WORDS)
     clock = f"{notice.expires_at.astimezone(UTC):%H:%M} UTC"
     within = moment(notice.expires_at, "r", f"within {_about(notice.seconds_left)}")
     return words(UNTIL + "Answer ") + within + words(", by ") + moment(notice.expires_at, "t", clock)
+
+
+def _left(notice: Notice) -> str:
+    return NEVER_WORDS if notice.never_expires else f"{_about(notice.seconds_left)} left"
 
 
 def _about(seconds: float) -> str:
@@ -311,7 +318,10 @@ def _how(outcome: Outcome, most: int) -> Iterator[Piece]:
 
 def _why(outcome: Outcome, width: int) -> Piece:
     by_a_person = outcome.reason and outcome.status != "expired"
-    return words("Reason: ") + said(one_line(outcome.reason, width)) if by_a_person else NOTHING
+    reason = words("Reason: ") + said(one_line(outcome.reason, width)) if by_a_person else NOTHING
+    note = words("Note to the agent: ") + said(one_line(outcome.note, width)) if outcome.note else NOTHING
+    again = words("Asked again: see the new card.") if outcome.asked_again else NOTHING
+    return lines([reason, note, again])
 
 
 def _answers(text: str) -> dict[str, str]:
@@ -322,7 +332,7 @@ def _answers(text: str) -> dict[str, str]:
 def _listed(number: int, notice: Notice, outcome: Outcome | None) -> Piece:
     title = said(one_line(notice.title, 70))
     if outcome is None:
-        until = moment(notice.expires_at, "r", f"{_about(notice.seconds_left)} left")
+        until = words(NEVER_WORDS) if notice.never_expires else moment(notice.expires_at, "r", _left(notice))
         return words(f"{number}. {RISK_MARKS.get(notice.risk, '🟡')} ") + title + words(" · ") + until
     mark, verb = _ended(outcome)
     who = words(" by ") + said(one_line(outcome.decided_by, 30)) if outcome.decided_by else NOTHING

@@ -1,6 +1,7 @@
 """What people write below our messages: a reason for a rejection, an answer in their own words."""
 
 import json
+import re
 from uuid import UUID
 
 from approvals.commands import decide_approval
@@ -23,6 +24,7 @@ NOT_AN_ANSWER = "Nothing was recorded: to answer, tap a button below the card."
 TEXT_ONLY = "Nothing was recorded: only written words can be passed on."
 NOT_ASKED = "Nothing was recorded: this asks somebody else."
 TAKEN_BACK = "Nothing was recorded: this is not asked any more."
+APPROVES = re.compile(r"\s*(?:approve|approved|yes|ok)\s*[:,]\s*(\S.*)\Z", re.IGNORECASE | re.DOTALL)
 CUT = "Nothing was recorded: this card does not show the whole question. Tap “Show all” first."
 
 
@@ -32,7 +34,8 @@ def handle(said: Json, person: Person, after: Aftermath) -> None:
     if row is None or (row.kind != K.PROMPT and _asked_person(row) not in (None, person.telegram_user)):
         return
     approval = asked(pk=row.delivery.approval_id)
-    takes_words = _asks_for_a_reason(row) or row.kind == K.PROMPT or (approval and questions_of(approval))
+    says_yes = _note_in(storable(str(said.get("text") or ""))) is not None
+    takes_words = _asks_for_a_reason(row) or row.kind == K.PROMPT or says_yes or (approval and questions_of(approval))
     if approval is None or not (takes_words or person.private):
         return
     told = _answer(said, person, row, approval, after) if takes_words else NOT_AN_ANSWER
@@ -72,6 +75,10 @@ def _take(text: str, person: Person, row: Message, approval: Approval, after: Af
     if row.kind in (K.CARD, K.COPY) and render.is_cut(notice_of(approval)):
         return CUT
     questions = questions_of(approval)
+    note = text.strip() if row.value.get("about") == posting.NOTE else None if questions else _note_in(text)
+    if note is not None:
+        _decide(S.APPROVED, person, approval, note=note)
+        return ""
     card = _card_of(row)
     number = int(row.value["question"]) if row.kind == K.PROMPT else draft_on(card).at
     if answers_at_once(questions):
@@ -85,6 +92,12 @@ def _take(text: str, person: Person, row: Message, approval: Approval, after: Af
         row.save(update_fields=["live"])
         after.do(lambda api: posting.take_away(api, row))
     return ""
+
+
+def _note_in(text: str) -> str | None:
+    """The note in "approve: use staging"; None if the words do not approve."""
+    found = APPROVES.match(text)
+    return found[1].strip() if found else None
 
 
 def _asks_for_a_reason(row: Message) -> bool:

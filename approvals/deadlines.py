@@ -1,0 +1,78 @@
+"""How long people have, including without an end. A request that never expires has the deadline ``NEVER``.
+
+That is a time like any other, so that every order, index and comparison of deadlines works as it is; it is shown
+nowhere.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+
+from approvals.errors import InvalidAnswer
+from orchestra import sql
+
+NEVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
+FOREVER: Final = timedelta.max
+"""The time people have for a request that never expires."""
+NEVER_WORDS = "Never expires"
+EXTENSION_MINUTES = 15
+"""What the button of every surface adds."""
+NOT_ALLOWED = "0 means that it never expires, which APPROVAL_ALLOW_NEVER_EXPIRES does not allow here."
+
+
+def time_of(minutes: float | None) -> timedelta | None:
+    """The time that ``timeout_minutes`` means: 0 is ``FOREVER``, None stays None."""
+    if minutes is None:
+        return None
+    return timedelta(minutes=minutes) if minutes else FOREVER
+
+
+def timeout_problem(minutes: float | None) -> str:
+    """What is wrong with ``timeout_minutes``, as a sentence; empty if it is fine, or nobody asks for one.
+
+    What is longer than the maximum is refused, not cut: who asked for a day must not find out by an expiry.
+    """
+    most = settings.APPROVALS.max_timeout / timedelta(minutes=1)
+    if minutes is None or 0 < minutes <= most:
+        return ""
+    if minutes == 0:
+        return "" if settings.APPROVALS.allow_never_expires else NOT_ALLOWED
+    return f"A number of minutes above 0 and up to {most:g}, the maximum (APPROVAL_MAX_TIMEOUT_MINUTES)."
+
+
+def allowed_time(wanted: timedelta | None) -> timedelta:
+    """``wanted`` or the default, as far as the settings of now allow it."""
+    if wanted == FOREVER and settings.APPROVALS.allow_never_expires:
+        return FOREVER
+    shorter: timedelta = min(wanted or settings.APPROVALS.timeout, settings.APPROVALS.max_timeout)
+    return shorter
+
+
+def deadline_after(time: timedelta) -> sql.Statement:
+    """The deadline of a request that is made now."""
+    return sql.Statement("%s", (never_as_kept(),)) if time == FOREVER else sql.from_now(time)
+
+
+def seconds_of(time: timedelta) -> float:
+    """``time`` with the grace period, for a clock of floats; infinite for ``FOREVER``."""
+    if time == FOREVER:
+        return float("inf")
+    total: float = time.total_seconds() + settings.APPROVALS.grace.total_seconds()
+    return total
+
+
+def never_as_kept() -> object:
+    """``NEVER`` as the database keeps it: SQLite has no type for times, and compares their texts."""
+    from django.db import connection
+
+    return connection.ops.adapt_datetimefield_value(NEVER)
+
+
+def refuse_never() -> None:
+    """
+    Raises:
+        InvalidAnswer: the settings do not allow requests that never expire.
+    """
+    if not settings.APPROVALS.allow_never_expires:
+        raise InvalidAnswer(NOT_ALLOWED, {"minutes": ["0 is not allowed here"]})

@@ -1,0 +1,147 @@
+"""Asking again: a request that was rejected, expired or withdrawn is put once more, as a new request.
+
+The old one stays as it is. Both name each other (``reopened_from``, ``reopened_as``), so that they form one chain, of
+which at most the newest is open. What a rule or a guardrail refused was never a person's to decide, and stays refused.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import timedelta
+from functools import partial
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from approvals.commands import Question, audit_entry, refuse_self_approval
+from approvals.deadlines import FOREVER, allowed_time, deadline_after
+from approvals.errors import NotReopenable
+from approvals.models import Approval, Callback, Door
+from approvals.queries import find_approval
+from approvals.signals import approval_changed, approval_reopened
+from orchestra import doorbell, sql
+from orchestra.logs import bind
+from orchestra.unit_of_work import UnitOfWork
+
+logger = logging.getLogger(__name__)
+
+S = Approval.Status
+REOPENABLE = (S.REJECTED, S.EXPIRED, S.CANCELLED)
+MOST_LINKS = 1_000  # a chain is followed no further, whatever the rows say
+
+Veto = Callable[[Approval], str]
+_vetoes: list[Veto] = []
+
+
+def register_veto(veto: Veto) -> None:
+    """Let another app say why a request cannot be asked again, as a sentence; empty if it can."""
+    _vetoes.append(veto)
+
+
+def reopen_approval(*, approval_id: UUID, by: str, via: str, address: str = "") -> Approval:
+    """Ask once more; the request that is open then. The caller has checked that ``by`` may decide now.
+
+    Of a chain the newest counts. While that is open it is returned unchanged, so that two people who press at the same
+    time get the same request.
+
+    Raises:
+        ApprovalNotFound: no such approval.
+        NotReopenable: it is open, was approved, was refused by a rule, or its session cannot take it up.
+        SelfApproval: ``by`` requested it, and the settings forbid that.
+    """
+    approval = newest_of(find_approval(approval_id))
+    refuse_self_approval(approval, by)
+    if approval.is_open and approval.pk != approval_id:
+        return approval
+    if why_not := why_not_reopened(approval):
+        raise NotReopenable(why_not, status=approval.status)
+    fresh_id = uuid4()
+    if _ask_again(approval, fresh_id, by=by, via=via, address=address):
+        with bind(approval=fresh_id, session=approval.session):
+            logger.info("approval %s asked again as %s by %s via %s", approval.pk, fresh_id, by, via)
+    return newest_of(find_approval(approval_id))
+
+
+def why_not_reopened(approval: Approval) -> str:
+    """Why this request, the newest of its chain, cannot be asked again, as a sentence; empty if it can."""
+    if approval.is_open:
+        return "This request is still open."
+    if approval.status not in REOPENABLE:
+        return "This request was approved; only one that was rejected, expired or withdrawn can be asked again."
+    if approval.decided_via == Door.POLICY:
+        return "A rule or a guardrail refused this, which no person can lift here."
+    return next((why for veto in _vetoes if (why := veto(approval))), "")
+
+
+def may_be_reopened(approval: Approval) -> bool:
+    """Whether a surface offers it: not on a request that was asked again already."""
+    return approval.reopened_as is None and not why_not_reopened(approval)
+
+
+def newest_of(approval: Approval) -> Approval:
+    """The last request of the chain that ``approval`` belongs to, as far as it is kept."""
+    for _ in range(MOST_LINKS):
+        following = approval.reopened_as and Approval.objects.filter(pk=approval.reopened_as).first()
+        if not following:
+            break
+        approval = following
+    return approval
+
+
+def _ask_again(approval: Approval, fresh_id: UUID, *, by: str, via: str, address: str) -> bool:
+    """One unit: the old row gets its link, or somebody else was quicker and nothing is written."""
+    linking = sql.Statement(
+        "UPDATE approvals SET reopened_as = %s"
+        " WHERE id = %s AND reopened_as IS NULL AND status IN ('rejected', 'expired', 'cancelled')",
+        (fresh_id, approval.pk),
+    )
+    unit = UnitOfWork(linking, returning="id")
+    fresh = Approval(pk=fresh_id, reopened_from=approval.pk, **_same_question(approval))
+    unit.insert(fresh, expires_at=deadline_after(allowed_time(_time_given(approval))))
+    entry = partial(audit_entry, won=True, by=by, via=via, address=address)
+    unit.insert(entry(approval, action="reopened", reason=f"asked again as {fresh_id}"))
+    unit.insert(entry(fresh, action="requested", reason=f"asks {approval.pk} again"))
+    callback = Callback.objects.filter(approval=approval).first()
+    if callback:
+        unit.insert(Callback(pk=uuid4(), approval=fresh, url=callback.url))
+    for key in (approval.pk, fresh_id):
+        unit.ring("approval", str(key))
+    if not doorbell.is_muted():
+        unit.then(partial(_tell_this_process, approval.pk, fresh_id, approval.status))
+    unit.then(partial(approval_reopened.send_robust, sender=Approval, approval_id=fresh_id, by=by))
+    try:
+        with transaction.atomic():
+            return unit.commit() is not None
+    except IntegrityError:
+        raise NotReopenable("This very call is being asked already.", status=approval.status) from None
+
+
+def _tell_this_process(old: UUID, fresh: UUID, status: str) -> None:
+    approval_changed.send_robust(sender=Approval, approval_id=old, status=status)
+    approval_changed.send_robust(sender=Approval, approval_id=fresh, status=S.PENDING)
+
+
+def _same_question(approval: Approval) -> dict[str, object]:
+    """Everything that was asked, and for our own agents' calls a remark on how it ended."""
+    question = {field.name: getattr(approval, field.name) for field in fields(Question)}
+    if approval.kind != Approval.Kind.EXTERNAL and isinstance(approval.facts, dict):
+        question["facts"] = approval.facts | {"warning": f"{_how_it_ended(approval)} Asked again."}
+    return question
+
+
+def _how_it_ended(approval: Approval) -> str:
+    who = f" by {approval.decided_by}" if approval.decided_by else ""
+    if approval.status == S.EXPIRED:
+        return "Nobody answered this in time before."
+    if approval.status == S.REJECTED:
+        reason = f": {approval.reason[:200]}" if approval.reason else ""
+        return f"This was rejected{who} before{reason}."
+    return f"This was withdrawn{who} before."
+
+
+def _time_given(approval: Approval) -> timedelta:
+    """What people were given the first time, extensions included, but no less than is usual: it was too short."""
+    if approval.never_expires:
+        return FOREVER
+    return max(approval.expires_at - approval.created_at, settings.APPROVALS.timeout)
