@@ -145,6 +145,7 @@ def _environment(dsns: dict[str, str], folder: Path, most: int) -> dict[str, str
         "ORCHESTRA_DATA_DIR": str(folder / "data"),
         "AGENT_WORKING_ROOTS": str(folder / "work"),
         "AGENT_CLI_PATH": str(cli),
+        "ANTHROPIC_API_KEY": "none",  # else discovery finds the CLI not logged in, and nothing starts
         "AGENT_MAX_CONCURRENT_SESSIONS": str(max(50, most)),
         "PYTHONPATH": str(ROOT),
     }

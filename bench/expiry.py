@@ -68,6 +68,7 @@ def environment(dsn: str, folder: Path, live: int) -> dict[str, str]:
         "ORCHESTRA_DATA_DIR": str(folder / "data"),
         "AGENT_WORKING_ROOTS": str(folder / "work"),
         "AGENT_CLI_PATH": str(cli),
+        "ANTHROPIC_API_KEY": "none",  # else discovery finds the CLI not logged in, and nothing starts
         "AGENT_MAX_CONCURRENT_SESSIONS": str(live + 10),
         "APPROVAL_DEFAULT_TIMEOUT_MINUTES": str(TIMEOUT_MINUTES),
         "ANTHROPIC_BENCH_ANSWER": "deny",
