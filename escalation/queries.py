@@ -48,7 +48,7 @@ def notice_of(approval: Approval, *, whole: bool = True) -> Notice:
         created_at=approval.created_at,
         expires_at=approval.expires_at,
         seconds_left=max(0.0, left.total_seconds()),
-        details_url=f"{base}/admin/approvals/approval/{approval.pk}/change/" if base else "",
+        details_url=f"{base}/approvals/{approval.pk}" if base else "",
         for_session=approval.session is not None and approval.kind == Approval.Kind.TOOL,
         session_label=scope_label(approval),
     )
