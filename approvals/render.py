@@ -11,6 +11,7 @@ from typing import Any
 from approvals.diffs import Line, diff_lines, file_now, split_lines
 from approvals.models import Approval
 from approvals.policy.tool_call import parsed_arguments, telling_argument
+from approvals.readable import fact_lines, numbered
 from approvals.texts import editable, exact_json, has_repeated_names, hidden_kinds, one_line, pretty, visible
 
 __all__ = [
@@ -187,8 +188,8 @@ def _questions(tool_name: str, arguments: dict[str, Any], directory: str) -> Dra
     blocks = []
     for question in asked:
         choice = "Several may be chosen" if question["multiSelect"] else "One may be chosen"
-        options = ["• " + ": ".join(filter(None, (one["label"], one["description"]))) for one in question["options"]]
-        text = visible("\n".join([question["question"], *options]))
+        options = [": ".join(filter(None, (one["label"], one["description"]))) for one in question["options"]]
+        text = visible("\n".join([question["question"], *numbered(options)]))
         label = visible(question["header"]) or "Question"
         blocks.append(Block(kind="question", label=label, text=text, note=choice if options else ""))
     return blocks, frozenset({"questions"})
@@ -209,9 +210,10 @@ DRAWN = {
 def _external(approval: Approval) -> list[Block]:
     blocks = [Block(kind="text", label="Question", text=visible(approval.body or approval.title))]
     if approval.facts:
-        blocks.append(_json("Facts", pretty(json.dumps(approval.facts))))
-    if approval.options:
-        blocks.append(_json("Options", pretty(approval.options)))
+        known = approval.facts if isinstance(approval.facts, dict) else {"facts": approval.facts}
+        blocks.append(Block(kind="text", label="Facts", text=visible("\n".join(fact_lines(known)))))
+    if choices := [one["label"] for question in questions_of(approval) for one in question["options"]]:
+        blocks.append(Block(kind="text", label="Options", text=visible("\n".join(numbered(choices)))))
     return blocks
 
 
