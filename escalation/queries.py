@@ -127,8 +127,18 @@ def stale_cards() -> int:
 
 
 def waiting_deliveries() -> int:
-    """The outbox's depth: questions nobody was told of yet."""
+    """Approval requests that are to be told; those that Telegram refused are counted apart."""
     return Delivery.objects.filter(status=Delivery.Status.WAITING).count()
+
+
+def refused_deliveries() -> int:
+    """Open approval requests that Telegram refused in every form."""
+    return Delivery.objects.filter(status=Delivery.Status.FAILED, approval__status=PENDING).count()
+
+
+def untold_deliveries() -> int:
+    """The outbox's depth: approval requests nobody was told of yet."""
+    return waiting_deliveries() + refused_deliveries()
 
 
 def due_reminders(*, limit: int) -> list[Delivery]:
@@ -165,6 +175,15 @@ def last_error() -> str:
     """Why the latest delivery that is in trouble is so; empty if none is."""
     troubled = Delivery.objects.exclude(last_error="").order_by("-created_at")
     return troubled.values_list("last_error", flat=True).first() or ""
+
+
+def untold_because() -> str:
+    """Why open approval requests could not be told so far; empty if none is in trouble."""
+    open_ones = Delivery.objects.filter(approval__status=PENDING).exclude(last_error="")
+    for status in (Delivery.Status.FAILED, Delivery.Status.WAITING):
+        if said := open_ones.filter(status=status).order_by("created_at").values_list("last_error", flat=True).first():
+            return str(said)
+    return ""
 
 
 def _other_deadline(kept: str, delivery: str = "") -> Q:

@@ -69,9 +69,10 @@ class SignIn(LoginView):
         more = {"wanted": wanted, "refused": _is_refused(self.request, wanted), "elsewhere": elsewhere}
         return super().get_context_data(**context, **more, for_a_shell=destinations.for_a_shell(wanted))
 
-    def get_redirect_url(self) -> str:
+    def get_redirect_url(self, request: HttpRequest | None = None) -> str:
         """Return what the person came for; not what this browser wanted before, when nothing is named now."""
-        return destinations.safe(self.request.POST.get("next", self.request.GET.get("next", "")))
+        asked = request or self.request
+        return destinations.safe(asked.POST.get("next", asked.GET.get("next", "")))
 
     def render_to_response(self, context: dict[str, Any], **response: Any) -> HttpResponse:
         """Remember where the person is going: a one-time link may be what lets them in."""
