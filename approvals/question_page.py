@@ -16,6 +16,7 @@ from approvals.deadlines import EXTENSION_MINUTES, NEVER_WORDS
 from approvals.desk import answered, found_or_404
 from approvals.models import Approval, AuditEntry, Door
 from approvals.queries import asked_before, open_approvals
+from approvals.readable import fact_lines, in_one_line
 from approvals.reading import Extent, extent_of, proof_of
 from approvals.texts import exact_json, pretty, visible
 from orchestra.dashboard import page, part, show
@@ -126,7 +127,7 @@ def facts_of(approval: Approval) -> list[tuple[str, str]]:
     if approval.kind != K.EXTERNAL or not isinstance(approval.facts, dict):
         return []
     return [
-        (visible(str(name)), visible(value if isinstance(value, str) else json.dumps(value)))
+        (visible(str(name)), visible("\n".join(fact_lines(value)) if isinstance(value, dict) else in_one_line(value)))
         for name, value in approval.facts.items()
     ]
 

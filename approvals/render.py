@@ -13,6 +13,7 @@ from approvals.edits import AGAINST_DISK, Edit, preview_edits, without_bom
 from approvals.lookalikes import lookalike_warning
 from approvals.models import Approval
 from approvals.policy.tool_call import parsed_arguments, telling_argument
+from approvals.readable import fact_lines, numbered
 from approvals.texts import editable, exact_json, has_repeated_names, hidden_kinds, one_line, pretty, visible
 
 __all__ = [
@@ -223,8 +224,8 @@ def _questions(tool_name: str, arguments: dict[str, Any], directory: str) -> Dra
     blocks = []
     for question in asked:
         choice = "Several may be chosen" if question["multiSelect"] else "One may be chosen"
-        options = ["• " + ": ".join(filter(None, (one["label"], one["description"]))) for one in question["options"]]
-        text = visible("\n".join([question["question"], *options]))
+        options = [": ".join(filter(None, (one["label"], one["description"]))) for one in question["options"]]
+        text = visible("\n".join([question["question"], *numbered(options)]))
         label = visible(question["header"]) or "Question"
         blocks.append(Block(kind="question", label=label, text=text, note=choice if options else ""))
     if any(_says_more(one) for one in arguments["questions"]):
@@ -268,9 +269,10 @@ def _external(approval: Approval) -> list[Block]:
     if approval.body:
         blocks.insert(0, Block(kind="text", label=TITLE, text=visible(approval.title)))
     if approval.facts:
-        blocks.append(_json("Facts", pretty(json.dumps(approval.facts))))
-    if approval.options:
-        blocks.append(_json("Options", pretty(approval.options)))
+        known = approval.facts if isinstance(approval.facts, dict) else {"facts": approval.facts}
+        blocks.append(Block(kind="text", label="Facts", text=visible("\n".join(fact_lines(known)))))
+    if choices := [one["label"] for question in questions_of(approval) for one in question["options"]]:
+        blocks.append(Block(kind="text", label="Options", text=visible("\n".join(numbered(choices)))))
     return blocks
 
 

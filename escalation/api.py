@@ -83,16 +83,20 @@ class TelegramStatusSerializer(serializers.Serializer[Any]):
     """How the channel is."""
 
     enabled = serializers.BooleanField(help_text="A token and a chat are set.")
-    healthy = serializers.BooleanField(help_text="A process talks to Telegram, and Telegram answers.")
+    healthy = serializers.BooleanField(help_text="Nothing keeps people from being told; else see `problem`.")
     tested = serializers.BooleanField(help_text="Somebody has tapped a test card of this bot in this chat.")
+    problem = serializers.CharField(help_text="What keeps people from being told, and what mends it; usually empty.")
+    advice = serializers.CharField(help_text="What should be set otherwise although it works; usually empty.")
     off_because = serializers.CharField(help_text="Why nothing can be sent until somebody mends it; usually empty.")
     bot = serializers.CharField()
     chat = serializers.CharField()
+    topic = serializers.IntegerField(allow_null=True, help_text="The forum topic of `TELEGRAM_TOPIC_ID`.")
     mode = serializers.ChoiceField(choices=[conf.POLLING, conf.WEBHOOK])
     running = serializers.BooleanField()
     last_success_at = serializers.DateTimeField(allow_null=True)
     last_error = serializers.CharField()
     outbox_depth = serializers.IntegerField()
+    refused = serializers.IntegerField(help_text="Open approval requests that Telegram refuses; tried again slowly.")
     stale_cards = serializers.IntegerField()
     unapplied_updates = serializers.IntegerField()
 

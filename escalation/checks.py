@@ -27,6 +27,9 @@ def check_settings(**_kwargs: object) -> list[CheckMessage]:
         found.append(Warning("TELEGRAM_CHAT_ID is not set.", hint=hint, id="escalation.W001"))
     elif not telegram.chat_id:
         found.append(Error("TELEGRAM_CHAT_ID is not a number.", id="escalation.E003"))
+    if telegram.topic and not (telegram.topic.isascii() and telegram.topic.isdigit() and int(telegram.topic) > 0):
+        hint = "It is the number in the topic's link, https://t.me/c/CHAT/TOPIC; leave it empty for the whole chat."
+        found.append(Error("TELEGRAM_TOPIC_ID is not a positive whole number.", hint=hint, id="escalation.E007"))
     if telegram.mode not in (conf.POLLING, conf.WEBHOOK):
         found.append(Error("TELEGRAM_MODE is polling or webhook.", id="escalation.E004"))
     if telegram.mode == conf.WEBHOOK and not SECRET.fullmatch(telegram.webhook_secret):

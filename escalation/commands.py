@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 
 from django.contrib.auth.models import User
 from django.db import DatabaseError, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from approvals.models import Approval
+from escalation import outbox
 from escalation.channels.base import Channel, Place, Told
 from escalation.channels.telegram.cards import hashed
 from escalation.errors import (
@@ -25,7 +26,7 @@ from escalation.errors import (
     TooManyRequests,
 )
 from escalation.models import DELIVERY_FLOW, Approver, Button, Delivery, Message, Update
-from escalation.policy import next_try_in_s
+from escalation.policy import next_try_in_s, refused_try_in_s
 from escalation.queries import asked, notice_of, told_of
 from orchestra import doorbell, sql
 from orchestra.unit_of_work import UnitOfWork
@@ -69,14 +70,12 @@ def claim_due_deliveries(*, limit: int, lease: timedelta = CLAIM) -> list[Delive
 
     A sender that dies lets its rows come due again: at least once, never lost.
     """
-    due = Delivery.objects.filter(status=S.WAITING, next_try_at__lte=Now(), approval__status=PENDING)
-    with transaction.atomic():
-        rows = list(due.select_for_update(skip_locked=True, of=("self",)).order_by("approval__expires_at")[:limit])
-        claimed = Delivery.objects.filter(pk__in=[row.pk for row in rows])
-        claimed.update(next_try_at=Now() + lease, attempts=F("attempts") + 1, shown_deadline=_deadline())
-    for row in rows:
-        row.attempts += 1
-    return rows
+    return outbox.claim(outbox.due_deliveries(S.WAITING), limit=limit, lease=lease, deadline=_deadline())
+
+
+def claim_refused_delivery(*, lease: timedelta = CLAIM) -> list[Delivery]:
+    """Take one due row that Telegram refused; each is tried alone, so that it spoils no list."""
+    return outbox.claim(outbox.due_deliveries(S.FAILED), limit=1, lease=lease, deadline=_deadline())
 
 
 def send(channel: Channel, deliveries: Sequence[Delivery], *, silent: bool) -> bool:
@@ -154,10 +153,8 @@ def remind(channel: Channel, deliveries: Sequence[Delivery], *, silent: bool) ->
 
 
 def close_unsent() -> int:
-    """Settle what closed before anybody was told of it; return how many."""
-    closed = Approval.objects.filter(pk=OuterRef("approval")).exclude(status=PENDING)
-    ids = list(Delivery.objects.filter(Exists(closed), status=S.WAITING).values_list("pk", flat=True)[:1000])
-    return DELIVERY_FLOW.move(Delivery.objects.filter(pk__in=ids), to=S.SETTLED, settled_at=Now()) if ids else 0
+    """Settle what closed before anybody was told of it, or told of it again; return how many."""
+    return sum(_close_unsent(status) for status in (S.WAITING, S.FAILED))
 
 
 def send_again(delivery_ids: Sequence[UUID]) -> int:
@@ -167,6 +164,12 @@ def send_again(delivery_ids: Sequence[UUID]) -> int:
     rows = Delivery.objects.filter(pk__in=ids)
     DELIVERY_FLOW.move(rows, to=S.WAITING)
     return rows.filter(status=S.WAITING).update(next_try_at=Now(), last_error="")
+
+
+def _close_unsent(status: str) -> int:
+    closed = Approval.objects.filter(pk=OuterRef("approval")).exclude(status=PENDING)
+    ids = list(Delivery.objects.filter(Exists(closed), status=status).values_list("pk", flat=True)[:1000])
+    return DELIVERY_FLOW.move(Delivery.objects.filter(pk__in=ids), to=S.SETTLED, settled_at=Now()) if ids else 0
 
 
 def _tell(channel: Channel, told: Sequence[Told], how: Callable[[], None]) -> bool:
@@ -201,16 +204,18 @@ def _open_claimed(delivery: Delivery, buttons: Sequence[Button]) -> bool:
 
 
 def _put_back(deliveries: Sequence[Delivery], error: DeliveryError) -> bool:
-    rows = Delivery.objects.filter(pk__in=[one.pk for one in deliveries], status=S.WAITING)
+    rows = Delivery.objects.filter(pk__in=[one.pk for one in deliveries], status__in=(S.WAITING, S.FAILED))
+    attempts = max(one.attempts for one in deliveries)
     told = f"{NOT_SENT}: {error.detail}"[:300]
     try:
         if isinstance(error, Refused) and not isinstance(error, ChatUnusable | TokenRefused):
-            logger.error("telegram delivery failed for good: %s", told)
-            DELIVERY_FLOW.move(rows, to=S.FAILED, last_error=told)
+            logger.error("telegram delivery failed, Telegram refuses it; it is tried again slowly: %s", told)
+            DELIVERY_FLOW.move(rows, to=S.FAILED)
+            alone = timedelta(0) if len(deliveries) > 1 else timedelta(seconds=refused_try_in_s(attempts))
+            rows.update(next_try_at=Now() + alone, last_error=told)
             return False
         logger.warning("telegram delivery failed, it stays in the outbox: %s", told)
         perhaps = {"doubtful": True} if isinstance(error, NotReached) and error.perhaps_done else {}
-        attempts = max(one.attempts for one in deliveries)
         rows.update(next_try_at=Now() + _pause(error, attempts), last_error=told, **perhaps)
     except DatabaseError as problem:
         logger.warning("telegram delivery: its failure was not written down (%s)", type(problem).__name__)
@@ -242,8 +247,11 @@ def _reminded() -> Subquery:
 
 
 def _pause(error: DeliveryError | None, attempts: int) -> timedelta:
-    """Until the next attempt. What was not even tried comes due at once: its own gate says when to go on."""
-    if isinstance(error, CircuitOpen | ChatUnusable | TokenRefused):
+    """Until the next attempt. What was not even tried comes due at once: its own gate says when to go on.
+
+    A chat that refuses may refuse one topic or edits alone; all comes due when it takes messages again.
+    """
+    if isinstance(error, CircuitOpen | TokenRefused):
         return timedelta(0)
     seconds = error.retry_after_s if isinstance(error, TooManyRequests) else next_try_in_s(attempts)
     return timedelta(seconds=seconds)

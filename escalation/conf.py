@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
+from django.conf import settings
+
 from orchestra.environment import Environment
 
 OFFICIAL_API = "https://api.telegram.org"
 POLLING, WEBHOOK = "polling", "webhook"
+HOOK_PATH = "/api/telegram/webhook"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +26,12 @@ class BreakerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TelegramSettings:
-    """The bot, its chat, and how patiently it is spoken to. ``chat`` is what was set, a number if all is well."""
+    """The bot, its chat, and how patiently it is spoken to. ``chat`` and ``topic`` are what was set, numbers if all is
+    well; without a topic messages go to the chat itself, which in a forum is its topic General."""
 
     token: str = field(repr=False)
     chat: str
+    topic: str
     enabled: bool
     api_url: str
     mode: str
@@ -47,6 +52,12 @@ class TelegramSettings:
         return int(self.chat) if number.isascii() and number.isdigit() else 0
 
     @property
+    def topic_id(self) -> int:
+        """The topic's number as the Bot API wants it: 0 for none, and for General, which looks like 1 and has none."""
+        number = int(self.topic) if self.topic.isascii() and self.topic.isdigit() else 0
+        return number if number > 1 else 0
+
+    @property
     def configured(self) -> bool:
         """Whether escalation by Telegram is wanted and possible."""
         return self.enabled and bool(self.token) and self.chat_id != 0
@@ -57,6 +68,7 @@ class TelegramSettings:
         return cls(
             token=token,
             chat=env("TELEGRAM_CHAT_ID", default="").strip(),
+            topic=env("TELEGRAM_TOPIC_ID", default="").strip(),
             enabled=env.switch("TELEGRAM_ENABLED", default=bool(token)),
             api_url=env("TELEGRAM_API_URL", default="").rstrip("/") or OFFICIAL_API,
             mode=env("TELEGRAM_MODE", default="") or POLLING,
@@ -80,3 +92,8 @@ class TelegramSettings:
                 pause=timedelta(seconds=env.number("CIRCUIT_BREAKER_BREAK_SECONDS", default=30)),
             ),
         )
+
+
+def webhook_url() -> str:
+    """Return where Telegram calls us, if it does."""
+    return str(settings.ORCHESTRA.public_url).rstrip("/") + HOOK_PATH

@@ -22,12 +22,12 @@ def families() -> Iterator[Metric]:
     for row in Tally.objects.filter(name__startswith="telegram_api_"):
         total[row.name, row.labels] = row.value
     yield gauge("telegram_enabled", "1 if Telegram is set up.", int(settings.TELEGRAM.configured))
-    yield gauge("telegram_service_health", "1 if Telegram answers; 0 when off.", int(status.answers()))
+    yield gauge("telegram_service_health", "1 if people can be told; 0 when not, or off.", int(status.answers()))
     yield counter(REQUESTS, "Calls to the Bot API.", total[REQUESTS, ""])
     yield counter(FAILURES, "Calls to the Bot API that failed.", total[FAILURES, ""])
     yield counter(RETRIES, "Repeated calls to the Bot API.", total[RETRIES, ""])
     yield DURATION.family(total)
-    yield gauge("escalation_outbox_depth", "Questions nobody was told of yet.", queries.waiting_deliveries())
+    yield gauge("escalation_outbox_depth", "Approval requests nobody was told of yet.", queries.untold_deliveries())
     yield gauge("approval_cards_stale", "Messages whose buttons outlive their question.", queries.stale_cards())
     states = GaugeMetricFamily("telegram_circuit_breaker", "1 for the breaker's present state.", labels=["state"])
     now = breaker.told(settings.TELEGRAM.breaker)["state"]

@@ -14,7 +14,8 @@ class Delivery(Base):
     """One approval that has to be told through one channel.
 
     ``next_try_at`` is when it is due: to be sent while ``waiting``, to be brought up to date while ``sent``. Whoever
-    claims it pushes that ahead. ``doubtful``: the answer to a send was lost, so there may be a copy nobody knows of.
+    claims it pushes that ahead. ``failed``: Telegram refused it in every form; it is tried again slowly, until the
+    approval closes. ``doubtful``: the answer to a send was lost, so there may be a copy nobody knows of.
     ``shown_deadline`` is the deadline that the messages tell, ``reminded_for`` the one that people were reminded of.
     """
 
@@ -44,6 +45,7 @@ class Delivery(Base):
         ]
         indexes = [
             models.Index(name="deliveries_due", fields=["next_try_at"], condition=Q(status="waiting")),
+            models.Index(name="deliveries_refused", fields=["next_try_at"], condition=Q(status="failed")),
             models.Index(name="deliveries_standing", fields=["next_try_at"], condition=Q(status="sent")),
         ]
 
@@ -56,7 +58,7 @@ DELIVERY_FLOW = Flow(
     {
         S.WAITING: frozenset({S.SENT, S.SETTLED, S.FAILED}),
         S.SENT: frozenset({S.SETTLED, S.FAILED, S.WAITING}),  # back to waiting: "send again"
-        S.FAILED: frozenset({S.WAITING, S.SETTLED}),
+        S.FAILED: frozenset({S.WAITING, S.SENT, S.SETTLED}),
     }
 )
 

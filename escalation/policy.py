@@ -6,6 +6,7 @@ from collections.abc import Sequence
 MOST_IN_A_LIST = 15
 RESERVE = 4  # of the messages a group takes in a minute: for answers to people and for outcomes
 SHORTEST_BACKOFF_S, LONGEST_BACKOFF_S = 16.0, 60.0
+FIRST_REFUSED_S, LONGEST_REFUSED_S = 60.0, 300.0
 
 
 def how_many_together(waiting: int, *, room: int) -> int:
@@ -22,6 +23,12 @@ def how_many_together(waiting: int, *, room: int) -> int:
 def is_silent(muted: Sequence[bool]) -> bool:
     """Whether everybody who may answer has muted: cards make no sound then, and nobody is reminded."""
     return bool(muted) and all(muted)
+
+
+def refused_try_in_s(attempts: int) -> float:
+    """Seconds until a message is tried again that Telegram refused in every form: 1 to 5 minutes, with jitter."""
+    base = min(FIRST_REFUSED_S * 2.0 ** max(0, attempts - 1), LONGEST_REFUSED_S / 1.25)
+    return base * random.uniform(1.0, 1.25)  # noqa: S311 - no secret
 
 
 def next_try_in_s(attempts: int) -> float:

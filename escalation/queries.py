@@ -50,7 +50,7 @@ def notice_of(approval: Approval, *, whole: bool = True) -> Notice:
         created_at=approval.created_at,
         expires_at=approval.expires_at,
         seconds_left=max(0.0, left.total_seconds()),
-        details_url=f"{base}/admin/approvals/approval/{approval.pk}/change/" if base else "",
+        details_url=f"{base}/approvals/{approval.pk}" if base else "",
         never_expires=approval.never_expires,
         for_session=approval.session is not None and approval.kind == Approval.Kind.TOOL,
         session_label=scope_label(approval),
@@ -133,8 +133,18 @@ def stale_cards() -> int:
 
 
 def waiting_deliveries() -> int:
-    """The outbox's depth: questions nobody was told of yet."""
+    """Approval requests that are to be told; those that Telegram refused are counted apart."""
     return Delivery.objects.filter(status=Delivery.Status.WAITING).count()
+
+
+def refused_deliveries() -> int:
+    """Open approval requests that Telegram refused in every form."""
+    return Delivery.objects.filter(status=Delivery.Status.FAILED, approval__status=PENDING).count()
+
+
+def untold_deliveries() -> int:
+    """The outbox's depth: approval requests nobody was told of yet."""
+    return waiting_deliveries() + refused_deliveries()
 
 
 def due_reminders(*, limit: int) -> list[Delivery]:
@@ -176,6 +186,15 @@ def last_error() -> str:
     """Why the latest delivery that is in trouble is so; empty if none is."""
     troubled = Delivery.objects.exclude(last_error="").order_by("-created_at")
     return troubled.values_list("last_error", flat=True).first() or ""
+
+
+def untold_because() -> str:
+    """Why open approval requests could not be told so far; empty if none is in trouble."""
+    open_ones = Delivery.objects.filter(approval__status=PENDING).exclude(last_error="")
+    for status in (Delivery.Status.FAILED, Delivery.Status.WAITING):
+        if said := open_ones.filter(status=status).order_by("created_at").values_list("last_error", flat=True).first():
+            return str(said)
+    return ""
 
 
 def _other_deadline(kept: str, delivery: str = "") -> Q:

@@ -14,6 +14,7 @@ import contextlib
 import socket
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -21,6 +22,8 @@ from django.http.request import split_domain_port
 from django.http.response import HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.decorators import sync_and_async_middleware
+
+from orchestra import destinations
 
 if TYPE_CHECKING:
     from orchestra.diagnostics_page import Fact
@@ -87,7 +90,7 @@ def _cookies_to_drop(request: HttpRequest) -> tuple[str, ...]:
     host = request.get_host()
     if keeps_sessions(host):
         return ()
-    names: tuple[str, ...] = (settings.SESSION_COOKIE_NAME, MESSAGES_COOKIE)
+    names: tuple[str, ...] = (settings.SESSION_COOKIE_NAME, MESSAGES_COOKIE, destinations.COOKIE)
     if _name(host) != settings.ORCHESTRA.front_host:  # whose form for the password needs it
         names = (*names, settings.CSRF_COOKIE_NAME)
     for name in names:
@@ -109,7 +112,9 @@ def _to_the_front(request: HttpRequest) -> HttpResponse | None:
         return None
     if request.method in ("GET", "HEAD"):
         return HttpResponseRedirect(address(request, front, request.get_full_path()))
-    answer = HttpResponseRedirect(address(request, front, reverse("sign-in-form")))
+    wanted = destinations.safe(request.GET.get("next", "")) or destinations.page_of(request)
+    query = f"?{urlencode({'next': wanted}, safe='/')}" if wanted else ""
+    answer = HttpResponseRedirect(address(request, front, reverse("sign-in-form") + query))
     answer.status_code = 303
     return answer
 

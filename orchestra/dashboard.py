@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
-from django.conf import settings
-from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path, reverse
@@ -17,7 +15,8 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from orchestra.rights import GROUP_RIGHTS, Right, may, rights_of
+from orchestra import destinations
+from orchestra.rights import GROUP_RIGHTS, Right, groups_with, may, rights_of
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
@@ -86,7 +85,8 @@ def page(right: Right = Right.READ) -> Callable[[View[P]], View[P]]:
             if not request.user.is_authenticated:
                 return _to_sign_in(request)
             if not may(request.user, right):
-                return show(request, "console/forbidden.html", {"needed": right}, title="Not for you", status=403)
+                missing = {"needed": right, "groups": groups_with(right), "page": destinations.page_of(request)}
+                return show(request, "console/forbidden.html", missing, title="Not for you", status=403)
             return view(request, *args, **kwargs)
 
         return guarded
@@ -160,7 +160,7 @@ def _to_sign_in(request: HttpRequest) -> HttpResponse:
     """A part of a page that is refreshed sends the whole page away: the answer would land in the middle of it."""
     if request.headers.get("HX-Request") or request.headers.get("X-Part"):
         return HttpResponse(status=401, headers={"HX-Refresh": "true"})
-    return redirect_to_login(request.get_full_path(), settings.LOGIN_URL)
+    return destinations.to_sign_in(destinations.page_of(request) or "/")
 
 
 urlpatterns = [path("console/navigation", navigation, name="navigation")]

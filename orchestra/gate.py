@@ -3,28 +3,28 @@
 import math
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.contrib.auth import logout, update_session_auth_hash, user_logged_in
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, SetPasswordForm
 from django.contrib.auth.models import User
-from django.contrib.auth.views import LoginView, redirect_to_login
+from django.contrib.auth.views import LoginView
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 from knox.models import AuthToken
 
-from orchestra import attempts, console_host
+from orchestra import attempts, console_host, destinations
 from orchestra.acting import Actor, acting
 from orchestra.browser_sessions import hashed
 from orchestra.dashboard import show
@@ -67,7 +67,21 @@ class SignIn(LoginView):
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
         elsewhere = not console_host.keeps_sessions(self.request.get_host())
-        return super().get_context_data(**context, wanted=self.get_redirect_url(), elsewhere=elsewhere)
+        wanted = self.get_redirect_url()
+        more = {"wanted": wanted, "refused": _is_refused(self.request, wanted), "elsewhere": elsewhere}
+        return super().get_context_data(**context, **more, for_a_shell=destinations.for_a_shell(wanted))
+
+    def get_redirect_url(self, request: HttpRequest | None = None) -> str:
+        """Return what the person came for; not what this browser wanted before, when nothing is named now."""
+        asked = request or self.request
+        return destinations.safe(asked.POST.get("next", asked.GET.get("next", "")))
+
+    def render_to_response(self, context: dict[str, Any], **response: Any) -> HttpResponse:
+        """Remember where the person is going: a one-time link may be what lets them in."""
+        answer = super().render_to_response(context, **response)
+        if not context["elsewhere"]:
+            destinations.remember(answer, context["wanted"])
+        return answer
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Where no session may live, whoever knows the password gets a one-time link to where it may.
@@ -76,12 +90,13 @@ class SignIn(LoginView):
         policy would have to name the console's host to everybody.
         """
         if console_host.keeps_sessions(self.request.get_host()):
-            return super().form_valid(form)
+            answer = super().form_valid(form)
+            destinations.remember(answer, "")
+            return answer
         user = form.get_user()
         with acting(lambda: Actor(user.get_username(), "dashboard", address_of(self.request))):
-            path = urlsplit(make_link(user)).path
-        wanted = self.get_redirect_url()
-        path += f"?{urlencode({'next': wanted})}" if wanted else ""
+            made = urlsplit(make_link(user, wanted=self.get_redirect_url()))
+        path = f"{made.path}?{made.query}" if made.query else made.path
         link = console_host.address(self.request, settings.ORCHESTRA.console_host, path)
         return render(self.request, "sign_in/go_on.html", {"link": link})
 
@@ -126,9 +141,9 @@ def end_everywhere(user: User, *, keep: str = "", tokens: bool = True) -> None:
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """End this browser's session."""
+    """End this browser's session; whoever signs in next comes back to the page that was open."""
     logout(request)
-    return redirect("sign-in-form")
+    return destinations.to_sign_in(_left(request))
 
 
 @require_POST
@@ -139,6 +154,17 @@ def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
     logout(request)
     messages.success(request, "Signed out everywhere. API tokens are void too.")
     return redirect("sign-in-form")
+
+
+def _left(request: HttpRequest) -> str:
+    """Return the page somebody signed out from; their own account is nothing to come back to."""
+    page = destinations.safe(request.POST.get("next", "")) or destinations.page_of(request)
+    return "" if page.startswith(reverse("account")) else page
+
+
+def _is_refused(request: HttpRequest, wanted: str) -> bool:
+    """Whether who is signed in may not open the admin, which sends them here without a word."""
+    return wanted.startswith(reverse("admin:index")) and not admin.site.has_permission(request)
 
 
 def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -158,7 +184,7 @@ def account(request: HttpRequest) -> HttpResponse:
     """One's own account: rights, where one is signed in, tokens, password."""
     user = request.user
     if not isinstance(user, User):
-        return redirect_to_login(request.path)
+        return destinations.to_sign_in(request.path)
     form = _password_form(request, user)
     if form is not None and form.is_bound and not _may_try(request, user):
         return redirect("account")

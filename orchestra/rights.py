@@ -46,6 +46,11 @@ def rights_of(user: Any) -> frozenset[Right]:
     return cached
 
 
+def groups_with(right: Right) -> list[str]:
+    """Return the names of the groups whose members hold ``right``."""
+    return [name for name, rights in GROUP_RIGHTS.items() if right in rights]
+
+
 def may(user: Any, right: Right) -> bool:
     """Whether ``user`` holds ``right`` now."""
     return right in rights_of(user)
@@ -64,7 +69,7 @@ def holds(username: str, right: Right) -> sql.Statement:
 
 
 def _account_holds(username: str, right: Right) -> sql.Statement:
-    groups = [name for name, rights in GROUP_RIGHTS.items() if right in rights]
+    groups = groups_with(right)
     marks = ", ".join(["%s"] * len(groups))
     return sql.Statement(
         "EXISTS (SELECT 1 FROM auth_user AS person WHERE person.username = %s AND person.is_active"  # noqa: S608

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from datetime import timedelta
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth import login
@@ -10,23 +11,26 @@ from django.contrib.auth.models import User
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from orchestra import console_host
+from orchestra import console_host, destinations
 from orchestra.models import SignInLink
 
 LIFETIME = timedelta(minutes=10)
 FIRST_ACCOUNT = "admin"
 
 
-def make_link(user: User) -> str:
-    """A fresh link for ``user``; the token exists in the returned URL only, the table keeps its hash."""
+def make_link(user: User, *, wanted: str = "") -> str:
+    """Return a fresh link for ``user`` that leads to the page ``wanted``, a path.
+
+    The token exists in the returned URL only, the table keeps its hash.
+    """
     token = secrets.token_urlsafe(32)
     SignInLink.objects.filter(expires_at__lte=Now()).delete()
     SignInLink.objects.create(token_sha256=_digest(token), user=user, expires_at=Now() + LIFETIME)
-    return f"{base_url()}/sign-in/{token}"
+    query = f"?{urlencode({'next': wanted})}" if wanted else ""
+    return f"{base_url()}/sign-in/{token}{query}"
 
 
 def owner() -> User:
@@ -68,21 +72,22 @@ def sign_in(request: HttpRequest, token: str) -> HttpResponse:
     if not console_host.keeps_sessions(request.get_host()):
         if alive.exists():
             return redirect(console_host.address(request, settings.ORCHESTRA.console_host, request.get_full_path()))
-        return _page(request, "sign_in/gone.html", {}, 410)
+        return _gone(request)
     if request.method == "POST" and alive.update(used_at=Now()):
         user = SignInLink.objects.select_related("user").get(token_sha256=_digest(token)).user
         if user.is_active:
             login(request, user)
-            return redirect(_wanted(request))
+            response = redirect(destinations.wanted_by(request) or "/")
+            destinations.remember(response, "")
+            return response
     elif request.method != "POST" and (link := alive.select_related("user").first()) and link.user.is_active:
-        return _page(request, "sign_in/ask.html", {"user": link.user}, 200)
-    return _page(request, "sign_in/gone.html", {}, 410)
+        context = {"user": link.user, "wanted": destinations.wanted_by(request)}
+        return _page(request, "sign_in/ask.html", context, 200)
+    return _gone(request)
 
 
-def _wanted(request: HttpRequest) -> str:
-    """What somebody came for who gave their password on another host, if it is a page of ours."""
-    wanted = request.GET.get("next", "")
-    return wanted if url_has_allowed_host_and_scheme(wanted, allowed_hosts={request.get_host()}) else "/"
+def _gone(request: HttpRequest) -> HttpResponse:
+    return _page(request, "sign_in/gone.html", {"wanted": destinations.wanted_by(request)}, 410)
 
 
 def _page(request: HttpRequest, template: str, context: dict[str, object], status: int) -> HttpResponse:

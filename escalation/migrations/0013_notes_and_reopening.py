@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("escalation", "0002_rejections"),
+        ("escalation", "0003_refused"),
     ]
 
     operations = [

@@ -185,7 +185,7 @@ def test_questions_come_with_their_options():
         "options": [{"label": "A", "description": "first"}],
     }
     (block,) = blocks("AskUserQuestion", {"questions": [question]})
-    assert (block.kind, block.label, block.text) == ("question", "DB", "Which?\n• A: first")
+    assert (block.kind, block.label, block.text) == ("question", "DB", "Which?\n1 · A: first")
 
 
 @pytest.mark.parametrize(

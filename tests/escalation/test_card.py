@@ -67,6 +67,8 @@ def test_details_only_with_an_address_to_link_to():
     card = render.card(make_notice(details_url="https://orchestra.example.org/x"))
     assert labels(card)[-1] == ["Details"] and card.keys[-1][0].url
     assert "Details" not in str(labels(render.card(make_notice())))
+    nowhere = make_notice(details_url="http://localhost:5284/x")  # Telegram would refuse the whole card
+    assert "Details" not in str(labels(render.card(nowhere)))
 
 
 def test_what_does_not_fit_is_cut_and_cannot_be_approved():
@@ -115,19 +117,26 @@ def test_what_takes_too_many_messages_is_a_document():
 
 def test_a_question_is_answered_by_its_options():
     card = render.card(make_notice("AskUserQuestion", {"questions": [choice("Which?", "One", "Two", header="H")]}))
-    assert labels(card) == [["One"], ["Two"], ["Type an answer"], ["Reject"]]
-    assert "❓ The agent asks you\nH\nWhich?\n• One: about One\n• Two: about Two\n" in card.plain
+    assert labels(card) == [["1 · One"], ["2 · Two"], ["Type an answer"], ["Reject"]]
+    assert "❓ The agent asks you\nH\nWhich?\n1 · One: about One\n2 · Two: about Two\n" in card.plain
 
 
 def test_several_questions_are_answered_one_after_the_other_and_sent_together():
     asked = [choice("Which?", "One", "Two"), choice("What else?", "A", "B", "C", several=True)]
     notice = make_notice("AskUserQuestion", {"questions": asked})
     draft = Draft().option(notice.questions, 0, "Two")
-    assert labels(render.card(notice, draft)) == [["A"], ["B"], ["C"], ["Type an answer"], ["« Back"], ["Reject"]]
+    assert labels(render.card(notice, draft)) == [
+        ["1 · A"],
+        ["2 · B"],
+        ["3 · C"],
+        ["Type an answer"],
+        ["« Back"],
+        ["Reject"],
+    ]
     draft = draft.option(notice.questions, 1, "C").option(notice.questions, 1, "A").option(notice.questions, 1, "C")
     card = render.card(notice, draft.option(notice.questions, 1, "B"))
-    assert labels(card)[:3] == [["✓ A"], ["✓ B"], ["C"]] and ["Send answers"] in labels(card)
-    assert "✓ Which?: Two\n✓ What else?: A, B\n" in card.plain
+    assert labels(card)[:3] == [["✓ 1 · A"], ["✓ 2 · B"], ["3 · C"]] and ["Send answers"] in labels(card)
+    assert "✓ Which?: 2 · Two\n✓ What else?: 1 · A, 2 · B\n" in card.plain
     (submit,) = [key for row in card.keys for key in row if key.action == A.SUBMIT]
     sent = Draft.read(json.loads(json.dumps(submit.value)))
     assert json.loads(sent.answers(notice.questions)) == {"Which?": "Two", "What else?": "A, B"}
@@ -175,6 +184,24 @@ def test_a_settled_card_says_for_ever_who_decided_when_where_and_why(outcome, to
     assert told in settled.plain
     assert "🔴 Run this command?\nrm -r build\n" in settled.plain
     assert "⏳" not in settled.plain and settled.keys == ()
+
+
+def test_what_a_settled_card_cannot_hold_is_counted_and_said_where_to_see():
+    notice = make_notice("AskUserQuestion", {"questions": [choice("Which?", "One")]}, details_url="https://x.example/a")
+    given = {f"Question {number}?": f"{number} " + "x" * 6000 for number in range(12)}
+    settled = render.settled(notice, make_outcome(answers=json.dumps(given)), shown=render.card(notice).text)
+    assert units(settled.plain) <= 4096 and "Which?\n1 · One" in settled.plain
+    shown = [line for line in settled.plain.split("\n") if " → " in line]
+    missing = 12 - len(shown)
+    lost = sum(len(text) for text in list(given.values())[: len(shown)]) - sum(
+        len(line.split(" → ")[1]) - 1 for line in shown
+    )
+    more = f"{missing} more answers and " if missing else ""
+    assert f"✂️ Cut: {more}{lost:,} more characters. The whole of it: https://x.example/a" in settled.plain
+    long = render.settled(
+        notice, make_outcome(status="rejected", reason="because " * 300), shown=render.card(notice).text
+    )
+    assert "Cut" not in long.plain and "because " * 299 in long.plain
 
 
 def test_a_reminder_and_a_list():

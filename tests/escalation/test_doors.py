@@ -189,12 +189,16 @@ def test_the_deliveries_page_says_how_the_channel_is_and_sends_again(desk, confi
     Delivery.objects.update(status="failed", last_error="Failed to send Telegram message: 400")
     address = reverse("admin:escalation_delivery_changelist")
     page = desk.get(address).content.decode()
-    assert "nobody has tapped a test card yet" in page
+    assert "Telegram does not work" in page
+    assert "Telegram refuses 1 approval request; tried again every few minutes." in page
+    assert "1 not told yet, 1 of them refused by Telegram" in page
     assert "Failed to send Telegram message" in page
     assert "rm &lt;b&gt;" in page
     assert TOKEN not in page
     chosen = {"action": "send_again", "_selected_action": [str(Delivery.objects.get().pk)]}
-    assert "1 will be sent again" in desk.post(address, chosen, follow=True).content.decode()
+    page = desk.post(address, chosen, follow=True).content.decode()
+    assert "1 will be sent again" in page
+    assert "nobody has tapped a test card yet" in page
     assert Delivery.objects.get().status == "waiting"
     assert desk.get(reverse("admin:escalation_delivery_change", args=[Delivery.objects.get().pk])).status_code == 200
 
@@ -252,7 +256,7 @@ def test_a_kicked_bot_is_said(configured, telegram):
     telegram.kick_bot(GROUP)
     assert "cannot see this chat" in found(BotApi(configured))[False]
     telegram.kick_bot(GROUP, status="restricted")
-    assert "may not write there" in found(BotApi(configured))[False]
+    assert "may not write to supergroup" in found(BotApi(configured))[False]
 
 
 def test_what_is_missing_is_listed_until_nothing_is(configured, telegram, capsys):

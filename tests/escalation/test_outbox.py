@@ -160,13 +160,14 @@ def test_the_back_off_grows_from_16_to_60_seconds():
     assert min(waits[-1]) > 45
 
 
-def test_what_telegram_refuses_for_good_fails_with_the_reason(sender, telegram, caplog):
+def test_what_telegram_refuses_in_every_form_fails_with_the_reason(sender, telegram, caplog):
     make_approval()
-    telegram.inject("error", status=400, description="Bad Request: text must be non-empty", method="sendMessage")
+    refused = "Bad Request: text must be non-empty"
+    telegram.inject("error", status=400, description=refused, method="sendMessage", count=3)
     work(sender)
     assert only().status == S.FAILED
     assert "text must be non-empty" in only().last_error
-    assert "telegram delivery failed for good" in caplog.text
+    assert "telegram delivery failed, Telegram refuses it; it is tried again slowly" in caplog.text
 
 
 def test_send_again_tells_it_once_more_and_only_if_it_is_open(sender, telegram):

@@ -21,9 +21,10 @@ Task = Callable[[BotApi], Any]
 
 @dataclass(slots=True)
 class Aftermath:
-    """``tasks`` in the order they make sense."""
+    """``tasks`` in the order they make sense. ``topic`` is where the person wrote, and where they are answered."""
 
     tasks: list[Task] = field(default_factory=list)
+    topic: int = 0
 
     def do(self, task: Task) -> None:
         self.tasks.append(task)
@@ -40,9 +41,10 @@ class Aftermath:
 
     def reply(self, chat: int, to: int, text: Piece) -> None:
         """Say something below somebody's message."""
+        topic = self.topic
         self.do(
             lambda api: api.call(
-                "sendMessage", chat_id=chat, text=text.html, parse_mode="HTML",
+                "sendMessage", chat_id=chat, message_thread_id=topic, text=text.html, parse_mode="HTML",
                 link_preview_options={"is_disabled": True},
                 reply_parameters={"message_id": to, "allow_sending_without_reply": True},
             )

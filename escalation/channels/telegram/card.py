@@ -21,9 +21,10 @@ Row = tuple[Key, ...]
 class Card:
     """``text`` is Telegram's HTML, at most 4,096 characters after parsing; ``keys`` are rows of buttons, none for none.
 
-    ``plain`` is the same text without marks, sent if Telegram cannot parse the other.
+    ``plain`` is the same text without marks, sent if Telegram cannot parse the other, or at once unless ``marked``.
     """
 
     text: str
     plain: str
     keys: tuple[Row, ...] = ()
+    marked: bool = True

@@ -1,6 +1,7 @@
 """Putting cards into a chat: buttons with single-use tokens, and the rows that remember what stands where."""
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,8 +18,11 @@ from escalation.errors import BotApiError, Refused
 from escalation.models import Button, Delivery, Message
 from orchestra import sql
 
+logger = logging.getLogger(__name__)
+
 Markup = dict[str, Any]
 COPIES_NEAR = 5
+NO_PREVIEW = {"is_disabled": True}
 SENT_TWICE = "This was sent twice because the connection was lost. The message below counts."
 
 
@@ -196,8 +200,10 @@ def _after_a_lost_answer(api: BotApi, chat: int, number: int, deliveries: Sequen
 def _in_html_or_plain(api: BotApi, method: str, card: Card, **params: Any) -> Any:
     """Send the HTML; if Telegram cannot parse it, which is a bug of ours, the plain text once."""
     try:
-        return api.call(method, text=card.text, parse_mode="HTML", link_preview_options={"is_disabled": True}, **params)
+        if card.marked:
+            return api.call(method, text=card.text, parse_mode="HTML", link_preview_options=NO_PREVIEW, **params)
     except Refused as refused:
         if "can't parse entities" not in refused.description.lower():
             raise
-    return api.call(method, text=card.plain, link_preview_options={"is_disabled": True}, **params)
+        logger.error("telegram %s failed, a bug: %s; sending it as plain text", method, refused.detail)
+    return api.call(method, text=card.plain, link_preview_options=NO_PREVIEW, **params)

@@ -12,14 +12,13 @@ from escalation.channels.telegram.card import Card
 from escalation.channels.telegram.client import BotApi
 from escalation.channels.telegram.faces import face
 from escalation.channels.telegram.verdicts import BAD_KEYS, GONE, TOO_LONG, is_about
-from escalation.errors import ChatMoved, ChatUnusable, Refused
+from escalation.errors import ChatMoved, ChatUnusable, Refused, TokenRefused
 from escalation.models import Delivery, Message
 from escalation.queries import messages_at, notice_of, outcome_of
 
 logger = logging.getLogger(__name__)
 
 K = Message.Kind
-TOO_LONG_HERE = "This is too long for Telegram. Answer in the admin, over REST or in the terminal."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,8 @@ class Telegram:
         """
         try:
             cards.send(self.api, drawn, about=[told[0]])
+        except (ChatUnusable, TokenRefused):
+            raise
         except Refused as refused:
             self._post_simpler(drawn.card, refused, [told], kind=K.CARD, silent=silent)
 
@@ -66,7 +67,8 @@ class Telegram:
         if rest:
             self._post(render.several([(one, None) for _, one in told]), told, kind=K.LIST)
             return
-        card = delivery.messages.filter(kind__in=(K.CARD, K.LIST)).order_by("-message").first()
+        told_here = delivery.messages.filter(kind__in=(K.CARD, K.LIST), chat=self.api.chat)
+        card = told_here.order_by("-message").first()
         self._post(render.reminder(notice), told, kind=K.REMINDER, reply_to=card.message if card else 0)
 
     def settle(self, place: Place) -> None:
@@ -108,32 +110,51 @@ class Telegram:
         except Refused as refused:
             if not (isinstance(refused, ChatMoved) or is_about(refused.description, GONE)):
                 logger.error("telegram editMessageText failed for good: %s", refused.detail)
-            if instead is not None:
-                cards.post(self.api, chat=self.api.chat, card=Card(text=instead.text, plain=instead.plain))
+            if instead is not None and not self._stands_here(place):
+                cards.post(self.api, chat=self.api.chat, card=instead)
+
+    def _stands_here(self, place: Place) -> bool:
+        """Whether a message was left behind in a chat that moved, and its request was told anew in ours."""
+        deliveries = Message.objects.filter(chat=place[0], message=place[1]).values("delivery")
+        here = Message.objects.filter(delivery__in=deliveries, chat=self.api.chat, kind__in=(K.CARD, K.LIST))
+        return place[0] != self.api.chat and here.exists()
 
     def _post(self, card: Card, told: Sequence[Told], **how: Any) -> None:
         """``how`` is the kind of message, whether it is ``silent``, and what it is in ``reply_to``."""
         try:
             self._post_as_it_is(card, told, **how)
+        except (ChatUnusable, TokenRefused):
+            raise
         except Refused as refused:
             self._post_simpler(card, refused, told, **how)
 
     def _post_simpler(self, card: Card, refused: Refused, told: Sequence[Told], **how: Any) -> None:
-        simpler = _simpler(card, refused)
-        if simpler is None:
-            raise refused
-        logger.error("telegram sendMessage failed, a bug: %s; sending it without what was refused", refused.detail)
-        self._post_as_it_is(simpler, told, **how)
+        """Try simpler forms of what Telegram refused, which is a bug of ours, or a refusal that we do not know.
+
+        Raises:
+            BotApiError: it refused all of them; then it may be the chat, which `Gate` finds out.
+        """
+        for simpler in _simpler(card, refused, told[0][1]):
+            logger.error("telegram sendMessage failed, a bug: %s; sending it without what was refused", refused.detail)
+            try:
+                return self._post_as_it_is(simpler, told, **how)
+            except (ChatUnusable, TokenRefused):
+                raise
+            except Refused as again:
+                refused = again
+        self.api.gate.count_refusal()
+        raise refused
 
     def _post_as_it_is(self, card: Card, told: Sequence[Told], **how: Any) -> None:
         delivery, *also = (one for one, _ in told)
         cards.post(self.api, chat=self.api.chat, card=card, delivery=delivery, also=also, **how)
 
 
-def _simpler(card: Card, refused: Refused) -> Card | None:
-    """What may be sent in place of a card that Telegram refused for its form; None if nothing."""
+def _simpler(card: Card, refused: Refused, notice: Notice) -> list[Card]:
+    """What may be sent in place of a card that Telegram refused, in this order."""
+    least = render.least(notice)
     if is_about(refused.description, TOO_LONG):
-        return Card(text=TOO_LONG_HERE, plain=TOO_LONG_HERE)
+        return [least]
     if is_about(refused.description, BAD_KEYS):
-        return Card(text=card.text, plain=card.plain)
-    return None
+        return [replace(card, keys=()), least]
+    return [replace(card, marked=False), least]

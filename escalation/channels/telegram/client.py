@@ -17,7 +17,9 @@ import tenacity
 from requests.exceptions import ConnectTimeout
 
 from escalation.breaker import Breaker
-from escalation.channels.telegram.verdicts import NOTHING_CHANGED, error_for
+from escalation.channels.telegram.gate import Gate, reason
+from escalation.channels.telegram.refusals import cure_for
+from escalation.channels.telegram.verdicts import NOTHING_CHANGED, error_for, is_lost
 from escalation.conf import TelegramSettings
 from escalation.errors import BotApiError, ChatMoved, ChatUnusable, NotReached, Refused, TokenRefused, TooManyRequests
 from escalation.figures import Figures
@@ -34,8 +36,9 @@ class BotApi:
     """Calls go to ``{url}/bot{token}/{method}``; every one is timed, counted, paced and guarded by the breaker.
 
     ``moved`` maps chats that became supergroups to their new numbers; ``on_moved``, ``on_flood`` and ``on_off`` hear of
-    news that others have to know. ``off`` says why nothing can be sent to our chat until somebody mends it; empty if
-    all is well. Safe from any thread: each has its own connection.
+    news that others have to know. ``gate`` knows whether our chat takes messages. What goes to our chat goes into our
+    topic, if one is set, unless ``message_thread_id`` says otherwise: 0 for General. Safe from any thread: each has its
+    own connection.
     """
 
     settings: TelegramSettings
@@ -47,15 +50,19 @@ class BotApi:
     on_moved: Callable[[int, int], None] = lambda old, new: None
     on_flood: Callable[[int, float], None] = lambda chat, seconds: None
     on_off: Callable[[str], None] = lambda why: None
-    off: str = ""
+    gate: Gate = field(default_factory=Gate)
     answered_at: float = 0.0
-    _token_refused: bool = False
     _local: threading.local = field(default_factory=threading.local)
 
     @property
     def chat(self) -> int:
         """The chat of the settings, under its present number."""
         return self.moved.get(self.settings.chat_id, self.settings.chat_id)
+
+    @property
+    def off(self) -> str:
+        """Why nothing can be sent to our chat until somebody mends it; empty if all is well."""
+        return self.gate.off
 
     @property
     def doubtful(self) -> bool:
@@ -89,6 +96,8 @@ class BotApi:
         """As ``call``, without repetitions; for what is not worth waiting for, such as the answer to a press."""
         params = {name: value for name, value in params.items() if value is not None}
         chat = int(params.get("chat_id") or EVERYWHERE)
+        if method.startswith("send"):
+            self._address(chat, params)
         if chat in self.moved:
             chat = params["chat_id"] = self._followed(chat, params)
         try:
@@ -102,22 +111,28 @@ class BotApi:
             return self._guarded(method, moved.chat, params, timeout_s)
 
     def _guarded(self, method: str, chat: int, params: dict[str, Any], timeout_s: float | None) -> Any:
-        if self.off and (chat == self.chat or self._token_refused):
-            raise (TokenRefused if self._token_refused else ChatUnusable)(self.off)
+        ours, to_send = chat == self.chat, method.startswith("send")
+        our_topic = ours and (not to_send or params.get("message_thread_id", 0) == self.settings.topic_id)
+        if refused := self.gate.refuses(ours=our_topic, to_send=to_send):
+            raise refused
         if self.breaker and self.breaker.enter():
             self._timed("getMe", {}, timeout_s=10.0, probe=True)
         if is_paced(method) and (wait_s := self.pacer.reserve(chat)):
             raise TooManyRequests("Telegram takes no more messages for a moment.", retry_after_s=wait_s)
         try:
-            return self._timed(method, params, timeout_s=timeout_s)
+            result = self._timed(method, params, timeout_s=timeout_s)
         except TooManyRequests as flood:
             self.pacer.leave_alone(chat, flood.retry_after_s)
             self.on_flood(chat, flood.retry_after_s)
             raise
         except (TokenRefused, ChatUnusable) as refused:
-            if isinstance(refused, TokenRefused) or chat == self.chat:
-                self._turn_off(refused)
+            blames_us = our_topic and (to_send or is_lost(refused.description))
+            if isinstance(refused, TokenRefused) or blames_us:
+                self.turn_off(refused)
             raise
+        if our_topic and to_send:
+            self._taken()
+        return result
 
     def _timed(self, method: str, params: dict[str, Any], *, timeout_s: float | None, probe: bool = False) -> Any:
         began, error = time.monotonic(), None
@@ -189,24 +204,40 @@ class BotApi:
         return new
 
     def remember_move(self, old: int, new: int) -> None:
-        """The group became a supergroup with another number."""
+        """The group became a supergroup with another number; said once, whoever heard of it first."""
+        if self.moved.get(old) == new:
+            return
         self.moved[old] = new
         logger.warning("telegram: the group %s became the supergroup %s; set TELEGRAM_CHAT_ID=%s", old, new, new)
         self.on_moved(old, new)
 
     def usable_again(self) -> None:
-        """Somebody mended the chat: try again."""
-        self.off = ""
+        """Somebody mended the chat: go on."""
+        self.gate.turn_on()
         self.on_off("")
 
-    def _turn_off(self, refused: Refused) -> None:
+    def turn_off(self, refused: Refused) -> None:
+        """Nothing can be sent until somebody mends what Telegram named."""
+        if self.gate.turn_off(refused):
+            logger.critical(
+                "telegram channel failed and is off: %s (%s). %s",
+                reason(refused), refused.detail, cure_for(refused.detail),
+            )  # fmt: skip
+            self.on_off(self.off)
+
+    def _taken(self) -> None:
+        """Our chat took a message."""
+        self.gate.passed()
         if self.off:
-            return
-        self._token_refused = isinstance(refused, TokenRefused)
-        what = "the token is wrong or revoked" if self._token_refused else "the chat cannot be written to"
-        self.off = f"Telegram is off: {what} ({refused.detail})."
-        logger.critical("telegram channel failed and is off: %s (%s)", what, refused.detail)
-        self.on_off(self.off)
+            logger.warning("telegram channel is usable again")
+            self.usable_again()
+
+    def _address(self, chat: int, params: dict[str, Any]) -> None:
+        """Name the topic that a message goes to; General has no number."""
+        if chat in (self.chat, self.settings.chat_id):
+            params.setdefault("message_thread_id", self.settings.topic_id)
+        if not params.get("message_thread_id"):
+            params.pop("message_thread_id", None)
 
     def _soon_again(self, error: BaseException) -> bool:
         if isinstance(error, TooManyRequests):

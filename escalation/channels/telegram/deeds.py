@@ -124,7 +124,8 @@ def option(press: Press) -> None:
     approval, message = press.approval(), press.message()
     questions, value = questions_of(approval), press.button.value
     number = int(value["question"])
-    label = questions[number]["options"][int(value["option"])]["label"] if "option" in value else None
+    offered = questions[number]["options"]
+    label = offered[int(value["option"])]["label"] if "option" in value else value.get("own")
     if label is not None and answers_at_once(questions):
         answers = Draft().with_answer(questions, 0, (label,)).answers(questions)
         press.decide(S.APPROVED, f"Answered: {one_line(label, 100)}", answers=answers)

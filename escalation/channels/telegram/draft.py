@@ -25,13 +25,25 @@ class Draft:
         return {"chosen": {str(number): list(labels) for number, labels in self.chosen.items()}, "at": self.at}
 
     def option(self, questions: Sequence[Question], number: int, label: str) -> Self:
-        """One option pressed: chosen, or, where several may be, chosen or taken back."""
-        before = self.chosen.get(number, ())
+        """One option, or words of one's own, pressed: chosen, or, where several may be, chosen or taken back."""
         if not questions[number]["multiSelect"]:
             return self.with_answer(questions, number, (label,))
+        before = self.chosen.get(number, ())
+        now = {*before} ^ {label}
         offered = [option["label"] for option in questions[number]["options"]]
-        now = {label} ^ set(before)
-        return replace(self, chosen=self.chosen | {number: tuple(one for one in offered if one in now)}, at=number)
+        ordered = [one for one in dict.fromkeys((*offered, *before, label)) if one in now]
+        return replace(self, chosen=self.chosen | {number: tuple(ordered)}, at=number)
+
+    def with_words(self, questions: Sequence[Question], number: int, text: str) -> Self:
+        """Somebody's own words: beside what is ticked where several may be chosen, else in place of it."""
+        if not questions[number]["multiSelect"]:
+            return self.with_answer(questions, number, (text,))
+        return self.turned_to(number) if text in self.chosen.get(number, ()) else self.option(questions, number, text)
+
+    def own_words(self, questions: Sequence[Question], number: int) -> list[str]:
+        """What is chosen there and was not offered."""
+        offered = {option["label"] for option in questions[number]["options"]}
+        return [one for one in self.chosen.get(number, ()) if one not in offered]
 
     def with_answer(self, questions: Sequence[Question], number: int, labels: tuple[str, ...]) -> Self:
         """That question is answered; the next open one is offered."""

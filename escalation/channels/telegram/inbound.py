@@ -42,14 +42,36 @@ def _apply(update: Json, api: BotApi, after: Aftermath) -> None:
 
 def _message(message: Json, update_id: int, api: BotApi, after: Aftermath) -> None:
     chat = message.get("chat") or {}
-    if new := message.get("migrate_to_chat_id"):
-        if chat.get("id") == api.chat:
-            api.remember_move(int(chat["id"]), int(new))
+    if "migrate_to_chat_id" in message or "migrate_from_chat_id" in message:
+        _moved(message, int(chat.get("id", 0)), api)
         return
+    after.topic = _topic_of(message)
     person = Person.behind(message.get("from") or {}, chat, update_id, in_disguise="sender_chat" in message)
-    text, to = str(message.get("text") or ""), message.get("reply_to_message")
+    text, to = str(message.get("text") or ""), _replied_to(message)
     if text.startswith("/"):
         ours = person.chat in (api.chat, settings.TELEGRAM.chat_id)
         orders.handle(text, person, int(message["message_id"]), after, ours=ours)
     elif to and (to.get("from") or {}).get("is_bot"):
         replies.handle(message, person, after)
+
+
+def _moved(message: Json, chat: int, api: BotApi) -> None:
+    """A group became a supergroup: said once in the old chat and once in the new one, in any order."""
+    old, new = int(message.get("migrate_from_chat_id", chat)), int(message.get("migrate_to_chat_id", chat))
+    if api.chat in (old, new):
+        api.remember_move(old, new)
+
+
+def _topic_of(message: Json) -> int:
+    """The forum topic a message stands in; 0 for General and where there are none."""
+    return int(message.get("message_thread_id", 0)) if message.get("is_topic_message") else 0
+
+
+def _replied_to(message: Json) -> Json | None:
+    """The message that somebody replied to.
+
+    In a topic every message carries the topic's first one, which is no reply, and perhaps the bot's own.
+    """
+    to = message.get("reply_to_message")
+    first = to and _topic_of(message) and to.get("message_id") == message.get("message_thread_id")
+    return None if first else to

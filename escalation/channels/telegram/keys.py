@@ -1,5 +1,7 @@
 """Which buttons stand below a card. Pure."""
 
+from urllib.parse import urlsplit
+
 from approvals.render import one_line
 from escalation.channels.base import Notice
 from escalation.channels.telegram.card import Key, Row
@@ -7,7 +9,7 @@ from escalation.channels.telegram.draft import Draft, answers_at_once
 from escalation.models import Button
 
 A = Button.Action
-LONGEST_LABEL = 60  # a phone shows about half of it
+LONGEST_LABEL = 56  # a phone shows about half of it; the number before it tells equal beginnings apart
 MOST_OPTIONS = 40  # Bot API: 100 buttons and about 10 KB a keyboard
 
 REJECT = Key(label="Reject", action=A.REJECT)
@@ -45,7 +47,9 @@ def _question_keys(notice: Notice, draft: Draft) -> tuple[Row, ...]:
     for number, option in enumerate(questions[at]["options"][:MOST_OPTIONS]):
         mark = "✓ " if option["label"] in chosen else ""
         value = {"question": at, "option": number}
-        rows.append((Key(label=mark + _label(option["label"]), action=A.OPTION, value=value),))
+        rows.append((Key(label=f"{mark}{number + 1} · {_label(option['label'])}", action=A.OPTION, value=value),))
+    own = draft.own_words(questions, at) if questions[at]["multiSelect"] else []
+    rows += [(Key(label=f"✓ “{_label(text)}”", action=A.OPTION, value={"question": at, "own": text}),) for text in own]
     rows.append((Key(label="Type an answer", action=A.ANSWER, value={"question": at}),))
     if not answers_at_once(questions):
         rows += _steps(notice, draft)
@@ -64,8 +68,9 @@ def _steps(notice: Notice, draft: Draft) -> list[Row]:
 
 
 def _details(notice: Notice) -> tuple[Row, ...]:
-    # Bot API: a link button needs a host with a dot
-    return ((Key(label="Details", url=notice.details_url),),) if notice.details_url else ()
+    """A link button needs a host with a dot (Bot API): with another the whole card would be refused."""
+    fits = "." in (urlsplit(notice.details_url).hostname or "")
+    return ((Key(label="Details", url=notice.details_url),),) if fits else ()
 
 
 def _label(text: str) -> str:

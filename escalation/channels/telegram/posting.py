@@ -1,5 +1,6 @@
 """What goes into the chat because of a press or a reply, after its commit; raises ``BotApiError`` if it does not."""
 
+from contextlib import suppress
 from uuid import UUID
 
 from approvals.models import Approval
@@ -10,14 +11,16 @@ from escalation.channels.telegram.card import Card
 from escalation.channels.telegram.client import BotApi
 from escalation.channels.telegram.faces import WINDOW, draft_on, face
 from escalation.channels.telegram.markup import Piece, lines, mention, said, strong, words
+from escalation.errors import BotApiError
 from escalation.models import Delivery, Message
 from escalation.queries import asked, notice_of
 
 K = Message.Kind
 TOO_LARGE = Card(
-    text="This is too large for Telegram. Read and answer it in the admin, over REST or in a terminal.",
-    plain="This is too large for Telegram. Read and answer it in the admin, over REST or in a terminal.",
+    text="This is too large for Telegram. Read and decide it in the console, over REST or in a terminal.",
+    plain="This is too large for Telegram. Read and decide it in the console, over REST or in a terminal.",
 )
+PROOF = "Orchestra tries whether it may write here; this message is deleted at once."
 REASON, ANSWER, NOTE = "reason", "answer", "note"
 LONGEST_QUESTION = 500
 
@@ -67,7 +70,7 @@ def ask_for_words(api: BotApi, message_key: UUID, *, person: int, account: str, 
         reply_parameters={"message_id": message.message, "allow_sending_without_reply": True},
     )  # fmt: skip
     Message.objects.create(
-        delivery=message.delivery, kind=K.PROMPT, chat=message.chat, message=int(sent["message_id"]),
+        delivery=message.delivery, kind=K.PROMPT, chat=int(sent["chat"]["id"]), message=int(sent["message_id"]),
         value={"about": about, "telegram_user": person, "question": question, "card": str(message_key)},
     )  # fmt: skip
 
@@ -75,6 +78,19 @@ def ask_for_words(api: BotApi, message_key: UUID, *, person: int, account: str, 
 def take_away(api: BotApi, prompt: Message) -> None:
     """A prompt that is over: a forced reply can be deleted, never edited."""
     api.once("deleteMessage", chat_id=prompt.chat, message_id=prompt.message)
+
+
+def prove_writable(api: BotApi) -> None:
+    """Send a silent message to our chat and topic, and delete it: nothing else proves that they take messages.
+
+    ``getChat`` knows nothing of topics, and ``sendChatAction`` succeeds in topics that are closed or gone.
+
+    Raises:
+        BotApiError: they do not, or nobody can tell.
+    """
+    sent = api.once("sendMessage", chat_id=api.chat, text=PROOF, disable_notification=True)
+    with suppress(BotApiError):
+        api.once("deleteMessage", chat_id=int(sent["chat"]["id"]), message_id=int(sent["message_id"]))
 
 
 def test_passed(api: BotApi, chat: int, number: int, account: str) -> None:

@@ -16,8 +16,8 @@ from approvals.render import one_line
 from approvals.stops import is_stopped
 from escalation.channels.telegram import cards, posting, rejections, status
 from escalation.channels.telegram.aftermath import Aftermath
+from escalation.channels.telegram.ending import DOORS
 from escalation.channels.telegram.people import Json, Person
-from escalation.channels.telegram.render import DOORS
 from escalation.models import Button, Message
 from escalation.queries import asked
 

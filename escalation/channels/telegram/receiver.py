@@ -29,6 +29,10 @@ PATIENCE_WITH_A_RIVAL_S = 60.0
 MOST_FAILURES = 3
 MOUTHS = 4
 PRESENT = ("member", "administrator", "creator")
+SHUT, OPENED = (
+    ("forum_topic_closed", "general_forum_topic_hidden"),
+    ("forum_topic_reopened", "general_forum_topic_unhidden"),
+)
 
 
 class Receiver:
@@ -127,15 +131,18 @@ class Receiver:
         return True
 
     def _notice_membership(self, update: Json) -> None:
-        """A chat that could not be written to can be again: the bot was let in, unblocked or started."""
-        moved = update.get("my_chat_member")
-        let_in = moved is not None and moved.get("new_chat_member", {}).get("status") in PRESENT
-        message = update.get("message") or {}
-        started = str(message.get("text", "")).startswith("/start")
-        chat = (moved or message).get("chat", {}).get("id")
-        if self._api.off and chat == self._api.chat and (let_in or started):
-            logger.warning("telegram channel is usable again")
-            self._api.usable_again()
+        """See signs that our chat takes messages again, or no longer does: the sender tries it at once."""
+        member, message = update.get("my_chat_member"), update.get("message") or {}
+        if (member or message).get("chat", {}).get("id") != self._api.chat:
+            return
+        ours = message.get("message_thread_id", 0) == self._api.settings.topic_id
+        removed = member is not None and member["new_chat_member"].get("status") not in PRESENT
+        shut = ours and any(sign in message for sign in SHUT)
+        returned = (
+            member or str(message.get("text", "")).startswith("/start") or any(sign in message for sign in OPENED)
+        )
+        if removed or shut or (self._api.off and returned):
+            self._api.gate.look_soon()
             self._on_usable()
 
     def _rival(self, conflict: PollerConflict) -> None:

@@ -4,7 +4,6 @@ Built so that a person on a phone understands it in five seconds: what would run
 Who wrote which words can be seen (`markup`), and only what is shown whole can be approved.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC
 
@@ -13,7 +12,9 @@ from approvals.reading import MOST_ROWS, ending_of, rows_of
 from approvals.render import OWN_WORDS, TITLE, Block, one_line, visible
 from escalation.channels.base import Notice, Outcome
 from escalation.channels.telegram.card import Card, Key, Row
+from escalation.channels.telegram.chosen import answers_so_far
 from escalation.channels.telegram.draft import Draft
+from escalation.channels.telegram.ending import ended, how_it_ended
 from escalation.channels.telegram.keys import A, cut_keys, decision_keys, rejecting_keys, reopening_keys
 from escalation.channels.telegram.markup import (
     LONGEST_MESSAGE,
@@ -21,7 +22,6 @@ from escalation.channels.telegram.markup import (
     Piece,
     box,
     cut_to,
-    day_and_time,
     lines,
     moment,
     plain_of,
@@ -35,8 +35,6 @@ LONGEST_CARD = 3500  # leaves room for the outcome that is put above it once it 
 CUT_LINES = 8
 CUT_WIDTH = 160
 SHORT = 200
-LONGEST_REASON = 300
-LONGEST_NAME = 60
 MOST_IN_A_LIST = 15
 UNTIL = "⏳ "
 RISK_MARKS = {"low": "🟢", "medium": "🟡", "high": "🔴"}
@@ -46,25 +44,20 @@ HEADLINES = {
     "MultiEdit": "Change this file?", "NotebookEdit": "Change this notebook?", "WebFetch": "Fetch this page?",
     "WebSearch": "Search the web?",
 }  # fmt: skip
-OUTCOMES = {
-    "approved": ("✅", "Approved"), "rejected": ("⛔", "Rejected"),
-    "expired": ("⌛", "Nobody answered in time"), "cancelled": ("⚪", "Withdrawn"),
-}  # fmt: skip
-DOORS = {
-    "telegram": "in Telegram", "admin": "in the admin", "api": "by the API", "dashboard": "on the dashboard",
-    "websocket": "on the dashboard", "cli": "in a terminal", "policy": "by a rule", "system": "by Orchestra",
-}  # fmt: skip
 
 
 def card(notice: Notice, draft: Draft | None = None) -> Card:
-    """The question, whole if it fits, with the buttons that fit it; ``draft`` holds answers chosen so far."""
+    """The request, whole if it fits, with the buttons that fit it; ``draft`` holds answers chosen so far."""
     draft = draft or Draft()
-    whole = _question(notice, _whole(notice), draft, directory=notice.working_directory)
+    parts = _whole(notice)
+    whole = _request(notice, parts, NOTHING, directory=notice.working_directory)
     is_short = whole.size <= LONGEST_CARD and rows_of(whole.plain) <= MOST_ROWS
     if is_short and not any(block.cut for block in notice.blocks):
+        so_far = answers_so_far(notice, draft, room=LONGEST_MESSAGE - whole.size - 1)
+        whole = _request(notice, parts, so_far, directory=notice.working_directory)
         return _card(whole, decision_keys(notice, draft))
     directory = cut_to(notice.working_directory, SHORT)
-    return _card(_question(notice, _beginning(notice), draft, directory=directory), cut_keys(notice))
+    return _card(_request(notice, _beginning(notice), NOTHING, directory=directory), cut_keys(notice))
 
 
 def is_cut(notice: Notice) -> bool:
@@ -75,8 +68,10 @@ def is_cut(notice: Notice) -> bool:
 def after_all(notice: Notice, draft: Draft | None = None) -> Card:
     """Below what "Show all" sent: the decision."""
     size = sum(len(block.text) for block in notice.blocks)
-    told = lines([strong("That was all of it") + words(f", {size:,} characters."), _digest(notice), _deadline(notice)])
-    return _card(told, decision_keys(notice, draft or Draft()))
+    draft = draft or Draft()
+    head, foot = strong("That was all of it") + words(f", {size:,} characters."), [_digest(notice), _deadline(notice)]
+    so_far = answers_so_far(notice, draft, room=LONGEST_CARD - lines([head, *foot]).size)
+    return _card(lines([head, so_far, *foot]), decision_keys(notice, draft))
 
 
 def rejecting(notice: Notice, *, who: str, shown: str, seconds: int) -> Card:
@@ -87,15 +82,22 @@ def rejecting(notice: Notice, *, who: str, shown: str, seconds: int) -> Card:
 
 def settled(notice: Notice, outcome: Outcome, *, shown: str) -> Card:
     """The message whose HTML was ``shown``, as it stands for ever once the approval is closed: no buttons."""
-    told = _told(outcome, width=LONGEST_REASON, answers=4)
-    if not _fits(told, _still_true(shown)):
-        told = _told(outcome, width=100, answers=2)
+    told = how_it_ended(notice, outcome, fits=lambda told: _fits(told, _still_true(shown)))
     return _above(told, notice, shown, reopening_keys() if outcome.reopenable else ())
 
 
 def outcome_only(notice: Notice, outcome: Outcome) -> Card:
     """A new message that tells the outcome, where the old one cannot be edited any more."""
     return settled(notice, outcome, shown="")
+
+
+def least(notice: Notice) -> Card:
+    """What is sent in place of a card that Telegram refuses: plain words, no buttons, and where to decide."""
+    title = one_line(notice.title, SHORT)
+    where = f" at {notice.details_url}" if notice.details_url else ""
+    rest = f"Telegram does not take the whole of it. Decide in the console{where}, over REST or in a terminal."
+    text = lines([words(f"Approval request “{title}”."), words(rest), _deadline(notice)])
+    return Card(text=text.html, plain=text.plain, marked=False)
 
 
 def reminder(notice: Notice) -> Card:
@@ -124,13 +126,13 @@ def _card(text: Piece, keys: tuple[Row, ...]) -> Card:
     return Card(text=text.html, plain=text.plain, keys=keys)
 
 
-def _question(notice: Notice, asked: list[Piece], draft: Draft, *, directory: str) -> Piece:
+def _request(notice: Notice, asked: list[Piece], so_far: Piece, *, directory: str) -> Piece:
     return lines(
         [
             _headline(notice),
             _warning(notice),
             *asked,
-            *_chosen(notice, draft),
+            so_far,
             _risk(notice),
             _where(notice, directory),
             _deadline(notice),
@@ -225,13 +227,6 @@ def _digest(notice: Notice) -> Piece:
     return words("Digest of the whole: ") + said(notice.digest) if notice.digest else NOTHING
 
 
-def _chosen(notice: Notice, draft: Draft) -> Iterator[Piece]:
-    for number, question in enumerate(notice.questions):
-        if labels := draft.chosen.get(number):
-            name = question["header"] or question["question"]
-            yield words("✓ ") + said(one_line(name, 60)) + words(": ") + said(one_line(", ".join(labels), SHORT))
-
-
 def _risk(notice: Notice) -> Piece:
     if notice.kind != "tool":
         return NOTHING
@@ -292,48 +287,11 @@ def _fits(told: Piece, below: Piece) -> bool:
     return told.size + below.size + 2 <= LONGEST_MESSAGE
 
 
-def _told(outcome: Outcome, *, width: int, answers: int) -> Piece:
-    """Who decided what, when, at which door, and why."""
-    mark, verb = _ended(outcome)
-    who = words(" by ") + said(one_line(outcome.decided_by, LONGEST_NAME)) if outcome.decided_by else NOTHING
-    door = words(f" {DOORS.get(outcome.decided_via, '')}".rstrip())
-    at = words(", ") + day_and_time(outcome.decided_at) if outcome.decided_at else NOTHING
-    first = words(f"{mark} ") + strong(verb) + who + door + at
-    return lines([first, *_how(outcome, answers), _why(outcome, width)])
-
-
-def _ended(outcome: Outcome) -> tuple[str, str]:
-    mark, verb = OUTCOMES.get(outcome.status, ("•", outcome.status))
-    return mark, "Answered" if outcome.answers and outcome.status == "approved" else verb
-
-
-def _how(outcome: Outcome, most: int) -> Iterator[Piece]:
-    if outcome.scope == "session" and outcome.status == "approved":
-        yield words(outcome.session_scope or "The same call passes for the rest of the session.")
-    if outcome.edited:
-        yield words("As edited: not what is shown here ran, but what the person made of it.")
-    for question, answer in list(_answers(outcome.answers).items())[:most]:
-        yield said(one_line(question, 30)) + words(" → ") + said(one_line(answer, 60))
-
-
-def _why(outcome: Outcome, width: int) -> Piece:
-    by_a_person = outcome.reason and outcome.status != "expired"
-    reason = words("Reason: ") + said(one_line(outcome.reason, width)) if by_a_person else NOTHING
-    note = words("Note to the agent: ") + said(one_line(outcome.note, width)) if outcome.note else NOTHING
-    again = words("Asked again: see the new card.") if outcome.asked_again else NOTHING
-    return lines([reason, note, again])
-
-
-def _answers(text: str) -> dict[str, str]:
-    given = json.loads(text) if text else {}
-    return {str(question): str(answer) for question, answer in given.items()}
-
-
 def _listed(number: int, notice: Notice, outcome: Outcome | None) -> Piece:
     title = said(one_line(notice.title, 70))
     if outcome is None:
         until = words(NEVER_WORDS) if notice.never_expires else moment(notice.expires_at, "r", _left(notice))
         return words(f"{number}. {RISK_MARKS.get(notice.risk, '🟡')} ") + title + words(" · ") + until
-    mark, verb = _ended(outcome)
+    mark, verb = ended(outcome)
     who = words(" by ") + said(one_line(outcome.decided_by, 30)) if outcome.decided_by else NOTHING
     return words(f"{number}. {mark} ") + title + words(f" · {verb}") + who

@@ -84,7 +84,7 @@ def _take(text: str, person: Person, row: Message, approval: Approval, after: Af
     if answers_at_once(questions):
         _decide(S.APPROVED, person, approval, answers=json.dumps({questions[0]["question"]: text}))
         return ""
-    keep_draft(card, draft_on(card).with_answer(questions, number, (text,)))
+    keep_draft(card, draft_on(card).with_words(questions, number, text))
     cards.retire(chat=card.chat, message=card.message)
     after.do(lambda api: posting.redraw(api, card.pk))
     if row.kind == K.PROMPT:

@@ -12,11 +12,12 @@ from uuid import UUID
 
 from django.db import DatabaseError, close_old_connections
 
-from escalation import commands, policy, queries
+from escalation import commands, outbox, policy, queries
 from escalation.channels.base import Channel
 from escalation.channels.telegram import standstill
 from escalation.channels.telegram.client import BotApi
-from escalation.errors import BotApiError
+from escalation.channels.telegram.posting import prove_writable
+from escalation.errors import BotApiError, ChatUnusable, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Sender:
         self._looked_at = 0.0
         self._silent = False
         self._idle = False
+        self._was_off = False
 
     def ring(self, approval_id: UUID | None = None) -> None:
         """Something is new, about this approval if one is named; returns at once."""
@@ -71,12 +73,13 @@ class Sender:
             rung, self._rung = list(self._rung), {}
         if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
             self._look()
+        self._try_the_chat()
         self._note(rung)
         self._tell_of_stop()
         while self._may_go_on():
             if blocked_s := self._blocked():
                 return min(blocked_s, LOOK_EVERY_S)
-            if not (self._settle_next() | self._send_next() | self._remind_next()):
+            if not (self._settle_next() | self._send_next() | self._send_refused() | self._remind_next()):
                 return LOOK_EVERY_S
             if self._bell.is_set():
                 return 0.0
@@ -102,16 +105,37 @@ class Sender:
 
     def _note(self, rung: list[UUID]) -> None:
         """A single question, with nothing waiting before it, is told by the shortest way."""
-        if len(rung) == 1 and self._idle and not self._blocked():
+        if len(rung) == 1 and self._idle and not self._api.off and not self._blocked():
             commands.send_at_once(self._channel, rung[0], silent=self._silent)
             return
         for approval_id in rung:
             commands.open_delivery(approval_id)
 
-    def _blocked(self) -> float:
-        """Seconds until another message may go out, at least some if nobody can tell; 0 if it may now."""
+    def _try_the_chat(self) -> None:
+        """While the channel is off, or in doubt, find out whether our chat takes messages; then tell what waits."""
         api = self._api
-        if api.off:
+        self._was_off = self._was_off or bool(api.off)
+        if api.gate.wants_a_look and not (api.breaker and api.breaker.opens_in_s):
+            with api.gate.looking():
+                self._prove()
+        if self._was_off and not api.off:
+            outbox.come_due()
+        self._was_off = bool(api.off)
+
+    def _prove(self) -> None:
+        try:
+            prove_writable(self._api)
+        except ChatUnusable:
+            return  # the client has turned the channel off
+        except Refused as refused:
+            self._api.turn_off(refused)
+        except BotApiError as error:
+            logger.info("telegram: nobody can tell whether the chat takes messages: %s", error.detail)
+
+    def _blocked(self) -> float:
+        """Seconds until anything may be sent or edited, at least some if nobody can tell; 0 if it may now."""
+        api = self._api
+        if api.gate.lost or api.gate.token_refused:
             return LOOK_EVERY_S
         if api.breaker and api.breaker.opens_in_s:
             return api.breaker.opens_in_s
@@ -120,10 +144,17 @@ class Sender:
     def _send_next(self) -> bool:
         waiting = queries.waiting_deliveries()
         self._idle = not waiting
-        if not waiting or self._blocked():
+        if not waiting or self._api.off or self._blocked():
             return False
         together = policy.how_many_together(waiting, room=self._api.pacer.room(self._api.chat))
         claimed = commands.claim_due_deliveries(limit=together)
+        return bool(claimed) and commands.send(self._channel, claimed, silent=self._silent)
+
+    def _send_refused(self) -> bool:
+        """One that Telegram refused before, alone."""
+        if self._api.off or self._blocked():
+            return False
+        claimed = commands.claim_refused_delivery()
         return bool(claimed) and commands.send(self._channel, claimed, silent=self._silent)
 
     def _settle_next(self) -> bool:
@@ -132,7 +163,7 @@ class Sender:
 
     def _remind_next(self) -> bool:
         room = self._api.pacer.room(self._api.chat)
-        if room <= policy.RESERVE or self._blocked():
+        if room <= policy.RESERVE or self._api.off or self._blocked():
             return False
         due = queries.due_reminders(limit=policy.MOST_IN_A_LIST)
         together = policy.how_many_together(len(due), room=room)

@@ -12,11 +12,11 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connections
+from django.db import DatabaseError, close_old_connections, connections, transaction
 from django.utils import timezone
 
 from approvals.stops import TOPIC as STOP
-from escalation import conf, receivers
+from escalation import conf, outbox, receivers
 from escalation.breaker import Breaker
 from escalation.channels.telegram import orders, rejections, status
 from escalation.channels.telegram.channel import Telegram
@@ -33,7 +33,6 @@ KEEP_EVERY_S = 3.0
 TRY_EVERY_S = 2.0
 WRITE_EVERY_S = 5.0
 PATIENCE_S = 5.0
-HOOK_PATH = "/api/telegram/webhook"
 
 
 class Service:
@@ -77,10 +76,12 @@ class Term:
             settings.TELEGRAM,
             breaker=Breaker(settings.TELEGRAM.breaker, owner=owner),
             moved={int(old): int(new) for old, new in before.get("moved", {}).items()},
-            on_moved=lambda old, new: self._note(moved=self._moves()),
+            on_moved=self._moved,
             on_flood=self._note_flood,
             on_off=lambda why: self._note(off=why),
         )
+        if before.get("setup") == status.setup():  # with other settings nothing is known
+            self.api.gate.start_off(before.get("off", ""))
         self._quiet_until: dict[str, float] = dict(before.get("quiet_until", {}))
         for chat, until in self._quiet_until.items():
             self.api.pacer.leave_alone(int(chat), max(0.0, float(until) - time.time()))
@@ -98,7 +99,9 @@ class Term:
         receivers.tell(self._sender.ring)
         sender = self._thread("sender", self._sender.run)
         self._thread("receiver", self._receive)
-        self._note(off="", mode=settings.TELEGRAM.mode, chat=self.api.chat, started_at=_now())
+        self._note(
+            off=self.api.off, mode=settings.TELEGRAM.mode, chat=self.api.chat, setup=status.setup(), started_at=_now()
+        )
         try:
             self._keep()
         finally:
@@ -160,7 +163,7 @@ class Term:
     def _set_webhook(self) -> None:
         self.api.once(
             "setWebhook",
-            url=settings.ORCHESTRA.public_url.rstrip("/") + HOOK_PATH,
+            url=conf.webhook_url(),
             secret_token=settings.TELEGRAM.webhook_secret,
             allowed_updates=ALLOWED_UPDATES,
         )
@@ -172,6 +175,8 @@ class Term:
         elif topic == STOP:
             self._sender.ring_of_stop()
         elif topic == status.TOPIC:
+            if key == status.LOOK:
+                self.api.gate.look_soon()
             self._receiver.ring()
             self._sender.ring()
 
@@ -190,8 +195,12 @@ class Term:
         thread.start()
         return thread
 
-    def _moves(self) -> dict[str, int]:
-        return {str(old): new for old, new in self.api.moved.items()}
+    def _moved(self, old: int, new: int) -> None:
+        """Keep where the group went, and tell what is open there; perhaps within the transaction of an update."""
+        self._note(moved={str(one): other for one, other in self.api.moved.items()}, chat=self.api.chat)
+        number = outbox.tell_again_after_move(old)
+        logger.warning("telegram: %d open approval requests are told again in %s", number, new)
+        transaction.on_commit(self._sender.ring)
 
     def _note_flood(self, chat: int, seconds: float) -> None:
         self._quiet_until[str(chat)] = time.time() + seconds

@@ -6,17 +6,18 @@ from typing import Any
 
 from django.conf import settings
 
-from escalation import conf
+from escalation import conf, queries
 from escalation.channels.telegram import cards, status
 from escalation.channels.telegram.card import Card, Key
 from escalation.channels.telegram.client import BotApi
-from escalation.errors import BotApiError, ChatUnusable, PollerConflict, Refused, TokenRefused
+from escalation.channels.telegram.posting import prove_writable
+from escalation.channels.telegram.refusals import cure_for
+from escalation.errors import BotApiError, ChatMoved, ChatUnusable, PollerConflict, Refused, TokenRefused
 from escalation.models import Approver, Button
-from orchestra import leases
+from orchestra import doorbell, leases
 
 TEST_TEXT = "<b>Orchestra can reach you.</b>\nTap the button to prove that you can reach Orchestra."
 TEST_PLAIN = "Orchestra can reach you. Tap the button to prove that you can reach Orchestra."
-CAN_WRITE = ("creator", "administrator", "member")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,12 @@ class Finding:
 
 
 def findings(api: BotApi) -> Iterator[Finding]:
-    """Look at everything between us and the people, from the token to the tapped test card; stops at what blocks."""
+    """Look at everything between us and the people, from the token to the tapped test card; stops at what blocks.
+
+    Nothing here is good unless all of it is: whoever reads only the last line must not be misled.
+    """
     if not settings.TELEGRAM.token:
-        yield Finding(False, "TELEGRAM_BOT_TOKEN is not set. Write /newbot to @BotFather and copy the token it gives.")
+        yield Finding(False, status.not_configured())
         return
     try:
         me = api.once("getMe", timeout_s=10.0)
@@ -41,6 +45,8 @@ def findings(api: BotApi) -> Iterator[Finding]:
         yield Finding(False, f"Telegram does not answer: {error.detail} Is outbound HTTPS open?")
         return
     yield Finding(True, f"The token is right: this is @{me.get('username', '?')}.")
+    if not settings.TELEGRAM.enabled:
+        yield Finding(False, status.not_configured())
     yield from _webhook(api)
     if not settings.TELEGRAM.chat_id:
         yield from _chats_seen(api)
@@ -68,18 +74,24 @@ def _webhook(api: BotApi) -> Iterator[Finding]:
         yield Finding(False, f"The webhook's state could not be read: {error.detail}")
         return
     url, wanted = str(hook.get("url", "")), settings.TELEGRAM.mode == conf.WEBHOOK
+    ours, waiting = conf.webhook_url(), int(hook.get("pending_update_count", 0))
     if wanted and not url:
         yield Finding(None, "No webhook is set yet; the telegram process sets it when it starts.")
+    elif wanted and url != ours:
+        yield Finding(False, f"The webhook leads to {url} and not to {ours}: start the telegram process again.")
     elif wanted:
-        yield Finding(True, f"The webhook is {url}; {hook.get('pending_update_count', 0)} updates wait.")
+        yield Finding(True, f"The webhook is {url}; {waiting} updates wait.")
     elif url:
-        yield Finding(False, "A webhook is set, but TELEGRAM_MODE is polling; the telegram process takes it away.")
+        yield Finding(
+            False, f"A webhook is set ({url}), but TELEGRAM_MODE is polling; the telegram process removes it."
+        )
     if hook.get("last_error_message"):
-        yield Finding(None, f"Telegram's last trouble with the webhook: {hook['last_error_message']}")
+        failing = False if wanted and waiting else None
+        yield Finding(failing, f"Telegram's last trouble with the webhook: {hook['last_error_message']}")
 
 
 def _chats_seen(api: BotApi) -> Iterator[Finding]:
-    yield Finding(False, "TELEGRAM_CHAT_ID is not set.")
+    yield Finding(False, f"TELEGRAM_CHAT_ID is not {'a number' if settings.TELEGRAM.chat else 'set'}.")
     try:
         updates = api.once("getUpdates", timeout_s=10.0, timeout=0)
     except PollerConflict:
@@ -93,14 +105,19 @@ def _chats_seen(api: BotApi) -> Iterator[Finding]:
     for number, chat in chats.items():
         name = chat.get("title") or chat.get("username") or chat.get("first_name") or "?"
         yield Finding(None, f"Seen: {chat.get('type', 'chat')} “{name}”: TELEGRAM_CHAT_ID={number}")
+    for group, topic in sorted({place for update in updates if (place := _topic_of(update))}):
+        yield Finding(None, f"Seen in {group}: topic {topic}: TELEGRAM_TOPIC_ID={topic}")
 
 
 def _chat(api: BotApi, bot: int) -> Iterator[Finding]:
     try:
         chat = api.once("getChat", timeout_s=10.0, chat_id=api.chat)
         member = api.once("getChatMember", timeout_s=10.0, chat_id=api.chat, user_id=bot)
-    except ChatUnusable:
-        yield Finding(False, "The bot cannot see this chat. Write /start to it, or add it to the group.")
+    except ChatUnusable as lost:
+        yield Finding(False, f"The bot cannot see this chat ({lost.detail}). {cure_for(lost.detail)}")
+        return
+    except ChatMoved as moved:
+        yield Finding(False, f"The group became a supergroup: set TELEGRAM_CHAT_ID={moved.chat}.")
         return
     except Refused as refused:
         yield Finding(False, f"Telegram refuses this chat: {refused.detail}")
@@ -109,12 +126,30 @@ def _chat(api: BotApi, bot: int) -> Iterator[Finding]:
         yield Finding(False, f"The chat could not be read: {error.detail}")
         return
     name = chat.get("title") or chat.get("username") or chat.get("first_name") or "?"
+    yield from _writable(api, f"{chat.get('type', 'the chat')} “{name}”", str(member.get("status", "?")))
     if api.chat != settings.TELEGRAM.chat_id:
         yield Finding(False, f"The group became a supergroup: set TELEGRAM_CHAT_ID={api.chat}.")
-    if chat.get("type") == "private" or member.get("status") in CAN_WRITE:
-        yield Finding(True, f"The bot may write to {chat.get('type', 'the chat')} “{name}”.")
+    if settings.TELEGRAM.topic_id and not chat.get("is_forum"):
+        yield Finding(
+            False, "TELEGRAM_TOPIC_ID is set, but this chat has no topics: leave it empty, or turn topics on."
+        )
+
+
+def _writable(api: BotApi, name: str, role: str) -> Iterator[Finding]:
+    """By doing it: what a chat says about rights knows nothing of topics."""
+    topic = settings.TELEGRAM.topic_id
+    place = f"{name}, topic {topic}" if topic else name
+    try:
+        prove_writable(api)
+    except Refused as refused:
+        told = f"The bot ({role}) may not write to {place}: {refused.detail}. {cure_for(refused.detail)}"
+        yield Finding(False, told)
+    except BotApiError as error:
+        yield Finding(False, f"Nobody can tell whether the bot may write to {place}: {error.detail}")
     else:
-        yield Finding(False, f"The bot is in “{name}” but may not write there ({member.get('status', '?')}).")
+        yield Finding(True, f"The bot may write to {place}.")
+        if leases.noted(status.LEASE).get("off"):
+            doorbell.ring(status.TOPIC, status.LOOK)  # the process need not wait for its next look
 
 
 def _people() -> Iterator[Finding]:
@@ -126,14 +161,25 @@ def _people() -> Iterator[Finding]:
 
 
 def _rest() -> Iterator[Finding]:
+    trouble = status.problem() if settings.TELEGRAM.configured else ""
     if leases.is_held(status.LEASE):
         yield Finding(True, "The telegram process runs.")
+        if trouble:
+            yield Finding(False, trouble)
     else:
         yield Finding(False, "The telegram process does not run: `make run` starts it, or ./manage.py telegram.")
+    if not trouble and (why := queries.untold_because()):
+        yield Finding(False, f"The last message to tell an approval request failed: {why}. {cure_for(why)}")
     if status.is_tested():
         yield Finding(True, "A test card was sent and tapped.")
     else:
         yield Finding(False, "No test card was tapped yet: ./manage.py telegram test-card.")
+
+
+def _topic_of(update: dict[str, Any]) -> tuple[int, int] | None:
+    message = update.get("message") or {}
+    topic = message.get("message_thread_id") if message.get("is_topic_message") else None
+    return (int(message["chat"]["id"]), int(topic)) if topic else None
 
 
 def _chat_of(update: dict[str, Any]) -> dict[str, Any] | None:

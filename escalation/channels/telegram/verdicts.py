@@ -4,6 +4,7 @@ Telegram promises nothing about the wording of descriptions; they are matched on
 ``parameters`` do not say enough, and without regard to case.
 """
 
+import re
 from typing import Any
 
 from escalation.errors import (
@@ -18,7 +19,15 @@ from escalation.errors import (
 )
 
 NOTHING_CHANGED = "message is not modified"
-UNUSABLE = ("chat not found", "not enough rights to send", "have no rights to send", "chat_write_forbidden")
+LOST = (
+    "chat not found", "blocked by the user", "deactivated", "initiate conversation", "kicked", "not a member",
+    "channel_private", "peer_id_invalid", "chat_id_invalid",
+)  # fmt: skip
+NOT_WRITABLE = re.compile(
+    r"\b(?:topic|chat|channel|peer|forum)_[a-z_]+|\brights?\b|write access|message thread|(?:topic|thread) identifier"
+    r"|user_banned|need administrator",
+)
+"""Of the chat or the topic and not of one message, however Telegram words it: CHAT_WRITE_FORBIDDEN, TOPIC_CLOSED …"""
 GONE = ("message to edit not found", "message can't be edited", "message_id_invalid")
 TOO_LONG = ("message is too long", "message caption is too long", "text is too long")
 BAD_KEYS = ("button_data_invalid", "inline keyboard button", "reply markup is too long")
@@ -39,11 +48,16 @@ def error_for(code: int, description: str, parameters: dict[str, Any], retry_aft
         return ChatMoved(said, chat=chat)
     if code == 401 or (code == 404 and "method" not in description.lower()):
         return TokenRefused(said, error_code=code, description=description)
-    if code == 403 or is_about(description, UNUSABLE):
+    if code == 403 or is_about(description, LOST) or (code == 400 and NOT_WRITABLE.search(description.lower())):
         return ChatUnusable(said, error_code=code, description=description)
     if code == 409:
         return PollerConflict(said)
     return Refused(said, error_code=code, description=description)
+
+
+def is_lost(description: str) -> bool:
+    """Whether the chat itself is out of reach, for edits, too; what is only closed to new messages is not."""
+    return is_about(description, LOST) or "forbidden:" in description.lower()
 
 
 def moved_to(parameters: dict[str, Any]) -> int | None:

@@ -99,7 +99,10 @@ def _api() -> BotApi:
 
 def _refuse_unless_configured() -> None:
     if not settings.TELEGRAM.configured:
-        raise CommandError("Telegram is off: set TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID; see docs/telegram.md.")
+        raise CommandError(
+            f"Telegram is off: {status.not_configured()} It needs TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID;"
+            " see docs/telegram.md."
+        )
 
 
 def _tapped(button: Button, wait_s: float) -> bool:

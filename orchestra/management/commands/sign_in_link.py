@@ -1,10 +1,10 @@
-"""``manage.py sign_in_link USER``: the URL alone as the last line."""
+"""``manage.py sign_in_link USER [--next PATH]``: the URL alone as the last line."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from orchestra import sign_in
+from orchestra import destinations, sign_in
 from orchestra.management.accounts import find_account
 
 
@@ -13,9 +13,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER")
+        parser.add_argument("--next", metavar="PATH", default="", help="the page to open then, such as /approvals/ID")
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = find_account(options["user"])
         if not user.is_active:
             raise CommandError(f"The account {options['user']} is switched off.")
-        self.stdout.write(sign_in.make_link(user))
+        wanted = destinations.safe(options["next"])
+        if options["next"] and not wanted:
+            raise CommandError("--next takes the path of a page of the console, such as /approvals/ID.")
+        self.stdout.write(sign_in.make_link(user, wanted=wanted))

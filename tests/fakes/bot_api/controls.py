@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.fakes.bot_api.methods import Call, Chat, Fault, Message, Update, User
 from tests.fakes.bot_api.rules import Json, utf16
+from tests.fakes.bot_api.topics import in_topic, topic_of
 
 # served as POST /_control/<name>
 CONTROL = {
@@ -17,7 +18,7 @@ CONTROL = {
     "wait_for_message", "answer", "wait_for_answer", "problems", "clear_problems", "calls", "counters",
     "inject", "clear_faults", "outage", "set_flood", "set_latency", "block_bot", "deactivate_user",
     "kick_bot", "migrate_chat", "advance", "pending_updates", "resend_update", "reorder_updates",
-    "push_update",
+    "push_update", "add_topic", "close_topic", "reopen_topic", "delete_topic", "set_rights",
 }  # fmt: skip
 
 
@@ -104,19 +105,24 @@ class Controls:
         """status: creator, administrator, member, restricted, left or kicked."""
         self._chats[chat_id].members[user_id] = status
 
-    def send_text(self, user_id: int, text: str, chat_id: int | None = None, reply_to: int | None = None) -> Json:
+    def send_text(
+        self, user_id: int, text: str, chat_id: int | None = None, reply_to: int | None = None, topic: int = 0
+    ) -> Json:
         """A person writes; 'update_id' is None when privacy mode or allowed_updates hides it from the bot."""
         with self._changed:
             chat, user = self._chats[chat_id or user_id], self._users[user_id]
             if chat.members.get(user_id, "left") in ("left", "kicked"):
                 raise ValueError(f"user {user_id} is not in chat {chat.id}")
             user.started = user.started or chat.type == "private"
-            target = self._messages[chat.id, reply_to] if reply_to else None
+            replied = self._messages[chat.id, reply_to] if reply_to else None
+            topic = topic or (topic_of(replied) if replied else 0)
+            target = replied or self._messages.get((chat.id, topic))  # in a topic, its service message
             entities = [
                 {"type": "bot_command", "offset": utf16(text[: m.start(1)]), "length": len(m[1])}
                 for m in re.finditer(r"(?:^|(?<=\s))(/[A-Za-z0-9_]{1,64}(?:@\w+)?)", text)
             ]
             message = Message(chat, chat.next_id, user.json(), self.now(), text, entities, reply_to=target)
+            message.extra = in_topic(topic)
             chat.next_id += 1
             self._messages[chat.id, message.id] = message
             to_other_bot = re.match(rf"/\w+@(?!{self.bot['username']}\b)", text, re.I)
@@ -125,7 +131,7 @@ class Controls:
                 or chat.bot_status == "administrator"
                 or not self.privacy_mode
                 or (text.startswith("/") and not to_other_bot)
-                or bool(target and target.sender is self.bot)
+                or bool(replied and replied.sender is self.bot)
             )
             update_id = self.push_update("message", message.json(), chat.id) if seen and not user.blocked else None
             return {"message_id": message.id, "update_id": update_id}
@@ -205,11 +211,17 @@ class Controls:
             old.migrated_to = new_id
             by = next((self._users[user_id].json() for user_id in old.members), self.bot)
             for chat, extra in ((old, {"migrate_to_chat_id": new_id}), (new, {"migrate_from_chat_id": chat_id})):
-                note = Message(chat, chat.next_id, by, self.now(), extra=extra)
-                chat.next_id += 1
-                self._messages[chat.id, note.id] = note
-                self.push_update("message", note.json(), chat.id)
+                self._service_message(chat, by, extra)
             return new_id
+
+    def _service_message(self, chat: Chat, sender: Json, extra: Json) -> None:
+        """Bots are told of all of them, privacy mode or not."""
+        root = self._messages.get((chat.id, extra.get("message_thread_id", 0)))
+        note = Message(chat, chat.next_id, sender, self.now(), reply_to=root, extra=extra)
+        chat.next_id += 1
+        self._messages[chat.id, note.id] = note
+        if sender is not self.bot:
+            self.push_update("message", note.json(), chat.id)
 
     def pending_updates(self) -> list[Json]:
         with self._changed:

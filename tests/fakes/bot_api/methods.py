@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.bot_api import topics
 from tests.fakes.bot_api.rules import SCALARS, SPEC, ApiError, Json, bad, filled, format_text, read_markup, spec_errors
 
 LEGACY = {"reply_to_message_id", "allow_sending_without_reply", "disable_web_page_preview"}  # old, still accepted
@@ -49,10 +50,14 @@ class Chat:
     members: dict[int, str] = field(default_factory=dict)
     migrated_to: int = 0
     next_id: int = 1
+    can_send: bool = True  # what the group allows its members
+    is_forum: bool = False
+    topics: dict[int, str] = field(default_factory=dict)  # open or closed, by number
 
     def json(self) -> Json:
         name = {"first_name": self.title} if self.type == "private" else {"title": self.title}
-        return {"id": self.id, "type": self.type, **name, **({"username": self.username} if self.username else {})}
+        more = {"username": self.username, "is_forum": self.is_forum}
+        return {"id": self.id, "type": self.type, **name, **{key: value for key, value in more.items() if value}}
 
 
 @dataclass
@@ -115,6 +120,7 @@ class Message:
             "history": self.history,
             "document": self.document,
             "reply_to": self.reply_to.id if self.reply_to else None,
+            "topic": topics.topic_of(self),
         }
 
 
@@ -303,11 +309,12 @@ class BotMethods:
         reply = p.get("reply_parameters") or {}
         wanted = int(reply.get("message_id") or p.get("reply_to_message_id") or 0)
         target = self._messages.get((chat.id, wanted))
-        if wanted and (target is None or target.deleted):
+        topic = self._topic_of(p, "sendMessage", target)
+        self._may_write(chat, topic)
+        if wanted and (target is None or target.deleted or topics.topic_of(target) != topic):
             target = None
             if not (reply.get("allow_sending_without_reply") or p.get("allow_sending_without_reply")):
                 raise bad("message to be replied not found")
-        extra = {"message_thread_id": p["message_thread_id"]} if p.get("message_thread_id") else {}
         message = Message(
             chat,
             chat.next_id,
@@ -318,7 +325,7 @@ class BotMethods:
             p.get("reply_markup"),
             target,
             document,
-            extra=extra,
+            extra=topics.in_topic(topic),
         )
         chat.next_id += 1
         self._messages[chat.id, message.id] = message
@@ -468,7 +475,9 @@ class BotMethods:
         return True
 
     def _do_getChat(self, p: Json) -> Json:
-        return filled("ChatFullInfo", **self._chat(p, write=False).json())
+        chat = self._chat(p, write=False)
+        allowed = {} if chat.type == "private" else {"permissions": {"can_send_messages": chat.can_send}}
+        return filled("ChatFullInfo", **chat.json(), **allowed)
 
     def _member(self, chat: Chat, user: Json, status: str) -> Json:
         kind = {
@@ -480,6 +489,7 @@ class BotMethods:
             "restricted": "Restricted",
         }[status]
         known = {"is_anonymous": False} if kind in ("Owner", "Administrator") else {}
+        known |= {"can_send_messages": False} if kind == "Restricted" else {}
         return filled("ChatMember" + kind, status=status, user=user, **known)
 
     def _do_getChatMember(self, p: Json) -> Json:

@@ -44,7 +44,8 @@ def _block(message: Json, names: dict[int, str]) -> str:
     edited = f", edited {len(message['history'])}x" if message["edit_date"] else ""
     reply = f", in reply to {message['reply_to']}" if message["reply_to"] else ""
     sender = names.get(message["from"], "bot")
-    lines = [f"── {message['chat_id']}/{message['message_id']} {sender}{reply}{edited}"]
+    topic = f", topic {message['topic']}" if message["topic"] else ""
+    lines = [f"── {message['chat_id']}/{message['message_id']} {sender}{topic}{reply}{edited}"]
     if message["document"]:
         lines.append(f"│ 📎 {message['document']['file_name']} ({message['document']['file_size']:,} bytes)")
     lines += [f"│ {line}" for line in message["text"].split("\n")]

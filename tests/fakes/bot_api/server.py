@@ -33,6 +33,7 @@ from tests.fakes.bot_api.methods import (
     User,
 )
 from tests.fakes.bot_api.rules import REASONS, SPEC, ApiError, Json
+from tests.fakes.bot_api.topics import Topics
 
 METHODS: dict[str, str] = {name.lower(): name for name in [*SPEC["methods"], *SPEC["not_played"]]}
 TWO_POLLERS = "terminated by other getUpdates request; make sure that only one bot instance is running"
@@ -55,7 +56,7 @@ def json_reply(status: int, data: Any) -> Reply:
     return Reply(status, json.dumps(data, ensure_ascii=False, default=vars).encode())
 
 
-class FakeBotApi(BotMethods, Controls):
+class FakeBotApi(BotMethods, Controls, Topics):
     """The server; every public method may be called from any thread."""
 
     CALLBACK_TTL = 15  # seconds in which a button press can be answered (Telegram does not publish its figure)
