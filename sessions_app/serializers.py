@@ -58,7 +58,7 @@ class TurnSerializer(WithFailure, serializers.ModelSerializer[Turn]):
         model = Turn
         fields = [
             "id", "number", "prompt", "attachments", "status", "result", "cost_usd", "input_tokens", "output_tokens",
-            "started_at", "finished_at", "failure",
+            "started_at", "finished_at", "failure", "reopened",
         ]  # fmt: skip
         read_only_fields = fields
 

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.django_db
 FIELDS = {
     "id", "kind", "status", "session", "requested_by", "tool_name", "tool_input", "input_digest", "run_digest", "title",
     "summary", "risk", "working_directory", "created_at", "expires_at", "seconds_left", "decided_at", "decided_by",
-    "decided_via", "reason", "updated_input", "answers", "scope", "consumed_at", "body", "facts", "options",
+    "decided_via", "reason", "note", "note_delivered_at", "updated_input", "answers", "scope", "consumed_at", "body",
+    "facts", "options", "reopened_from", "reopened_as",
 }  # fmt: skip
 
 

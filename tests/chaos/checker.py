@@ -28,7 +28,7 @@ A, S, T = Approval.Status, AgentSession.Status, Turn.Status
 UNGATED = frozenset({"Read", "Task", "ToolSearch", "TaskStop", "ListAgents"})
 """Tools of the fake CLI's scenes that the default policy lets pass without a row."""
 
-ASIDE = ("extended", "voided", "held", "released")
+ASIDE = ("extended", "voided", "held", "released", "reopened")
 """What the audit says about an approval besides its way from question to answer."""
 
 LATE = timedelta(seconds=60)

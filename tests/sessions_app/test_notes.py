@@ -6,11 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from approvals.commands import mark_note_delivered
 from approvals.models import Approval, AuditEntry
-from sessions_app.models import Event
+from sessions_app import notes
+from sessions_app.leases import Worker, claim_turn
+from sessions_app.models import Event, PermissionRequest
 from tests.dialog import Start
+from tests.factories import make_approval, make_turn
 from tests.sessions_app.test_real_cli import COLOUR, bash, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -82,3 +87,22 @@ def test_what_a_rejection_says_is_no_note(start: Start) -> None:
     dialog.end()
     assert times_told(start, "says:") == 0
     assert Approval.objects.get().note == ""
+
+
+def test_a_note_that_a_lost_process_did_not_give_is_given_by_the_next() -> None:
+    turn = make_turn()
+    fields = {"session": turn.session_id, "status": "approved", "decided_by": "boris", "decided_via": "api"}
+    now = timezone.now()
+    lost = make_approval(**fields, note="use staging", consumed_at=now, title="Bash: make")
+    given = make_approval(**fields, note="told", consumed_at=now, note_delivered_at=now)
+    unspent = make_approval(**fields, note="not run")
+    for number, approval in enumerate((lost, given, unspent)):
+        PermissionRequest.objects.create(
+            session=turn.session, turn=turn, approval=approval, request_id=f"r{number}", tool_use_id=f"t{number}"
+        )
+    claim = claim_turn(turn.pk, Worker(host="here", pid=1, started=1.0))
+    assert claim is not None
+    said = "boris approved an earlier call (Bash: make) and says: use staging"
+    assert notes.undelivered(claim) == [(lost.pk, said)]
+    assert (mark_note_delivered([lost.pk]), mark_note_delivered([lost.pk])) == (1, 0)
+    assert notes.undelivered(claim) == []
