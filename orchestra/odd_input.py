@@ -18,10 +18,10 @@ def without_nul(get_response: Any) -> Any:
     """Middleware: such an address is answered by 400 before a view looks at it. Bodies are their readers' business."""
 
     async def answer_async(request: HttpRequest) -> HttpResponseBase:
-        return refused(request) or await get_response(request)  # type: ignore[no-any-return]
+        return refused(request) or await get_response(request)
 
     def answer(request: HttpRequest) -> HttpResponseBase:
-        return refused(request) or get_response(request)  # type: ignore[no-any-return]
+        return refused(request) or get_response(request)
 
     return answer_async if iscoroutinefunction(get_response) else answer
 

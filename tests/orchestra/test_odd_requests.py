@@ -49,9 +49,7 @@ def _routes(patterns: list[URLPattern | URLResolver], prefix: str) -> Iterator[s
 def filled(route: str, value: str) -> str:
     """The address of a route with ``value`` in the place of its parameters."""
     bare = re.sub(r"\(\?P<[^>]+>(?:\[[^\]]*\]|[^()])*\)|<[^>]+>", lambda _: value, route)
-    return "/" + bare.replace("^", "").replace("\\Z", "").replace("/?", "").replace("$", "").replace("\\", "").lstrip(
-        "/"
-    )
+    return "/" + re.sub(r"\^|\\Z|/\?|\$|\\", "", bare).lstrip("/")
 
 
 @pytest.fixture
@@ -68,6 +66,17 @@ def ids() -> list[str]:
     return [str(row.pk) for row in rows]
 
 
+def addresses(ids: list[str]) -> list[str]:
+    """One address of every route: of a row that it shows, if there is any."""
+    client = Client(raise_request_exception=False)
+    client.force_login(make_user(is_superuser=True, is_staff=True))
+    found = []
+    for route in routes():
+        paths = [filled(route, value) for value in (ids if re.search(r"[(<]", route) else [""])]
+        found.append(next((path for path in paths if client.get(path).status_code not in (302, 404)), paths[0]))
+    return found
+
+
 def browser(role: str, *, staff: bool = True) -> Client:
     client = Client(raise_request_exception=False)
     client.force_login(make_user(group=role, is_staff=staff))
@@ -75,27 +84,21 @@ def browser(role: str, *, staff: bool = True) -> Client:
 
 
 def broken(answer: Any) -> bool:
-    if answer.status_code >= 500: print("BROKEN", answer.request["PATH_INFO"], answer.request["QUERY_STRING"][:100], repr(answer.exc_info[1])[:200], flush=True)
     return bool(answer.status_code >= 500)
 
 
 @pytest.mark.parametrize("role", ["nobody", *ROLES])
 def test_every_page_of_every_row_opens_or_refuses_for_every_role(role: str, ids: list[str]) -> None:
     client = browser("" if role == "nobody" else role)
-    bad = []
-    for route in routes():
-        for value in [*ids, str(uuid4())] if re.search(r"[(<]", route) else [""]:
-            path = filled(route, value)
-            bad += [path for answer in [client.get(path)] if broken(answer)]
-    assert not bad
+    paths = [*addresses(ids), *(filled(route, str(uuid4())) for route in routes() if re.search(r"[(<]", route))]
+    assert not [path for path in paths if broken(client.get(path))]
 
 
 @pytest.mark.parametrize("role", ODD_VALUES)
 def test_odd_parameters_in_an_address_are_no_error_of_ours(role: str, ids: list[str]) -> None:
     client = browser(role)
     bad = []
-    for route in routes():
-        path = filled(route, ids[0])
+    for path in addresses(ids):
         for value in ODD_VALUES[role]:
             asked = dict.fromkeys(NAMES, value)
             bad += [f"{path} with {value[:20]!r}" for answer in [client.get(path, asked)] if broken(answer)]
@@ -126,10 +129,10 @@ def test_odd_values_in_a_path_are_no_error_of_ours(value: str) -> None:
         assert not [path for path in paths if broken(getattr(client, method)(path))]
 
 
-@pytest.mark.parametrize("role", ["Viewer", "Approver", "Administrator"])
-@pytest.mark.parametrize(
-    "value", ["\x00", HUGE, "not-a-uuid", "", "\ud800"], ids=["nul", "huge", "word", "empty", "surrogate"]
-)
+ODD_FORMS = [("Administrator", value) for value in ("\x00", HUGE, "not-a-uuid", "", "\ud800")] + [("Approver", "\x00")]
+
+
+@pytest.mark.parametrize(("role", "value"), ODD_FORMS, ids=ascii)
 def test_odd_forms_are_no_error_of_ours(role: str, value: str, ids: list[str]) -> None:
     client = browser(role)
     names = {"decision", "reason", "updated_input", "seen_digest", "ids", "confirmed", "index", "select_across", "next"}
@@ -148,8 +151,7 @@ def test_odd_forms_are_no_error_of_ours(role: str, value: str, ids: list[str]) -
     text = value.encode("utf-8", "surrogatepass").decode("latin1")
     body = "&".join(f"{name}={_quoted(text)}" for name in sorted(names))
     bad = []
-    for route in routes():
-        path = filled(route, ids[0])
+    for path in addresses(ids):
         for more in ("", *(f"&action={name}" for name in _actions_of(path))):
             answer = client.post(path, body + more, content_type="application/x-www-form-urlencoded")
             bad += [path + more] if broken(answer) else []
