@@ -184,7 +184,9 @@ RAW_BODIES = [
 
 @pytest.mark.parametrize("body", [*(json.dumps(body).encode() for body in ODD_BODIES), *RAW_BODIES])
 def test_no_update_of_telegram_s_is_an_error_of_ours(body: bytes, settings: Any) -> None:
-    settings.TELEGRAM = replace(settings.TELEGRAM, token="1:x", chat="-1", mode="webhook", webhook_secret="s" * 20)
+    settings.TELEGRAM = replace(
+        settings.TELEGRAM, enabled=True, token="1:x", chat="-1", mode="webhook", webhook_secret="s" * 20
+    )
     assert settings.TELEGRAM.configured
     answer = Client(raise_request_exception=False).post(
         "/api/telegram/webhook", body, content_type="application/json",
