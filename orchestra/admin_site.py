@@ -1,10 +1,12 @@
 """The admin site: for staff and administrators, who come in, go out and change their password as everybody does."""
 
+from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.apps import AdminConfig
+from django.core.exceptions import BadRequest, FieldDoesNotExist
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -19,6 +21,18 @@ class OrchestraAdminSite(AdminSite):
     site_title = "Orchestra"
     index_title = "What needs a person"
     enable_nav_sidebar = False  # the pages need the width; the header leads to what people come for
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """As Django does, but an address that names a field there is none of (``_to_field=``) is a 400."""
+
+        @wraps(view)
+        def strict(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return view(request, *args, **kwargs)
+            except FieldDoesNotExist as error:
+                raise BadRequest(str(error)) from None
+
+        return super().admin_view(strict, cacheable)
 
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user

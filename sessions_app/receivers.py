@@ -31,7 +31,6 @@ def connect() -> None:
     from sessions_app import reopened
 
     approval_changed.connect(resume_if_parked, dispatch_uid="sessions_app.resume_if_parked")
-    approval_changed.connect(reopened.go_on_if_approved, dispatch_uid="sessions_app.go_on_if_approved")
     approval_reopened.connect(reopened.write_down_reopening, dispatch_uid="sessions_app.write_down_reopening")
     register_veto(reopened.why_no_reopening)
     approvals_swept.connect(resume_parked_of, dispatch_uid="sessions_app.resume_parked_of")
@@ -47,6 +46,7 @@ def connect() -> None:
 
 def resume_if_parked(*, approval_id: UUID, status: str, swept: bool = False, **_: Any) -> None:
     """An answer for a session without a process: queue it. A live supervisor hears the doorbell itself."""
+    from sessions_app import reopened
     from sessions_app.leases import answered_parked_sessions, is_held_live, resume_answered
 
     if status == Approval.Status.PENDING or swept:
@@ -56,6 +56,8 @@ def resume_if_parked(*, approval_id: UUID, status: str, swept: bool = False, **_
             return
         for session_id in answered_parked_sessions(approval_ids=[approval_id]):
             resume_answered(session_id)
+        if status == Approval.Status.APPROVED:
+            reopened.go_on_with(approval_id)
     except DatabaseError:
         with bind(approval=approval_id):
             logger.warning("approval %s: resuming its session is left to the sweep", approval_id)

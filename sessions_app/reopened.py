@@ -10,7 +10,7 @@ import logging
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
@@ -94,17 +94,6 @@ def go_on(session_id: UUID) -> None:
     """Start what waited for the end of this session's turn."""
     for approval_id in grants_to_go_on_with(session_id):
         go_on_with(approval_id)
-
-
-def go_on_if_approved(*, approval_id: UUID, status: str, **_: Any) -> None:
-    """A receiver of ``approval_changed``; what it misses the sweep finds."""
-    if status != A.APPROVED:
-        return
-    try:
-        go_on_with(approval_id)
-    except DatabaseError:
-        with bind(approval=approval_id):
-            logger.warning("approval %s: going on with its session is left to the sweep", approval_id)
 
 
 def write_down_reopening(*, approval_id: UUID, by: str, **_: Any) -> None:
