@@ -38,21 +38,11 @@ _PERCENT = re.compile(r"(?:(?!%26|%22|%3B|%23)[^\s\"'`<>&;,\\])+", re.IGNORECASE
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 # The last word of a name that tells about a secret and holds none.
 _ABOUT = frozenset(
-    "name names file files path paths dir directory folder url uri urls host hostname port length len count counts size type types id ids"
-    " expire expires expiry expiration ttl timeout minutes seconds hours days limit limits min max field fields input inputs output label"
-    " labels hint policy policies hasher hashers validator validators validation env var variable variables budget usage used required"
-    " enabled disabled header headers regex pattern format prefix suffix version manager store provider class endpoint rotation algorithm"
-    " alg arn ref refs reference issuer audience scope scopes kind status state error errors exception message msg text title placeholder"
-    " description form page view router reset change changed strength rules rule check checks test tests mode method visible visibility"
-    " stdin fd flow lifetime age interval window refresh per rate cost price spent total remaining in to from at on by for of and or"
-    " plugin backend frontend service module script command cmd prompt required missing invalid valid less ed ized izer ization"
-    " board word words map maps press down up code codes frame frames stroke store chain ring value_from source storage group helper"
-    " hash digest".split()
+    ["name", "names", "file", "files", "path", "paths", "dir", "directory", "folder", "url", "uri", "urls", "host", "hostname", "port", "length", "len", "count", "counts", "size", "type", "types", "id", "ids", "expire", "expires", "expiry", "expiration", "ttl", "timeout", "minutes", "seconds", "hours", "days", "limit", "limits", "min", "max", "field", "fields", "input", "inputs", "output", "label", "labels", "hint", "policy", "policies", "hasher", "hashers", "validator", "validators", "validation", "env", "var", "variable", "variables", "budget", "usage", "used", "required", "enabled", "disabled", "header", "headers", "regex", "pattern", "format", "prefix", "suffix", "version", "manager", "store", "provider", "class", "endpoint", "rotation", "algorithm", "alg", "arn", "ref", "refs", "reference", "issuer", "audience", "scope", "scopes", "kind", "status", "state", "error", "errors", "exception", "message", "msg", "text", "title", "placeholder", "description", "form", "page", "view", "router", "reset", "change", "changed", "strength", "rules", "rule", "check", "checks", "test", "tests", "mode", "method", "visible", "visibility", "stdin", "fd", "flow", "lifetime", "age", "interval", "window", "refresh", "per", "rate", "cost", "price", "spent", "total", "remaining", "in", "to", "from", "at", "on", "by", "for", "of", "and", "or", "plugin", "backend", "frontend", "service", "module", "script", "command", "cmd", "prompt", "required", "missing", "invalid", "valid", "less", "ed", "ized", "izer", "ization", "board", "word", "words", "map", "maps", "press", "down", "up", "code", "codes", "frame", "frames", "stroke", "store", "chain", "ring", "value_from", "source", "storage", "group", "helper", "hash", "digest"]
 )
 # What comes before "key", "token" and the like and makes it something else.
 _OTHER = frozenset(
-    "public pub primary foreign cache sort partition object idempotency unique index s3 storage_path max min num input output total"
-    " completion prompt context hot dict map json row column group field search lookup shortcut host known translation i18n route".split()
+    ["public", "pub", "primary", "foreign", "cache", "sort", "partition", "object", "idempotency", "unique", "index", "s3", "storage_path", "max", "min", "num", "input", "output", "total", "completion", "prompt", "context", "hot", "dict", "map", "json", "row", "column", "group", "field", "search", "lookup", "shortcut", "host", "known", "translation", "i18n", "route"]
 )
 _GENERIC = frozenset({"key", "keys", "auth", "sig", "signature", "license", "sid", "pw", "creds", "cred", "credential", "credentials"})
 _PASSWORDS = re.compile(r"pass|pwd|pw", re.IGNORECASE)
@@ -257,9 +247,7 @@ def _bare(text: str, start: int, how: str, longest: int) -> Span | None:
         end = text.find("<", start, start + longest)
         return _trimmed(text, start, end) if end > start else None
     form = _SHELL if how == "tight" or how == "flag" else _BARE
-    if text[max(0, start - 3) : start].upper() in ("%3D", "%3A"):
-        form = _PERCENT
-    elif how == "tight" and re.search(r"[?&][\w.-]{1,40}=$", text[max(0, start - 42) : start]):
+    if text[max(0, start - 3) : start].upper() in ("%3D", "%3A") or (how == "tight" and re.search(r"[?&][\w.-]{1,40}=$", text[max(0, start - 42) : start])):
         form = _PERCENT
     found = form.match(text, start, start + longest)
     if found is None:

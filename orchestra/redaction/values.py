@@ -10,7 +10,7 @@ LONGEST = 8_192  # characters of one value
 LONGEST_OPAQUE = 512  # of one whose name says little
 SHORTEST = 4
 
-_REFERENCE = re.compile(r"\\*[\"']?(?:\$|%\w+%|%[({]|\{\{|\{[\w.]*\}|<[^>]*>?|`|@\w+@|#\{|\[|\(|\.[*+]|\^|(?:pass|env|file|fd):|&\w+$|!\w+|\*\w+$)")
+_REFERENCE = re.compile(r"\\*[\"']?(?:\$|%\w+%|%[({]|\{\{|\{[\w.]*\}|<|`|@\w+@|#\{|\[|\(|\.[*+]|\^|(?:pass|env|file|fd):|&\w+$|!\w+|\*\w+$)")
 _PLACEHOLDER = re.compile(
     r"(?:your|my|the|some|insert|enter|put|replace|add|set)[-_ .].*"
     r"|.*(?:[-_ ]here|[-_ ]goes)"

@@ -5,6 +5,7 @@ from functools import partial
 
 from approvals.commands import refuse_self_approval
 from approvals.models import Approval
+from approvals.redacted import shown_of
 from approvals.render import one_line, questions_of
 from approvals.session_scope import scope_sentence
 from escalation.channels.telegram import posting, rejections
@@ -97,7 +98,7 @@ def option(press: Press) -> None:
     label = questions[number]["options"][int(value["option"])]["label"] if "option" in value else None
     if label is not None and answers_at_once(questions):
         answers = Draft().with_answer(questions, 0, (label,)).answers(questions)
-        press.decide(S.APPROVED, f"Answered: {one_line(label, 100)}", answers=answers)
+        press.decide(S.APPROVED, f"Answered: {one_line(shown_of(approval).hide(label), 100)}", answers=answers)
     elif message is None or not approval.is_open:
         press.say(closed_text(approval), alert=True)
     else:
@@ -105,7 +106,7 @@ def option(press: Press) -> None:
         draft = draft.turned_to(number) if label is None else draft.option(questions, number, label)
         keep_draft(message, draft)
         press.retire()
-        press.say(one_line(label or "", 100))
+        press.say(one_line(shown_of(approval).hide(label or ""), 100))
         press.redraw(message)
 
 

@@ -34,7 +34,7 @@ def rejecting_keys(notice: Notice) -> tuple[Row, ...]:
 
 def _question_keys(notice: Notice, draft: Draft) -> tuple[Row, ...]:
     questions, at = notice.questions, draft.at
-    chosen = draft.chosen.get(at, ())
+    chosen = [notice.hide(label) for label in draft.chosen.get(at, ())]
     rows: list[Row] = []
     for number, option in enumerate(questions[at]["options"][:MOST_OPTIONS]):
         mark = "✓ " if option["label"] in chosen else ""

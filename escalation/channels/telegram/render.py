@@ -21,6 +21,7 @@ from escalation.channels.telegram.markup import (
     cut_to,
     day_and_time,
     lines,
+    link,
     moment,
     plain_of,
     remark,
@@ -72,7 +73,8 @@ def is_cut(notice: Notice) -> bool:
 def after_all(notice: Notice, draft: Draft | None = None) -> Card:
     """Below what "Show all" sent: the decision."""
     size = sum(len(block.text) for block in notice.blocks)
-    told = lines([strong("That was all of it") + words(f", {size:,} characters."), _digest(notice), _deadline(notice)])
+    all_of_it = strong("That was all of it") + words(f", {size:,} characters.")
+    told = lines([all_of_it, _digest(notice), _secrets(notice), _deadline(notice)])
     return _card(told, decision_keys(notice, draft or Draft()))
 
 
@@ -130,6 +132,7 @@ def _question(notice: Notice, asked: list[Piece], draft: Draft, *, directory: st
             *_chosen(notice, draft),
             _risk(notice),
             _where(notice, directory),
+            _secrets(notice),
             _deadline(notice),
         ]
     )
@@ -212,7 +215,7 @@ def _chosen(notice: Notice, draft: Draft) -> Iterator[Piece]:
     for number, question in enumerate(notice.questions):
         if labels := draft.chosen.get(number):
             name = question["header"] or question["question"]
-            yield words("✓ ") + said(one_line(name, 60)) + words(": ") + said(one_line(", ".join(labels), SHORT))
+            yield words("✓ ") + said(one_line(name, 60)) + words(": ") + said(one_line(notice.hide(", ".join(labels)), SHORT))
 
 
 def _risk(notice: Notice) -> Piece:
@@ -232,6 +235,14 @@ def _where(notice: Notice, directory: str) -> Piece:
     who = [said(text) for text in (title, agent, helper) if text]
     place = [said(text) for text in (host, directory) if text]
     return lines([_dotted("💬 ", who), _dotted("🖥 ", place)])
+
+
+def _secrets(notice: Notice) -> Piece:
+    """How many values stand as ``[secret 1]``, and where to see them."""
+    if not notice.secrets:
+        return NOTHING
+    count = "1 secret is hidden" if notice.secrets == 1 else f"{notice.secrets} secrets are hidden"
+    return words("🔒 ") + strong(count) + words("; see the console") + link(notice.details_url) + words(".")
 
 
 def _dotted(mark: str, pieces: list[Piece]) -> Piece:
