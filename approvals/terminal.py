@@ -17,6 +17,7 @@ from django.db.models import Model, QuerySet
 from approvals import commands, render
 from approvals.models import Approval, Door
 from approvals.queries import find_approval
+from approvals.redacted import record_reveal, shown_of
 from approvals.templatetags.shown import left
 from orchestra.errors import Forbidden, OrchestraError
 from orchestra.management.accounts import find_account
@@ -86,8 +87,15 @@ def _forget_typed(source: TextIO) -> None:
         termios.tcflush(source, termios.TCIFLUSH)
 
 
-def show_question(screen: Screen, approval: Approval) -> None:
-    """What would run, why it may be dangerous, and how long there is."""
+def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") -> None:
+    """What would run, why it may be dangerous, and how long there is.
+
+    Secrets are hidden, unless ``reveal_to`` says who asked for them, which is noted in the audit.
+    """
+    shown = shown_of(approval, revealed=bool(reveal_to))
+    if reveal_to and shown.secrets:
+        record_reveal(approval, by=reveal_to, via=Door.CLI, address=_address())
+    approval = shown.approval
     demo = " (demo: scripted, not an AI)" if approval.facts.get("agent") == "demo" else ""
     screen.line(
         f"{approval.status} {short(approval)}{demo}  {render.one_line(approval.title, 200)}",
@@ -96,8 +104,11 @@ def show_question(screen: Screen, approval: Approval) -> None:
     )
     if approval.facts.get("warning"):
         screen.line(f"  {render.visible(str(approval.facts['warning']))}", "red")
-    for block in render.what_would_run(approval):
+    for block in shown.blocks(longest=render.LONGEST_BLOCK):
         show_block(screen, block)
+    if shown.secrets and not shown.revealed:
+        count = "1 secret is" if shown.secrets == 1 else f"{shown.secrets} secrets are"
+        screen.line(f"  ({count} hidden; --reveal shows {'it' if shown.secrets == 1 else 'them'}, and is recorded)", "dim")
     why = f", it {render.visible(approval.risk_reason)}" if approval.risk_reason else ""
     screen.line(
         f"  {approval.risk} risk{why}; in {render.visible(approval.working_directory) or 'no directory'}",
@@ -158,7 +169,7 @@ def ask_person(screen: Screen, approval: Approval, *, by: str) -> None:
 def _typed_answers(screen: Screen, approval: Approval, still_open: Callable[[], bool]) -> str:
     typed = [
         screen.ask(f"{render.one_line(question['question'], 200)} ", while_true=still_open) or ""
-        for question in render.questions_of(approval)
+        for question in render.questions_of(shown_of(approval).approval)
     ]
     return answers_in_order(approval, typed)
 
@@ -184,8 +195,12 @@ def outcome(approval: Approval) -> str:
     """How a question ended, in one line."""
     who = f" by {render.visible(approval.decided_by)}" if approval.decided_by else ""
     via = f" via {approval.decided_via}" if approval.decided_via else ""
-    reason = f": {render.one_line(approval.reason, 300)}" if approval.reason else ""
+    reason = f": {render.one_line(shown_of(approval).hide(approval.reason), 300)}" if approval.reason else ""
     return f"{short(approval)} {approval.status}{who}{via}{reason}"
+
+
+def add_reveal_option(parser: CommandParser) -> None:
+    parser.add_argument("--reveal", action="store_true", help="show secrets in clear; the audit notes it")
 
 
 def add_user_option(parser: CommandParser) -> None:
