@@ -12,7 +12,7 @@ _NAME = re.compile(
     r"|(?:access|private|account|auth|encryption|encrypt|signing|sign|master|shared|license|service|admin|storage|subscription|crypto|cipher"
     r"|session|signature|app|application|client|consumer|secure|hmac|deploy|webhook|write|read|root|sas|jwt|aes|stripe|openai|recovery)[-_ ]?keys?"
     r"|credentials?|creds?|session[-_]?id|sessionid|sid|jsessionid|phpsessid|sig|signature|auth|authorization|bearer|jwt|otp[-_]?secret|seed[-_ ]?phrase"
-    r"|mnemonic|cookie[-_]?secret|key|license)"
+    r"|mnemonic|cookie[-_]?secret|psk|wpa_passphrase|requirepass|masterauth|passwort|kennwort|mot de passe|contraseña|senha|hasło|parola|пароль|密码|key)"
     r"(?P<rest>[a-z0-9_-]{0,32})"
 )
 _QUOTE = r"\\{0,7}[\"'`]"
@@ -22,6 +22,7 @@ _SEPARATOR = re.compile(
     rf"|(?P<loose>[ \t]{{0,12}}(?::=|=>|->|==?=?|:)(?!:)(?:[ \t]{{0,12}}|\\n|[ \t]*[|>][+-]?[ \t]*\n[ \t]*))"
     rf"|(?P<pair>\s{{0,4}},?(?:\s|\\n){{0,12}}(?:{_QUOTE})?value(?:{_QUOTE})?\s{{0,3}}[=:]\s{{0,3}})"
     rf"|(?P<comma>[ \t]{{0,2}},\s{{0,8}})"
+    rf"|(?P<call>\(\s{{0,8}}(?=[\"'`]))"
     rf"|(?P<xml>>)"
     rf"|(?P<prose>[ \t]+(?:is|was|are|set to|equals?|as)(?::|[ \t])[ \t]*)"
     rf"|(?P<space>[ \t]+)"
@@ -29,7 +30,7 @@ _SEPARATOR = re.compile(
     re.IGNORECASE,
 )
 _OPEN = re.compile(rf"(?:[rbuf]{{1,2}}(?=[\"']))?({_QUOTE}|\$'|&quot;)")
-_BARE = re.compile(r"(?:[^\s\"'`<>,;&|(){}\[\]\\]|\\[^nrt\"'\\\s]|(?<=\S)[({\[](?=[^\s\"']))+")
+_BARE = re.compile(r"(?:[^\s\"'`<>,;&|(){}\[\]\\]|&(?![&\s]|[\w.-]{1,40}=|$)|\\[^nrt\"'\\\s]|(?<=\S)[({\[](?=[^\s\"']))+")
 _SHELL = re.compile(
     r"(?:[^\s\"'`<>;&|()\\]|&(?![&\s]|[\w.-]{1,40}=|$)|\\[^nrt\"'\\\s]|\"(?![,:}\]])[^\s\"'$`]{0,400}\"(?!\")|'(?![,:}\]])[^\s']{0,400}'|\"\"|'')+"
 )
@@ -44,13 +45,16 @@ _ABOUT = frozenset(
 _OTHER = frozenset(
     ["public", "pub", "primary", "foreign", "cache", "sort", "partition", "object", "idempotency", "unique", "index", "s3", "storage_path", "max", "min", "num", "input", "output", "total", "completion", "prompt", "context", "hot", "dict", "map", "json", "row", "column", "group", "field", "search", "lookup", "shortcut", "host", "known", "translation", "i18n", "route"]
 )
-_GENERIC = frozenset({"key", "keys", "auth", "sig", "signature", "license", "sid", "pw", "creds", "cred", "credential", "credentials"})
+_GENERIC = frozenset({"key", "keys", "auth", "sig", "signature", "sid", "pw", "creds", "cred", "credential", "credentials"})
+_STRONGER = re.compile(r"pass|secret|token|key|pwd")
 _PASSWORDS = re.compile(r"pass|pwd|pw", re.IGNORECASE)
 _SCHEME = re.compile(
     r"(?:bearer|basic|token|digest|negotiate|apikey|api-key|key|ghs|jwt|oauth|splunk|klaviyo-api-key|ssws|genie\w*|discogs token=|bot)(?:[ \t]+|%20|\+)",
     re.IGNORECASE,
 )
 _KINDS = tuple(map(re.compile, (r"[a-z]", r"[A-Z]", r"\d", r"[^\w./:-]")))
+_STARTS_A_LINE = re.compile(r"[ \t+-]{0,40}[\w.-]{1,60}\s{0,4}[:=]\s{0,4}")
+_ODD_REST = re.compile(r"[<>,;&|(){}\[\]\\][^\s\"'`]{0,200}[^\s\"'`,;)}\]](?=[ \t]*(?:\r?\n|$))")
 _CREDENTIAL = re.compile(r"[^\s\"'`,;<>\\)}]{6,}")
 _BEARER = re.compile(r"\b(?:bearer|basic|token)(?:[ \t]+|%20)([A-Za-z0-9._~+/=-]{12,})", re.IGNORECASE)
 _COOKIE = re.compile(r"(?:\b(?:set-)?cookie\\?[\"']?\s{0,2}[:=,]\s{0,2}|\s(?:-b|--cookie)[ =])([^\r\n]{4,4000})", re.IGNORECASE)
@@ -62,7 +66,7 @@ def named_values(text: str) -> Iterator[Span]:
     """Secrets that their names give away."""
     at, lowered = 0, _lowered(text)
     while found := _NAME.search(lowered, at):
-        at = found.end()
+        at = found.end("key")
         span = _behind(text, found)
         if span:
             yield span
@@ -82,15 +86,21 @@ def _lowered(text: str) -> str:
 def _cookies(text: str) -> Iterator[Span]:
     for jar in _COOKIE.finditer(text):
         for crumb in _CRUMB.finditer(jar[1]):
-            if crumb[1].lower() not in _HARMLESS_CRUMB and values.is_literal(crumb[2]) and values.is_mixed(crumb[2], 8):
+            if crumb[1].lower() not in _HARMLESS_CRUMB and values.is_literal(crumb[2]) and _is_crumb(crumb[2]):
                 yield jar.start(1) + crumb.start(2), jar.start(1) + crumb.end(2)
+
+
+def _is_crumb(value: str) -> bool:
+    return values.is_mixed(value, 8) and "," not in value and any(char.isdigit() for char in value)
 
 
 def _behind(text: str, found: re.Match[str]) -> Span | None:
     """The secret behind a name, if one stands there."""
     separator = _SEPARATOR.match(text, found.end())
-    if separator is None:
+    if separator is None or (separator["close"] and separator["space"]):
         return None
+    if found["key"] in _GENERIC and _STRONGER.search(found["rest"]):
+        return None  # "authToken" is a token; it is found by that
     start_of_name = _start_of_name(text, found.start())
     name, own, rest = text[start_of_name : found.end()], text[slice(*found.span("key"))], text[slice(*found.span("rest"))]
     key, how = found["key"], str(separator.lastgroup)
@@ -113,7 +123,8 @@ def _judged(text: str, start: int, name: str, key: str, how: str, separator: re.
     opened = _OPEN.match(text, start)
     if opened and not (separator["close"] and how == "space"):
         span = _quoted(text, opened)
-        return span if span and _is_quoted_secret(text[slice(*span)], name, key, how) else None
+        ticked = opened[0].endswith("`")  # a shell runs what stands in them
+        return span if span and _is_quoted_secret(text[slice(*span)], name, key, how, ticked=ticked) else None
     flag = how == "space" and name.startswith("-")
     if values.leads_elsewhere(text, start):
         return None
@@ -124,12 +135,12 @@ def _judged(text: str, start: int, name: str, key: str, how: str, separator: re.
     return span if _is_bare_secret(text, span, value, name, key, "flag" if flag else how) else None
 
 
-def _is_quoted_secret(value: str, name: str, key: str, how: str) -> bool:
-    if not values.is_literal(value) or values.is_uuid(value):
+def _is_quoted_secret(value: str, name: str, key: str, how: str, *, ticked: bool) -> bool:
+    if not values.is_literal(value) or values.is_uuid(value) or (ticked and " " in value):
         return False
     if key in _GENERIC:
         return _is_opaque(value)
-    if how in ("comma", "prose", "space"):
+    if how in ("comma", "prose", "space", "call"):
         return values.is_mixed(value)
     if values.is_number(value):
         return bool(_PASSWORDS.match(key))
@@ -194,10 +205,10 @@ def _tells_about(name: str, key: str, rest: str) -> bool:
         return True
     head = parts[: -len([p.lower() for p in _PARTS.findall(rest)]) or None]
     first = head[: -len(own)] if head[-len(own) :] == own else head[:-1]
-    if first and first[-1] in _OTHER:
+    if first and first[-1] in _OTHER and not _PASSWORDS.match(key):
         return True
     if key.lower() in ("pass", "pw", "sig", "sid", "auth", "key", "jwt", "cred", "creds") and first == [] and len(name) > len(key + rest):
-        return name[-len(key + rest) - 1].isalpha()  # "monkey", "bypass", "compass"
+        return name[-len(key + rest) - 1].islower()  # "monkey", "bypass", "compass"
     return bool(rest) and parts[-1] in _ABOUT and parts[-1] not in own
 
 
@@ -252,7 +263,7 @@ def _bare(text: str, start: int, how: str, longest: int) -> Span | None:
     found = form.match(text, start, start + longest)
     if found is None:
         return None
-    end = found.end()
+    end = _end_of_user_part(text, start, found.end()) if how == "tight" else _end_of_line(text, start, found.end())
     if found[0].endswith("/") and text[end : end + 1] in ("'", '"') and "s/" in text[max(0, start - 200) : start]:
         end -= 1  # sed's own
     if how != "tight":
@@ -263,9 +274,24 @@ def _bare(text: str, start: int, how: str, longest: int) -> Span | None:
     return (start, end) if end > start else None
 
 
+def _end_of_user_part(text: str, start: int, end: int) -> int:
+    """In an address the host follows, behind the last ``@``."""
+    in_address = "://" in text[max(0, start - 80) : start].rpartition(" ")[2]
+    at = text.rfind("@", start, end) if in_address else -1
+    return at if at > start else end
+
+
+def _end_of_line(text: str, start: int, end: int) -> int:
+    """A value of YAML or of an INI file goes on over punctuation, where nothing else stands on its line."""
+    line = text[text.rfind("\n", 0, start) + 1 : start]
+    rest = _ODD_REST.match(text, end)
+    return rest.end() if rest and _STARTS_A_LINE.fullmatch(line) else end
+
+
 def _read_plain(text: str, start: int) -> Span | None:
     """The rest of an Authorization header behind its scheme."""
     found = _CREDENTIAL.match(text, start, start + values.LONGEST)
     if found is None or values.stands_for_another(found[0]):
         return None
-    return found.span() if not values.is_word(found[0]) else None
+    about = values.is_word(found[0].rstrip("=")) and not found[0].endswith("==")  # 'Bearer realm="…"'
+    return None if about else found.span()

@@ -40,6 +40,15 @@ _FLAGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("expect", re.compile(rf"\bsend\s+(?:--\s+)?{_ARGUMENT}")),
     ("-pass", re.compile(rf"-pass(?:in|out)?\s+pass:{_ARGUMENT}")),
     ("AUTH", re.compile(rf"(?:^|[\s\"'])AUTH\s+{_ARGUMENT}\s*(?:$|[\"'\n])")),
+    ("poetry", re.compile(rf"\bpoetry config http-basic\.\S+ \S+ {_ARGUMENT}")),
+    ("thin:", re.compile(r"\bthin:[^\s/@]{1,60}/(?P<value>[^\s@\"']{1,200})(?=@)")),
+    ("<<<", re.compile(
+        r"(?:\bsu|sudo\s+-\w*S|passwd|chpasswd|\blogin|kinit|cryptsetup|--[a-z-]*stdin|secret put|secret set)\b[^|;&\n]{0,120}?<<<\s*"
+        + _ARGUMENT)),
+    ("uth", re.compile(
+        r"(?:auth\s*=\s*\(|BasicAuth\w*\(|DigestAuth\w*\(|[cC]redentials?\()\s*[rbuf]?[\"'][^\"'\n]{0,100}[\"']\s*,\s*"
+        r"[rbuf]?[\"'](?P<value>[^\"'\n]{3,300})[\"']")),
+    ("equelize(", re.compile(r"equelize\(\s*[\"'][^\"'\n]*[\"']\s*,\s*[\"'][^\"'\n]*[\"']\s*,\s*[\"'](?P<value>[^\"'\n]{3,300})[\"']")),
     ("snmp", _flag(r"snmp(?:walk|get|set|bulkwalk|table)", r"-[cAX] ")),
     ("ipmitool", _flag(r"ipmitool", r"-P ")),
     ("ftp", _flag(r"lftp|ncftp(?:get|put)?|curlftpfs", r"-p ")),
@@ -52,7 +61,7 @@ _PAIR = re.compile(
     rf"(?P<value>(?(quote)[^\"'\n\\]{{1,400}}|{_PART}{{1,400}}))"
 )
 _TAKER = re.compile(
-    r"\|\s{0,3}(?:sudo\s+(?!-S)(?:-\w+\s+)*)?(?P<taker>chpasswd|sudo\s+-\w*S|passwd\b|su\b|kinit\b|cryptsetup|ansible-vault|smbpasswd"
+    r"\|\s{0,3}(?:sudo\s+(?!-S)(?:-\w+\s+)*)?(?P<taker>chpasswd|base64|sudo\s+-\w*S|passwd\b|su\b|kinit\b|cryptsetup|ansible-vault|smbpasswd"
     r"|(?:[\w./-]+\s[^|;\n]{0,120}?)?--(?:[a-z]+-)?(?:with-token|password-stdin|password-from-stdin|passphrase-fd|password-fd|stdin-password|stdin)\b"
     r"|gh secret set|gh auth|vault login|docker login|wrangler secret|secret-tool|pass insert|oathtool)"
 )
@@ -62,6 +71,7 @@ _IN_ADDRESS = re.compile(
     r"(?P<user>(?:(?!%3A|%40)[^\s/@:\"'<>\\`?#]){0,128})(?:(?P<sign>:|%3A)(?P<value>(?:[^\s/\"'<>\\`]|\\(?=[^/nrt\"'\\])){1,400}))?"
     r"(?:@|%40)(?=[\w\[{$%.-])"
 )
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]{32,}")
 _QUERY = re.compile(
     r"[?&;#](?:amp;)?(?P<name>[\w.-]{0,40}(?:key|sig|signature|code|token|secret|password|passwd|pwd|auth|credential|sas|ticket|assertion|hmac|otp|api_?key))"
     r"=(?P<value>[^\s&\"'`<>#\\;,)}\]]{6,4000})", re.IGNORECASE
@@ -129,6 +139,8 @@ def _piped(text: str) -> Iterator[Span]:
         start = text.find(value, said.start("value"))
         if taker["taker"] == "chpasswd" and ":" in value:
             start, value = start + value.index(":") + 1, value[value.index(":") + 1 :]
+        if taker["taker"] == "base64" and not (values.is_mixed(value, 8) and " " not in value and not value.isalnum()):
+            continue
         if value and not values.stands_for_another(value) and len(value.split()) <= 4:
             yield start, start + len(value)
 
@@ -138,7 +150,7 @@ def _in_addresses(text: str) -> Iterator[Span]:
         value = found["value"]
         if value and not values.stands_for_another(value):
             yield found.span("value")
-        elif not value and looks_random(found["user"], 16):
+        elif not value and (looks_random(found["user"], 16) or _HEXADECIMAL.fullmatch(found["user"])):
             yield found.span("user")
 
 

@@ -25,6 +25,7 @@ _PLACEHOLDER = re.compile(
 _LEFT_OUT = re.compile(r"\.{3}|…|\*{3}|^\W+$")
 _PATH = re.compile(r"(?:~|\.{1,2})?/[\w.@~+-]+(?:/|$)|[A-Za-z]:\\|(?:https?|s3|file)://", re.ASCII)
 _EXPRESSION = re.compile(r"(?:await |new |async |self\b|this\b|os\.|process\.|lambda\b)|[A-Za-z_][\w.]*(?:\(|\[|\.[a-z_]+\b(?!\d))")
+_DOTTED = re.compile(r"[A-Za-z_]+(?:\.[A-Za-z_]+)+")
 _NUMBER = re.compile(r"[-+]?[\d_.,]+(?:[kKmMgG]|[smhd]|ms)?")
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z_$-]*")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -51,7 +52,9 @@ def is_literal(value: str) -> bool:
 
 def is_bare_literal(value: str) -> bool:
     """The same for a value without quotes, such as YAML's, where expressions and words of a sentence stand, too."""
-    return is_literal(value) and not _EXPRESSION.match(value) and not _IDENTIFIER.fullmatch(value)
+    if not is_literal(value) or _EXPRESSION.match(value):
+        return False
+    return not (_IDENTIFIER.fullmatch(value) or _DOTTED.fullmatch(value))
 
 
 def is_number(value: str) -> bool:

@@ -18,7 +18,7 @@ MOST_JUDGED = 256  # characters; what is longer is data
 CHANGES = 0.33  # of neighbours that are of different kinds; chance alone gives 0.6, camelCase 0.3
 
 _WORD = re.compile(r"[A-Za-z0-9+_=~-][A-Za-z0-9+/_=.~-]{22,}[A-Za-z0-9+/_=~-]", re.ASCII)
-_NAMED = re.compile(r"[-\w.]{1,60}=(?=[^=])")
+_NAMED = re.compile(r"(?:[-\w.]{1,60}=(?=[^=]))+")
 _FRAME = re.compile(r"-----BEGIN (?!.{0,40}PRIVATE)[A-Z0-9 ]{1,40}-----")
 _UPPER, _LOWER, _DIGIT = re.compile("[A-Z]"), re.compile("[a-z]"), re.compile("[0-9]")
 _DATA = re.compile(r"[A-Za-z0-9+/]+")
@@ -30,7 +30,7 @@ _NOT_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _ID = re.compile(
-    r"sha\d{1,3}-|(?:toolu|srvtoolu|msg|req|call|chatcmpl|resp|run|file|thread|asst|cmpl|batch|evt|ch|cus|pi|price|prod|in|sub|acct|seti|cs|"
+    r"(?:sha\d{1,3}|nonce)-|(?:toolu|srvtoolu|msg|req|call|chatcmpl|resp|run|file|thread|asst|cmpl|batch|evt|ch|cus|pi|price|prod|in|sub|acct|seti|cs|"
     r"pm|si|cn|user|org|proj|team|item|doc|node|conv|sess|session|arn|projects|Qm|bafy|AKfycb|UC|PL|AAAA[BCE])[-_:A-Z0-9a-z]"
 )
 
