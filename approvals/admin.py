@@ -320,7 +320,11 @@ class AuditEntryAdmin(Reading):
     @admin.display(description="what")
     def about(self, entry: AuditEntry) -> SafeString | str:
         if entry.approval is None:
-            return format_html("<bdi>{}</bdi>", render.one_line(hidden_text(entry.reason), LONGEST_CHANGE)) if entry.reason else ""
+            return (
+                format_html("<bdi>{}</bdi>", render.one_line(hidden_text(entry.reason), LONGEST_CHANGE))
+                if entry.reason
+                else ""
+            )
         return self.question(entry)
 
     @admin.display(description="reason, or what was changed")
@@ -332,7 +336,9 @@ class AuditEntryAdmin(Reading):
         if entry.approval is None:
             return "none"
         address = reverse("admin:approvals_approval_change", args=[entry.approval_id])
-        return format_html('<a href="{}"><bdi>{}</bdi></a>', address, render.one_line(hidden_text(entry.approval.title), 80))
+        return format_html(
+            '<a href="{}"><bdi>{}</bdi></a>', address, render.one_line(hidden_text(entry.approval.title), 80)
+        )
 
 
 @admin.register(Violation)

@@ -244,7 +244,11 @@ def heading_of(approval: Approval) -> str:
         return "May I work by this plan?"
     if approval.kind == K.QUESTION:
         questions = render.questions_of(approval)
-        return one_line(hidden_text(questions[0]["question"]), 200) if len(questions) == 1 else f"{len(questions)} questions"
+        return (
+            one_line(hidden_text(questions[0]["question"]), 200)
+            if len(questions) == 1
+            else f"{len(questions)} questions"
+        )
     folder = "" if _is_own_folder(approval) else folder_of(approval)
     return f"{verb_of(approval)} in {folder}" if folder else verb_of(approval)
 

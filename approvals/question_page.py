@@ -29,7 +29,14 @@ ACTIONS = {
     "requested": "Asked", "extended": "More time given", S.EXPIRED: "Nobody answered in time",
     REVEALED: "Secrets revealed",
 }  # fmt: skip
-ICONS = {REVEALED: "eye", "requested": "question", "extended": "beat", S.APPROVED: "done", S.REJECTED: "rejected", S.EXPIRED: "expired"}
+ICONS = {
+    REVEALED: "eye",
+    "requested": "question",
+    "extended": "beat",
+    S.APPROVED: "done",
+    S.REJECTED: "rejected",
+    S.EXPIRED: "expired",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +179,7 @@ def _is_whole(request: HttpRequest) -> bool:
     return "whole" in request.GET or "whole" in request.POST
 
 
-def _decision(
-    request: HttpRequest, shown: Shown, *, cut: bool, notice: str = "", typed: str = ""
-) -> dict[str, Any]:
+def _decision(request: HttpRequest, shown: Shown, *, cut: bool, notice: str = "", typed: str = "") -> dict[str, Any]:
     approval, place = shown.approval, place_of(shown.raw)
     card: Card = card_for(
         shown.raw, request.user, place=place, is_open=False, notice=notice, typed=typed, shown=shown

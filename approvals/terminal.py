@@ -108,7 +108,9 @@ def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") ->
         show_block(screen, block)
     if shown.secrets and not shown.revealed:
         count = "1 secret is" if shown.secrets == 1 else f"{shown.secrets} secrets are"
-        screen.line(f"  ({count} hidden; --reveal shows {'it' if shown.secrets == 1 else 'them'}, and is recorded)", "dim")
+        screen.line(
+            f"  ({count} hidden; --reveal shows {'it' if shown.secrets == 1 else 'them'}, and is recorded)", "dim"
+        )
     why = f", it {render.visible(approval.risk_reason)}" if approval.risk_reason else ""
     screen.line(
         f"  {approval.risk} risk{why}; in {render.visible(approval.working_directory) or 'no directory'}",

@@ -72,7 +72,9 @@ class DeliveryAdmin(Reading):
     @admin.display(description="question")
     def question(self, delivery: Delivery) -> SafeString:
         address = reverse("admin:approvals_approval_change", args=[delivery.approval_id])
-        return format_html('<a href="{}"><bdi>{}</bdi></a>', address, one_line(hidden_text(delivery.approval.title), 80))
+        return format_html(
+            '<a href="{}"><bdi>{}</bdi></a>', address, one_line(hidden_text(delivery.approval.title), 80)
+        )
 
     @admin.display(description="asked", ordering="created_at")
     def age(self, delivery: Delivery) -> str:

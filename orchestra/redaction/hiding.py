@@ -69,7 +69,10 @@ class Redaction:
         before = f'"{name}": "'
         if not name or len(text) > 8_192 or "\n" in text.strip():
             return self.hide(text)
-        if any(start == len(before) and end - start >= len(text.strip()) for start, end in spans(f'{before}{_plain(text)}"')):
+        if any(
+            start == len(before) and end - start >= len(text.strip())
+            for start, end in spans(f'{before}{_plain(text)}"')
+        ):
             return _replaced(text, [(0, len(text))], self._number)
         return self.hide(text)
 

@@ -8,11 +8,11 @@ from orchestra.redaction.tokens import Span
 from orchestra.redaction.words import looks_random
 
 _NAME = re.compile(
-    r"(?P<key>pass[-_ ]?(?:words?|wd|phrase|code)|passwd|pwd|pass|pw|secrets?|tokens?|api[-_ .]?keys?|apikeys?"
+    r"(?P<key>passwort|kennwort|mot de passe|contraseña|senha|hasło|parola|пароль|密码|pass[-_ ]?(?:words?|wd|phrase|code)|passwd|pwd|pass|pw|secrets?|tokens?|api[-_ .]?keys?|apikeys?"
     r"|(?:access|private|account|auth|encryption|encrypt|signing|sign|master|shared|license|service|admin|storage|subscription|crypto|cipher"
     r"|session|signature|app|application|client|consumer|secure|hmac|deploy|webhook|write|read|root|sas|jwt|aes|stripe|openai|recovery)[-_ ]?keys?"
     r"|credentials?|creds?|session[-_]?id|sessionid|sid|jsessionid|phpsessid|sig|signature|auth|authorization|bearer|jwt|otp[-_]?secret|seed[-_ ]?phrase"
-    r"|mnemonic|cookie[-_]?secret|psk|wpa_passphrase|requirepass|masterauth|passwort|kennwort|mot de passe|contraseña|senha|hasło|parola|пароль|密码|key)"
+    r"|mnemonic|cookie[-_]?secret|psk|wpa_passphrase|requirepass|masterauth|key)"
     r"(?P<rest>[a-z0-9_-]{0,32})"
 )
 _QUOTE = r"\\{0,7}[\"'`]"
@@ -30,7 +30,9 @@ _SEPARATOR = re.compile(
     re.IGNORECASE,
 )
 _OPEN = re.compile(rf"(?:[rbuf]{{1,2}}(?=[\"']))?({_QUOTE}|\$'|&quot;)")
-_BARE = re.compile(r"(?:[^\s\"'`<>,;&|(){}\[\]\\]|&(?![&\s]|[\w.-]{1,40}=|$)|\\[^nrt\"'\\\s]|(?<=\S)[({\[](?=[^\s\"']))+")
+_BARE = re.compile(
+    r"(?:[^\s\"'`<>,;&|(){}\[\]\\]|&(?![&\s]|[\w.-]{1,40}=|$)|\\[^nrt\"'\\\s]|(?<=\S)[({\[](?=[^\s\"']))+"
+)
 _SHELL = re.compile(
     r"(?:[^\s\"'`<>;&|()\\]|&(?![&\s]|[\w.-]{1,40}=|$)|\\[^nrt\"'\\\s]|\"(?![,:}\]])[^\s\"'$`]{0,400}\"(?!\")|'(?![,:}\]])[^\s']{0,400}'|\"\"|'')+"
 )
@@ -39,13 +41,238 @@ _PERCENT = re.compile(r"(?:(?!%26|%22|%3B|%23)[^\s\"'`<>&;,\\])+", re.IGNORECASE
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 # The last word of a name that tells about a secret and holds none.
 _ABOUT = frozenset(
-    ["name", "names", "file", "files", "path", "paths", "dir", "directory", "folder", "url", "uri", "urls", "host", "hostname", "port", "length", "len", "count", "counts", "size", "type", "types", "id", "ids", "expire", "expires", "expiry", "expiration", "ttl", "timeout", "minutes", "seconds", "hours", "days", "limit", "limits", "min", "max", "field", "fields", "input", "inputs", "output", "label", "labels", "hint", "policy", "policies", "hasher", "hashers", "validator", "validators", "validation", "env", "var", "variable", "variables", "budget", "usage", "used", "required", "enabled", "disabled", "header", "headers", "regex", "pattern", "format", "prefix", "suffix", "version", "manager", "store", "provider", "class", "endpoint", "rotation", "algorithm", "alg", "arn", "ref", "refs", "reference", "issuer", "audience", "scope", "scopes", "kind", "status", "state", "error", "errors", "exception", "message", "msg", "text", "title", "placeholder", "description", "form", "page", "view", "router", "reset", "change", "changed", "strength", "rules", "rule", "check", "checks", "test", "tests", "mode", "method", "visible", "visibility", "stdin", "fd", "flow", "lifetime", "age", "interval", "window", "refresh", "per", "rate", "cost", "price", "spent", "total", "remaining", "in", "to", "from", "at", "on", "by", "for", "of", "and", "or", "plugin", "backend", "frontend", "service", "module", "script", "command", "cmd", "prompt", "required", "missing", "invalid", "valid", "less", "ed", "ized", "izer", "ization", "board", "word", "words", "map", "maps", "press", "down", "up", "code", "codes", "frame", "frames", "stroke", "store", "chain", "ring", "value_from", "source", "storage", "group", "helper", "hash", "digest"]
+    [
+        "name",
+        "names",
+        "file",
+        "files",
+        "path",
+        "paths",
+        "dir",
+        "directory",
+        "folder",
+        "url",
+        "uri",
+        "urls",
+        "host",
+        "hostname",
+        "port",
+        "length",
+        "len",
+        "count",
+        "counts",
+        "size",
+        "type",
+        "types",
+        "id",
+        "ids",
+        "expire",
+        "expires",
+        "expiry",
+        "expiration",
+        "ttl",
+        "timeout",
+        "minutes",
+        "seconds",
+        "hours",
+        "days",
+        "limit",
+        "limits",
+        "min",
+        "max",
+        "field",
+        "fields",
+        "input",
+        "inputs",
+        "output",
+        "label",
+        "labels",
+        "hint",
+        "policy",
+        "policies",
+        "hasher",
+        "hashers",
+        "validator",
+        "validators",
+        "validation",
+        "env",
+        "var",
+        "variable",
+        "variables",
+        "budget",
+        "usage",
+        "used",
+        "required",
+        "enabled",
+        "disabled",
+        "header",
+        "headers",
+        "regex",
+        "pattern",
+        "format",
+        "prefix",
+        "suffix",
+        "version",
+        "manager",
+        "store",
+        "provider",
+        "class",
+        "endpoint",
+        "rotation",
+        "algorithm",
+        "alg",
+        "arn",
+        "ref",
+        "refs",
+        "reference",
+        "issuer",
+        "audience",
+        "scope",
+        "scopes",
+        "kind",
+        "status",
+        "state",
+        "error",
+        "errors",
+        "exception",
+        "message",
+        "msg",
+        "text",
+        "title",
+        "placeholder",
+        "description",
+        "form",
+        "page",
+        "view",
+        "router",
+        "reset",
+        "change",
+        "changed",
+        "strength",
+        "rules",
+        "rule",
+        "check",
+        "checks",
+        "test",
+        "tests",
+        "mode",
+        "method",
+        "visible",
+        "visibility",
+        "stdin",
+        "fd",
+        "flow",
+        "lifetime",
+        "age",
+        "interval",
+        "window",
+        "refresh",
+        "per",
+        "rate",
+        "cost",
+        "price",
+        "spent",
+        "total",
+        "remaining",
+        "in",
+        "to",
+        "from",
+        "at",
+        "on",
+        "by",
+        "for",
+        "of",
+        "and",
+        "or",
+        "plugin",
+        "backend",
+        "frontend",
+        "service",
+        "module",
+        "script",
+        "command",
+        "cmd",
+        "prompt",
+        "required",
+        "missing",
+        "invalid",
+        "valid",
+        "less",
+        "ed",
+        "ized",
+        "izer",
+        "ization",
+        "board",
+        "word",
+        "words",
+        "map",
+        "maps",
+        "press",
+        "down",
+        "up",
+        "code",
+        "codes",
+        "frame",
+        "frames",
+        "stroke",
+        "store",
+        "chain",
+        "ring",
+        "value_from",
+        "source",
+        "storage",
+        "group",
+        "helper",
+        "hash",
+        "digest",
+    ]
 )
 # What comes before "key", "token" and the like and makes it something else.
 _OTHER = frozenset(
-    ["public", "pub", "primary", "foreign", "cache", "sort", "partition", "object", "idempotency", "unique", "index", "s3", "storage_path", "max", "min", "num", "input", "output", "total", "completion", "prompt", "context", "hot", "dict", "map", "json", "row", "column", "group", "field", "search", "lookup", "shortcut", "host", "known", "translation", "i18n", "route"]
+    [
+        "public",
+        "pub",
+        "primary",
+        "foreign",
+        "cache",
+        "sort",
+        "partition",
+        "object",
+        "idempotency",
+        "unique",
+        "index",
+        "s3",
+        "storage_path",
+        "max",
+        "min",
+        "num",
+        "input",
+        "output",
+        "total",
+        "completion",
+        "prompt",
+        "context",
+        "hot",
+        "dict",
+        "map",
+        "json",
+        "row",
+        "column",
+        "group",
+        "field",
+        "search",
+        "lookup",
+        "shortcut",
+        "host",
+        "known",
+        "translation",
+        "i18n",
+        "route",
+    ]
 )
-_GENERIC = frozenset({"key", "keys", "auth", "sig", "signature", "sid", "pw", "creds", "cred", "credential", "credentials"})
+_GENERIC = frozenset(
+    {"key", "keys", "auth", "sig", "signature", "sid", "pw", "creds", "cred", "credential", "credentials"}
+)
 _STRONGER = re.compile(r"pass|secret|token|key|pwd")
 _PASSWORDS = re.compile(r"pass|pwd|pw", re.IGNORECASE)
 _SCHEME = re.compile(
@@ -57,7 +284,9 @@ _STARTS_A_LINE = re.compile(r"[ \t+-]{0,40}[\w.-]{1,60}\s{0,4}[:=]\s{0,4}")
 _ODD_REST = re.compile(r"[<>,;&|(){}\[\]\\][^\s\"'`]{0,200}[^\s\"'`,;)}\]](?=[ \t]*(?:\r?\n|$))")
 _CREDENTIAL = re.compile(r"[^\s\"'`,;<>\\)}]{6,}")
 _BEARER = re.compile(r"\b(?:bearer|basic|token)(?:[ \t]+|%20)([A-Za-z0-9._~+/=-]{12,})", re.IGNORECASE)
-_COOKIE = re.compile(r"(?:\b(?:set-)?cookie\\?[\"']?\s{0,2}[:=,]\s{0,2}|\s(?:-b|--cookie)[ =])([^\r\n]{4,4000})", re.IGNORECASE)
+_COOKIE = re.compile(
+    r"(?:\b(?:set-)?cookie\\?[\"']?\s{0,2}[:=,]\s{0,2}|\s(?:-b|--cookie)[ =])([^\r\n]{4,4000})", re.IGNORECASE
+)
 _CRUMB = re.compile(r"(?:^|;|\"|')\s{0,2}([\w.-]{1,80})=([^;\s\"'\\]{8,})")
 _HARMLESS_CRUMB = frozenset({"path", "domain", "expires", "max-age", "samesite", "theme", "lang", "locale", "version"})
 
@@ -102,12 +331,18 @@ def _behind(text: str, found: re.Match[str]) -> Span | None:
     if found["key"] in _GENERIC and _STRONGER.search(found["rest"]):
         return None  # "authToken" is a token; it is found by that
     start_of_name = _start_of_name(text, found.start())
-    name, own, rest = text[start_of_name : found.end()], text[slice(*found.span("key"))], text[slice(*found.span("rest"))]
+    name, own, rest = (
+        text[start_of_name : found.end()],
+        text[slice(*found.span("key"))],
+        text[slice(*found.span("rest"))],
+    )
     key, how = found["key"], str(separator.lastgroup)
     if _tells_about(name, own, rest) or _closes_a_quote(text, start_of_name, separator):
         return None
     start = separator.end()
-    if key in ("auth", "authorization", "bearer", "token") and (scheme := _SCHEME.match(text, _skip_quote(text, start))):
+    if key in ("auth", "authorization", "bearer", "token") and (
+        scheme := _SCHEME.match(text, _skip_quote(text, start))
+    ):
         return _read_plain(text, scheme.end())
     return _judged(text, start, name, key, how, separator)
 
@@ -156,7 +391,9 @@ def _is_bare_secret(text: str, span: Span, value: str, name: str, key: str, how:
     if key in _GENERIC:
         return _is_opaque(value) and how in ("tight", "loose", "pair", "flag", "space", "xml", "prose")
     if how in ("tight", "flag"):
-        return values.is_bare_literal(value) or (values.is_word(value) and _may_be_a_plain_word(text, span, name, key, how))
+        return values.is_bare_literal(value) or (
+            values.is_word(value) and _may_be_a_plain_word(text, span, name, key, how)
+        )
     if how == "comma":
         return False
     if how in ("space", "prose"):
@@ -207,7 +444,11 @@ def _tells_about(name: str, key: str, rest: str) -> bool:
     first = head[: -len(own)] if head[-len(own) :] == own else head[:-1]
     if first and first[-1] in _OTHER and not _PASSWORDS.match(key):
         return True
-    if key.lower() in ("pass", "pw", "sig", "sid", "auth", "key", "jwt", "cred", "creds") and first == [] and len(name) > len(key + rest):
+    if (
+        key.lower() in ("pass", "pw", "sig", "sid", "auth", "key", "jwt", "cred", "creds")
+        and first == []
+        and len(name) > len(key + rest)
+    ):
         return name[-len(key + rest) - 1].islower()  # "monkey", "bypass", "compass"
     return bool(rest) and parts[-1] in _ABOUT and parts[-1] not in own
 
@@ -218,7 +459,16 @@ def _closes_a_quote(text: str, start: int, separator: re.Match[str]) -> bool:
     quote = text[separator.end() : separator.end() + 1]
     if quote not in ("'", '"') or separator["close"]:
         return False
-    return opened.count(quote) % 2 == 1 and text[separator.end() + 1 : separator.end() + 2] in (")", " ", ",", ";", "\n", "", "]", "}")
+    return opened.count(quote) % 2 == 1 and text[separator.end() + 1 : separator.end() + 2] in (
+        ")",
+        " ",
+        ",",
+        ";",
+        "\n",
+        "",
+        "]",
+        "}",
+    )
 
 
 def _skip_quote(text: str, start: int) -> int:
@@ -258,7 +508,9 @@ def _bare(text: str, start: int, how: str, longest: int) -> Span | None:
         end = text.find("<", start, start + longest)
         return _trimmed(text, start, end) if end > start else None
     form = _SHELL if how == "tight" or how == "flag" else _BARE
-    if text[max(0, start - 3) : start].upper() in ("%3D", "%3A") or (how == "tight" and re.search(r"[?&][\w.-]{1,40}=$", text[max(0, start - 42) : start])):
+    if text[max(0, start - 3) : start].upper() in ("%3D", "%3A") or (
+        how == "tight" and re.search(r"[?&][\w.-]{1,40}=$", text[max(0, start - 42) : start])
+    ):
         form = _PERCENT
     found = form.match(text, start, start + longest)
     if found is None:

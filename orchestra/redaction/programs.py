@@ -77,7 +77,8 @@ _QUERY = re.compile(
     r"=(?P<value>[^\s&\"'`<>#\\;,)}\]]{6,4000})", re.IGNORECASE
 )  # fmt: skip
 _IDENTIFIED = re.compile(
-    r"\b(?:IDENTIFIED\s+(?:WITH\s+\S+\s+)?(?:BY|AS)(?:\s+PASSWORD)?|(?:ENCRYPTED\s+)?PASSWORD)(?:\s*[=(]\s*|\s+)\\{0,7}'([^'\n\\]{1,300})", re.IGNORECASE
+    r"\b(?:IDENTIFIED\s+(?:WITH\s+\S+\s+)?(?:BY|AS)(?:\s+PASSWORD)?|(?:ENCRYPTED\s+)?PASSWORD)(?:\s*[=(]\s*|\s+)\\{0,7}'([^'\n\\]{1,300})",
+    re.IGNORECASE,
 )
 _PGPASS = re.compile(r"^[\w.*-]+:(?:\d{2,5}|\*):[\w.*-]+:[\w.*-]+:((?:[^\s:\\]|\\.){3,200})$", re.MULTILINE)
 _LOGIN = re.compile(r"\b(?:login|user(?:name)?)\s+(?!:)\S{1,80}\s+(?:/ )?password\s+([^\s\"'\\]{4,200})", re.IGNORECASE)
@@ -85,10 +86,10 @@ _LOGIN = re.compile(r"\b(?:login|user(?:name)?)\s+(?!:)\S{1,80}\s+(?:/ )?passwor
 
 def program_values(text: str) -> Iterator[Span]:
     """Secrets that stand where a program expects one."""
-    if "-" in text or "AUTH" in text or " " in text:
-        for hint, flag in _FLAGS:
-            if hint in text:
-                yield from _given(flag, text)
+    for hint, flag in _FLAGS:
+        if hint in text:
+            yield from _given(flag, text)
+    if "-" in text:
         yield from _pairs(text)
     if "|" in text:
         yield from _piped(text)
@@ -157,7 +158,9 @@ def _in_addresses(text: str) -> Iterator[Span]:
 def _in_queries(text: str) -> Iterator[Span]:
     for found in _QUERY.finditer(text):
         value, name = found["value"], found["name"].lower()
-        weak = name in ("key", "code", "sig", "auth", "ticket") or not name.endswith(("token", "secret", "password", "passwd", "pwd", "key"))
+        weak = name in ("key", "code", "sig", "auth", "ticket") or not name.endswith(
+            ("token", "secret", "password", "passwd", "pwd", "key")
+        )
         if values.stands_for_another(value) or values.is_uuid(value):
             continue
         if not weak or "%" in value or (len(value) >= 16 and values.is_mixed(value)):

@@ -10,7 +10,9 @@ LONGEST = 8_192  # characters of one value
 LONGEST_OPAQUE = 512  # of one whose name says little
 SHORTEST = 4
 
-_REFERENCE = re.compile(r"\\*[\"']?(?:\$|%\w+%|%[({]|\{\{|\{[\w.]*\}|<|`|@\w+@|#\{|\[|\(|\.[*+]|\^|(?:pass|env|file|fd):|&\w+$|!\w+|\*\w+$)")
+_REFERENCE = re.compile(
+    r"\\*[\"']?(?:\$|%\w+%|%[({]|\{\{|\{[\w.]*\}|<|`|@\w+@|#\{|\[|\(|\.[*+]|\^|(?:pass|env|file|fd):|&\w+$|!\w+|\*\w+$)"
+)
 _PLACEHOLDER = re.compile(
     r"(?:your|my|the|some|insert|enter|put|replace|add|set)[-_ .].*"
     r"|.*(?:[-_ ]here|[-_ ]goes)"
@@ -24,7 +26,9 @@ _PLACEHOLDER = re.compile(
 )
 _LEFT_OUT = re.compile(r"\.{3}|…|\*{3}|^\W+$")
 _PATH = re.compile(r"(?:~|\.{1,2})?/[\w.@~+-]+(?:/|$)|[A-Za-z]:\\|(?:https?|s3|file)://", re.ASCII)
-_EXPRESSION = re.compile(r"(?:await |new |async |self\b|this\b|os\.|process\.|lambda\b)|[A-Za-z_][\w.]*(?:\(|\[|\.[a-z_]+\b(?!\d))")
+_EXPRESSION = re.compile(
+    r"(?:await |new |async |self\b|this\b|os\.|process\.|lambda\b)|[A-Za-z_][\w.]*(?:\(|\[|\.[a-z_]+\b(?!\d))"
+)
 _DOTTED = re.compile(r"[A-Za-z_]+(?:\.[A-Za-z_]+)+")
 _NUMBER = re.compile(r"[-+]?[\d_.,]+(?:[kKmMgG]|[smhd]|ms)?")
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z_$-]*")
@@ -68,7 +72,11 @@ def is_word(value: str) -> bool:
 
 def is_mixed(value: str, shortest: int = 6) -> bool:
     """Whether it cannot be a word of a sentence: letters with digits or odd characters, no version, no id."""
-    if len(value) < shortest or value.startswith(("-", "/", ".")) or not (_LETTER.search(value) and _ODD.search(value)):
+    if (
+        len(value) < shortest
+        or value.startswith(("-", "/", "."))
+        or not (_LETTER.search(value) and _ODD.search(value.rstrip("=")))
+    ):
         return False
     return not (_VERSION.fullmatch(value) or _UUID.fullmatch(value))
 

@@ -215,7 +215,9 @@ class Maker:
 
     def _human(self) -> str:
         word = self._random.choice(["Tulip", "Harbor", "Quartz", "Velvet", "Pepper", "Juniper"])
-        return f"{word}{self._random.choice('!@#%&*')}{self.some(4, '0123456789')}{self._random.choice(['x', 'Yz', ''])}"
+        return (
+            f"{word}{self._random.choice('!@#%&*')}{self.some(4, '0123456789')}{self._random.choice(['x', 'Yz', ''])}"
+        )
 
     def _plainword(self) -> str:
         return self._random.choice(["hunter2", "letmein99", "swordfish1", "opensesame7"])

@@ -215,7 +215,12 @@ def _chosen(notice: Notice, draft: Draft) -> Iterator[Piece]:
     for number, question in enumerate(notice.questions):
         if labels := draft.chosen.get(number):
             name = question["header"] or question["question"]
-            yield words("✓ ") + said(one_line(name, 60)) + words(": ") + said(one_line(notice.hide(", ".join(labels)), SHORT))
+            yield (
+                words("✓ ")
+                + said(one_line(name, 60))
+                + words(": ")
+                + said(one_line(notice.hide(", ".join(labels)), SHORT))
+            )
 
 
 def _risk(notice: Notice) -> Piece:
