@@ -54,7 +54,7 @@ class Shown:
 
 
 def shown_of(approval: Approval, *, revealed: bool = False, whole: bool = True) -> Shown:
-    """``approval`` with its secrets hidden. Without ``whole`` its input is not looked through, which a list needs not."""
+    """``approval`` with its secrets hidden. Without ``whole`` its input is not looked at: a list needs it not."""
     redaction = Redaction()
     read = {name: _read(getattr(approval, name)) for name in (JSON_TEXTS if whole or not approval.tool_name else ())}
     for value in (*read.values(), approval.facts):

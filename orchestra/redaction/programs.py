@@ -1,4 +1,4 @@
-"""Secrets that a program takes without a name: ``-p…`` of mysql, ``-u user:…`` of curl, ``https://user:…@host``. Pure."""
+"""Secrets that a program takes without a name: ``-p…`` of mysql, ``-u user:…`` of curl, addresses. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -43,12 +43,13 @@ _FLAGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("poetry", re.compile(rf"\bpoetry config http-basic\.\S+ \S+ {_ARGUMENT}")),
     ("thin:", re.compile(r"\bthin:[^\s/@]{1,60}/(?P<value>[^\s@\"']{1,200})(?=@)")),
     ("<<<", re.compile(
-        r"(?:\bsu|sudo\s+-\w*S|passwd|chpasswd|\blogin|kinit|cryptsetup|--[a-z-]*stdin|secret put|secret set)\b[^|;&\n]{0,120}?<<<\s*"
-        + _ARGUMENT)),
+        r"(?:\bsu|sudo\s+-\w*S|passwd|chpasswd|\blogin|kinit|cryptsetup|--[a-z-]*stdin|secret put|secret set)\b"
+        rf"[^|;&\n]{{0,120}}?<<<\s*{_ARGUMENT}")),
     ("uth", re.compile(
         r"(?:auth\s*=\s*\(|BasicAuth\w*\(|DigestAuth\w*\(|[cC]redentials?\()\s*[rbuf]?[\"'][^\"'\n]{0,100}[\"']\s*,\s*"
         r"[rbuf]?[\"'](?P<value>[^\"'\n]{3,300})[\"']")),
-    ("equelize(", re.compile(r"equelize\(\s*[\"'][^\"'\n]*[\"']\s*,\s*[\"'][^\"'\n]*[\"']\s*,\s*[\"'](?P<value>[^\"'\n]{3,300})[\"']")),
+    ("equelize(", re.compile(
+        r"equelize\(\s*(?:[\"'][^\"'\n]{0,100}[\"']\s{0,4},\s{0,4}){2}[\"'](?P<value>[^\"'\n]{3,300})[\"']")),
     ("snmp", _flag(r"snmp(?:walk|get|set|bulkwalk|table)", r"-[cAX] ")),
     ("ipmitool", _flag(r"ipmitool", r"-P ")),
     ("ftp", _flag(r"lftp|ncftp(?:get|put)?|curlftpfs", r"-p ")),
@@ -56,7 +57,7 @@ _FLAGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("keytool", _flag(r"keytool|jarsigner|keytool", r"-(?:store|key|src|dest)\w*pass ")),
 )  # fmt: skip
 _PAIR = re.compile(
-    r"(?<![\w-])(?P<flag>-u|-U|--user|--proxy-user|--userpwd|-a|--auth|--creds?|--src-creds|--dest-creds)(?P<gap>[ =]?\s{0,3})"
+    r"(?<![\w-])(?P<flag>-u|-U|--user|--proxy-user|--userpwd|-a|--auth|--creds?|--src-creds|--dest-creds)[ =]?\s{0,3}"
     r"(?P<quote>\\{0,7}[\"'])?(?P<user>[\w.@\\+-]{0,100})(?P<sign>[:,%])"
     rf"(?P<value>(?(quote)[^\"'\n\\]{{1,400}}|{_PART}{{1,400}}))"
 )

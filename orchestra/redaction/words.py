@@ -8,6 +8,7 @@ import base64
 import re
 from collections import deque
 from collections.abc import Iterator
+from itertools import pairwise
 
 from orchestra.redaction.tokens import Span
 
@@ -24,9 +25,11 @@ _UPPER, _LOWER, _DIGIT = re.compile("[A-Z]"), re.compile("[a-z]"), re.compile("[
 _DATA = re.compile(r"[A-Za-z0-9+/]+")
 _PIECES = re.compile(r"[-_.~=/+]+")
 _NOT_BEFORE = re.compile(
-    r"(?:sha\d{1,3}[-:=]|md5[-:=]|h1:|base64,|ssh-[a-z0-9]+ |ecdsa-[a-z0-9-]+ |nonce[-=]\"?'?|[?&][\w.-]{1,40}=|[/@%#]|:/|\\u?"
-    r"|(?:nonce|integrity|hash|digest|checksum|\bsum|sha\d*|etag|fingerprint|public[-_ ]?key|pub[-_]?key|\b\w*id|cursor|src|href|"
-    r"rev|ref|commit|version|image|d|path|file|name|class|className|signature_?algorithm)[\"'\\]{0,4}\s{0,2}[=:]\s{0,2}[\"'\\]{0,4}(?:W/\")?)$",
+    r"(?:sha\d{1,3}[-:=]|md5[-:=]|h1:|base64,|ssh-[a-z0-9]+ |ecdsa-[a-z0-9-]+ "
+    r"|nonce[-=]\"?'?|[?&][\w.-]{1,40}=|[/@%#]|:/|\\u?"
+    r"|(?:nonce|integrity|hash|digest|checksum|\bsum|sha\d*|etag|fingerprint|public[-_ ]?key|pub[-_]?key|\b\w*id|cursor"
+    r"|src|href|rev|ref|commit|version|image|d|path|file|name|class|className|signature_?algorithm)"
+    r"[\"'\\]{0,4}\s{0,2}[=:]\s{0,2}[\"'\\]{0,4}(?:W/\")?)$",
     re.IGNORECASE,
 )
 _ID = re.compile(
@@ -93,7 +96,7 @@ def _has_all_kinds(word: str) -> bool:
 
 def _changes(word: str) -> float:
     kinds = ["d" if char.isdigit() else "u" if char.isupper() else "l" for char in word]
-    return sum(one != other for one, other in zip(kinds, kinds[1:], strict=False)) / max(1, len(kinds) - 1)
+    return sum(one != other for one, other in pairwise(kinds)) / max(1, len(kinds) - 1)
 
 
 def _is_path(pieces: list[str], word: str) -> bool:
