@@ -28,50 +28,59 @@ A, B, C, D, E, F, G, H = TOKENS
 
 
 def bash(command: str, **more: Any) -> dict[str, Any]:
-    return {
-        "tool_name": "Bash",
-        "tool_input": json.dumps({"command": command}),
-        "title": f"Bash: {command}"[:199] + "…",
-    } | more
+    title = f"Bash: {command}"[:199] + "…"
+    return {"tool_name": "Bash", "tool_input": json.dumps({"command": command}), "title": title} | more
 
 
+def call(tool: str, title: str, arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"tool_name": tool, "title": title, "tool_input": json.dumps(arguments)} | more
+
+
+FACTS = {
+    "session": f"Deploy with {F}", "agent": "claude", "warning": f"holds {G}", "host": H, "n": [{"password": PASSWORD}],
+}  # fmt: skip
+LONG = [f"export API_TOKEN={A}", *["echo line"] * 900, f"export PASSWORD={PASSWORD}"]
+HUGE = [f"export API_TOKEN={A}", *["echo a longer line"] * 9_000, f"TOKEN={B}"]
+CHANGED = f"password = '{PASSWORD}'\n{framed('PRIVATE', BLOCK)}"
+TWO = [choice(f"Use {A}?", f"Use {B}", f"Use {C}"), choice(f"Or {D}?", f"x {E}", several=True, header=F)]
 REQUESTS: dict[str, dict[str, Any]] = {
     "a command": bash(
         f"curl -u admin:{PASSWORD} -H 'Authorization: Bearer {A}' https://api.example.com/v1 && X={B}",
-        summary=f"The agent says: with {C}", risk_reason=f"sends {D}", working_directory=f"/srv/{E}",
-        facts={"session": f"Deploy with {F}", "agent": "claude", "warning": f"holds {G}", "host": H, "n": [{"password": PASSWORD}]},
+        summary=f"The agent says: with {C}",
+        risk_reason=f"sends {D}",
+        working_directory=f"/srv/{E}",
+        facts=FACTS,
     ),
     "a key": bash(f"cat > id_rsa <<'EOF'\n{framed('RSA PRIVATE', BLOCK)}\nEOF"),
-    "a long one": bash("\n".join([f"export API_TOKEN={A}", *("echo line" for _ in range(900)), f"export PASSWORD={PASSWORD}"])),
-    "a document": bash("\n".join([f"export API_TOKEN={A}", *("echo a longer line" for _ in range(9_000)), f"TOKEN={B}"])),
-    "a file": {
-        "tool_name": "Write", "title": "Write: /tmp/.env",
-        "tool_input": json.dumps({"file_path": "/tmp/no-such-folder/.env", "content": f"A={A}\nDB_PASSWORD={PASSWORD}\n"}),
-    },
-    "an edit": {
-        "tool_name": "Edit", "title": "Edit: a.py",
-        "tool_input": json.dumps({"file_path": "a.py", "old_string": f"t = '{A}'", "new_string": f"password = '{PASSWORD}'\n{framed('PRIVATE', BLOCK)}"}),
-    },
-    "another tool": {
-        "tool_name": "mcp__db__query", "title": f"mcp__db__query: {A}",
-        "tool_input": json.dumps({"dsn": f"postgres://app:{PASSWORD}@db.internal/shop", "auth": {"token": B}, "rows": [C]}),
-    },
-    "a plan": {
-        "kind": "plan", "tool_name": "ExitPlanMode", "title": f"Plan: use {A}", "tool_input": json.dumps({"plan": f"1. Use {A}\n2. password: {PASSWORD}"}),
-    },
-    "questions": {
-        "kind": "question", "tool_name": "AskUserQuestion", "title": f"Question: {A}?",
-        "tool_input": json.dumps({"questions": [choice(f"Use {A}?", f"Use {B}", f"Use {C}"), choice(f"Or {D}?", f"x {E}", several=True, header=F)]}),
-    },
-    "a question": {
-        "kind": "question", "tool_name": "AskUserQuestion", "title": "Question",
-        "tool_input": json.dumps({"questions": [choice(f"Which of {A}?", f"Use {B}", f"Use {C}")]}),
-    },
+    "a long one": bash("\n".join(LONG)),
+    "a document": bash("\n".join(HUGE)),
+    "a file": call(
+        "Write", "Write: /tmp/.env", {"file_path": "/tmp/none/.env", "content": f"A={A}\nDB_PASSWORD={PASSWORD}\n"}
+    ),
+    "an edit": call("Edit", "Edit: a.py", {"file_path": "a.py", "old_string": f"t = '{A}'", "new_string": CHANGED}),
+    "another tool": call(
+        "mcp__db__query",
+        f"mcp__db__query: {A}",
+        {"dsn": f"postgres://app:{PASSWORD}@db.internal/shop", "auth": {"token": B}, "rows": [C]},
+    ),
+    "a plan": call("ExitPlanMode", f"Plan: use {A}", {"plan": f"1. Use {A}\n2. password: {PASSWORD}"}, kind="plan"),
+    "questions": call("AskUserQuestion", f"Question: {A}?", {"questions": TWO}, kind="question"),
+    "a question": call(
+        "AskUserQuestion",
+        "Question",
+        {"questions": [choice(f"Which of {A}?", f"Use {B}", f"Use {C}")]},
+        kind="question",
+    ),
     "an external question": {
-        "kind": "external", "tool_name": "", "tool_input": "", "title": f"Rotate {A}?", "body": f"Old password: {PASSWORD}\nNew: {B}",
-        "facts": {"token": C, "where": f"https://x:{PASSWORD}@h/"}, "options": json.dumps([f"Use {D}", f"Use {E}", "No"]),
+        "kind": "external",
+        "tool_name": "",
+        "tool_input": "",
+        "title": f"Rotate {A}?",
+        "body": f"Old password: {PASSWORD}\nNew: {B}",
+        "facts": {"token": C, "where": f"https://x:{PASSWORD}@h/"},
+        "options": json.dumps([f"Use {D}", f"Use {E}", "No"]),
     },
-}  # fmt: skip
+}
 KINDS = [pytest.param(fields, id=name) for name, fields in REQUESTS.items()]
 
 
@@ -166,9 +175,8 @@ def test_a_callback_holds_no_secret_and_binds_by_the_digest(listener: Any, field
     approval = ask(fields)
     answers = json.dumps({approval.title: f"Use {E}"}) if approval.kind == "external" else ""
     edited = json.dumps({"command": f"echo {B}"}) if approval.tool_name == "Bash" else ""
-    decide_approval(
-        approval_id=approval.pk, verdict="approved", by="anna", via="api", reason=f"with {A}", answers=answers, updated_input=edited
-    )  # fmt: skip
+    said = {"reason": f"with {A}", "answers": answers, "updated_input": edited}
+    decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api", **said)
     Callback.objects.create(approval=approval, url=f"{listener.place}/x", next_try_at=Now())
     post_due_callbacks()
     body = listener.heard[0][2].decode()

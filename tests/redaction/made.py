@@ -16,7 +16,7 @@ class Maker:
     """The same values in the same order for the same seed."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - nothing here is secret
+        self._random = random.Random(seed)
 
     def some(self, length: int, alphabet: str = WORD) -> str:
         """``length`` letters of ``alphabet``, a digit among them where there are digits."""

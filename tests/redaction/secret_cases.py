@@ -128,7 +128,7 @@ FILES: list[tuple[str, ...]] = [
     ("human", '<add key="DbPassword" value="{}" />'),
     (
         "human",
-        '<connectionStrings><add connectionString="Server=db;Database=shop;User Id=sa;Password={};" /></connectionStrings>',
+        '<connections><add connectionString="Server=db;Database=shop;User Id=sa;Password={};" /></connections>',
     ),
     ("human", "<password>{}</password>"),
     ("human", "DefaultEndpointsProtocol=https;AccountName=shop;AccountKey={};EndpointSuffix=core.windows.net"),

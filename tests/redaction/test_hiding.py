@@ -77,7 +77,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_time_grows_with_the_length_alone(piece):
-    """Compared with itself, so that a busy machine does not matter: four times the text, never sixteen times as long."""
+    """Compared with itself, so that a busy machine does not matter: four times the text, never 16 times as long."""
 
     def seconds(length: int) -> float:
         text = (piece * (length // len(piece) + 1))[:length]
