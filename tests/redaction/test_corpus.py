@@ -4,6 +4,8 @@ import pytest
 
 from orchestra.redaction import redact
 from tests.redaction.look_alikes import texts
+from tests.redaction.made import Maker
+from tests.redaction.provoked import LOOK_ALIKES, SECRETS
 from tests.redaction.secret_cases import Case, cases
 
 FOUND, FALSE = 0.99, 0.02
@@ -37,3 +39,15 @@ def test_the_rest_of_the_text_stays():
 def test_the_corpus_is_as_large_as_it_says():
     assert len(cases()) >= 150
     assert len(set(texts())) >= 150
+
+
+def test_what_was_written_to_provoke_mistakes():
+    maker = Maker(99)
+    placed = [(template, maker.make(kind)) for template, kind in SECRETS]
+    missed = [template for template, value in placed if value in redact(template.format(value))[0]]
+    assert missed == [
+        "wpa_passphrase home {}",
+        'private_key_id": "{}"',
+        "root:{}",
+    ]  # nothing gives these away, or an id
+    assert [text for text in LOOK_ALIKES if redact(text)[1]] == []
