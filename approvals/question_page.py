@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from approvals import render
 from approvals.cards import DOORS, Card, address_of, card_for, place_of, verb_of, verdict_of
-from approvals.desk import EXTENSION_MINUTES, answered, draw_card, found_or_404, note_reveal
+from approvals.desk import EXTENSION_MINUTES, answered, found_or_404, note_reveal
 from approvals.models import Approval, AuditEntry, Door
 from approvals.queries import asked_before, open_approvals
 from approvals.redacted import REVEALED, Shown, shown_of
@@ -60,16 +60,15 @@ def question(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 
 @page()
 def reveal(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """The same, or the card for a script, with its secrets in clear; who asked for them is noted first.
+    """The same with its secrets in clear; who asked for them is noted first.
 
-    It answers a POST with the page itself, so that it works without a script and no address shows secrets.
+    It answers a POST with the page itself, so that it works without a script, no address shows secrets, and no news that
+    draws a card again takes them away while somebody reads.
     """
     approval = found_or_404(approval_id)
     if request.method != "POST":
         return redirect(f"{address_of(approval_id)}{'?whole=1' if _is_whole(request) else ''}")
     note_reveal(request, approval)
-    if request.headers.get("HX-Request"):
-        return draw_card(request, approval, revealed=True)
     return _draw(request, shown_of(approval, revealed=True))
 
 

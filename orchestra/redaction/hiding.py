@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orchestra import scrub
+from orchestra.redaction import values
 from orchestra.redaction.named import named_values
 from orchestra.redaction.programs import program_values
 from orchestra.redaction.tokens import Span, private_keys, tokens
@@ -67,7 +68,7 @@ class Redaction:
     def _named(self, text: str, name: str) -> str:
         """A text whose name stands apart from it, judged as if the name stood before it."""
         before = f'"{name}": "'
-        if not name or len(text) > 8_192 or "\n" in text.strip():
+        if not name or len(text) > values.LONGEST:
             return self.hide(text)
         if any(
             start == len(before) and end - start >= len(text.strip())
@@ -163,4 +164,4 @@ def _may_be_looked_for(value: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    return text.replace("\\", "/").replace('"', "'")
+    return text.strip().replace("\\", "/").replace('"', "'").replace("\n", " ")

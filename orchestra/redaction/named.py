@@ -96,8 +96,10 @@ def _judged(text: str, start: int, name: str, key: str, how: str, separator: re.
     span = reading.bare(text, start, how, values.LONGEST_OPAQUE if key in GENERIC else values.LONGEST)
     if span is None:
         return None
-    value = text[slice(*span)]
-    return span if _is_bare_secret(text, span, value, name, key, "flag" if flag else how) else None
+    if not _is_bare_secret(text, span, text[slice(*span)], name, key, "flag" if flag else how):
+        return None
+    longer = span[1] - span[0] >= values.LONGEST_OPAQUE
+    return reading.bare(text, start, how, values.LONGEST) if longer else span
 
 
 def _is_quoted_secret(value: str, name: str, key: str, how: str, *, ticked: bool) -> bool:

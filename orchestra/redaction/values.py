@@ -6,7 +6,7 @@ A reference (``$TOKEN``, ``$(pass show db)``, ``{{ vault }}``), a placeholder (`
 
 import re
 
-LONGEST = 8_192  # characters of one value
+LONGEST = 65_536  # characters of one value
 LONGEST_OPAQUE = 512  # of one whose name says little
 SHORTEST = 4
 

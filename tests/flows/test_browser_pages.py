@@ -129,16 +129,15 @@ def test_a_question_is_approved_by_keyboard_alone(stack: Stack, opens: Open) -> 
     finish(stack, session)
 
 
-def test_a_secret_on_a_card_is_revealed_in_place(stack: Stack, opens: Open) -> None:
+def test_a_secret_on_a_card_is_revealed_on_the_page_of_the_request(stack: Stack, opens: Open) -> None:
     secret = "gh" + "p_" + "a1B2c3D4e5" * 4
     asked = external(stack, "May I go on?", body=f"git clone https://x:{secret}@github.com/acme/shop.git")
     page = opens("ada", f"/?open={asked['id']}")
     card = page.locator(f"#ask-{asked['id']}")
     expect(card).to_contain_text("https://x:[secret 1]@github.com/acme/shop.git")
     card.get_by_role("button", name="Reveal", exact=True).press("Enter")
-    expect(card).to_contain_text(secret)
-    expect(card).to_contain_text("1 secret shown in clear. This was recorded.")
-    page.goto(f"/approvals/{asked['id']}")
+    expect(page.locator("#question")).to_contain_text(secret)
+    expect(page.locator("#question")).to_contain_text("1 secret shown in clear. This was recorded.")
     expect(page.locator("#timeline")).to_contain_text("Secrets revealed by ada, here")
     stack.call("POST", f"/api/approvals/{asked['id']}/cancel", {})
 
