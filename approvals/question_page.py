@@ -62,8 +62,8 @@ def question(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 def reveal(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """The same with its secrets in clear; who asked for them is noted first.
 
-    It answers a POST with the page itself, so that it works without a script, no address shows secrets, and no news that
-    draws a card again takes them away while somebody reads.
+    It answers a POST with the page itself, so that it works without a script, no address shows secrets, and no news
+    that draws a card again takes them away while somebody reads.
     """
     approval = found_or_404(approval_id)
     if request.method != "POST":
