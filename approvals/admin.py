@@ -21,10 +21,12 @@ from approvals import commands, render, reopening, retention
 from approvals.answer_forms import Answer, answer_from, note_from, record
 from approvals.batches import why_not_with_others
 from approvals.deadlines import EXTENSION_MINUTES
+from approvals.desk import note_reveal
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Stop, Violation
 from approvals.queries import approvals_with_ids, find_approval
 from approvals.reading import Extent, extent_of, proof_of
+from approvals.redacted import hidden_text, shown_of
 from approvals.session_scope import scope_label, scope_sentence
 from approvals.stops import deadline_now_of_row
 from approvals.templatetags.shown import ago, left, visible
@@ -83,7 +85,7 @@ class ApprovalAdmin(Holdable):
         return format_html(
             '<a class="question" href="{}"><bdi>{}</bdi></a>{}',
             address,
-            render.one_line(approval.title, 120),
+            render.one_line(hidden_text(approval.title), 120),
             _demo_mark(approval),
         )
 
@@ -180,7 +182,23 @@ class ApprovalAdmin(Holdable):
 
     def get_urls(self) -> list[URLPattern]:
         decide = self.admin_site.admin_view(self.decide_view)
-        return [path("<uuid:approval_id>/decide/", decide, name="approvals_approval_decide"), *super().get_urls()]
+        reveal = self.admin_site.admin_view(self.reveal_view)
+        return [
+            path("<uuid:approval_id>/decide/", decide, name="approvals_approval_decide"),
+            path("<uuid:approval_id>/reveal/", reveal, name="approvals_approval_reveal"),
+            *super().get_urls(),
+        ]
+
+    def reveal_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
+        """The page with its secrets in clear; who asked for them is noted first."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return Redirect(reverse("admin:approvals_approval_change", args=[approval_id]))
+        approval = _found(str(approval_id))
+        note_reveal(request, approval, Door.ADMIN)
+        page = self._page(request, approval, revealed=True)
+        return TemplateResponse(request, "admin/approvals/approval/change_form.html", page)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -193,26 +211,36 @@ class ApprovalAdmin(Holdable):
         approval = _found(object_id)
         return TemplateResponse(request, "admin/approvals/approval/change_form.html", self._page(request, approval))
 
-    def _page(self, request: HttpRequest, approval: Approval, *, draft: QueryDict | None = None) -> dict[str, Any]:
+    def _page(
+        self, request: HttpRequest, approval: Approval, *, draft: QueryDict | None = None, revealed: bool = False
+    ) -> dict[str, Any]:
         """What the page of ``approval`` shows; ``draft`` is what somebody typed in an answer that was refused."""
-        asked = Asked.of(approval, longest=render.WHOLE if "whole" in request.GET else render.LONGEST_BLOCK)
+        whole = "whole" in request.GET or "whole" in request.POST
+        asked = Asked.of(approval, longest=render.WHOLE if whole else render.LONGEST_BLOCK, revealed=revealed)
         similar = Approval.objects.filter(tool_name=approval.tool_name, title=approval.title).exclude(pk=approval.pk)
         typed = draft if draft is not None else QueryDict()
-        questions = render.questions_of(approval)
+        shown = asked.approval
+        questions = render.questions_of(shown)
+        may_edit = revealed or not asked.secrets or "updated_input" in typed
         own = approval.requested_by == request.user.get_username() and not settings.APPROVALS.self_approval
         return {
             **self.admin_site.each_context(request),
-            "title": render.one_line(approval.title, render.LONGEST_TITLE),
+            "title": render.one_line(shown.title, render.LONGEST_TITLE),
             "opts": self.opts,
             "asked": asked,
             "cut": any(block.cut for block in asked.blocks),
             "read_proof": proof_of(approval),
-            "approval": approval,
+            "approval": shown,
+            "revealed": revealed,
+            "whole": whole,
+            "may_edit": may_edit,
             "own": own,
             "may_decide": may(request.user, Right.DECIDE),
             "answerable": approval.is_open and may(request.user, Right.DECIDE) and not own,
             "questions": list(enumerate(questions)),
-            "input_to_edit": typed.get("updated_input") or render.editable(approval.tool_input or "{}"),
+            "input_to_edit": (typed.get("updated_input") or render.editable(approval.tool_input or "{}"))
+            if may_edit
+            else "",
             "draft": typed,
             "session_scope": scope_sentence(approval),
             "session_label": scope_label(approval),
@@ -267,7 +295,7 @@ class ApprovalAdmin(Holdable):
         except OrchestraError as error:
             self.message_user(request, f"Not recorded. {error.detail}", messages.WARNING)
             return False
-        self.message_user(request, f"{done} {render.one_line(approval.title, 80)}", messages.SUCCESS)
+        self.message_user(request, f"{done} {render.one_line(hidden_text(approval.title), 80)}", messages.SUCCESS)
         return True
 
 
@@ -278,11 +306,13 @@ class Asked:
     approval: Approval
     blocks: list[render.Block]
     extent: Extent
+    secrets: int = 0
 
     @classmethod
-    def of(cls, approval: Approval, *, longest: int = render.LONGEST_BLOCK) -> "Asked":
-        blocks = render.without_title(approval, render.what_would_run(approval, longest=longest))
-        return cls(approval, blocks, extent_of(approval, blocks))
+    def of(cls, approval: Approval, *, longest: int = render.LONGEST_BLOCK, revealed: bool = False) -> "Asked":
+        shown = shown_of(approval, revealed=revealed)
+        blocks = render.without_title(approval, shown.blocks(longest=longest))
+        return cls(shown.approval, blocks, extent_of(approval, blocks), shown.secrets)
 
 
 def is_demo(approval: Approval) -> bool:
@@ -321,19 +351,25 @@ class AuditEntryAdmin(Reading):
     @admin.display(description="what")
     def about(self, entry: AuditEntry) -> SafeString | str:
         if entry.approval is None:
-            return format_html("<bdi>{}</bdi>", render.one_line(entry.reason, LONGEST_CHANGE)) if entry.reason else ""
+            return (
+                format_html("<bdi>{}</bdi>", render.one_line(hidden_text(entry.reason), LONGEST_CHANGE))
+                if entry.reason
+                else ""
+            )
         return self.question(entry)
 
     @admin.display(description="reason, or what was changed")
     def text(self, entry: AuditEntry) -> SafeString:
-        return format_html('<bdi class="audit-text">{}</bdi>', render.visible(entry.reason))
+        return format_html('<bdi class="audit-text">{}</bdi>', render.visible(hidden_text(entry.reason)))
 
     @admin.display(description="question")
     def question(self, entry: AuditEntry) -> SafeString | str:
         if entry.approval is None:
             return "none"
         address = reverse("admin:approvals_approval_change", args=[entry.approval_id])
-        return format_html('<a href="{}"><bdi>{}</bdi></a>', address, render.one_line(entry.approval.title, 80))
+        return format_html(
+            '<a href="{}"><bdi>{}</bdi></a>', address, render.one_line(hidden_text(entry.approval.title), 80)
+        )
 
 
 @admin.register(Violation)

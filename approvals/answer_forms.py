@@ -9,6 +9,7 @@ from django.http import QueryDict
 from approvals import commands, render
 from approvals.models import Approval
 from approvals.reading import why_unread
+from approvals.redacted import shown_of
 
 S = Approval.Status
 
@@ -56,6 +57,8 @@ def answer_from(form: QueryDict, approval: Approval) -> Answer | str:
         return Answer(S.APPROVED, note=note, seen_digest=seen)
     if decision == "approve_session":
         return Answer(S.APPROVED, note=note, seen_digest=seen, scope=Approval.Scope.SESSION)
+    if decision == "edit" and "updated_input" not in form:
+        return "The page did not say what to run instead; reveal its secrets first, then edit."
     if decision == "edit":
         return Answer(
             S.APPROVED,
@@ -72,10 +75,19 @@ def note_from(form: QueryDict) -> str:
 
 
 def answers_from(form: QueryDict, approval: Approval) -> str:
-    """Question text to answer, as JSON text; several choices joined by commas, as the CLI wants them."""
+    """Question text to answer, as JSON text; several choices joined by commas, as the CLI wants them.
+
+    A choice comes as the page showed it, perhaps with hidden secrets, and counts as the option that it stands for.
+    """
     given = {}
+    hidden = render.questions_of(shown_of(approval).approval)
     for number, question in enumerate(render.questions_of(approval)):
-        words = [*form.getlist(f"answer_{number}"), form.get(f"other_{number}", "").strip()]
+        labels = {
+            shown["label"]: option["label"]
+            for shown, option in zip(hidden[number]["options"], question["options"], strict=True)
+        }
+        chosen = [labels.get(label, label) for label in form.getlist(f"answer_{number}")]
+        words = [*chosen, form.get(f"other_{number}", "").strip()]
         said = ", ".join(word for word in words if word)
         if said:
             given[question["question"]] = said

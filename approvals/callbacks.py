@@ -1,8 +1,10 @@
 """Telling the program that asked what became of its question: rows that are posted until they are taken."""
 
+import json
 import logging
 import threading
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -15,6 +17,7 @@ from approvals.commands import Question, request_approval
 from approvals.errors import NotTaken
 from approvals.models import CALLBACK_FLOW, Approval, Callback
 from approvals.queries import readable_approvals
+from approvals.redacted import shown_of
 from approvals.serializers import ApprovalSerializer
 from approvals.signature import secret_key
 from orchestra.exact_json import ExactJSONRenderer
@@ -98,17 +101,30 @@ def _post(callback: Callback) -> None:
     if problem:  # the operator has changed their mind since the question was asked
         raise NotTaken(problem, gone=True)
     approval = readable_approvals().get(pk=callback.approval_id)
-    body = {
-        "type": "approval.closed",
-        "timestamp": approval.decided_at,
-        "data": ApprovalSerializer(approval).data,
-    }
+    body = {"type": "approval.closed", "timestamp": approval.decided_at, "data": _told(approval)}
     webhook.post(
         callback.url,
         ExactJSONRenderer().render(body),
         message_id=str(callback.approval_id),
         key=secret_key(house.callback_secret),
     )
+
+
+def _told(approval: Approval) -> dict[str, Any]:
+    """What a callback tells: the approval as REST gives it, but with its secrets hidden.
+
+    The digests are those of the raw input. ``chosen`` is the number of the option that was picked, from 0.
+    """
+    shown = shown_of(approval)
+    data = dict(ApprovalSerializer(shown.approval).data)
+    return data | {"secrets_hidden": shown.secrets, "chosen": _chosen(approval)}
+
+
+def _chosen(approval: Approval) -> int | None:
+    if approval.kind != Approval.Kind.EXTERNAL or not approval.options or not approval.answers:
+        return None
+    options, answers = json.loads(approval.options), list(json.loads(approval.answers).values())
+    return options.index(answers[0]) if answers and answers[0] in options else None
 
 
 def _not_taken(callback: Callback, error: NotTaken) -> None:

@@ -13,6 +13,7 @@ from django.urls import reverse
 from approvals import render
 from approvals.models import Approval, Door
 from approvals.reading import Extent, extent_of
+from approvals.redacted import Shown, hidden_text, shown_of
 from approvals.reopening import may_be_reopened
 from approvals.session_scope import scope_pattern, scope_sentence
 from approvals.texts import one_line, visible
@@ -58,9 +59,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One question. ``notice`` is what somebody who just answered is told; ``typed`` what they had written."""
+    """One question. ``notice`` is what somebody who just answered is told; ``typed`` what they had written.
+
+    ``approval`` is a copy without secrets, unless they were revealed; ``shown`` knows the row.
+    """
 
     approval: Approval
+    shown: Shown
     blocks: list[render.Block]
     heading: str
     line: str
@@ -135,19 +140,39 @@ class Card:
         return f"{whole[:4]}·{whole[-4:]}" if whole else ""
 
     @property
+    def key(self) -> str:
+        """Its id, as part of an element's."""
+        return str(self.approval.pk)
+
+    @property
+    def secrets(self) -> int:
+        """How many secrets it holds; hidden unless ``revealed``."""
+        return self.shown.secrets
+
+    @property
+    def revealed(self) -> bool:
+        return self.shown.revealed
+
+    @property
+    def may_edit(self) -> bool:
+        """Whether the input can be edited here: one with hidden secrets cannot, lest it runs without them."""
+        return self.revealed or not self.secrets
+
+    @property
     def input_to_edit(self) -> str:
         """The input as text to change."""
-        return render.editable(self.approval.tool_input or "{}")
+        return render.editable(self.shown.raw.tool_input or "{}") if self.may_edit else ""
 
     @property
     def rule(self) -> str:
         """What "for this session" would let pass from now on."""
-        return visible(f"{self.approval.tool_name}({scope_pattern(self.approval)})")
+        raw = self.shown.raw
+        return self.shown.hide(visible(f"{raw.tool_name}({scope_pattern(raw)})"))
 
     @property
     def rule_scope(self) -> str:
         """The same as a sentence, with what may change."""
-        return scope_sentence(self.approval)
+        return scope_sentence(self.shown.raw)
 
     @property
     def whole_s(self) -> int:
@@ -193,14 +218,22 @@ def card_for(
     is_open: bool = True,
     notice: str = "",
     typed: str = "",
+    revealed: bool = False,
+    shown: Shown | None = None,
 ) -> Card:
-    """The card of one question for ``user``; a closed question has no buttons for anybody."""
-    whole = render.what_would_run(approval, longest=render.WHOLE) if is_open else []
-    extent = extent_of(approval, whole) if is_open else None
+    """The card of one question for ``user``; a closed question has no buttons for anybody.
+
+    Secrets are hidden unless ``revealed``, which the caller has noted in the audit.
+    """
+    shown = shown or shown_of(approval, revealed=revealed, whole=is_open)
+    approval = shown.approval
+    whole = shown.blocks(longest=render.WHOLE) if is_open else []
+    extent = extent_of(shown.raw, whole) if is_open else None
     blocks = [_nearby(block, approval) for block in _cut(whole, approval, extent)]
     own, answerable = is_own(user, approval), may_answer(user, approval)
     return Card(
         approval=approval,
+        shown=shown,
         blocks=[block for block in blocks if block.kind != "question" or not answerable],
         heading=heading_of(approval),
         line=short_of(approval),
@@ -244,12 +277,16 @@ def address_of(approval_id: UUID) -> str:
 def heading_of(approval: Approval) -> str:
     """A verb and the project: "Run a command in shop-api"; a question is its own heading."""
     if approval.kind == K.EXTERNAL:
-        return one_line(approval.title, 200)
+        return one_line(hidden_text(approval.title), 200)
     if approval.kind == K.PLAN:
         return "May I work by this plan?"
     if approval.kind == K.QUESTION:
         questions = render.questions_of(approval)
-        return one_line(questions[0]["question"], 200) if len(questions) == 1 else f"{len(questions)} questions"
+        return (
+            one_line(hidden_text(questions[0]["question"]), 200)
+            if len(questions) == 1
+            else f"{len(questions)} questions"
+        )
     folder = "" if _is_own_folder(approval) else folder_of(approval)
     return f"{verb_of(approval)} in {folder}" if folder else verb_of(approval)
 
@@ -315,7 +352,7 @@ def _folder(approval: Approval) -> str:
 
 def short_of(approval: Approval) -> str:
     """What the call is about, in one short line."""
-    return one_line(_line(approval), 160)
+    return one_line(hidden_text(_line(approval)[:2_000]), 160)
 
 
 def _is_long(block: render.Block) -> bool:

@@ -25,6 +25,7 @@ from approvals.session_scope import scope_pattern
 from approvals.signals import approval_changed, approvals_swept
 from orchestra import doorbell, sql
 from orchestra.logs import bind
+from orchestra.redaction import PLACEHOLDER
 from orchestra.unit_of_work import UnitOfWork
 
 logger = logging.getLogger(__name__)
@@ -517,6 +518,7 @@ def _refuse_unfit(
             raise InvalidAnswer("Only an approved tool call can be edited.", {"updated_input": ["not possible here"]})
         if not isinstance(_parsed(updated_input, "updated_input"), dict):
             raise InvalidAnswer("An edited input is a JSON object.", {"updated_input": ["not an object"]})
+        _refuse_placeholders(updated_input, approval)
     if answers and not isinstance(_parsed(answers, "answers"), dict):
         raise InvalidAnswer("Answers are a JSON object: question to answer.", {"answers": ["not an object"]})
     if note:
@@ -530,6 +532,16 @@ def _refuse_unfit_note(note: str, *, verdict: str) -> None:
         raise InvalidAnswer("A note goes with an approval; a rejection has a reason.", {"note": ["not possible here"]})
     if len(note) > LONGEST_NOTE:
         raise InvalidAnswer(f"A note has at most {LONGEST_NOTE:,} characters.", {"note": ["too long"]})
+
+
+def _refuse_placeholders(updated_input: str, approval: Approval) -> None:
+    """What was edited with its secrets hidden would run with ``[secret 1]`` in their place."""
+    put_in = {found[0] for found in PLACEHOLDER.finditer(updated_input)} - set(PLACEHOLDER.findall(approval.tool_input))
+    if put_in:
+        raise InvalidAnswer(
+            f"The edited input holds {min(put_in)} where a secret was hidden. Reveal the secrets, and edit again.",
+            {"updated_input": ["holds a placeholder"]},
+        )
 
 
 def _refuse_unfit_scope(approval: Approval, *, scope: str, updated_input: str) -> None:

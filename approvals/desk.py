@@ -18,6 +18,7 @@ from approvals.deadlines import EXTENSION_MINUTES
 from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, DigestMismatch
 from approvals.models import Approval, Door
 from approvals.queries import find_approval
+from approvals.redacted import record_reveal
 from approvals.texts import visible
 from orchestra.dashboard import page
 from orchestra.errors import OrchestraError
@@ -142,6 +143,13 @@ def draw_card(request: HttpRequest, approval: Approval, **shown: Any) -> HttpRes
     """The card, as an answer to a script."""
     drawn: Card = card_for(approval, request.user, place=place_of(approval), **shown)
     return render(request, "console/ask.html", {"card": drawn})
+
+
+def note_reveal(request: HttpRequest, approval: Approval, via: str = Door.DASHBOARD) -> None:
+    """Note in the audit who is about to see the secrets."""
+    record_reveal(
+        approval, by=request.user.get_username(), via=via, address=request.META.get("REMOTE_ADDR", "")
+    )  # fmt: skip
 
 
 urlpatterns = [

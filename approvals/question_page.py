@@ -7,17 +7,19 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import path
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals import render
-from approvals.cards import DOORS, Card, card_for, may_answer, place_of, verb_of, verdict_of
+from approvals.cards import DOORS, Card, address_of, card_for, may_answer, place_of, verb_of, verdict_of
 from approvals.deadlines import EXTENSION_MINUTES, NEVER_WORDS
-from approvals.desk import answered, found_or_404
+from approvals.desk import answered, found_or_404, note_reveal
 from approvals.models import Approval, AuditEntry, Door
 from approvals.queries import asked_before, open_approvals
 from approvals.readable import fact_lines, in_one_line
 from approvals.reading import Extent, extent_of, proof_of
+from approvals.redacted import REVEALED, Shown, shown_of
 from approvals.texts import exact_json, pretty, visible
 from orchestra.dashboard import page, part, show
 from orchestra.rights import Right
@@ -27,10 +29,11 @@ S, K = Approval.Status, Approval.Kind
 MOST_BEFORE = 5
 ACTIONS = {
     "requested": "Asked", "extended": "More time given", "reopened": "Asked again",
+    REVEALED: "Secrets revealed",
     S.EXPIRED: "Nobody answered in time",
 }  # fmt: skip
 ICONS = {
-    "requested": "question", "extended": "beat", "reopened": "refresh",
+    "requested": "question", "extended": "beat", "reopened": "refresh", REVEALED: "eye",
     S.APPROVED: "done", S.REJECTED: "rejected", S.EXPIRED: "expired",
 }  # fmt: skip
 
@@ -51,18 +54,41 @@ class Step:
 @page()
 def question(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """Everything about one question, open or closed; ``?whole`` shows a long input in full."""
+    return _draw(request, shown_of(found_or_404(approval_id)))
+
+
+@page()
+def reveal(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """The same with its secrets in clear; who asked for them is noted first.
+
+    It answers a POST with the page itself, so that it works without a script, no address shows secrets, and no news
+    that draws a card again takes them away while somebody reads.
+    """
     approval = found_or_404(approval_id)
-    asked = _asked(request, approval)
+    if request.method != "POST":
+        return redirect(f"{address_of(approval_id)}{'?whole=1' if _is_whole(request) else ''}")
+    note_reveal(request, approval)
+    return _draw(request, shown_of(approval, revealed=True))
+
+
+def _draw(request: HttpRequest, shown: Shown) -> HttpResponse:
+    approval = shown.raw
+    asked = _asked(request, shown)
+    before = asked_before(approval, most=MOST_BEFORE)
     context = {
         **asked,
-        **_decision(request, approval, cut=asked["cut"]),
+        **_decision(request, shown, cut=asked["cut"]),
         "read_proof": proof_of(approval),
         **_order(approval),
-        "steps": steps_of(approval),
-        "before": [(one, verdict_of(one)) for one in asked_before(approval, most=MOST_BEFORE)],
-        "facts": facts_of(approval),
+        "steps": steps_of(approval, shown),
+        "before": [(_in_short(one), verdict_of(one), one.title == approval.title) for one in before],
+        "facts": facts_of(shown.approval),
     }
     return show(request, "console/question.html", context, title=context["card"].heading, section="home")
+
+
+def _in_short(approval: Approval) -> Approval:
+    return shown_of(approval, whole=False).approval
 
 
 @require_safe
@@ -77,7 +103,8 @@ def decision(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 def timeline(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """What happened, alone."""
     approval = found_or_404(approval_id)
-    return part(request, "console/question/timeline.html", {"approval": approval, "steps": steps_of(approval)})
+    steps = steps_of(approval, shown_of(approval))
+    return part(request, "console/question/timeline.html", {"approval": approval, "steps": steps})
 
 
 @require_POST
@@ -102,10 +129,10 @@ def edit_preview(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     return part(request, "console/question/edited.html", context)
 
 
-def steps_of(approval: Approval) -> list[Step]:
+def steps_of(approval: Approval, shown: Shown) -> list[Step]:
     """What happened to the question in order, losing tries included, and what is still to come."""
     entries = AuditEntry.objects.filter(approval=approval).order_by("id")
-    steps = [_step(entry) for entry in entries]
+    steps = [_step(entry, shown) for entry in entries]
     if approval.consumed_at:
         steps.append(Step("plane", "Handed to the agent, once", approval.consumed_at))
     if approval.note_delivered_at:
@@ -134,15 +161,16 @@ def facts_of(approval: Approval) -> list[tuple[str, str]]:
 
 def draw_decision(request: HttpRequest, approval: Approval, *, notice: str = "", typed: str = "") -> HttpResponse:
     """The decision as the row says it now; ``notice`` and ``typed`` are for whoever just answered in vain."""
-    cut = approval.is_open and _asked(request, approval)["cut"]
-    context = _decision(request, approval, cut=cut, notice=notice, typed=typed)
+    shown = shown_of(approval)
+    cut = approval.is_open and _asked(request, shown)["cut"]
+    context = _decision(request, shown, cut=cut, notice=notice, typed=typed)
     return part(request, "console/question/decision.html", {**context, **_order(approval)})
 
 
-def _asked(request: HttpRequest, approval: Approval) -> dict[str, Any]:
-    longest = render.WHOLE if _is_whole(request) else render.LONGEST_BLOCK
-    blocks = render.without_title(approval, render.what_would_run(approval, longest=longest))
-    extent = extent_of(approval, blocks)
+def _asked(request: HttpRequest, shown: Shown) -> dict[str, Any]:
+    approval, longest = shown.approval, render.WHOLE if _is_whole(request) else render.LONGEST_BLOCK
+    blocks = render.without_title(approval, shown.blocks(longest=longest))
+    extent = extent_of(shown.raw, blocks)
     shown_apart = _shown_apart(request, approval, extent)
     return {
         "blocks": [block for block in blocks if block.label not in shown_apart],
@@ -164,10 +192,11 @@ def _is_whole(request: HttpRequest) -> bool:
     return "whole" in request.GET or "whole" in request.POST
 
 
-def _decision(
-    request: HttpRequest, approval: Approval, *, cut: bool, notice: str = "", typed: str = ""
-) -> dict[str, Any]:
-    card: Card = card_for(approval, request.user, place=place_of(approval), is_open=False, notice=notice, typed=typed)
+def _decision(request: HttpRequest, shown: Shown, *, cut: bool, notice: str = "", typed: str = "") -> dict[str, Any]:
+    approval, place = shown.approval, place_of(shown.raw)
+    card: Card = card_for(
+        shown.raw, request.user, place=place, is_open=False, notice=notice, typed=typed, shown=shown
+    )  # fmt: skip
     return {
         "card": card,
         "approval": approval,
@@ -189,7 +218,7 @@ def _order(approval: Approval) -> dict[str, Any]:
     return {"number": at + 1, "of": len(keys), "next": following, "previous": keys[at - 1] if at else None}
 
 
-def _step(entry: AuditEntry) -> Step:
+def _step(entry: AuditEntry, shown: Shown) -> Step:
     who = f"by {visible(entry.by)}" if entry.by else ""
     door = DOORS.get(Door(entry.via), "") if entry.via and entry.via != Door.SYSTEM else ""
     by = ", ".join(words for words in (who, door) if words)
@@ -198,7 +227,7 @@ def _step(entry: AuditEntry) -> Step:
             "rejected", f"Tried {by}", entry.at, note=f"To answer: {entry.action}. Nothing changed.", tone="lost"
         )
     words = ACTIONS.get(entry.action, entry.action.capitalize())
-    note = visible(entry.reason)
+    note = visible(shown.hide(entry.reason))
     return Step(ICONS.get(entry.action, "cancelled"), f"{words} {by}".strip(), entry.at, note=note)
 
 
@@ -212,6 +241,7 @@ def _problem(edited: str) -> str:
 
 urlpatterns = [
     path("approvals/<uuid:approval_id>", question, name="question"),
+    path("approvals/<uuid:approval_id>/reveal", reveal, name="question-reveal"),
     path("approvals/<uuid:approval_id>/answer", answer, name="question-answer"),
     path("approvals/<uuid:approval_id>/decision", decision, name="question-decision"),
     path("approvals/<uuid:approval_id>/timeline", timeline, name="question-timeline"),

@@ -5,6 +5,7 @@ Markdown) and nothing else.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,11 +82,13 @@ def summary_for(tool_name: str, tool_input: str) -> str:
     return one_line(f"The agent says: {claimed}", LONGEST_SUMMARY) if claimed else ""
 
 
-def what_would_run(approval: Approval, *, longest: int = LONGEST_BLOCK) -> list[Block]:
+def what_would_run(
+    approval: Approval, *, longest: int = LONGEST_BLOCK, hide: Callable[["Block"], "Block"] | None = None
+) -> list[Block]:
     """Everything about to happen if a person says yes, in the order to read it.
 
     No argument of the call is left out. A block longer than ``longest`` characters is cut and says how much is
-    missing, with the digest of the whole.
+    missing, with the digest of the whole. ``hide`` takes secrets out of each block before it is cut.
     """
     if approval.kind == Approval.Kind.EXTERNAL:
         blocks = _external(approval)
@@ -101,6 +104,7 @@ def what_would_run(approval: Approval, *, longest: int = LONGEST_BLOCK) -> list[
             diff_block("What the person changed", before, after),
             *(one if one.label == OWN_WORDS else replace(one, label=f"{NOT_ALLOWED}{one.label}") for one in blocks),
         ]
+    blocks = [hide(block) for block in blocks] if hide else blocks
     return bounded([_warned(block) for block in blocks], approval, longest=longest)
 
 

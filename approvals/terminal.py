@@ -18,6 +18,7 @@ from approvals import commands, render, reopening, stop_words, stops
 from approvals.models import Approval, Door
 from approvals.queries import find_approval
 from approvals.reading import Extent, extent_of
+from approvals.redacted import record_reveal, shown_of
 from approvals.templatetags.shown import left
 from orchestra.errors import Forbidden, OrchestraError
 from orchestra.management.accounts import find_account
@@ -87,8 +88,15 @@ def _forget_typed(source: TextIO) -> None:
         termios.tcflush(source, termios.TCIFLUSH)
 
 
-def show_question(screen: Screen, approval: Approval) -> None:
-    """What would run, why it may be dangerous, and how long there is."""
+def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") -> None:
+    """What would run, why it may be dangerous, and how long there is.
+
+    Secrets are hidden, unless ``reveal_to`` says who asked for them, which is noted in the audit.
+    """
+    shown = shown_of(approval, revealed=bool(reveal_to))
+    if reveal_to and shown.secrets:
+        record_reveal(approval, by=reveal_to, via=Door.CLI, address=address())
+    approval = shown.approval
     demo = " (demo: scripted, not an AI)" if approval.facts.get("agent") == "demo" else ""
     screen.line(
         f"{approval.status} {short(approval)}{demo}  {render.one_line(approval.title, 200)}",
@@ -97,10 +105,15 @@ def show_question(screen: Screen, approval: Approval) -> None:
     )
     if approval.facts.get("warning"):
         screen.line(f"  {render.visible(str(approval.facts['warning']))}", "red")
-    blocks = render.without_title(approval, render.what_would_run(approval, longest=render.WHOLE))
+    blocks = render.without_title(approval, shown.blocks(longest=render.WHOLE))
     show_extent(screen, extent_of(approval, blocks))
     for block in blocks:
         show_block(screen, block)
+    if shown.secrets and not shown.revealed:
+        count = "1 secret is" if shown.secrets == 1 else f"{shown.secrets} secrets are"
+        screen.line(
+            f"  ({count} hidden; --reveal shows {'it' if shown.secrets == 1 else 'them'}, and is recorded)", "dim"
+        )
     why = f", it {render.visible(approval.risk_reason)}" if approval.risk_reason else ""
     screen.line(
         f"  {approval.risk} risk{why}; in {render.visible(approval.working_directory) or 'no directory'}",
@@ -184,7 +197,7 @@ def ask_person(screen: Screen, approval: Approval, *, by: str) -> None:
 def _typed_answers(screen: Screen, approval: Approval, still_open: Callable[[], bool]) -> str:
     typed = [
         screen.ask(f"{render.one_line(question['question'], 200)} ", while_true=still_open) or ""
-        for question in render.questions_of(approval)
+        for question in render.questions_of(shown_of(approval).approval)
     ]
     return answers_in_order(approval, typed)
 
@@ -229,9 +242,14 @@ def outcome(approval: Approval) -> str:
     """How a question ended, in one line."""
     who = f" by {render.visible(approval.decided_by)}" if approval.decided_by else ""
     via = f" via {approval.decided_via}" if approval.decided_via else ""
-    reason = f": {render.one_line(approval.reason, 300)}" if approval.reason else ""
-    note = f" (note: {render.one_line(approval.note, 300)})" if approval.note else ""
+    hide = shown_of(approval).hide
+    reason = f": {render.one_line(hide(approval.reason), 300)}" if approval.reason else ""
+    note = f" (note: {render.one_line(hide(approval.note), 300)})" if approval.note else ""
     return f"{short(approval)} {approval.status}{who}{via}{reason}{note}"
+
+
+def add_reveal_option(parser: CommandParser) -> None:
+    parser.add_argument("--reveal", action="store_true", help="show secrets in clear; the audit notes it")
 
 
 def add_user_option(parser: CommandParser) -> None:

@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from approvals.redacted import hidden_text
 from approvals.render import one_line, visible
 from approvals.templatetags.shown import ago
 from escalation import breaker, commands
@@ -72,7 +73,9 @@ class DeliveryAdmin(Reading):
     @admin.display(description="question")
     def question(self, delivery: Delivery) -> SafeString:
         address = reverse("admin:approvals_approval_change", args=[delivery.approval_id])
-        return format_html('<a href="{}"><bdi>{}</bdi></a>', address, one_line(delivery.approval.title, 80))
+        return format_html(
+            '<a href="{}"><bdi>{}</bdi></a>', address, one_line(hidden_text(delivery.approval.title), 80)
+        )
 
     @admin.display(description="asked", ordering="created_at")
     def age(self, delivery: Delivery) -> str:

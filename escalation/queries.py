@@ -11,7 +11,8 @@ from django.db.models.functions import Now
 from approvals.deadlines import NEVER
 from approvals.models import Approval
 from approvals.queries import readable_approvals
-from approvals.render import WHOLE, questions_of, what_would_run
+from approvals.redacted import shown_of
+from approvals.render import WHOLE, questions_of
 from approvals.reopening import may_be_reopened
 from approvals.session_scope import scope_label, scope_sentence
 from approvals.stops import stop_in_force
@@ -29,21 +30,27 @@ def asked(**which: Any) -> Approval | None:
 
 
 def notice_of(approval: Approval, *, whole: bool = True) -> Notice:
-    """What to tell people of ``approval``, which was read by `asked`; without what would run unless ``whole``."""
+    """What to tell people of ``approval``, which was read by `asked`; without what would run unless ``whole``.
+
+    Secrets are hidden here, once for every channel: nothing else of an approval may leave for one.
+    """
+    shown = shown_of(approval)
+    blocks = tuple(shown.blocks(longest=WHOLE)) if whole else ()
+    hidden = shown.approval
     base = settings.ORCHESTRA.public_url.rstrip("/")
     left = approval.expires_at - approval.read_at  # type: ignore[attr-defined]
     return Notice(
         approval_id=approval.pk,
         kind=approval.kind,
-        title=approval.title,
-        summary=approval.summary,
+        title=hidden.title,
+        summary=hidden.summary,
         risk=approval.risk,
-        risk_reason=approval.risk_reason,
-        tool_name=approval.tool_name,
-        blocks=tuple(what_would_run(approval, longest=WHOLE)) if whole else (),
-        questions=tuple(questions_of(approval)),
-        facts=approval.facts,
-        working_directory=approval.working_directory,
+        risk_reason=hidden.risk_reason,
+        tool_name=hidden.tool_name,
+        blocks=blocks,
+        questions=tuple(questions_of(hidden)),
+        facts=hidden.facts,
+        working_directory=hidden.working_directory,
         session=approval.session,
         requested_by=approval.requested_by,
         digest=approval.run_digest or approval.input_digest,
@@ -54,25 +61,28 @@ def notice_of(approval: Approval, *, whole: bool = True) -> Notice:
         never_expires=approval.never_expires,
         for_session=approval.session is not None and approval.kind == Approval.Kind.TOOL,
         session_label=scope_label(approval),
+        secrets=shown.secrets,
+        hide=shown.hide,
     )
 
 
 def outcome_of(approval: Approval) -> Outcome | None:
-    """How it closed; None while it is open."""
+    """How it closed, without secrets; None while it is open."""
     if approval.is_open:
         return None
+    hidden = shown_of(approval).approval
     return Outcome(
         status=approval.status,
         decided_by=approval.decided_by,
         decided_via=approval.decided_via,
         decided_at=approval.decided_at,
-        reason=approval.reason,
-        note=approval.note,
+        reason=hidden.reason,
+        note=hidden.note,
         reopenable=may_be_reopened(approval),
         asked_again=approval.reopened_as is not None,
         scope=approval.scope,
         session_scope=scope_sentence(approval) if approval.scope == Approval.Scope.SESSION else "",
-        answers=approval.answers,
+        answers=hidden.answers,
         edited=bool(approval.updated_input),
     )
 

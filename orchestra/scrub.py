@@ -44,6 +44,11 @@ def learn(*secrets: str) -> None:
     _known.update(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
 
 
+def learned() -> frozenset[str]:
+    """The values that were given to `learn`."""
+    return frozenset(_known)
+
+
 def secrets_in(environment: Mapping[str, str]) -> Iterable[str]:
     """The values of variables whose names say that they are secret."""
     return [value for name, value in environment.items() if _SECRET_NAME.search(name)]

@@ -13,6 +13,7 @@ from approvals import render
 from approvals.deadlines import NEVER_WORDS
 from approvals.models import Approval
 from approvals.queries import open_approvals
+from approvals.redacted import hidden_text
 
 register = template.Library()
 
@@ -24,6 +25,12 @@ def marked(shown: str) -> SafeString:
     """A text of the renderer as HTML; its escapes and counts get a mark of their own."""
     quoted = SPELLED_OUT.sub(lambda found: f'<span class="escape">{found[0]}</span>', str(escape(shown)))
     return mark_safe(quoted)  # noqa: S308 - escaped in the line above
+
+
+@register.filter
+def redacted(text: object) -> str:
+    """Any text without the secrets in it."""
+    return hidden_text(str(text))
 
 
 @register.filter

@@ -1,6 +1,6 @@
 """What a channel promises, and what it is given to tell."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -25,6 +25,9 @@ class Notice:
     empty where only the outcome has to be told. ``questions`` as `approvals.render.questions_of` gives them.
     ``details_url`` is empty without ``ORCHESTRA_PUBLIC_URL``. ``for_session``: "approve for session" makes sense,
     ``session_label`` says what it covers.
+
+    No field holds a secret: they are replaced by ``[secret 1]`` and so on, ``secrets`` says how many there were. What a
+    channel says of the request from elsewhere, such as an answer chosen so far, has to go through ``hide``.
     """
 
     approval_id: UUID
@@ -48,6 +51,8 @@ class Notice:
     details_url: str = ""
     for_session: bool = False
     session_label: str = "Approve for session"
+    secrets: int = 0
+    hide: Callable[[str], str] = field(default=str, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,6 +129,20 @@ def test_a_question_is_approved_by_keyboard_alone(stack: Stack, opens: Open) -> 
     finish(stack, session)
 
 
+def test_a_secret_on_a_card_is_revealed_on_the_page_of_the_request(stack: Stack, opens: Open) -> None:
+    secret = "gh" + "p_" + "a1B2c3D4e5" * 4
+    asked = external(stack, "May I go on?", body=f"git clone https://x:{secret}@github.com/acme/shop.git")
+    page = opens("ada", f"/?open={asked['id']}")
+    card = page.locator(f"#ask-{asked['id']}")
+    expect(card).to_contain_text("https://x:[secret 1]@github.com/acme/shop.git")
+    page.wait_for_timeout(ARMED_AFTER_MS)
+    card.get_by_role("button", name="Reveal", exact=True).click()
+    expect(page.locator("#question")).to_contain_text(secret)
+    expect(page.locator("#question")).to_contain_text("1 secret shown in clear. This was recorded.")
+    expect(page.locator("#timeline")).to_contain_text("Secrets revealed by ada, here")
+    stack.call("POST", f"/api/approvals/{asked['id']}/cancel", {})
+
+
 def test_an_edited_input_is_previewed_and_is_what_runs(stack: Stack, opens: Open) -> None:
     session, approval = asked(stack)
     assert approval["tool_name"] == "Bash"

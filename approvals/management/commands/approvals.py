@@ -14,6 +14,7 @@ from approvals.errors import ApprovalExpired
 from approvals.models import Approval
 from approvals.queries import open_approvals, readable_approvals
 from approvals.reading import extent_of
+from approvals.redacted import hidden_text, shown_of
 from approvals.templatetags.shown import ago, left
 from approvals.terminal import RISK_COLOURS, STATUS_COLOURS, Screen
 from orchestra.doorbell import listener
@@ -36,7 +37,9 @@ class Command(BaseCommand):
         listing.add_argument("--json", action="store_true")
         show = verbs.add_parser("show", help="what would run, and what happened so far")
         show.add_argument("id")
-        show.add_argument("--json", action="store_true")
+        show.add_argument("--json", action="store_true", help="as the REST interface gives it, secrets in clear")
+        terminal.add_reveal_option(show)
+        terminal.add_user_option(show)
         approve = verbs.add_parser("approve", help="let it run")
         approve.add_argument("--edit", metavar="FILE", help="run the JSON in FILE instead (- reads it from stdin)")
         approve.add_argument(
@@ -53,11 +56,13 @@ class Command(BaseCommand):
             verb.add_argument("id", help="the id or its first characters")
             verb.add_argument("--reason", default="", help="the agent reads it after a rejection")
             terminal.add_user_option(verb)
+            terminal.add_reveal_option(verb)
         reopen = verbs.add_parser("reopen", help="ask again what was rejected, expired or withdrawn")
         reopen.add_argument("id", help="the id or its first characters")
         terminal.add_user_option(reopen)
         watch = verbs.add_parser("watch", help="print questions as they come, and answer them on a terminal")
         terminal.add_user_option(watch)
+        terminal.add_reveal_option(watch)
 
     def handle(self, *args: Any, **options: Any) -> None:
         screen = Screen(self.stdout)
@@ -83,7 +88,7 @@ class Command(BaseCommand):
             status = screen.tinted(f"{approval.status:<9}", STATUS_COLOURS.get(approval.status, ""))
             risk = screen.tinted(f"{approval.risk:<6}", RISK_COLOURS[approval.risk])
             demo = "[demo] " if approval.facts.get("agent") == "demo" else ""
-            title = demo + render.one_line(approval.title, 100)
+            title = demo + render.one_line(hidden_text(approval.title), 100)
             screen.line(f"{terminal.short(approval)}  {status}  {risk}  {when:<15}  {title}")
         if not found:
             screen.line("Nothing waits for a person.")
@@ -95,10 +100,11 @@ class Command(BaseCommand):
 
             screen.line(as_json(ApprovalSerializer(approval).data))
             return
-        terminal.show_question(screen, approval)
+        terminal.show_question(screen, approval, reveal_to=_who_reveals(options))
+        hide = shown_of(approval, revealed=options["reveal"]).hide
         for entry in approval.audit.order_by("id"):
             by = f" by {render.visible(entry.by)}" if entry.by else ""
-            reason = f": {render.one_line(entry.reason, 200)}" if entry.reason else ""
+            reason = f": {render.one_line(hide(entry.reason), 200)}" if entry.reason else ""
             lost = "" if entry.won else " (changed nothing)"
             screen.line(f"  {entry.at:%H:%M:%S} {entry.action}{by} via {entry.via}{lost}{reason}", "dim")
 
@@ -116,7 +122,7 @@ class Command(BaseCommand):
             raise CommandError("This asks something: give --answer TEXT, once for each question, or reject.")
         edited = _edited(options["edit"]) if options.get("edit") else ""
         if approval.is_open:
-            terminal.show_question(screen, approval)
+            terminal.show_question(screen, approval, reveal_to=by if options["reveal"] else "")
             if verdict == S.APPROVED and not options["read"]:
                 _require_reading(screen, approval)
         decided = terminal.record(
@@ -144,7 +150,7 @@ class Command(BaseCommand):
                 for approval in open_approvals():
                     if approval.pk not in seen:
                         seen.add(approval.pk)
-                        offer(screen, approval, by=by)
+                        offer(screen, approval, by=by, reveal=options["reveal"])
                 bell.wait()
         except KeyboardInterrupt:
             screen.line()
@@ -164,10 +170,15 @@ class Bell:
         self._rung.clear()
 
 
-def offer(screen: Screen, approval: Approval, *, by: str) -> None:
+def _who_reveals(options: dict[str, Any]) -> str:
+    """Under whose name secrets are shown; empty where they stay hidden."""
+    return terminal.acting_as(options["user"], Right.READ) if options["reveal"] else ""
+
+
+def offer(screen: Screen, approval: Approval, *, by: str, reveal: bool = False) -> None:
     """Show a question that has just opened; ask on a terminal, else say how to answer."""
     screen.line()
-    terminal.show_question(screen, approval)
+    terminal.show_question(screen, approval, reveal_to=by if reveal else "")
     if screen.is_terminal:
         terminal.ask_person(screen, approval, by=by)
         return

@@ -29,7 +29,7 @@ def _chosen(notice: Notice, draft: Draft, width: int) -> Iterator[Piece]:
     for number, question in enumerate(notice.questions):
         if labels := draft.chosen.get(number):
             name = said(one_line(question["header"] or question["question"], LONGEST_NAME))
-            answers = [said(_shown(question, label, width)) for label in labels]
+            answers = [said(_shown(question, notice.hide(label), width)) for label in labels]
             yield words("✓ ") + name + words(": ") + lines(answers, between=", ")
 
 

@@ -7,6 +7,7 @@ from approvals import reopening
 from approvals.commands import refuse_self_approval
 from approvals.errors import NotReopenable
 from approvals.models import Approval, Door
+from approvals.redacted import shown_of
 from approvals.render import one_line, questions_of
 from approvals.session_scope import scope_sentence
 from escalation.channels.telegram import posting, rejections, standstill
@@ -128,7 +129,7 @@ def option(press: Press) -> None:
     label = offered[int(value["option"])]["label"] if "option" in value else value.get("own")
     if label is not None and answers_at_once(questions):
         answers = Draft().with_answer(questions, 0, (label,)).answers(questions)
-        press.decide(S.APPROVED, f"Answered: {one_line(label, 100)}", answers=answers)
+        press.decide(S.APPROVED, f"Answered: {one_line(shown_of(approval).hide(label), 100)}", answers=answers)
     elif message is None or not approval.is_open:
         press.say(closed_text(approval), alert=True)
     else:
@@ -136,7 +137,7 @@ def option(press: Press) -> None:
         draft = draft.turned_to(number) if label is None else draft.option(questions, number, label)
         keep_draft(message, draft)
         press.retire()
-        press.say(one_line(label or "", 100))
+        press.say(one_line(shown_of(approval).hide(label or ""), 100))
         press.redraw(message)
 
 

@@ -1,7 +1,7 @@
 """The answers chosen so far, while a question with several parts is answered press by press. Pure."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -40,10 +40,10 @@ class Draft:
             return self.with_answer(questions, number, (text,))
         return self.turned_to(number) if text in self.chosen.get(number, ()) else self.option(questions, number, text)
 
-    def own_words(self, questions: Sequence[Question], number: int) -> list[str]:
-        """What is chosen there and was not offered."""
+    def own_words(self, questions: Sequence[Question], number: int, hide: Callable[[str], str]) -> list[str]:
+        """What is chosen there and was not offered; ``questions`` are shown without what ``hide`` hides."""
         offered = {option["label"] for option in questions[number]["options"]}
-        return [one for one in self.chosen.get(number, ()) if one not in offered]
+        return [one for one in self.chosen.get(number, ()) if hide(one) not in offered]
 
     def with_answer(self, questions: Sequence[Question], number: int, labels: tuple[str, ...]) -> Self:
         """That question is answered; the next open one is offered."""

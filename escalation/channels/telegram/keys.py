@@ -42,14 +42,17 @@ def reopening_keys() -> tuple[Row, ...]:
 
 def _question_keys(notice: Notice, draft: Draft) -> tuple[Row, ...]:
     questions, at = notice.questions, draft.at
-    chosen = draft.chosen.get(at, ())
+    chosen = [notice.hide(label) for label in draft.chosen.get(at, ())]
     rows: list[Row] = []
     for number, option in enumerate(questions[at]["options"][:MOST_OPTIONS]):
         mark = "✓ " if option["label"] in chosen else ""
         value = {"question": at, "option": number}
         rows.append((Key(label=f"{mark}{number + 1} · {_label(option['label'])}", action=A.OPTION, value=value),))
-    own = draft.own_words(questions, at) if questions[at]["multiSelect"] else []
-    rows += [(Key(label=f"✓ “{_label(text)}”", action=A.OPTION, value={"question": at, "own": text}),) for text in own]
+    own = draft.own_words(questions, at, notice.hide) if questions[at]["multiSelect"] else []
+    rows += [
+        (Key(label=f"✓ “{_label(notice.hide(text))}”", action=A.OPTION, value={"question": at, "own": text}),)
+        for text in own
+    ]
     rows.append((Key(label="Type an answer", action=A.ANSWER, value={"question": at}),))
     if not answers_at_once(questions):
         rows += _steps(notice, draft)

@@ -72,6 +72,13 @@ def mention(account: str, telegram_user: int) -> Piece:
     return Piece(shown, f'<a href="tg://user?id={telegram_user}">{_quoted(shown)}</a>')
 
 
+def link(address: str) -> Piece:
+    """A page of Orchestra's own, in brackets; nothing without an address."""
+    if not address:
+        return NOTHING
+    return Piece(" (open)", f' (<a href="{html.escape(address)}">open</a>)')
+
+
 def moment(at: datetime, form: str, otherwise: str) -> Piece:
     """A time that Telegram shows in the reader's own zone; older apps show ``otherwise``.
 

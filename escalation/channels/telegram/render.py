@@ -23,6 +23,7 @@ from escalation.channels.telegram.markup import (
     box,
     cut_to,
     lines,
+    link,
     moment,
     plain_of,
     remark,
@@ -68,8 +69,8 @@ def is_cut(notice: Notice) -> bool:
 def after_all(notice: Notice, draft: Draft | None = None) -> Card:
     """Below what "Show all" sent: the decision."""
     size = sum(len(block.text) for block in notice.blocks)
-    draft = draft or Draft()
-    head, foot = strong("That was all of it") + words(f", {size:,} characters."), [_digest(notice), _deadline(notice)]
+    draft, all_of_it = draft or Draft(), strong("That was all of it") + words(f", {size:,} characters.")
+    head, foot = all_of_it, [_digest(notice), _secrets(notice), _deadline(notice)]
     so_far = answers_so_far(notice, draft, room=LONGEST_CARD - lines([head, *foot]).size)
     return _card(lines([head, so_far, *foot]), decision_keys(notice, draft))
 
@@ -135,6 +136,7 @@ def _request(notice: Notice, asked: list[Piece], so_far: Piece, *, directory: st
             so_far,
             _risk(notice),
             _where(notice, directory),
+            _secrets(notice),
             _deadline(notice),
         ]
     )
@@ -244,6 +246,14 @@ def _where(notice: Notice, directory: str) -> Piece:
     who = [said(text) for text in (title, agent, helper) if text]
     place = [said(text) for text in (host, directory) if text]
     return lines([_dotted("💬 ", who), _dotted("🖥 ", place)])
+
+
+def _secrets(notice: Notice) -> Piece:
+    """How many values stand as ``[secret 1]``, and where to see them."""
+    if not notice.secrets:
+        return NOTHING
+    count = "1 secret is hidden" if notice.secrets == 1 else f"{notice.secrets} secrets are hidden"
+    return words("🔒 ") + strong(count) + words("; see the console") + link(notice.details_url) + words(".")
 
 
 def _dotted(mark: str, pieces: list[Piece]) -> Piece:
