@@ -2,7 +2,8 @@
 
 import { drawClocks } from "./clock.js";
 import { announce, announceNow } from "./say.js";
-import { arm, armNothing, isArmed } from "./keys.js";
+import { cardInUse } from "./still.js";
+import { arm, armNothing, isArmed } from "./arming.js";
 
 const VERDICT_STAYS_MS = 8000;
 
@@ -63,6 +64,29 @@ export async function fetchPart(address) {
 /** The same where the part is one element. */
 export const fetchElement = async (address) => (await fetchPart(address))?.firstElementChild ?? null;
 
+/** More time was given: nothing else of an open card is drawn anew under who reads it. */
+async function renewCountdown(id) {
+  const fresh = await fetchElement(`/approvals/${id}/card?line`);
+  const [now, then] = [cardOf(id), fresh].map((one) => one?.querySelector(".countdown[data-expires]"));
+  if (!now || !then) return;
+  now.dataset.expires = then.dataset.expires;
+  now.dataset.whole = then.dataset.whole;
+  now.querySelector(".sr")?.replaceWith(then.querySelector(".sr"));
+  drawClocks(cardOf(id));
+}
+
+/** A card that closes above an open one stays as tall as it was, until somebody moves on. */
+function keepHeight(card, height) {
+  const below = cardInUse();
+  if (!card || !below || card === below) return;
+  if (card.compareDocumentPosition(below) & Node.DOCUMENT_POSITION_FOLLOWING) card.style.minHeight = `${height}px`;
+}
+
+function releaseHeights() {
+  document.querySelectorAll(".ask[data-closed]").forEach((card) => { card.style.minHeight = ""; });
+}
+document.body.addEventListener("asks:moved", releaseHeights);
+
 function titleOf(card) {
   return (card.querySelector(".ask-title") ?? card.querySelector(".what b"))?.textContent.trim() ?? "Question";
 }
@@ -76,8 +100,10 @@ document.body.addEventListener("hub:event", async ({ detail: { kind, payload } }
   if (kind !== "approval.changed") return;
   const card = cardOf(payload.id);
   if (!card || card.querySelector(".htmx-request") || card.hasAttribute("data-closed")) return;
-  if (payload.status === "pending" && card.contains(document.activeElement)) return;
+  if (payload.status === "pending") { renewCountdown(payload.id); return; }
+  const height = card.offsetHeight;
   const fresh = await refreshCard(payload.id, { line: !card.hasAttribute("data-open") });
+  keepHeight(fresh, height);
   if (fresh?.hasAttribute("data-closed")) closed(fresh);
 });
 
@@ -87,6 +113,7 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   const button = event.detail.requestConfig.triggeringEvent?.submitter;
   if (!form || !button) return;
   button.dataset.words = button.innerHTML;
+  button.style.minWidth = `${button.offsetWidth}px`; // or its neighbours would move under the finger
   button.textContent = "Recording…";
   button.setAttribute("aria-busy", "true");
 });
@@ -97,6 +124,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
   form.querySelectorAll("[aria-busy]").forEach((button) => {
     button.removeAttribute("aria-busy");
     button.innerHTML = button.dataset.words;
+    if (document.activeElement === document.body) button.focus({ preventScroll: true });
   });
   announceNow("Not recorded. The question is still open.");
 });
