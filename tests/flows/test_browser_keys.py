@@ -1,9 +1,10 @@
 """Keys decide what somebody meant and nothing else, in a real browser against the whole of Orchestra."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests import browser as browsers
 from tests import stack as stacks
@@ -133,12 +134,11 @@ def test_a_key_that_comes_too_early_disarms_and_says_so(stack: Stack, opens: Ope
 def test_a_key_before_j_chooses_the_first_and_says_what_the_next_will_do(stack: Stack, opens: Opens) -> None:
     ids = seed(stack, "low", "high")
     page = opens("/", **WIDE)
-    page.wait_for_timeout(RESTED_MS)
     page.keyboard.press("a")
     expect(page.locator("#notice")).to_contain_text("Nothing was decided. Chosen: Run a command in tmp. A approves")
     expect(page.locator(f"#ask-{ids[0]}")).to_be_focused()
     assert statuses(stack, ids) == ["pending", "pending"]
-    page.wait_for_timeout(RESTED_MS)
+    rested(page.locator(f"#ask-{ids[0]}"))
     page.keyboard.press("a")
     expect(page.locator(f"#ask-{ids[0]}")).to_contain_text("Approved by ada, here")
 
@@ -166,10 +166,9 @@ def test_control_enter_sends_what_was_typed_and_the_focus_stays(stack: Stack, op
     ids = seed(stack, "edit", "edit", "low")
     for number, (key, words) in enumerate([("r", "not there"), ("e", '{"file_path": "/tmp/b", "content": "x"}')]):
         page = opens(where.format(ids[number]), **WIDE)
-        page.wait_for_timeout(RESTED_MS)
         if where == "/":
             page.keyboard.press("j")
-            page.wait_for_timeout(RESTED_MS)
+        rested(page.locator(".ask:focus"))
         page.keyboard.press(key)
         field = page.locator("textarea:focus")
         expect(field).to_be_visible()
@@ -194,21 +193,29 @@ def test_twenty_mixed_requests_are_worked_through_without_a_mouse(stack: Stack, 
         card = page.locator(f"#ask-{one}")
         expect(card).to_be_focused()
         expect(card).to_have_attribute("data-open", "")
-        page.wait_for_timeout(RESTED_MS)
-        top = card.bounding_box()
-        assert top and top["y"] >= 0, "what is decided is in view"
+        rested(card)
+        box = card.bounding_box()
+        assert box and box["y"] >= 0, "what is decided is in view"
         if number % 7 == 6:
-            press(page, "r")
+            page.keyboard.press("r")
+            expect(card.locator("textarea:focus")).to_be_visible()
             page.keyboard.type("another way, please")
             page.keyboard.press("Control+Enter")
         else:
             for key in {"high": "ay", "question": "2a", "two": "12a", "choice": "1a"}.get(kind, "a"):
-                press(page, key)
+                page.keyboard.press(key)
+                if key in "12" or (kind, key) == ("high", "a"):
+                    rested(card)
         expect(card).to_have_attribute("data-closed", "")
     ended = statuses(stack, ids)
     assert ended == ["rejected" if number % 7 == 6 else "approved" for number in range(20)]
     given = stack.call("GET", f"/api/approvals/{ids[2]}")["answers"]
     assert given == {"When?": "Tonight"}
+
+
+def rested(card: Locator) -> None:
+    """The line beside the card says what each key will do, so that they do."""
+    expect(card.locator(LINE)).to_contain_text(re.compile("^(A|Y|1 to|Ctrl) "))
 
 
 def press(page: Page, key: str) -> None:

@@ -53,6 +53,12 @@ export function restAgain(at) { restFrom = at; redraw(); }
 /** Whether a key pressed at `at` may act on `ask`: it and its last change have been there for a moment. */
 export const isRested = (ask, at) => at - restFrom >= REST_MS && isReady(ask, at);
 
+/** For how many milliseconds from now no key acts on `ask` yet. */
+export function restLeft(ask) {
+  born(ask);
+  return Math.max(restFrom, bornAt.get(ask)) + REST_MS - performance.now();
+}
+
 /** Whether a card has been in place long enough to be meant by a key. */
 export function isReady(ask, at = performance.now()) {
   born(ask);

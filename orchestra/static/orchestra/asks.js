@@ -153,6 +153,6 @@ function goOn(card) {
   const next = all.find((one) => card.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING) ?? all[0];
   armNothing();
   if (!next) return card.focus({ preventScroll: true });
-  if (next.hasAttribute("data-open")) return next.focus({ preventScroll: true });
-  return refreshCard(next.dataset.ask).then((fresh) => { if (!isArmed()) fresh?.focus({ preventScroll: true }); });
+  next.focus({ preventScroll: true }); // whoever draws it anew passes the focus on
+  return next.hasAttribute("data-open") ? undefined : refreshCard(next.dataset.ask);
 }

@@ -3,7 +3,7 @@
 // back: a burst of typing never decides.
 
 import {
-  arm, armed, armNothing, focusedAsk, isArmed, isPaused, isQuiet, isRested, onArming, restAgain, stray, typedAt,
+  arm, armed, armNothing, focusedAsk, isArmed, isPaused, isQuiet, isRested, onArming, restAgain, restLeft, stray, typedAt,
 } from "./arming.js";
 import { closePanels, enter, openPanel, sendFrom } from "./panels.js";
 import { announce, note } from "./say.js";
@@ -15,6 +15,7 @@ const OF_A_REQUEST = /^[aersy1-9]$/;
 const GO = { h: "/", s: "/sessions", t: "/statistics", d: "/diagnostics" };
 const KEY = "orchestra-keys";
 let goingFrom = -Infinity;
+let drawing = 0;
 let held = null; // {timer, step: where to move afterwards} of a key that waits
 
 /** Whether single keys do something; people can switch them off. */
@@ -220,12 +221,20 @@ function lineOf(ask) {
   return words.join(" · ");
 }
 
+function told(ask, words) {
+  if (ask !== armed()) return isPaused() ? "Keys are paused. J goes on" : "J or A chooses this request";
+  if (words) return words;
+  const wait = restLeft(ask);
+  if (wait <= 0) return lineOf(ask);
+  clearTimeout(drawing);
+  drawing = setTimeout(() => held || draw(), wait + 1);
+  return "One moment…";
+}
+
 function draw(words = "") {
-  const now = armed();
   document.querySelectorAll("[data-key-line]").forEach((line) => {
-    const ask = line.closest(".ask");
-    const told = words && ask === now ? words : ask === now ? lineOf(ask) : isPaused() ? "Keys are paused. J goes on" : "J or A chooses this request";
-    if (line.textContent !== told) line.textContent = told;
+    const now = told(line.closest(".ask"), words);
+    if (line.textContent !== now) line.textContent = now;
   });
 }
 
