@@ -83,7 +83,8 @@ def desk(stack: Stack, chromium: Browser) -> Iterator[Opens]:
             return page
 
         yield opens
-    assert [line for said in complaints for line in said] == []
+    said = [line for said in complaints for line in said]
+    assert said == [], said
 
 
 def seed(stack: Stack, *kinds: str) -> list[str]:

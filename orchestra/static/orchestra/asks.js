@@ -21,6 +21,7 @@ function replace(card, fresh) {
   const unfolds = fresh.hasAttribute("data-open") && !card.hasAttribute("data-open");
   const meant = focused && unfolds && isArmed(card);
   keepViews(card, fresh);
+  keepHeight(card, fresh);
   card.replaceWith(fresh);
   if (typed && fresh.hasAttribute("data-closed")) {
     const kept = document.createElement("pre");
@@ -76,10 +77,10 @@ async function renewCountdown(id) {
 }
 
 /** A card that closes above an open one stays as tall as it was, until somebody moves on. */
-function keepHeight(card, height) {
+function keepHeight(card, fresh) {
   const below = cardInUse();
-  if (!card || !below || card === below) return;
-  if (card.compareDocumentPosition(below) & Node.DOCUMENT_POSITION_FOLLOWING) card.style.minHeight = `${height}px`;
+  if (!below || below === card || !fresh.hasAttribute("data-closed")) return;
+  if (card.compareDocumentPosition(below) & Node.DOCUMENT_POSITION_FOLLOWING) fresh.style.minHeight = `${card.offsetHeight}px`;
 }
 
 function releaseHeights() {
@@ -101,9 +102,7 @@ document.body.addEventListener("hub:event", async ({ detail: { kind, payload } }
   const card = cardOf(payload.id);
   if (!card || card.querySelector(".htmx-request") || card.hasAttribute("data-closed")) return;
   if (payload.status === "pending") { renewCountdown(payload.id); return; }
-  const height = card.offsetHeight;
   const fresh = await refreshCard(payload.id, { line: !card.hasAttribute("data-open") });
-  keepHeight(fresh, height);
   if (fresh?.hasAttribute("data-closed")) closed(fresh);
 });
 
