@@ -27,7 +27,7 @@ WHAT_IS_THERE = """
 places => places.map(([x, y]) => [x, y,
     document.elementFromPoint(x, y)?.closest('.btn, summary, a, button')?.textContent.trim().replace(/\\s+/g, ' ')])
 """
-PUSH = "() => { document.querySelector('.ask').style.marginTop = '44px'; }"
+PUSH = "() => { document.querySelector('.page-head').style.paddingBottom = '44px'; }"
 
 
 @pytest.fixture(scope="module")

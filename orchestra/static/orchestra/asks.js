@@ -2,7 +2,7 @@
 
 import { drawClocks } from "./clock.js";
 import { announce, announceNow } from "./say.js";
-import { cardInUse } from "./still.js";
+import { isAboveAnOpenOne } from "./still.js";
 import { arm, armNothing, isArmed } from "./arming.js";
 
 const VERDICT_STAYS_MS = 8000;
@@ -78,9 +78,7 @@ async function renewCountdown(id) {
 
 /** A card that closes above an open one stays as tall as it was, until somebody moves on. */
 function keepHeight(card, fresh) {
-  const below = cardInUse();
-  if (!below || below === card || !fresh.hasAttribute("data-closed")) return;
-  if (card.compareDocumentPosition(below) & Node.DOCUMENT_POSITION_FOLLOWING) fresh.style.minHeight = `${card.offsetHeight}px`;
+  if (fresh.hasAttribute("data-closed") && isAboveAnOpenOne(card)) fresh.style.minHeight = `${card.offsetHeight}px`;
 }
 
 function releaseHeights() {

@@ -173,6 +173,7 @@ document.addEventListener("keydown", (event) => {
   if (event.isComposing) return undefined;
   if (name === "Enter" && (event.ctrlKey || event.metaKey) && target.form) {
     event.preventDefault();
+    typedAt(-Infinity); // who sends has stopped typing
     return event.repeat ? undefined : sendFrom(target);
   }
   if (name === "Escape") return letGo(event);

@@ -31,6 +31,10 @@ export function cardInUse() {
   return [focused, hovered].find(isDecidable) ?? [...document.querySelectorAll(DECIDABLE)].find(inView) ?? null;
 }
 
+/** Whether an open card that can be decided comes after `card`: it would move with it. */
+export const isAboveAnOpenOne = (card) => [...document.querySelectorAll(DECIDABLE)]
+  .some((one) => card !== one && card.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING);
+
 /** Scroll because the page changed above, so that what is read stands still. */
 export function giveWay(scroller, pixels) {
   const before = scroller.scrollTop;
