@@ -177,6 +177,7 @@ document.addEventListener("keydown", (event) => {
     return event.repeat ? undefined : sendFrom(target);
   }
   if (name === "Escape") return letGo(event);
+  if (name === "Tab") return typedAt(-Infinity);
   if (typing(target)) return name.length === 1 ? typedAt(at) : undefined;
   if (name === " " && target.matches?.("a[role=button]")) { event.preventDefault(); return target.click(); }
   const ofTheAsk = name === "Enter" && target === armed();
