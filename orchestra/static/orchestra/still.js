@@ -91,7 +91,7 @@ function refusal(button, event) {
   look();
   const { movedAt, appearedAt } = seen.get(button) ?? { movedAt: -Infinity, appearedAt: now };
   if (now - movedAt < SETTLED_MS) return "The page moved under your press. Nothing was done; press again.";
-  if (now - appearedAt < REST_MS) return "This has only just come. Nothing was done; press again.";
+  if (now - appearedAt < REST_MS && !button.matches("summary")) return "This has only just come. Nothing was done; press again.";
   if (button.closest(".decide-bar") && now - scrolledAt < 300) return "The page was scrolling. Nothing was done; press again.";
   return "";
 }
