@@ -296,7 +296,7 @@ def test_everything_can_be_done_by_keyboard_alone(stack: Stack, page: Page) -> N
     expect(page.locator("#keys")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#keys")).to_be_hidden()
-    page.keyboard.press("a")  # nothing is armed yet
+    page.keyboard.press("a")  # nothing is armed yet: it only chooses
     page.wait_for_timeout(ARMED_MS)
     assert stack.call("GET", f"/api/approvals/{high['id']}")["status"] == "pending"
 
@@ -401,11 +401,14 @@ def armed_high_and_low(stack: Stack, page: Page) -> tuple[dict[str, Any], dict[s
 
 def press_until_one_can_type(page: Page, key: str) -> None:
     """As a person would: a card that was drawn anew meanwhile takes no key for a moment."""
-    for _ in range(40):
+    for _ in range(10):
+        page.wait_for_timeout(ARMED_MS + 100)
         page.keyboard.press(key)
         page.wait_for_timeout(250)
         if page.evaluate("document.activeElement?.tagName") == "TEXTAREA":
             return
+        page.wait_for_timeout(ARMED_MS + 100)
+        page.keyboard.press("j")  # a key that came too early pauses them
     raise AssertionError(f"{key} opened nothing")
 
 

@@ -59,6 +59,11 @@ def _question_keys(notice: Notice, draft: Draft) -> tuple[Row, ...]:
     return (*rows, (REJECT,))
 
 
+def _own_words_key(at: int, text: str, shown: str) -> Key:
+    """It takes ``text`` back, which somebody had typed."""
+    return Key(label=f"✓ “{_label(shown)}”", action=A.OPTION, value={"question": at, "own": text})
+
+
 def _steps(notice: Notice, draft: Draft) -> list[Row]:
     """From question to question, and to the end; the last press carries what the person saw as chosen."""
     last = len(notice.questions) - 1

@@ -2,7 +2,8 @@
 
 import { drawClocks } from "./clock.js";
 import { announce, announceNow } from "./say.js";
-import { arm, armNothing, isArmed } from "./keys.js";
+import { isAboveAnOpenOne } from "./still.js";
+import { arm, armNothing, isArmed } from "./arming.js";
 
 const VERDICT_STAYS_MS = 8000;
 
@@ -20,6 +21,7 @@ function replace(card, fresh) {
   const unfolds = fresh.hasAttribute("data-open") && !card.hasAttribute("data-open");
   const meant = focused && unfolds && isArmed(card);
   keepViews(card, fresh);
+  keepHeight(card, fresh);
   card.replaceWith(fresh);
   if (typed && fresh.hasAttribute("data-closed")) {
     const kept = document.createElement("pre");
@@ -63,6 +65,27 @@ export async function fetchPart(address) {
 /** The same where the part is one element. */
 export const fetchElement = async (address) => (await fetchPart(address))?.firstElementChild ?? null;
 
+/** More time was given: nothing else of an open card is drawn anew under who reads it. */
+async function renewCountdown(id) {
+  const fresh = await fetchElement(`/approvals/${id}/card?line`);
+  const [now, then] = [cardOf(id), fresh].map((one) => one?.querySelector(".countdown[data-expires]"));
+  if (!now || !then) return;
+  now.dataset.expires = then.dataset.expires;
+  now.dataset.whole = then.dataset.whole;
+  now.querySelector(".sr")?.replaceWith(then.querySelector(".sr"));
+  drawClocks(cardOf(id));
+}
+
+/** A card that closes above an open one stays as tall as it was, until somebody moves on. */
+function keepHeight(card, fresh) {
+  if (fresh.hasAttribute("data-closed") && isAboveAnOpenOne(card)) fresh.style.minHeight = `${card.offsetHeight}px`;
+}
+
+function releaseHeights() {
+  document.querySelectorAll(".ask[data-closed]").forEach((card) => { card.style.minHeight = ""; });
+}
+document.body.addEventListener("asks:moved", releaseHeights);
+
 function titleOf(card) {
   return (card.querySelector(".ask-title") ?? card.querySelector(".what b"))?.textContent.trim() ?? "Question";
 }
@@ -76,7 +99,7 @@ document.body.addEventListener("hub:event", async ({ detail: { kind, payload } }
   if (kind !== "approval.changed") return;
   const card = cardOf(payload.id);
   if (!card || card.querySelector(".htmx-request") || card.hasAttribute("data-closed")) return;
-  if (payload.status === "pending" && card.contains(document.activeElement)) return;
+  if (payload.status === "pending") { renewCountdown(payload.id); return; }
   const fresh = await refreshCard(payload.id, { line: !card.hasAttribute("data-open") });
   if (fresh?.hasAttribute("data-closed")) closed(fresh);
 });
@@ -87,6 +110,7 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   const button = event.detail.requestConfig.triggeringEvent?.submitter;
   if (!form || !button) return;
   button.dataset.words = button.innerHTML;
+  button.style.minWidth = `${button.offsetWidth}px`; // or its neighbours would move under the finger
   button.textContent = "Recording…";
   button.setAttribute("aria-busy", "true");
 });
@@ -97,6 +121,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
   form.querySelectorAll("[aria-busy]").forEach((button) => {
     button.removeAttribute("aria-busy");
     button.innerHTML = button.dataset.words;
+    if (document.activeElement === document.body) button.focus({ preventScroll: true });
   });
   announceNow("Not recorded. The question is still open.");
 });
@@ -125,6 +150,6 @@ function goOn(card) {
   const next = all.find((one) => card.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING) ?? all[0];
   armNothing();
   if (!next) return card.focus({ preventScroll: true });
-  if (next.hasAttribute("data-open")) return next.focus({ preventScroll: true });
-  return refreshCard(next.dataset.ask).then((fresh) => { if (!isArmed()) fresh?.focus({ preventScroll: true }); });
+  next.focus({ preventScroll: true }); // whoever draws it anew passes the focus on
+  return next.hasAttribute("data-open") ? undefined : refreshCard(next.dataset.ask);
 }

@@ -2,6 +2,7 @@
 
 import { hub } from "./hub.js";
 import { fetchElement, cardOf } from "./asks.js";
+import { settle as takeAsItStands } from "./still.js";
 
 const list = () => document.getElementById("asks");
 const offer = document.getElementById("fresh");
@@ -27,22 +28,17 @@ async function refresh({ now = false } = {}) {
 
 function merge(fresh, now) {
   const wanted = [...fresh.querySelectorAll(".ask")];
-  const news = wanted.filter((ask) => !cardOf(ask.dataset.ask));
-  const here = [...list().querySelectorAll(".ask:not([data-closed])")];
-  const first = here.length === 0;
-  if (news.length && inUse() && !now && !first) return offerNews(news.length);
-  offer.hidden = true;
-  const ids = new Set(wanted.map((ask) => ask.dataset.ask));
-  if (!inUse() || now) list().querySelectorAll(".ask[data-closed]").forEach((ask) => ids.has(ask.dataset.ask) || settle(ask));
+  const isFirst = !list().querySelector(".ask:not([data-closed])");
+  tidy();
   let after = null;
+  let left = 0;
   for (const ask of wanted) {
     const present = cardOf(ask.dataset.ask);
-    if (!present) {
-      if (after) after.after(ask); else list().prepend(ask);
-      window.htmx.process(ask);
-    }
-    after = present ?? ask;
+    if (present) after = present;
+    else if (now || isFirst || mayCome(after)) { insert(ask, after); after = ask; } else left += 1;
   }
+  offerNews(left);
+  if (now) { takeAsItStands(); list().querySelector(".ask:not([data-closed])")?.scrollIntoView({ block: "nearest" }); }
   for (const id of ["no-asks", "more-asks"]) {
     document.getElementById(id)?.remove();
     const note = fresh.querySelector(`#${id}`);
@@ -52,10 +48,32 @@ function merge(fresh, now) {
   return undefined;
 }
 
-/** A verdict has been seen long enough, unless somebody is looking at it right now. */
-function settle(ask) {
-  if (!ask.dataset.closedAt) ask.dataset.closedAt = String(Date.now());
-  if (Date.now() - Number(ask.dataset.closedAt) > 7000) ask.remove();
+const follows = (one, other) => !one || Boolean(one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING);
+
+/** Whether an open card that can be decided comes after `ask`, or at all: what changes before it would move it. */
+const movesAnOpenOne = (ask) =>
+  !document.hidden && [...list().querySelectorAll(".ask[data-open]:has(.ask-form)")].some((open) => follows(ask, open));
+
+/** Whether a new request may come in after `after` without anybody's wish. */
+const mayCome = (after) => !inUse() && !movesAnOpenOne(after);
+
+/** The order is kept: after its predecessor, or before the first open one, below what has been decided. */
+function insert(ask, after) {
+  const first = list().querySelector(".ask:not([data-closed])");
+  if (after) after.after(ask);
+  else if (first) first.before(ask);
+  else list().append(ask);
+  window.htmx.process(ask);
+}
+
+/** Verdicts that have been seen long enough go, but none above an open card before somebody moves on. */
+function tidy({ moved = false } = {}) {
+  if (inUse() && !moved) return;
+  list().querySelectorAll(".ask[data-closed]").forEach((ask) => {
+    if (!ask.dataset.closedAt) ask.dataset.closedAt = String(Date.now());
+    const isSeen = Date.now() - Number(ask.dataset.closedAt) > 7000;
+    if (isSeen && !ask.contains(document.activeElement) && (moved || !movesAnOpenOne(ask))) ask.remove();
+  });
 }
 
 function openOne() {
@@ -64,13 +82,14 @@ function openOne() {
 }
 
 function offerNews(count) {
-  offer.hidden = false;
-  offer.firstElementChild.textContent = `${count} new question${count === 1 ? "" : "s"}, show`;
+  offer.firstElementChild.hidden = count === 0;
+  if (count) offer.firstElementChild.textContent = `${count} new request${count === 1 ? "" : "s"}, show`;
 }
 
 offer.firstElementChild.addEventListener("click", () => refresh({ now: true }));
 document.body.addEventListener("hub:approvals", () => refresh());
 document.body.addEventListener("asks:settle", () => refresh());
+document.body.addEventListener("asks:moved", () => tidy({ moved: true }));
 document.addEventListener("htmx:load", ({ detail: { elt } }) => {
   if (elt.matches?.(".ask[data-closed]")) elt.dataset.closedAt = String(Date.now());
 });

@@ -1,63 +1,118 @@
-// Single letters. An element says which with data-key; A, S, E, R, Y and Enter belong to the armed question alone.
+// Single keys. An element says which with data-key, and with data-does what it does; A, S, E, R, Y, 1 to 9 and Enter belong to the
+// armed request, and to its open panel alone while one is open. A key that decides waits a moment, and another key takes it
+// back: a burst of typing never decides.
 
-import { announce } from "./say.js";
+import {
+  arm, armed, armNothing, focusedAsk, isArmed, isPaused, isQuiet, isRested, onArming, restAgain, restLeft, stray, typedAt,
+} from "./arming.js";
+import { closePanels, enter, openPanel, sendFrom } from "./panels.js";
+import { announce, note } from "./say.js";
+import { settle } from "./still.js";
 
-const ARMED_AFTER_MS = 600;
-const OF_A_QUESTION = new Set(["a", "s", "e", "r", "y"]);
+const HOLD_MS = 350; // longer than between two letters of a word
+const GOING_MS = 1500;
+const OF_A_REQUEST = /^[aersy1-9]$/;
 const GO = { h: "/", s: "/sessions", t: "/statistics", d: "/diagnostics" };
 const KEY = "orchestra-keys";
-const bornAt = new WeakMap();
-let going = 0;
+let goingFrom = -Infinity;
+let drawing = 0;
+let held = null; // {timer, step: where to move afterwards} of a key that waits
 
-/** Whether single letters do something; people can switch them off. */
+/** Whether single keys do something; people can switch them off. */
 export const keysOn = () => { try { return localStorage.getItem(KEY) !== "off"; } catch { return true; } };
 /** Whether somebody is in a field that takes letters. */
 export const typing = (target) => target.closest?.("input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]");
-const asks = () => [...document.querySelectorAll(".ask")].filter((ask) => ask.offsetParent !== null);
 
-// A question is armed by moving to it, touching it or tabbing into it; not by a script that puts the focus there.
-let meant = null;
-const armed = () => {
-  const ask = document.activeElement?.closest?.(".ask") ?? null;
-  return ask && ask === meant ? ask : null;
-};
-const focusedAsk = () => document.activeElement?.closest?.(".ask") ?? null;
-document.addEventListener("pointerdown", (event) => { meant = event.target.closest(".ask"); });
-document.addEventListener("keyup", (event) => { if (event.key === "Tab") meant = focusedAsk(); });
+const isShown = (one) => one.offsetParent !== null && getComputedStyle(one).visibility !== "hidden" && !one.disabled;
+const asks = () => [...document.querySelectorAll(".ask:not([data-closed])")].filter((ask) => ask.offsetParent !== null);
+const ownPage = () => document.getElementById("question");
 
-/** A question somebody went to on purpose: it takes the focus, and its letters act once it has been there for a moment. */
-export function arm(ask) {
-  meant = ask;
-  ask.focus({ preventScroll: true });
+// ── what a key finds ───────────────────────────────────────────────────────
+/** The questions of a card; keys choose in the one with the focus, else in the first without an answer. */
+function currentQuestion(ask) {
+  const all = [...ask.querySelectorAll(".ask-form fieldset:has(.choice)")];
+  const open = (one) => !one.querySelector(":checked") && ![...one.querySelectorAll("[type=text]")].some((field) => field.value);
+  return all.find((one) => one.contains(document.activeElement)) ?? all.find(open) ?? all.at(-1) ?? null;
 }
 
-/** Whether somebody went to this question on purpose; without one, whether they went to any. */
-export const isArmed = (ask) => meant !== null && meant.isConnected && (ask === undefined || meant === ask);
+const choicesOf = (ask) => [...(currentQuestion(ask)?.querySelectorAll(".choice input") ?? [])].slice(0, 9);
+const hasAnswer = (ask) => [...ask.querySelectorAll(".choice input")].some((one) => (one.type === "text" ? one.value : one.checked));
 
-/** From now on no key answers anything, until somebody moves to a question. */
-export function armNothing() { meant = null; }
-
-/** Whether a card has been in place long enough to be meant by a key, a click or a tap. */
-function ready(ask) {
-  born(ask);
-  return performance.now() - bornAt.get(ask) > ARMED_AFTER_MS;
+function find(ask, key) {
+  const panel = openPanel(ask);
+  if (/^[1-9]$/.test(key)) return panel ? null : choicesOf(ask)[Number(key) - 1] ?? null;
+  const within = [...(panel ?? ask).querySelectorAll(`[data-key="${CSS.escape(key)}"]`)];
+  return within.find((one) => isShown(one) && (panel || !one.closest("[data-panel]"))) ?? null;
 }
 
-function born(within) {
-  const fresh = [...(within.querySelectorAll?.(".ask") ?? [])];
-  if (within.matches?.(".ask")) fresh.push(within);
-  fresh.forEach((ask) => bornAt.has(ask) || bornAt.set(ask, performance.now()));
+// ── what a key does ────────────────────────────────────────────────────────
+/** Do it in a moment, unless another key comes first. */
+function hold(run, words = "") {
+  const mine = { step: 0 };
+  mine.timer = setTimeout(() => { held = null; draw(); run(); if (mine.step) move(mine.step, performance.now()); }, HOLD_MS);
+  held = mine;
+  draw(words);
 }
 
-function move(step) {
-  const all = asks();
-  if (!all.length) return;
-  const at = meant === focusedAsk() ? all.indexOf(focusedAsk()) : all.indexOf(focusedAsk()) - (step > 0 && focusedAsk() ? 1 : 0);
-  const next = all[Math.max(0, Math.min(all.length - 1, at < 0 ? (step > 0 ? 0 : all.length - 1) : at + step))];
-  meant = next;
-  next.focus({ preventScroll: true });
-  next.scrollIntoView({ block: "nearest" });
-  if (!next.hasAttribute("data-open") && !next.hasAttribute("data-closed")) open(next);
+function letGoOfHeld() {
+  if (!held) return false;
+  clearTimeout(held.timer);
+  held = null;
+  draw();
+  return true;
+}
+
+function act(ask, target, at) {
+  restAgain(at);
+  if (target.matches("button[type=submit]")) {
+    if (!hasAnswer(ask) && choicesOf(ask).length && !openPanel(ask)) return note("Choose an answer first.");
+    return hold(() => {
+      if (target.isConnected && armed() === ask) target.click();
+      else note("Nothing was done: the request has changed.");
+    }, "In a moment. Any other key stops it.");
+  }
+  if (target.matches("[type=text]")) return target.focus();
+  target.click();
+  const fold = target.matches("summary") && target.parentElement;
+  if (fold?.open) enter(fold);
+  return draw();
+}
+
+/** The next request of a list, opened and armed; on a request's own page its neighbour's page. */
+function move(step, at) {
+  const own = ownPage();
+  if (own) return leave(own, step, at);
+  const next = neighbour(asks(), step);
+  if (next) goTo(next, at);
+  return undefined;
+}
+
+/** Where J and K lead: a request that has the focus without being chosen comes first. */
+function neighbour(all, step) {
+  const here = focusedAsk();
+  const index = all.indexOf(here);
+  if (index >= 0) return step > 0 && !isArmed(here) ? here : all[index + step] ?? here;
+  const after = here ? all.findIndex((one) => here.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING) : 0;
+  if (step > 0) return all[after] ?? all.at(-1);
+  return here ? all[(after < 0 ? all.length : after) - 1] ?? all[0] : all.at(-1);
+}
+
+function goTo(ask, at) {
+  restAgain(at);
+  arm(ask, at);
+  document.body.dispatchEvent(new CustomEvent("asks:moved"));
+  ask.scrollIntoView({ block: "nearest" });
+  settle();
+  if (!ask.hasAttribute("data-open")) open(ask);
+}
+
+function leave(own, step, at) {
+  const isOpen = own.querySelector(".ask-form");
+  if (own.querySelector(".htmx-request")) return note("Your decision is being recorded.");
+  const link = document.querySelector(step > 0 ? "[data-next]" : "[data-previous]");
+  if (isOpen && !isArmed(own)) { restAgain(at); arm(own, at); return note(lineOf(own)); }
+  if (link) hold(() => link.click(), "In a moment: the neighbour. Any other key stops it.");
+  return undefined;
 }
 
 /** A line becomes the whole card, which keeps the focus and is armed like the line was. */
@@ -70,83 +125,131 @@ function open(line) {
     if (whole.id !== id) return; // it was opened in another way
     arm(whole);
     whole.scrollIntoView({ block: "nearest" });
+    settle();
   });
   line.querySelector("[data-opener]")?.click();
 }
 
-function press(within, key) {
-  const target = [...within.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)].find((one) => one.offsetParent !== null && !one.disabled);
-  if (target?.matches("input, textarea")) target.focus();
-  else target?.click();
-  return Boolean(target);
+/** A key for a request while none is chosen: it chooses one and says what the next key will do. It decides nothing. */
+function choose(at) {
+  if (isPaused()) return stray(at);
+  const waiting = asks().filter((ask) => ask.querySelector(".ask-form, .ask-line"));
+  const ask = [focusedAsk(), ...waiting].find((one) => waiting.includes(one));
+  if (!ask) return undefined;
+  if (ask === ownPage()) { restAgain(at); arm(ask, at); } else goTo(ask, at);
+  const title = ask.querySelector(".ask-title, .what b")?.textContent.trim() ?? "this request";
+  return note(`Nothing was decided. Chosen: ${title}. ${lineOf(ask)}`);
+}
+
+function forRequest(event, key, at) {
+  const ask = armed();
+  if (!ask) return choose(at);
+  if (!isRested(ask, at)) return stray(at, "That key came too early; nothing was done.");
+  const target = find(ask, key);
+  if (!target) return stray(at);
+  event.preventDefault();
+  return act(ask, target, at);
+}
+
+function forPage(event, key, at) {
+  if (armed() && !isRested(armed(), at)) return stray(at, "That key came too early; nothing was done.");
+  const target = [...document.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)].find((one) => isShown(one) && !one.closest(".ask"));
+  if (!target) return stray(at);
+  event.preventDefault();
+  restAgain(at);
+  if (target.matches("input, textarea")) return target.focus();
+  return target.click();
+}
+
+function step(event, key, at) {
+  const by = key === "j" ? 1 : -1;
+  event.preventDefault();
+  if (held && !held.step) { held.step = by; return undefined; }
+  return move(by, at);
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.form) {
+  const { target, key: name, timeStamp: at } = event;
+  if (event.isComposing) return undefined;
+  if (name === "Enter" && (event.ctrlKey || event.metaKey) && target.form) {
     event.preventDefault();
-    return event.target.form.requestSubmit();
+    typedAt(-Infinity); // who sends has stopped typing
+    return event.repeat ? undefined : sendFrom(target);
   }
-  if (event.key === "Escape") return letGo(event);
-  if (event.key === " " && event.target.matches?.("a[role=button]")) { event.preventDefault(); return event.target.click(); }
-  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || typing(event.target) || !keysOn()) return undefined;
-  const key = event.key.toLowerCase();
-  if (going && GO[key]) { event.preventDefault(); location.href = GO[key]; return undefined; }
-  going = 0;
-  if (key === "g") { going = setTimeout(() => { going = 0; }, 1500); return undefined; }
-  if (key === "?") return document.getElementById("keys").togglePopover();
-  if (key === "j" || key === "k") { event.preventDefault(); return move(key === "j" ? 1 : -1); }
-  const dialog = document.querySelector("dialog[open]");
-  const ask = armed();
-  if (OF_A_QUESTION.has(key) || (key === "enter" && event.target === ask)) {
-    if (!ask || !ready(ask)) return undefined;
-    if (press(ask, key)) event.preventDefault();
-  } else if (key.length === 1 && !dialog && press(document, key)) event.preventDefault();
-  return undefined;
+  if (name === "Escape") return letGo(event);
+  if (name === "Tab") return typedAt(-Infinity);
+  if (typing(target)) return name.length === 1 ? typedAt(at) : undefined;
+  if (name === " " && target.matches?.("a[role=button]")) { event.preventDefault(); return target.click(); }
+  const ofTheAsk = name === "Enter" && target === armed();
+  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || !keysOn()) return undefined;
+  if (name === " " || (name.length !== 1 && !ofTheAsk)) return undefined;
+  return pressed(event, name.toLowerCase(), at);
 });
 
+function pressed(event, key, at) {
+  if (document.querySelector("dialog[open]")) return typedAt(at);
+  const moves = key === "j" || key === "k";
+  if (held && !(moves && !held.step && !ownPage())) {
+    letGoOfHeld();
+    return stray(at, "Two keys at once: nothing was done.");
+  }
+  if (!isQuiet(at)) return stray(at);
+  if (at - goingFrom < GOING_MS && GO[key]) { goingFrom = -Infinity; event.preventDefault(); return hold(() => { location.href = GO[key]; }); }
+  goingFrom = -Infinity;
+  if (key === "g") { goingFrom = at; return restAgain(at); }
+  if (key === "?") return document.getElementById("keys").togglePopover();
+  if (moves) return step(event, key, at);
+  return OF_A_REQUEST.test(key) || key === "enter" ? forRequest(event, key, at) : forPage(event, key, at);
+}
+
 function letGo(event) {
+  if (letGoOfHeld()) return note("Stopped. Nothing was done.");
   const ask = focusedAsk();
-  const panel = ask?.querySelector("[data-panel]:not([hidden])");
-  if (panel) { event.preventDefault(); closePanels(ask); ask.focus(); } else if (!document.querySelector("dialog[open], :popover-open")) {
-    document.activeElement?.blur();
-  }
+  if (closePanels(ask)) { event.preventDefault(); restAgain(event.timeStamp); return arm(ask, event.timeStamp); }
+  if (document.querySelector("dialog[open], :popover-open")) return undefined;
+  armNothing();
+  return document.activeElement?.blur();
 }
 
-/** Panels of a question unfold in place, one at a time. Without this script the same links lead to its own page. */
-function closePanels(ask) {
-  ask.querySelectorAll("[data-panel]").forEach((panel) => { panel.hidden = true; });
-  ask.querySelectorAll("[data-opens]").forEach((opener) => opener.setAttribute("aria-expanded", "false"));
+// ── what the next key will do, in words, beside the card ───────────────────
+function lineOf(ask) {
+  const panel = openPanel(ask);
+  const words = [...(panel ?? ask).querySelectorAll("[data-does]")]
+    .filter((one) => isShown(one) && (panel || !one.closest("[data-panel], details.fold > div")))
+    .map((one) => `${one.dataset.key ? (one.dataset.key === "enter" ? "↵" : one.dataset.key.toUpperCase()) : "Ctrl ↵"} ${one.dataset.does}`);
+  const most = panel ? 0 : choicesOf(ask).length;
+  if (most) words.unshift(most === 1 ? "1 writes an answer" : `1 to ${most} choose an answer`);
+  if (panel) words.push("Esc goes back");
+  return words.join(" · ");
 }
 
-document.addEventListener("click", (event) => {
-  const opener = event.target.closest("[data-opens]");
-  const ask = event.target.closest(".ask");
-  if (ask && event.target.closest("button, [data-opens]") && !ready(ask)) {
-    event.preventDefault(); // it appeared under the finger
-    event.stopPropagation();
-    return;
-  }
-  if (event.target.closest("[data-close-panels]") && ask) { closePanels(ask); ask.focus(); }
-  if (!opener || !ask || event.ctrlKey || event.metaKey) return;
-  const panel = ask.querySelector(`[data-panel="${opener.dataset.opens}"]`);
-  if (!panel) return;
-  event.preventDefault();
-  const opening = panel.hidden;
-  closePanels(ask);
-  panel.hidden = !opening;
-  opener.setAttribute("aria-expanded", String(opening));
-  if (opening) (panel.querySelector("textarea, input:not([type=hidden]), button") ?? panel).focus();
-}, true);
+function told(ask, words) {
+  if (ask !== armed()) return isPaused() ? "Keys are paused. J goes on" : "J or A chooses this request";
+  if (words) return words;
+  const wait = restLeft(ask);
+  if (wait <= 0) return lineOf(ask);
+  clearTimeout(drawing);
+  drawing = setTimeout(() => held || draw(), wait + 1);
+  return "One moment…";
+}
+
+function draw(words = "") {
+  document.querySelectorAll("[data-key-line]").forEach((line) => {
+    const now = told(line.closest(".ask"), words);
+    if (line.textContent !== now) line.textContent = now;
+  });
+}
+
+onArming(draw);
+for (const name of ["focusin", "focusout", "change", "toggle"]) document.addEventListener(name, () => requestAnimationFrame(() => held || draw()), true);
+document.addEventListener("htmx:load", () => held || draw());
 
 const box = document.querySelector("[data-keys-on]");
 if (box) {
   box.checked = keysOn();
   box.addEventListener("change", () => {
     try { localStorage.setItem(KEY, box.checked ? "on" : "off"); } catch { /* storage is switched off */ }
-    announce(box.checked ? "Single letters are on." : "Single letters are off.");
+    announce(box.checked ? "Single keys are on." : "Single keys are off.");
   });
 }
-// However a card came into the page: by a swap, by a row of a transcript, by the list of the front page.
-new MutationObserver((changes) => changes.forEach((change) => change.addedNodes.forEach(born)))
-  .observe(document.body, { childList: true, subtree: true });
-born(document);
+draw();

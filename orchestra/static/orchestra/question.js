@@ -1,14 +1,14 @@
 // The page of one question. Its decision follows the row: what is typed here is never lost, and nothing is shown before
 // the server says so.
 
-import { arm, keysOn, typing } from "./keys.js";
+import { arm } from "./arming.js";
+import { enter } from "./panels.js";
 import { announce, announceNow } from "./say.js";
 import { fetchElement } from "./asks.js";
 
 const page = document.getElementById("question");
 const decision = () => document.getElementById("decision");
 const isOpen = () => decision().dataset.status === "pending";
-let leaving = false;
 
 function words() {
   return [...decision().querySelectorAll("textarea, input[type=text]")]
@@ -26,13 +26,25 @@ function keep(typed) {
 }
 
 function closed() {
-  document.getElementById("decide-bar")?.remove();
   document.querySelector(".countdown-big")?.remove();
-  page.classList.remove("has-bar");
   const refused = decision().querySelector("[role=alert]");
   const verdict = document.getElementById("verdict")?.textContent.trim().replace(/\s+/g, " ");
   if (refused) announceNow(refused.textContent.trim());
   else if (verdict) announce(verdict);
+  drawBar(verdict);
+}
+
+/** The bar stays where the finger is, and says what became of it; the way on stands where no decision stood. */
+function drawBar(verdict) {
+  const bar = document.getElementById("decide-bar");
+  if (!bar) return;
+  const next = decision().querySelector("[data-next]")?.cloneNode(true);
+  const words = document.createElement("p");
+  words.className = "small clip-2";
+  words.textContent = verdict ?? "";
+  next?.classList.add("btn");
+  bar.replaceChildren(words, ...(next ? [next] : []));
+  bar.classList.add("decided");
 }
 
 async function follow() {
@@ -57,9 +69,7 @@ document.addEventListener("htmx:load", ({ detail: { elt } }) => {
 function dress(within) {
   within.querySelectorAll("[data-scripted]").forEach((one) => { one.hidden = false; });
   within.querySelectorAll("details.fold").forEach((fold) => fold.addEventListener("toggle", () => {
-    if (!fold.open) return;
-    (fold.querySelector("textarea") ?? fold.querySelector("button"))?.focus();
-    fold.scrollIntoView({ block: "nearest" });
+    if (fold.open && !fold.contains(document.activeElement?.closest("textarea"))) enter(fold);
   }));
 }
 
@@ -70,23 +80,6 @@ document.addEventListener("click", (event) => {
   field.value = field.value ? `${field.value.trimEnd()} ${chip.dataset.says}` : chip.dataset.says;
   field.focus();
 });
-
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") {
-    const open = decision().querySelector("details.fold[open]");
-    if (open) { event.stopImmediatePropagation(); open.open = false; arm(page); }
-    return;
-  }
-  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || typing(event.target) || !keysOn()) return;
-  const key = event.key.toLowerCase();
-  const link = key === "j" ? "[data-next]" : key === "k" ? "[data-previous]" : "";
-  const target = link && document.querySelector(link);
-  if (!target || leaving) return;
-  event.preventDefault();
-  event.stopImmediatePropagation();
-  leaving = true;
-  target.click();
-}, true);
 
 dress(decision());
 if (isOpen()) arm(page);

@@ -37,3 +37,14 @@ export function toast(title, words, tone = "idle") {
   document.getElementById("toasts").append(note);
   if (tone !== "bad") setTimeout(() => note.remove(), 12000);
 }
+
+const NOTE_STAYS_MS = 6000;
+let noteTimer = 0;
+
+/** A line over the page, which moves nothing: what a key or a press did not do, and why. Seen and said at once. */
+export function note(words) {
+  const place = document.getElementById("notice");
+  place.textContent = words;
+  clearTimeout(noteTimer);
+  noteTimer = setTimeout(() => { place.textContent = ""; }, NOTE_STAYS_MS);
+}

@@ -5,6 +5,7 @@
 
 import { fetchPart, keepViews } from "./asks.js";
 import { hub } from "./hub.js";
+import { cardInUse, giveWay, settle } from "./still.js";
 
 const NEAR_PX = 48; // so close to the end counts as following it
 const AHEAD_PX = 1500; // pieces are fetched before somebody gets there
@@ -37,14 +38,23 @@ function reveal(row) {
   pane.scrollTop += row.getBoundingClientRect().top - pane.getBoundingClientRect().top - 12;
 }
 
-/** Change the page so that the line somebody reads stays where it is. */
+/** Go with the end, but never while a request that can be decided is in sight: it would move under the finger. */
+function toTheEnd() {
+  if (following && !cardInUse()) pane.scrollTop = pane.scrollHeight;
+}
+
+/** Change the page so that the line somebody reads, or the request in sight, stays where it is. */
 function keepingPlace(change) {
-  if (following) { change(); pane.scrollTop = pane.scrollHeight; return; }
+  const inUse = cardInUse();
+  if (following && !inUse) { change(); pane.scrollTop = pane.scrollHeight; settle(); return; }
   const top = pane.getBoundingClientRect().top;
-  const line = [...rows.children].find((row) => row.getBoundingClientRect().bottom > top && !row.hidden);
+  const id = inUse?.id;
+  const line = inUse ?? [...rows.children].find((row) => row.getBoundingClientRect().bottom > top && !row.hidden);
   const before = line?.getBoundingClientRect().top;
   change();
-  if (line?.isConnected) pane.scrollTop += line.getBoundingClientRect().top - before;
+  const now = id ? document.getElementById(id) : line;
+  if (now?.isConnected) giveWay(pane, now.getBoundingClientRect().top - before);
+  settle();
 }
 
 function drawPill() {
@@ -143,7 +153,7 @@ function append(items) {
 
 /** A row that is drawn again keeps what somebody opened or is typing. */
 function renew(there, item) {
-  if (there.contains(document.activeElement) && document.activeElement.matches("textarea, input") && item.querySelector(".ask[data-open]")) return;
+  if (there.querySelector(".ask[data-open]") && item.querySelector(".ask[data-open]")) return; // nothing in it changes but its end
   const [old, fresh] = [there.querySelector("details"), item.querySelector("details")];
   if (old && fresh) fresh.open = old.open || fresh.open;
   else if (fresh) fresh.open = true;
@@ -289,7 +299,7 @@ document.addEventListener("click", (event) => {
 });
 
 rows.addEventListener("toggle", () => requestAnimationFrame(drawPill), true);
-new ResizeObserver(() => { if (following) pane.scrollTop = pane.scrollHeight; }).observe(pane);
+new ResizeObserver(toTheEnd).observe(pane);
 
 /** The end; of a question that is taller than the page, its beginning. */
 function showNewest() {

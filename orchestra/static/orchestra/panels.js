@@ -1,0 +1,76 @@
+// Panels of a card unfold in place, one at a time; without this script the same links lead to the request's own page, where
+// folds do the same. The field of an opened one is ready to type into; where there is none, no button takes the focus, or the
+// next space would press it.
+
+import { focusedAsk, isReady } from "./arming.js";
+import { note } from "./say.js";
+
+const OPEN = "[data-panel]:not([hidden]), details.fold[open]";
+
+/** The open panel or fold of a card that ends in a decision, or null. */
+export const openPanel = (ask) =>
+  [...(ask?.querySelectorAll(`.ask-form :is(${OPEN})`) ?? [])].find((one) => one.querySelector("button[type=submit]")) ?? null;
+
+/** Close what is open in the card; the card has the focus then. Returned is whether anything was. */
+export function closePanels(ask) {
+  const open = ask ? [...ask.querySelectorAll(`.ask-form :is(${OPEN})`)] : [];
+  open.forEach((one) => { if (one.matches("details")) one.open = false; else one.hidden = true; });
+  ask?.querySelectorAll("[data-opens]").forEach((opener) => opener.setAttribute("aria-expanded", "false"));
+  if (open.length) ask.focus({ preventScroll: true });
+  return open.length > 0;
+}
+
+/** The first field takes the focus, or the panel itself. */
+export function enter(panel) {
+  const place = panel.matches("details") ? panel.querySelector(":scope > div") ?? panel : panel;
+  const field = place.querySelector("textarea, input:not([type=hidden])");
+  if (!field) place.tabIndex = -1;
+  (field ?? place).focus({ preventScroll: true });
+  panel.scrollIntoView({ block: "nearest" });
+}
+
+function toggle(ask, opener) {
+  const panel = ask.querySelector(`[data-panel="${opener.dataset.opens}"]`);
+  if (!panel) return false;
+  const opening = panel.hidden;
+  closePanels(ask);
+  panel.hidden = !opening;
+  opener.setAttribute("aria-expanded", String(opening));
+  if (opening) enter(panel);
+  return true;
+}
+
+/** A fold that stands elsewhere on the page, by a link to it. */
+function unfold(link) {
+  const fold = document.getElementById(link.hash.slice(1));
+  if (!fold) return;
+  if (fold.matches("details")) fold.open = true;
+  enter(fold);
+}
+
+document.addEventListener("click", (event) => {
+  const ask = event.target.closest(".ask");
+  if (ask && event.target.closest("[data-close-panels]")) closePanels(ask);
+  if (event.ctrlKey || event.metaKey) return;
+  const link = event.target.closest("[data-unfolds]");
+  if (link) { event.preventDefault(); unfold(link); }
+  const opener = event.target.closest("[data-opens]");
+  if (ask && opener && toggle(ask, opener)) event.preventDefault();
+}, true);
+
+/**
+ * Send what was typed by the button that belongs to the field: its panel's, else the first key's of the request, else the
+ * form's. The focus stays where it is until the answer comes.
+ */
+export function sendFrom(field) {
+  const { form } = field;
+  if (!form) return;
+  const scope = field.closest("[data-panel], details.fold");
+  const own = scope?.querySelector("button[type=submit]:not([formaction])");
+  const button = own ?? form.querySelector("[data-key=a]") ?? form.querySelector("button[type=submit], button:not([type])");
+  const ask = focusedAsk();
+  if (button && getComputedStyle(button).visibility === "hidden") note("Not sent: the page is not current.");
+  else if (ask && !isReady(ask)) note("This has only just come. Nothing was sent.");
+  else if (button) button.click();
+  else form.requestSubmit();
+}
