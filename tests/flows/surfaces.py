@@ -77,7 +77,8 @@ def kinds() -> list[Kind]:
             {"address": "docs.example.org/guide-page", "prompt": "prompt-to-model"},
         ),
         tool(
-            "tool of an MCP server", "mcp__tracker__create", {"project": "project-name", "nested": {"deep": "deep-value"}},
+            "tool of an MCP server", "mcp__tracker__create",
+            {"project": "project-name", "nested": {"deep": "deep-value"}},
             {"argument": "project-name", "nested argument": "deep-value"},
         ),
         tool(
@@ -98,7 +99,10 @@ def kinds() -> list[Kind]:
         ),
         Kind(
             name="request of a program",
-            parts={"end of the title": "end-of-title", "body": "words-of-body", "fact": "value-of-fact", "option": "choice-two"},
+            parts={
+                "end of the title": "end-of-title", "body": "words-of-body", "fact": "value-of-fact",
+                "option": "choice-two",
+            },
             fields={
                 "kind": "external", "tool_name": "", "tool_input": "", "input_digest": "",
                 "title": "May this go on? " + "word " * 52 + "end-of-title", "body": "words-of-body",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.core.management import call_command
 from django.test import Client
 from rest_framework.test import APIClient
@@ -89,10 +88,10 @@ def _buttons(message: dict[str, Any]) -> str:
     return " ".join(button["text"] for row in message["buttons"] for button in row)
 
 
-def _file(chat: Any, message: dict[str, Any]) -> str:
+def _file(telegram_chat: Any, message: dict[str, Any]) -> str:
     """The content of the file that a message carries."""
     document = message["document"]
-    return str(chat.telegram._files[document["file_id"]][1].decode()) if document else ""
+    return str(telegram_chat.telegram._files[document["file_id"]][1].decode()) if document else ""
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
