@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("approvals", "0013_notes_and_reopening"),
+        ("approvals", "0011_notes_and_reopening"),
     ]
 
     operations = [

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("sessions_app", "0011_put_off_calls_and_conversations"),
+        ("sessions_app", "0010_put_off_calls_and_conversations"),
     ]
 
     operations = [

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("escalation", "0013_notes_and_reopening"),
+        ("escalation", "0004_notes_and_reopening"),
     ]
 
     operations = [
