@@ -79,7 +79,7 @@ class ApprovalAdmin(Holdable):
     def has_decide_permission(self, request: HttpRequest) -> bool:
         return may(request.user, Right.DECIDE)
 
-    @admin.display(description="question", ordering="title")
+    @admin.display(description="request", ordering="title")
     def question(self, approval: Approval) -> SafeString:
         address = reverse("admin:approvals_approval_change", args=[approval.pk])
         return format_html(
@@ -362,7 +362,7 @@ class AuditEntryAdmin(Reading):
     def text(self, entry: AuditEntry) -> SafeString:
         return format_html('<bdi class="audit-text">{}</bdi>', render.visible(hidden_text(entry.reason)))
 
-    @admin.display(description="question")
+    @admin.display(description="request")
     def question(self, entry: AuditEntry) -> SafeString | str:
         if entry.approval is None:
             return "none"

@@ -136,7 +136,7 @@ class ApprovalDoor(Door):
     def reject(self, request: Request, pk: str) -> Response:
         return self.decide(pk, {**self.body(ReasonSerializer), "approved": False})
 
-    @write("Withdraw a question", NothingSerializer, ApprovalSerializer)
+    @write("Withdraw a request", NothingSerializer, ApprovalSerializer)
     @action(detail=True, methods=["post"])
     @idempotent
     def cancel(self, request: Request, pk: str) -> Response:

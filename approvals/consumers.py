@@ -24,7 +24,7 @@ MARK = ("status", "expires_at", "consumed_at")
 
 
 class ApprovalRows:
-    """Open questions, the most urgent first; a closed one is told once."""
+    """Open requests, the most urgent first; a closed one is told once."""
 
     created = "approval.requested"
     changed = "approval.changed"

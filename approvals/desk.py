@@ -107,7 +107,7 @@ def take(request: HttpRequest, approval: Approval, form: QueryDict | None = None
     except (ApprovalClosed, ApprovalExpired):
         return _too_late(find_approval(approval.pk), form.get("decision", ""))
     except DigestMismatch:
-        return "Not recorded. The question changed while you looked at it; this is what it asks now."
+        return "Not recorded. The request changed while you looked at it; this is what it asks now."
     except OrchestraError as error:
         return f"Not recorded. {error.detail}"
     return ""

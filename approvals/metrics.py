@@ -19,7 +19,7 @@ TIMEOUT_SERVICE = "approval_timeout_service"
 CLOSED = "NOT (status = 'pending')"  # as the partial index says it
 RESPONSE = Histogram(
     "escalation_response_time_seconds",
-    "Seconds from the question to a person's answer.",
+    "Seconds from the request to a person's decision.",
     (1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200),
 )
 AGES = {"0-1m": 60, "1-5m": 300, "5-15m": 900, "15-30m": 1800, "30m+": float("inf")}
@@ -132,7 +132,7 @@ def families() -> Iterator[Metric]:
     )
     yield from _open_families(now.open)
     by_policy = CounterMetricFamily(
-        "policy_answers", "Questions a standing rule answered by itself.", labels=["verdict"]
+        "policy_answers", "Requests that a standing rule decided by itself.", labels=["verdict"]
     )
     for verdict in (S.APPROVED, S.REJECTED):
         by_policy.add_metric([verdict], total[POLICY, f"verdict={verdict}"])

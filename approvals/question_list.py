@@ -41,7 +41,7 @@ FILTERS = ("status", "tool", "risk", "person", "by_rule", "session")
 def register_pages() -> None:
     """Called once, when the apps are ready."""
     register_entry(
-        Entry(section="questions", word="Questions", route="questions", icon="question", order=30, phone=False)
+        Entry(section="questions", word="Approvals", route="questions", icon="question", order=30, phone=False)
     )
 
 
@@ -73,7 +73,7 @@ def questions(request: HttpRequest) -> HttpResponse:
         "most_rows": MOST_ROWS,
         "most_at_once": MOST_AT_ONCE,
     }
-    return show(request, "console/questions.html", context, title="Questions", section="questions")
+    return show(request, "console/questions.html", context, title="Approvals", section="questions")
 
 
 @require_safe
@@ -81,7 +81,7 @@ def questions(request: HttpRequest) -> HttpResponse:
 def export(request: HttpRequest, kind: str) -> Any:
     """The same list as a file."""
     write, media_type = EXPORTS[kind]
-    name = f'attachment; filename="questions.{kind}"'
+    name = f'attachment; filename="approvals.{kind}"'
     return StreamingHttpResponse(
         write(_filtered(request)), content_type=media_type, headers={"Content-Disposition": name}
     )

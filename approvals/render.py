@@ -269,7 +269,7 @@ DRAWN = {
 
 
 def _external(approval: Approval) -> list[Block]:
-    blocks = [Block(kind="text", label="Question", text=visible(approval.body or approval.title))]
+    blocks = [Block(kind="text", label="Request", text=visible(approval.body or approval.title))]
     if approval.body:
         blocks.insert(0, Block(kind="text", label=TITLE, text=visible(approval.title)))
     if approval.facts:

@@ -25,7 +25,7 @@ def make_fit(*, taken_at: str, keep_rules: bool, **_: Any) -> str:
     for approval in Approval.objects.filter(status=S.PENDING):
         approval.facts = approval.facts | {"warning": f"{why} This may have been answered since."}
         approval.save(update_fields=["facts"])
-    return f"{withdrawn} open questions withdrawn, {voided} unspent approvals voided, {ended} standing rules ended"
+    return f"{withdrawn} open requests withdrawn, {voided} unspent approvals voided, {ended} standing rules ended"
 
 
 def _withdraw(why: str) -> int:

@@ -61,7 +61,7 @@ class ExternalAskSerializer(serializers.Serializer[Any]):
 
     title = Text(max_length=300)
     body = Text(max_length=LONGEST_TEXT, required=False, allow_blank=True, default="")
-    facts = StoredObject(required=False, default=dict, help_text="Name to value, shown beside the question.")
+    facts = StoredObject(required=False, default=dict, help_text="Name to value, shown beside the request.")
     options = serializers.ListField(
         child=Text(max_length=LONGEST_OPTION), max_length=MOST_OPTIONS, required=False, default=list,
         help_text="Choices; the answer is the one picked.",

@@ -191,7 +191,7 @@ def _queue_plot(period: Period, closed: dict[str, list[int]]) -> Plot:
     )
     values: list[float | None] = list(sizes)
     series = Series("waiting", values, whole(values, lambda size: f"{size:.0f}"))
-    return Plot("queue", "Questions waiting", sentence, "steps", "count", period.labels, [series])
+    return Plot("queue", "Requests waiting", sentence, "steps", "count", period.labels, [series])
 
 
 def _outcome_plot(period: Period, closed: dict[str, list[int]]) -> Plot:
@@ -215,4 +215,4 @@ def _time_plot(period: Period, answers: list[Answered]) -> Plot:
     everything = sorted(answer.seconds for answer in answers)
     within = [f"{word} within {in_words(percentile(everything, share) or 0)}" for share, word in PERCENTILES]
     sentence = f"{period.word.capitalize()}; {', '.join(within)}." if everything else "Nobody answered in this time."
-    return Plot("times", "Time from question to answer", sentence, "lines", "seconds", period.labels, series)
+    return Plot("times", "Time from request to decision", sentence, "lines", "seconds", period.labels, series)

@@ -70,7 +70,7 @@ class DeliveryAdmin(Reading):
     def has_repeat_permission(self, request: HttpRequest) -> bool:
         return may(request.user, Right.DECIDE) or may(request.user, Right.ADMINISTER)
 
-    @admin.display(description="question")
+    @admin.display(description="request")
     def question(self, delivery: Delivery) -> SafeString:
         address = reverse("admin:approvals_approval_change", args=[delivery.approval_id])
         return format_html(

@@ -28,7 +28,7 @@ class EscalationConfig(AppConfig):
         from orchestra.metrics import register_source
 
         weight = Weight.USEFUL if settings.TELEGRAM.configured else Weight.NOTE
-        mend = "The panel below says what happened last. Questions are answered here meanwhile; no card is lost."
+        mend = "The panel below says what happened last. Requests are decided here meanwhile; no card is lost."
         register(Probe("telegram", status.word, weight, about="tells people and takes their answers", mend=mend))
         register_source(metrics.families)
         checks.register(check_settings, "orchestra")

@@ -28,7 +28,7 @@ def families() -> Iterator[Metric]:
     yield counter(RETRIES, "Repeated calls to the Bot API.", total[RETRIES, ""])
     yield DURATION.family(total)
     yield gauge("escalation_outbox_depth", "Approval requests nobody was told of yet.", queries.untold_deliveries())
-    yield gauge("approval_cards_stale", "Messages whose buttons outlive their question.", queries.stale_cards())
+    yield gauge("approval_cards_stale", "Messages whose buttons outlive their request.", queries.stale_cards())
     states = GaugeMetricFamily("telegram_circuit_breaker", "1 for the breaker's present state.", labels=["state"])
     now = breaker.told(settings.TELEGRAM.breaker)["state"]
     for state in BREAKER_STATES:

@@ -138,7 +138,7 @@ def open_deliveries(*, limit: int) -> list[Delivery]:
 
 
 def stale_cards() -> int:
-    """Messages whose buttons outlive their question; 0 a moment after any close, while Telegram is up."""
+    """Messages whose buttons outlive their request; 0 a moment after any close, while Telegram is up."""
     return Message.objects.filter(live=True).exclude(delivery__approval__status=PENDING).count()
 
 

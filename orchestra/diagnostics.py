@@ -185,7 +185,7 @@ def register_own() -> None:
             "database",
             database,
             Weight.VITAL,
-            about="keeps every question and every answer",
+            about="keeps every request and every decision",
             mend="Look at its own log; nothing can be decided until it answers.",
         )
     )

@@ -61,7 +61,10 @@ Paths work with and without a slash at their end. Every answer names its request
 """
 TAGS = [
     {"name": "sessions", "description": "Dialogs with agents: start, message, stop, and read what happened."},
-    {"name": "approvals", "description": "Questions to people. The first answer wins, at whichever door it is given."},
+    {
+        "name": "approvals",
+        "description": "Requests to people. The first decision wins, on whichever surface it is made.",
+    },
     {"name": "stop", "description": "One switch that holds all agents, and lets them go on where they stood."},
     {"name": "agents", "description": "The CLIs found on the workers."},
     {"name": "schedules", "description": "Sessions that start by the clock."},

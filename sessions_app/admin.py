@@ -276,7 +276,7 @@ class PermissionRequestAdmin(OfASession):
     fields = ("of_session", "question", "shown_tool_use", "shown_agent", "created_at", "answered_at")
     readonly_fields = ("of_session", "question", "shown_tool_use", "shown_agent")
 
-    @admin.display(description="question")
+    @admin.display(description="request")
     def question(self, row: PermissionRequest) -> SafeString:
         address = reverse("admin:approvals_approval_change", args=[row.approval_id])
         return format_html('<a href="{}"><bdi>{}</bdi></a>', address, one_line(row.approval.title, 80))

@@ -35,7 +35,7 @@ class StartForm(forms.Form):
     permission_mode = forms.ChoiceField(choices=[(mode, mode) for mode in commands.PERMISSION_MODES])
     allowed_tools = forms.CharField(
         required=False,
-        help_text="One a line, such as Bash(git status). These pass without a question.",
+        help_text="One a line, such as Bash(git status). These pass without asking.",
         widget=forms.Textarea(attrs={"rows": 2}),
     )
     disallowed_tools = forms.CharField(

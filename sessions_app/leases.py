@@ -314,7 +314,7 @@ def _ending_without_process(approval: Approval) -> Outcome | None:
         unanswered = f"Nobody answered in time ({approval.title}), so the agent did not go on."
         return failed("approval_expired", f"{unanswered} Send a message to continue.")
     who = f" by {approval.decided_by}" if approval.decided_by else ""
-    withdrawn = f"The question ({approval.title}) was withdrawn{who}."
+    withdrawn = f"The request ({approval.title}) was withdrawn{who}."
     return Outcome(status=T.INTERRUPTED, code="approval_cancelled", detail=withdrawn)
 
 
@@ -355,7 +355,7 @@ def lost_runs() -> list[Run]:
 def reclaim(run: Run, *, why: str, dead: bool = False) -> bool:
     """Give a run up for lost; False if it beat again or was closed meanwhile. ``dead``: its worker is known to be gone.
 
-    The fence moves on with it, so a supervisor that wakes up late finds that nothing it writes counts. Open questions
+    The fence moves on with it, so a supervisor that wakes up late finds that nothing it writes counts. Open requests
     stay open; without any, the turn is queued again. A turn that has lost three runs fails with the reason.
     """
     with transaction.atomic():

@@ -89,7 +89,7 @@ def home_part(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _asks(request: HttpRequest) -> dict[str, Any]:
-    """The open questions, the most urgent first and whole, others as lines; ``?open`` names others to draw whole.
+    """The open requests, the most urgent first and whole, others as lines; ``?open`` names others to draw whole.
 
     ``count`` is None where there are more than are shown; ``needing``, which every page has, tells how many.
     """

@@ -57,7 +57,7 @@ PUT_OFF_MESSAGE = (
     "This call was not run yet, and it was not refused: a call before it waits for a person. When you go on, make "
     "exactly this call again, with the same input, if it is still needed; its answer will be there."
 )
-CANCELLED_MESSAGE = "The question was withdrawn; do not retry, stop and report."
+CANCELLED_MESSAGE = "The request was withdrawn; do not retry, stop and report."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ def reject_and_stop(request: HttpRequest, approval_id: UUID, draw: Callable[...,
     """Reject with the form's reason; if that was recorded, interrupt the turn. Otherwise nothing is interrupted."""
     asked = PermissionRequest.objects.filter(approval=approval_id).select_related("turn").first()
     if asked is None:
-        raise Http404("No session asked this question.")
+        raise Http404("No session made this request.")
     form = request.POST.copy()
     form["decision"] = "reject"
     then = partial(_stop, asked.turn, by=request.user.get_username())

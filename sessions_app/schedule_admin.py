@@ -33,7 +33,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
     model = forms.CharField(required=False, help_text="Empty: the agent's own default.")
     permission_mode = forms.ChoiceField(choices=[(mode, mode) for mode in commands.PERMISSION_MODES])
     allowed_tools = forms.CharField(
-        required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="One a line. These pass without a question."
+        required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="One a line. These pass without asking."
     )
     disallowed_tools = forms.CharField(
         required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="One a line."

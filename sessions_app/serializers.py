@@ -21,7 +21,7 @@ def attachments_field() -> serializers.ListField:
     return serializers.ListField(
         child=Text(max_length=LONGEST_PATH), max_length=MOST_FILES, required=False,
         help_text="Paths of text files that the model reads with the prompt, relative to the working directory or "
-        "absolute. One that the agent could not read without a question is refused.",
+        "absolute. One that the agent could not read without asking is refused.",
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def head_part(request: HttpRequest, session_id: UUID) -> HttpResponse:
 @require_safe
 @page()
 def side_part(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """Open questions, facts, rules, files and turns."""
+    """Open requests, facts, rules, files and turns."""
     return part(request, "console/session/side.html", _side(found_or_404(session_id)))
 
 

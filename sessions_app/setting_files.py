@@ -20,7 +20,7 @@ def setting_files_problem(directory: str) -> str:
         real = os.path.realpath(path)
         if not inside(real, directory) or is_secret(real):
             name = path.relative_to(directory)
-            return f"{name} leads to a file that the agent may not read without a question; remove the link."
+            return f"{name} leads to a file that the agent may not read without asking; remove the link."
     return ""
 
 

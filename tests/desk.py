@@ -45,7 +45,7 @@ KINDS = {
                  tool_input=json.dumps({"file_path": "/tmp/notes.txt", "content": "one"})),
     "plan": dict(title="Plan", kind="plan", tool_name="ExitPlanMode", tool_input=json.dumps({"plan": "1. look"})),
     "question": dict(title="Question", kind="question", tool_name="AskUserQuestion", tool_input=question("When?")),
-    "two": dict(title="Questions", kind="question", tool_name="AskUserQuestion",
+    "two": dict(title="Approvals", kind="question", tool_name="AskUserQuestion",
                 tool_input=question("When first?", "When then?")),
     "external": dict(title="May I deploy?", kind="external", tool_name="", tool_input=""),
     "choice": dict(title="Which one?", kind="external", tool_name="", tool_input="", options=json.dumps(["a", "b"])),

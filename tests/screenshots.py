@@ -186,7 +186,7 @@ def tell(stack: Stack, shop: Path) -> dict[str, str]:
     for _ in ("Edit", "Bash"):
         approval = stack.pending(session)
         stack.call("POST", f"/api/approvals/{approval['id']}/approve", {}, expect=200)
-        until(lambda gone=approval["id"]: stack.pending(session)["id"] != gone, "the next question")
+        until(lambda gone=approval["id"]: stack.pending(session)["id"] != gone, "the next request")
     rejected = begin(stack, "notes", "Release notes for 4.1", shop)
     refusal = {"reason": "open a pull request instead"}
     stack.call("POST", f"/api/approvals/{stack.pending(rejected)['id']}/reject", refusal, expect=200)

@@ -13,16 +13,16 @@ def session_pattern(call: Call) -> str:
 def session_scope(call: Call) -> str:
     """What would pass without a question, in one sentence for the person who decides; every surface says this."""
     if not _tells_all(call):
-        return "This very call, with exactly this input, passes without a question in this session from now on."
+        return "This very call, with exactly this input, passes without asking in this session from now on."
     if call.tool_name in EDITING_TOOLS:
         return (
-            f"Any edit of this file by {call.tool_name}, whatever it changes, passes without a question in this"
+            f"Any edit of this file by {call.tool_name}, whatever it changes, passes without asking in this"
             " session from now on."
         )
     if call.tool_name == "Read":
-        return "Reading any part of this file passes without a question in this session from now on."
+        return "Reading any part of this file passes without asking in this session from now on."
     return (
-        "This very command passes without a question in this session from now on; only its description and its time"
+        "This very command passes without asking in this session from now on; only its description and its time"
         " limit may differ."
     )
 

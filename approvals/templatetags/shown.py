@@ -80,6 +80,6 @@ def span(seconds: int) -> str:
 
 @register.inclusion_tag("admin/approvals/waiting.html")
 def waiting_for_a_person(limit: int = 20) -> dict[str, Any]:
-    """The open questions, the most urgent first."""
+    """The open requests, the most urgent first."""
     everything = open_approvals()
     return {"approvals": everything[:limit], "more": max(0, len(everything) - limit), "count": len(everything)}

@@ -550,7 +550,7 @@ class TurnMachine:
             self._reconciliation.deny(call.request.tool_use_id)
         if call is None or call.approval_id is None:
             return []
-        return [Withdraw(call.approval_id, "the agent withdrew the question"), Answered(request_id, call.approval_id)]
+        return [Withdraw(call.approval_id, "the agent withdrew the request"), Answered(request_id, call.approval_id)]
 
     def _give_up_calls(self) -> None:
         """None of the open calls may run in this process any more."""

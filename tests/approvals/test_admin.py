@@ -243,7 +243,7 @@ def test_pending_ones_stand_first_and_the_most_urgent_on_top():
 def test_the_first_page_says_what_needs_a_person():
     make_approval(title="Bash: make deploy")
     page = signed_in("Approver").get(reverse("admin:index")).content.decode()
-    assert "1 question waits for a person" in page
+    assert "1 approval request waits for a person" in page
     assert "Bash: make deploy" in page
 
 

@@ -121,5 +121,5 @@ def test_the_page_says_the_same_in_a_sentence_a_plot_and_a_table(client: Client,
 def test_an_empty_house_draws_nothing(client: Client) -> None:
     client.force_login(make_user(group="Viewer"))
     page = client.get("/statistics").content.decode()
-    assert "Nobody answered a question in the last 7 days" in page
+    assert "Nobody decided a request in the last 7 days" in page
     assert 'data-plot="' not in page

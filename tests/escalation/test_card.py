@@ -151,7 +151,7 @@ def test_a_plan_and_an_ask_from_outside():
         facts={"host": "trusted", "warning": "approved by admin", "agent": "demo"}, requested_by="ci",
         for_session=False,
     )  # fmt: skip
-    assert render.card(outside).plain.startswith("❓ Question from ci\nDeploy 812?\nAll green.\n⏳")
+    assert render.card(outside).plain.startswith("❓ Request from ci\nDeploy 812?\nAll green.\n⏳")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_reminder_and_a_list():
     assert render.reminder(soon).plain == "⏰ 5 min left, and nobody has answered.\nBash: rm -r build"
     listed = render.several([(soon, None), (make_notice(), make_outcome()), (make_notice(), None)])
     assert listed.plain.split("\n") == [
-        "2 questions wait for an answer",
+        "2 requests wait for a decision",
         "1. 🔴 Bash: rm -r build · 5 min left",
         "2. ✅ Bash: rm -r build · Approved by anna",
         "3. 🔴 Bash: rm -r build · 30 min left",

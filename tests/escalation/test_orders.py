@@ -18,7 +18,7 @@ from tests.factories import make_approval, make_user
 def test_link_tells_orchestra_who_somebody_is_once(chat):
     code = commands.new_link_code(make_user("carla", group="Approver"))
     chat.say(STRANGER, f"/link {code}", chat=STRANGER)
-    assert chat.last()["text"] == "✅ You are carla. You may answer questions."
+    assert chat.last()["text"] == "✅ You are carla. You may decide requests."
     assert Approver.objects.get(telegram_user=STRANGER).user.username == "carla"
     approval = make_approval()
     chat.press(STRANGER, chat.card(approval), "Approve")
@@ -46,7 +46,7 @@ def test_pending_lists_what_waits_the_most_urgent_first(chat):
     make_approval(title="Bash: ls two")
     chat.work()
     chat.say(ANNA, "/pending")
-    assert chat.last()["text"].startswith("2 questions wait for an answer\n1. 🟡 Bash: ls one · ")
+    assert chat.last()["text"].startswith("2 requests wait for a decision\n1. 🟡 Bash: ls one · ")
 
 
 def test_status_says_how_things_are(chat):
@@ -54,7 +54,7 @@ def test_status_says_how_things_are(chat):
     chat.work()
     chat.say(ANNA, "/status")
     assert chat.last()["text"].startswith(
-        "1 question waits for an answer.\nYou are anna and may answer.\n🔔 Sound is on"
+        "1 request waits for a decision.\nYou are anna and may answer.\n🔔 Sound is on"
     )
 
 
@@ -95,7 +95,7 @@ def test_somebody_without_the_right_to_read_learns_nothing(chat):
     make_approval(title="Bash: secret plan")
     chat.work()
     chat.say(STRANGER, "/pending", chat=STRANGER)
-    assert chat.last()["text"] == "Your account may not see questions."
+    assert chat.last()["text"] == "Your account may not see requests."
 
 
 def test_help_start_and_nonsense(chat):

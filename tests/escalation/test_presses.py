@@ -141,7 +141,7 @@ def test_who_may_only_look_cannot_decide(chat):
     link("vera", STRANGER, group="Viewer")
     approval = make_approval()
     assert chat.press(STRANGER, chat.card(approval), "Approve") == (
-        "Your account may not answer questions. Nothing was changed."
+        "Your account may not decide requests. Nothing was changed."
     )
     assert fresh(approval).status == "pending"
 

@@ -128,7 +128,7 @@ class Host:
         raise AssertionError(f"stdout ended; stderr: {self.stderr()}; last lines: {self.seen[-3:]}")
 
     def ask(self) -> Line:
-        """The next question, of either kind; a replayed one may have come before the answer to initialize."""
+        """The next request, of either kind; a replayed one may have come before the answer to initialize."""
         waiting = [line for line in self.seen if is_ask(line)][self._asks :]
         self._asks += 1
         return waiting[0] if waiting else self.until(is_ask)

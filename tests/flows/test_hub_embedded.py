@@ -25,7 +25,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def decided(mine: Client, *, approved: bool) -> str:
-    """Answer the next question as it is told; which approval it was."""
+    """Answer the next request as it is told; which approval it was."""
     asked = mine.until(lambda message: message.get("kind") == "approval.requested")["payload"]["id"]
     assert mine.ask("decide", approval=asked, approved=approved)["approval"] == asked
     return str(asked)

@@ -48,7 +48,7 @@ def backup_of(house: Path) -> Path:
 
 
 def ask(session: AgentSession, turn: Turn, tool_use_id: str = "toolu_1") -> Approval:
-    """An open question of a running session, through the doors an agent uses."""
+    """An open request of a running session, through the doors an agent uses."""
     from approvals.commands import Question, request_approval
     from approvals.digest import input_digest
     from sessions_app.models import PermissionRequest

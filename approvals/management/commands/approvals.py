@@ -27,12 +27,12 @@ MOST_LISTED = 200
 
 
 class Command(BaseCommand):
-    help = "Read and answer the questions of agents. Needs the database alone."
+    help = "Read and decide approval requests. Needs the database alone."
     requires_system_checks: list[str] = []  # they load every route, which takes longer than the command
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-        listing = verbs.add_parser("list", help="open questions, the most urgent first")
+        listing = verbs.add_parser("list", help="open requests, the most urgent first")
         listing.add_argument("--all", action="store_true", help="closed ones, too")
         listing.add_argument("--json", action="store_true")
         show = verbs.add_parser("show", help="what would run, and what happened so far")
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         reopen = verbs.add_parser("reopen", help="ask again what was rejected, expired or withdrawn")
         reopen.add_argument("id", help="the id or its first characters")
         terminal.add_user_option(reopen)
-        watch = verbs.add_parser("watch", help="print questions as they come, and answer them on a terminal")
+        watch = verbs.add_parser("watch", help="print requests as they come, and decide them on a terminal")
         terminal.add_user_option(watch)
         terminal.add_reveal_option(watch)
 
@@ -142,7 +142,7 @@ class Command(BaseCommand):
     def _watch(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
         bell = Bell()
-        screen.line("Waiting for questions; Ctrl-C ends this, nothing else.", "dim")
+        screen.line("Waiting for approval requests; Ctrl-C ends this, nothing else.", "dim")
         terminal.tell_of_stop(screen)
         seen: set[UUID] = set()
         try:

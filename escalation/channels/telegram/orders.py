@@ -72,7 +72,7 @@ def _for_the_known(order: Order) -> None:
     approver = order.person.approver
     if approver is None or not may(approver.user, Right.READ):
         order.person.audit_refusal(f"/{order.name}")
-        order.reply(words(UNKNOWN if approver is None else "Your account may not see questions."))
+        order.reply(words(UNKNOWN if approver is None else "Your account may not see requests."))
     else:
         ORDERS[order.name](order, approver)
 
@@ -98,7 +98,7 @@ def _link(order: Order) -> None:
     if linked is None:
         order.reply(words("This code is wrong, used or too old. Ask for a new one."))
         return
-    right = "You may answer questions." if may(linked.user, Right.DECIDE) else "Your account may not answer questions."
+    right = "You may decide requests." if may(linked.user, Right.DECIDE) else "Your account may not decide requests."
     order.reply(words("✅ You are ") + said(account) + words(f". {right}"))
 
 
@@ -130,7 +130,7 @@ def _status(order: Order, approver: Approver) -> None:
     in_force = stops.current_stop()
     order.reply(
         standstill.headline(in_force) if in_force else NOTHING,
-        strong(f"{waiting} {'question waits' if waiting == 1 else 'questions wait'} for an answer")
+        strong(f"{waiting} {'request waits' if waiting == 1 else 'requests wait'} for a decision")
         + words(f", {untold} not told yet." if untold else "."),
         words("You are ") + said(order.person.account) + words(f" and {right}."),
         _muted(approver),

@@ -12,7 +12,7 @@ from orchestra.rights import Right, may
 Json = dict[str, Any]
 REFUSED = "refused"  # the action in the audit
 UNKNOWN = "Orchestra does not know you. Ask its operator for a code, then send me: /link CODE"
-NO_RIGHT = "Your account may not answer questions. Nothing was changed."
+NO_RIGHT = "Your account may not decide requests. Nothing was changed."
 NO_PERSON = "A bot, or an administrator who stays anonymous, cannot answer. Nothing was changed."
 
 

@@ -25,7 +25,7 @@ A, S = Button.Action, Approval.Status
 AGAIN_AFTER = timedelta(seconds=30)  # what only shows something may be asked for again, if it did not come
 FORGED = "This button is not one of mine, or not in this place. Nothing was changed."
 RENEWED = "This card was out of date and is drawn anew. Nothing was changed: look, and tap again."
-GONE = "This question is no longer kept. Nothing was changed."
+GONE = "This request is no longer kept. Nothing was changed."
 AFTER_THE_LIFT = "All agents are stopped: it runs after the lift."
 LONGEST_NAME = 60
 

@@ -113,7 +113,7 @@ def several(items: Sequence[tuple[Notice, Outcome | None]]) -> Card:
     Sent when more wait than Telegram takes as single cards; ``SHOW`` carries ``{"approval": id}``.
     """
     open_ones = [number for number, (_, outcome) in enumerate(items, 1) if outcome is None]
-    verb = "question waits" if len(open_ones) == 1 else "questions wait"
+    verb = "request waits" if len(open_ones) == 1 else "requests wait"
     head = strong(f"{len(open_ones)} {verb} for an answer") if open_ones else strong("All of these are answered")
     rows = [_listed(number, notice, outcome) for number, (notice, outcome) in enumerate(items, 1)]
     keys = [
@@ -145,7 +145,7 @@ def _request(notice: Notice, asked: list[Piece], so_far: Piece, *, directory: st
 def _headline(notice: Notice) -> Piece:
     mark = RISK_MARKS.get(notice.risk, "🟡") + " "
     if notice.kind == "external":
-        return words("❓ ") + strong("Question from ") + said(notice.requested_by or "an unknown program")
+        return words("❓ ") + strong("Request from ") + said(notice.requested_by or "an unknown program")
     if notice.kind == "plan":
         return words("📋 ") + strong("Carry out this plan?")
     if notice.kind == "question":

@@ -25,7 +25,7 @@ TEXT_ONLY = "Nothing was recorded: only written words can be passed on."
 NOT_ASKED = "Nothing was recorded: this asks somebody else."
 TAKEN_BACK = "Nothing was recorded: this is not asked any more."
 APPROVES = re.compile(r"\s*(?:approve|approved|yes|ok)\s*[:,]\s*(\S.*)\Z", re.IGNORECASE | re.DOTALL)
-CUT = "Nothing was recorded: this card does not show the whole question. Tap “Show all” first."
+CUT = "Nothing was recorded: this card does not show the whole request. Tap “Show all” first."
 
 
 def handle(said: Json, person: Person, after: Aftermath) -> None:

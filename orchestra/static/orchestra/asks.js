@@ -87,13 +87,13 @@ function releaseHeights() {
 document.body.addEventListener("asks:moved", releaseHeights);
 
 function titleOf(card) {
-  return (card.querySelector(".ask-title") ?? card.querySelector(".what b"))?.textContent.trim() ?? "Question";
+  return (card.querySelector(".ask-title") ?? card.querySelector(".what b"))?.textContent.trim() ?? "Request";
 }
 
 // ── news from elsewhere ────────────────────────────────────────────────────
 document.body.addEventListener("hub:event", async ({ detail: { kind, payload } }) => {
   if (kind === "approval.requested" && payload.title) {
-    announce(`New question, ${payload.risk ?? "unknown"} risk.`);
+    announce(`New request, ${payload.risk ?? "unknown"} risk.`);
     return;
   }
   if (kind !== "approval.changed") return;
@@ -123,7 +123,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
     button.innerHTML = button.dataset.words;
     if (document.activeElement === document.body) button.focus({ preventScroll: true });
   });
-  announceNow("Not recorded. The question is still open.");
+  announceNow("Not recorded. The request is still open.");
 });
 
 document.addEventListener("htmx:load", (event) => {

@@ -55,7 +55,7 @@ function draw(countdown) {
   countdown.querySelector(".left")?.setAttribute("stroke-dasharray", `${share} 100`);
   if (left <= LAST_S && left > 0 && countdown.closest(".ask[data-open]") && !warned.has(countdown)) {
     warned.add(countdown);
-    document.getElementById("say-now").textContent = "1 minute left on the open question.";
+    document.getElementById("say-now").textContent = "1 minute left on the open request.";
   }
 }
 

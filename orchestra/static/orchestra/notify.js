@@ -11,7 +11,7 @@ const wanted = () => {
 function draw() {
   button.hidden = false;
   button.setAttribute("aria-pressed", String(wanted()));
-  button.title = wanted() ? "New questions are notified; press to stop" : "Tell me about new questions";
+  button.title = wanted() ? "New requests are notified; press to stop" : "Tell me about new requests";
 }
 
 async function toggle() {
@@ -22,7 +22,7 @@ async function toggle() {
 
 function tell({ detail: { kind, payload } }) {
   if (kind === "approval.requested" && document.hidden && wanted() && !shown.has(payload.id)) {
-    const risk = payload.risk ? `${payload.risk[0].toUpperCase()}${payload.risk.slice(1)} risk` : "Question";
+    const risk = payload.risk ? `${payload.risk[0].toUpperCase()}${payload.risk.slice(1)} risk` : "Request";
     const place = (payload.working_directory ?? "").split("/").filter(Boolean).pop();
     // never the command itself: a notification is seen on locked screens
     const note = new Notification(`${risk}: an agent asks`, { tag: payload.id, body: place ? `in ${place}` : "" });

@@ -61,7 +61,7 @@ function drawPill() {
   const asks = [...rows.querySelectorAll(".ask[data-open]")].filter((ask) => ask.getBoundingClientRect().top > pane.getBoundingClientRect().bottom);
   toEnd.hidden = following && atEnd();
   toEnd.classList.toggle("pill-wait", asks.length > 0);
-  const words = asks.length ? `${asks.length} question${asks.length > 1 ? "s" : ""} below` : missed ? `Live end, ${missed} new` : "Live end";
+  const words = asks.length ? `${asks.length} request${asks.length > 1 ? "s" : ""} below` : missed ? `Live end, ${missed} new` : "Live end";
   toEnd.querySelector("span").textContent = words;
 }
 

@@ -115,13 +115,13 @@ class Stage:
         return session
 
     def asked(self, session: AgentSession, count: int = 1) -> list[Approval]:
-        """The open questions, as soon as there are that many."""
+        """The open requests, as soon as there are that many."""
 
         def look() -> list[Approval]:
             found = list(Approval.objects.filter(session=session.pk, status="pending").order_by("created_at"))
             return found if len(found) >= count else []
 
-        return eventually(look, f"{count} open questions")
+        return eventually(look, f"{count} open requests")
 
     def decide(self, approval: Approval, verdict: str = "approved", **more: Any) -> Approval:
         return decide_approval(approval_id=approval.pk, verdict=verdict, by="anna", via="api", **more)
