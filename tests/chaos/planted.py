@@ -117,8 +117,8 @@ def forget_the_audit() -> AbstractContextManager[None]:
 
 
 def audit_somebody_else() -> AbstractContextManager[None]:
-    original = commands._audit_entry
-    return instead(commands, "_audit_entry", lambda approval, **given: original(approval, **{**given, "by": "mallory"}))
+    original = commands.audit_entry
+    return instead(commands, "audit_entry", lambda approval, **given: original(approval, **{**given, "by": "mallory"}))
 
 
 def count_twice() -> AbstractContextManager[None]:

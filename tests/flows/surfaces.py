@@ -1,4 +1,4 @@
-"""What each surface shows of each kind of approval request, and the table of it for the docs.
+"""What each surface shows of each kind of approval request and what an approval needs there: the tables of the docs.
 
 A request carries *parts*: a name, and words that stand nowhere else. A surface is a function that returns the text a
 person or a program gets first, and after having opened everything the surface offers to open.
@@ -24,13 +24,23 @@ class Kind:
     name: str
     parts: Mapping[str, str]
     fields: Mapping[str, Any] = field(default_factory=dict)
+    secret: str = ""
+    """A value in it that people see after a press alone, and channels never."""
 
     def make(self) -> Approval:
         """An open request of this kind."""
         return make_approval(**self.fields)
 
 
-def tool(name: str, tool_name: str, tool_input: Mapping[str, Any], parts: Mapping[str, str], **fields: Any) -> Kind:
+def tool(
+    name: str,
+    tool_name: str,
+    tool_input: Mapping[str, Any],
+    parts: Mapping[str, str],
+    *,
+    secret: str = "",
+    **fields: Any,
+) -> Kind:
     """A request for one call of ``tool_name``, with the title that a real one would have."""
     from approvals.render import summary_for, title_for
 
@@ -39,7 +49,7 @@ def tool(name: str, tool_name: str, tool_input: Mapping[str, Any], parts: Mappin
         "tool_name": tool_name, "tool_input": text, "title": title_for(tool_name, text),
         "summary": summary_for(tool_name, text),
     }  # fmt: skip
-    return Kind(name=name, parts=parts, fields=own | fields)
+    return Kind(name=name, parts=parts, fields=own | fields, secret=secret)
 
 
 def asked(question: str, *options: str, several: bool = False) -> dict[str, Any]:
@@ -49,6 +59,7 @@ def asked(question: str, *options: str, several: bool = False) -> dict[str, Any]
 
 
 LONG_COMMAND = "\n".join(["echo start-of-command", *["#"] * LONG, "rm -rf end-of-command"])
+SECRET = "-".join(("sk", "ant", "api03", "Zq7Xw2Lm9Vt4Rb8Np3Kc6Yh1"))  # in parts, so that no scanner takes it for one
 SAME = "deploy the release of this week to the machines of the region "  # 62 characters
 
 
@@ -62,6 +73,15 @@ def kinds() -> list[Kind]:
         tool(
             "command of 3,002 lines", "Bash", {"command": LONG_COMMAND},
             {"first line": "start-of-command", "last line": "end-of-command"},
+        ),
+        tool(
+            "command of high risk", "Bash", {"command": "rm -rf old-builds"}, {"command": "rm -rf old-builds"},
+            risk="high", risk_reason="deletes or overwrites data",
+        ),
+        tool(
+            "command with a secret", "Bash",
+            {"command": f"curl -H 'Authorization: Bearer {SECRET}' https://api.example.org/items"},
+            {"program": "curl -H", "address": "https://api.example.org/items"}, secret=SECRET,
         ),
         tool(
             "edit of a file", "Edit",
@@ -119,6 +139,8 @@ class Shown:
     first: str
     opened: str = ""
     how: str = ""
+    approve: str = ""
+    """What it takes to approve there."""
 
 
 Surface = Callable[[Approval], Shown]
@@ -139,9 +161,10 @@ def cell(kind: Kind, shown: Shown) -> str:
     if missing:
         return "**not shown: " + ", ".join(missing) + "**"
     later = [name for name in kind.parts if name not in at_once]
-    if not later:
-        return "all"
-    return f"all; after {shown.how}: {', '.join(later)}"
+    words = f"all; after {shown.how}: {', '.join(later)}" if later else "all"
+    if not kind.secret:
+        return words
+    return f"{words}; secret {'in clear' if kind.secret in shown.first + shown.opened else 'hidden'}"
 
 
 def table(cells: Mapping[tuple[str, str], str], surfaces: list[str], kind_names: list[str]) -> str:
