@@ -8,7 +8,6 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import path
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals import commands, reopening
@@ -20,6 +19,7 @@ from approvals.models import Approval, Door
 from approvals.queries import find_approval
 from approvals.redacted import record_reveal
 from approvals.texts import visible
+from orchestra import destinations
 from orchestra.dashboard import page
 from orchestra.errors import OrchestraError
 from orchestra.rights import Right
@@ -115,8 +115,7 @@ def take(request: HttpRequest, approval: Approval, form: QueryDict | None = None
 
 def back_to(request: HttpRequest) -> str:
     """Where the form stood, if that is a place of ours."""
-    wanted = request.POST.get("next", "")
-    return wanted if url_has_allowed_host_and_scheme(wanted, {request.get_host()}) else "/"
+    return destinations.safe(request.POST.get("next", "")) or "/"
 
 
 def found_or_404(approval_id: UUID) -> Approval:

@@ -56,7 +56,8 @@ def stop_all(*, by: str, via: str, reason: str = "", mode: str = HOLD, address: 
     with transaction.atomic():
         switch = _locked_switch()
         if switch.stop is None:
-            stop = Stop.objects.create(started_by=by, started_via=via, reason=reason[:LONGEST_REASON], mode=mode)
+            kept = reason.replace("\0", "\ufffd")[:LONGEST_REASON]  # PostgreSQL keeps no NUL
+            stop = Stop.objects.create(started_by=by, started_via=via, reason=kept, mode=mode)
             stop.refresh_from_db()
             StopSwitch.objects.filter(pk=switch.pk).update(stop=stop)
             _announce(stop, "agents_stopped", by, via, address, f"{in_words(stop)}: {stop.reason or NO_REASON}")

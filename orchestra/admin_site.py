@@ -6,7 +6,8 @@ from urllib.parse import urlencode
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.apps import AdminConfig
-from django.core.exceptions import BadRequest, FieldDoesNotExist
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import BadRequest, FieldDoesNotExist, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -23,13 +24,20 @@ class OrchestraAdminSite(AdminSite):
     enable_nav_sidebar = False  # the pages need the width; the header leads to what people come for
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """As Django does, but an address that names a field there is none of (``_to_field=``) is a 400."""
+        """As Django does, but what no page of ours sends is a 400.
+
+        An address may name a field that does not exist (``_to_field=``), an action rows with ids that are none.
+        """
 
         @wraps(view)
         def strict(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             try:
                 return view(request, *args, **kwargs)
             except FieldDoesNotExist as error:
+                raise BadRequest(str(error)) from None
+            except (ValueError, ValidationError) as error:
+                if ACTION_CHECKBOX_NAME not in request.POST:
+                    raise
                 raise BadRequest(str(error)) from None
 
         return super().admin_view(strict, cacheable)

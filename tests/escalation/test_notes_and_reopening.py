@@ -59,7 +59,7 @@ def test_words_below_a_cut_card_approve_nothing(chat):
     approval = make_approval(tool_input='{"command": "' + "echo x; " * 2000 + '"}')
     chat.say(ANNA, "approve: go", to=chat.card(approval))
     assert fresh(approval).status == "pending"
-    assert "does not show the whole question" in chat.last()["text"]
+    assert "does not show the whole request" in chat.last()["text"]
 
 
 def test_another_person_cannot_write_the_note_that_was_asked_of_one(chat):

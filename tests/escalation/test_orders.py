@@ -41,7 +41,7 @@ def test_a_code_is_wrong_after_its_time(chat):
 
 def test_pending_lists_what_waits_the_most_urgent_first(chat):
     chat.say(ANNA, "/pending")
-    assert chat.last()["text"] == "Nothing waits for an answer."
+    assert chat.last()["text"] == "Nothing waits for a decision."
     make_approval(title="Bash: ls one")
     make_approval(title="Bash: ls two")
     chat.work()

@@ -66,7 +66,7 @@ def test_several_are_approved_from_the_list(page):
     page.check("#action-toggle")
     page.select_option("[name=action]", "approve_selected")
     page.click("button[name=index]")
-    page.click("text=Approve 3 questions")
+    page.click("text=Approve 3 requests")
     page.wait_for_selector(".messagelist")
     assert Approval.objects.filter(pk__in=[a.pk for a in approvals], status="approved").count() == 3
 

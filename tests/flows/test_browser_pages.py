@@ -229,12 +229,12 @@ def test_several_are_answered_after_all_of_them_were_shown(stack: Stack, opens: 
     for approval in (*three, choice):
         page.check(f"input[value='{approval['id']}']")
     page.click("text=Approve 4 chosen…")
-    expect(page.locator("h1")).to_have_text("Approve 3 questions together")
+    expect(page.locator("h1")).to_have_text("Approve 3 requests together")
     expect(page.locator("main")).to_contain_text("Build 2 is green.")
     expect(page.locator("main")).to_contain_text("it needs more than a yes")
     assert all(stack.call("GET", f"/api/approvals/{one['id']}")["status"] == "pending" for one in three)
     stack.call("POST", f"/api/approvals/{three[0]['id']}/reject", {"reason": "first"}, expect=200)
-    page.click("button:has-text('Approve 3 questions')")
+    page.click("button:has-text('Approve 3 requests')")
     expect(page.locator("h1")).to_have_text("2 of 3 recorded")
     expect(page.locator("main")).to_contain_text("already rejected")
     assert [closed(stack, one["id"])["status"] for one in three] == ["rejected", "approved", "approved"]

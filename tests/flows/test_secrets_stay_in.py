@@ -147,8 +147,8 @@ def test_a_list_and_its_reminder_hold_none_either(chat: Any) -> None:
 def test_an_option_with_a_hidden_label_still_means_the_true_one(chat: Any) -> None:
     approval = ask(REQUESTS["a question"])
     card = chat.card(approval)
-    assert labels(card)[:2] == ["Use [secret 2]", "Use [secret 3]"]
-    assert chat.press(ANNA, card, "Use [secret 3]") == "Answered: Use [secret 3]"
+    assert labels(card)[:2] == ["1 · Use [secret 2]", "2 · Use [secret 3]"]
+    assert chat.press(ANNA, card, "2 · Use [secret 3]") == "Answered: Use [secret 3]"
     approval.refresh_from_db()
     assert json.loads(approval.answers) == {f"Which of {A}?": f"Use {C}"}
 

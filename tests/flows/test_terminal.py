@@ -296,9 +296,9 @@ class Terminal:
 
 def test_on_a_terminal_the_question_is_asked_right_there():
     terminal = Terminal("approvals", "watch")
-    terminal.wait_for("Waiting for questions")
+    terminal.wait_for("Waiting for approval requests")
     approval = make_approval()
-    terminal.wait_for("[a]pprove / [r]eject / [s]kip?")
+    terminal.wait_for("[a]pprove / approve with a [n]ote / [r]eject / [s]kip?")
     assert "\x1b[" in terminal.text
     terminal.type("r\n")
     terminal.wait_for("instead?")
@@ -311,11 +311,11 @@ def test_on_a_terminal_the_question_is_asked_right_there():
 
 def test_a_key_pressed_before_the_question_appeared_answers_nothing():
     terminal = Terminal("approvals", "watch")
-    terminal.wait_for("Waiting for questions")
+    terminal.wait_for("Waiting for approval requests")
     terminal.type("a\n")
     time.sleep(1)
     approval = make_approval()
-    terminal.wait_for("[a]pprove / [r]eject / [s]kip?")
+    terminal.wait_for("[a]pprove / approve with a [n]ote / [r]eject / [s]kip?")
     time.sleep(2)
     approval.refresh_from_db()
     assert approval.status == S.PENDING
@@ -325,7 +325,7 @@ def test_a_key_pressed_before_the_question_appeared_answers_nothing():
 def test_an_answer_given_elsewhere_ends_the_asking():
     approval = make_approval(expires_at=timezone.now() + timedelta(hours=1))
     terminal = Terminal("approvals", "watch")
-    terminal.wait_for("[a]pprove / [r]eject / [s]kip?")
+    terminal.wait_for("[a]pprove / approve with a [n]ote / [r]eject / [s]kip?")
     assert call("approvals", "approve", short(approval)).returncode == 0
     terminal.wait_for(f"{short(approval)} approved by shell:")
     assert not re.search("Traceback", terminal.text)

@@ -47,7 +47,7 @@ def test_nothing_is_left_out_however_long_it_is() -> None:
 def test_on_a_terminal_it_is_confirmed_in_words(typed: str, status: str) -> None:
     approval = long_one()
     terminal = Terminal("approvals", "watch")
-    terminal.wait_for("[a]pprove / [r]eject / [s]kip?")
+    terminal.wait_for("[a]pprove / approve with a [n]ote / [r]eject / [s]kip?")
     terminal.type("a\n")
     terminal.wait_for("Type read once you have read it to its end:")
     terminal.type(f"{typed}\n")

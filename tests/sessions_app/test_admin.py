@@ -173,5 +173,5 @@ def test_lists_cost_the_same_however_long_they_are(django_assert_max_num_queries
         make_turn(session)
         transcript.append(session.pk, [transcript.line("text", text=json.dumps("hello"))])
     for name in ("agentsession", "turn", "event"):
-        with django_assert_max_num_queries(7):
+        with django_assert_max_num_queries(8):
             client.get(reverse(f"admin:sessions_app_{name}_changelist"))

@@ -47,7 +47,7 @@ def test_the_front_page_costs_at_most_fourteen_queries_whatever_the_rows(group: 
         connection,
     ) as queries:
         page = text(client)
-    assert "60 questions wait" in page
+    assert "60 requests need" in page
     assert len(queries) <= 14, "\n".join(query["sql"][:150] for query in queries)
 
 

@@ -11,6 +11,7 @@ from pytest_django.fixtures import Settings
 
 from sessions_app import worker
 from sessions_app.commands import SessionRequest, start_session
+from sessions_app.errors import InvalidSession
 from sessions_app.models import Turn
 from tests.factories import make_user
 from tests.fakes.real_cli import MessagesApi, messages_api, real_cli_env, real_cli_path
@@ -117,8 +118,8 @@ def test_a_projects_settings_load_its_memory_and_run_nothing_by_themselves(
 
 @pytest.mark.parametrize("prompt", ["/heapdump", "/config permissionMode=auto", "/insights"])
 def test_commands_of_the_cli_do_nothing(bench: Bench, prompt: str, tmp_path: Path) -> None:
-    turn = bench.run(prompt)
-    assert "isn't available" in turn.result
+    with pytest.raises(InvalidSession):
+        bench.run(prompt)
     assert not [entry for entry in bench.api.state.requests if entry["method"] == "POST"]
     assert not list((tmp_path / "home").rglob("*.heapsnapshot"))
 
@@ -147,11 +148,11 @@ def test_attached_files_reach_the_model_behind_the_prompt_each_as_a_block(bench:
     names = [f"{number}.txt" for number in range(4)]
     for name in names:
         bench.write(name, f"begin {name} " + "é" * 120_000 + f" end {name}")
-    assert bench.run("/config theme=dark", attachments=names).result == "done"  # no command: words before the files
+    assert bench.run(" /config theme=dark", attachments=names).result == "done"  # no command: words before the files
     [request] = [one for one in bench.api.state.requests if one["method"] == "POST" and one["body"].get("tools")]
     texts = [block["text"] for message in request["body"]["messages"] for block in message["content"]
              if isinstance(block, dict) and block["type"] == "text"]  # fmt: skip
-    at = texts.index("/config theme=dark")
+    at = texts.index(" /config theme=dark")
     for name, text in zip(names, texts[at + 1 :], strict=False):
         assert text.startswith(f'--- Attached file "{name}", 2400') and f" end {name}\n---" in text
 

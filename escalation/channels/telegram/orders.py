@@ -23,7 +23,7 @@ LONGEST_MUTE = timedelta(hours=24)
 SPAN = re.compile(r"(?:(\d{1,3})\s*d)?\s*(?:(\d{1,3})\s*h)?\s*(?:(\d{1,4})\s*m(?:in)?)?", re.IGNORECASE)
 CALL = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@(\w+))?(?:\s+(.*))?", re.DOTALL)
 MENU = {
-    "pending": "what waits for an answer",
+    "pending": "what waits for a decision",
     "stop": "stop all agents, at once: /stop REASON",
     "resume": "let them go on; I ask back",
     "status": "how Orchestra and you are doing",
@@ -106,7 +106,7 @@ def _pending(order: Order, approver: Approver) -> None:
     commands.open_missing_deliveries(batch=render.MOST_IN_A_LIST)
     waiting = queries.open_deliveries(limit=render.MOST_IN_A_LIST)
     if not waiting:
-        order.reply(words("Nothing waits for an answer."))
+        order.reply(words("Nothing waits for a decision."))
         return
     chat, message = order.person.chat, order.message
     order.after.do(lambda api: _post_list(api, waiting, chat, message))
