@@ -106,7 +106,7 @@ def ask_permission(
     plan = plan_of(claim, request, given=plan, said=said)
     if KINDS.get(request.tool_name) == Approval.Kind.PLAN and not plan and answer.effect != DENY:
         answer = Answer(effect=DENY, reason=NO_PLAN, source="plan")
-    granted = usable_grant(claim.session_id, claim.turn_id, digest) if answer.effect != DENY else None
+    granted = usable_grant(claim.session_id, claim.turn_id, digest) if answer.effect == ASK else None
     if granted is not None:
         return _take_up(claim, request, granted)
     question = _question(claim, request, digest, plan, may_have_run=earlier is not None)
