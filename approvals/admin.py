@@ -25,7 +25,7 @@ from approvals.desk import note_reveal
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Stop, Violation
 from approvals.queries import approvals_with_ids, find_approval
-from approvals.reading import Extent, extent_of, proof_of
+from approvals.reading import Extent, extent_of, offered_proof
 from approvals.redacted import hidden_text, shown_of
 from approvals.session_scope import scope_label, scope_sentence
 from approvals.stops import deadline_now_of_row
@@ -229,7 +229,8 @@ class ApprovalAdmin(Holdable):
             "opts": self.opts,
             "asked": asked,
             "cut": any(block.cut for block in asked.blocks),
-            "read_proof": proof_of(approval),
+            "read_proof": asked.read_proof,
+            "left_out": asked.left_out,
             "approval": shown,
             "revealed": revealed,
             "whole": whole,
@@ -238,9 +239,8 @@ class ApprovalAdmin(Holdable):
             "may_decide": may(request.user, Right.DECIDE),
             "answerable": approval.is_open and may(request.user, Right.DECIDE) and not own,
             "questions": list(enumerate(questions)),
-            "input_to_edit": (typed.get("updated_input") or render.editable(approval.tool_input or "{}"))
-            if may_edit
-            else "",
+            "input_to_edit": typed.get("updated_input")
+            or (render.editable(approval.tool_input or "{}") if revealed or not asked.secrets else ""),
             "draft": typed,
             "session_scope": scope_sentence(approval),
             "session_label": scope_label(approval),
@@ -307,12 +307,15 @@ class Asked:
     blocks: list[render.Block]
     extent: Extent
     secrets: int = 0
+    read_proof: str = ""
+    left_out: bool = False
 
     @classmethod
     def of(cls, approval: Approval, *, longest: int = render.LONGEST_BLOCK, revealed: bool = False) -> "Asked":
         shown = shown_of(approval, revealed=revealed)
         blocks = render.without_title(approval, shown.blocks(longest=longest))
-        return cls(shown.approval, blocks, extent_of(approval, blocks), shown.secrets)
+        extent = extent_of(shown.raw, blocks)
+        return cls(shown.approval, blocks, extent, shown.secrets, offered_proof(shown), shown.left_out)
 
 
 def is_demo(approval: Approval) -> bool:

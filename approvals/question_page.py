@@ -18,7 +18,7 @@ from approvals.desk import answered, found_or_404, note_reveal
 from approvals.models import Approval, AuditEntry, Door
 from approvals.queries import asked_before, open_approvals
 from approvals.readable import fact_lines, in_one_line
-from approvals.reading import Extent, extent_of, proof_of
+from approvals.reading import Extent, extent_of, offered_proof
 from approvals.redacted import REVEALED, Shown, shown_of
 from approvals.texts import exact_json, pretty, visible
 from orchestra.dashboard import page, part, show
@@ -78,7 +78,8 @@ def _draw(request: HttpRequest, shown: Shown) -> HttpResponse:
     context = {
         **asked,
         **_decision(request, shown, cut=asked["cut"]),
-        "read_proof": proof_of(approval),
+        "read_proof": offered_proof(shown),
+        "left_out": shown.left_out,
         **_order(approval),
         "steps": steps_of(approval, shown),
         "before": [(_in_short(one), verdict_of(one), one.title == approval.title) for one in before],

@@ -15,6 +15,7 @@ from typing import Any
 
 from approvals.models import Approval
 from approvals.policy.tool_call import read_arguments
+from approvals.redacted import Shown
 from approvals.render import WHOLE, Block, what_would_run
 from approvals.texts import one_line, visible
 
@@ -91,6 +92,11 @@ def proof_of(approval: Approval) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
+def offered_proof(shown: Shown) -> str:
+    """The proof for a page that shows ``shown``; empty where a part of it is too large to be shown unrevealed."""
+    return "" if shown.left_out else proof_of(shown.raw)
+
+
 def why_unread(approval: Approval, proof: str) -> str:
     """Why an approval with this ``proof`` does not count; empty if it does, or comes too late anyway."""
     if not approval.is_open or (proof and proof == proof_of(approval)):
@@ -99,8 +105,8 @@ def why_unread(approval: Approval, proof: str) -> str:
     if not extent.is_long:
         return ""
     return (
-        f"It is long ({extent.words}) and has not been read to its end. Open its own page, read to the end "
-        "or tick the box that stands there, then approve."
+        f"It is long ({extent.words}) and has not been read to its end. Open its own page, reveal what is hidden "
+        "there for its size, read to the end or tick the box that stands there, then approve."
     )
 
 

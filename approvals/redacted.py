@@ -35,6 +35,11 @@ class Shown:
         """How many different secrets are hidden, or would be."""
         return self.redaction.count
 
+    @property
+    def left_out(self) -> bool:
+        """Whether something is hidden because it is too large to be searched for secrets: nobody has seen it."""
+        return self.redaction.left_out and not self.revealed
+
     def hide(self, text: str) -> str:
         """Anything else that is said about the request."""
         return text if self.revealed else self.redaction.hide(text)

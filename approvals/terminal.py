@@ -28,6 +28,7 @@ Row = TypeVar("Row", bound=Model)
 S = Approval.Status
 SHORT = 8  # characters of an id that people type
 SHORTEST_PREFIX = 4
+LEFT_OUT = "a part is hidden because it is too large to be searched for secrets; --reveal shows it, and is recorded"
 COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 STATUS_COLOURS = {
     "pending": "yellow",
@@ -88,8 +89,8 @@ def _forget_typed(source: TextIO) -> None:
         termios.tcflush(source, termios.TCIFLUSH)
 
 
-def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") -> None:
-    """What would run, why it may be dangerous, and how long there is.
+def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") -> bool:
+    """What would run, why it may be dangerous, and how long there is; False if a part was too large to be shown.
 
     Secrets are hidden, unless ``reveal_to`` says who asked for them, which is noted in the audit.
     """
@@ -109,7 +110,9 @@ def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") ->
     show_extent(screen, extent_of(approval, blocks))
     for block in blocks:
         show_block(screen, block)
-    if shown.secrets and not shown.revealed:
+    if shown.left_out:
+        screen.line(f"  ({LEFT_OUT})", "yellow")
+    elif shown.secrets and not shown.revealed:
         count = "1 secret is" if shown.secrets == 1 else f"{shown.secrets} secrets are"
         screen.line(
             f"  ({count} hidden; --reveal shows {'it' if shown.secrets == 1 else 'them'}, and is recorded)", "dim"
@@ -121,6 +124,7 @@ def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") ->
     )
     if approval.is_open:
         screen.line(f"  {left(approval)}; digest {approval.input_digest}", "dim")
+    return not shown.left_out
 
 
 def show_extent(screen: Screen, extent: Extent) -> None:
@@ -158,7 +162,7 @@ def show_block(screen: Screen, block: render.Block) -> None:
             screen.line(f"  ({remark})", colour)
 
 
-def ask_person(screen: Screen, approval: Approval, *, by: str) -> None:
+def ask_person(screen: Screen, approval: Approval, *, by: str, all_shown: bool = True) -> None:
     """Let the person at the terminal answer what was just shown; an answer given elsewhere ends the asking."""
 
     def still_open() -> bool:
@@ -176,6 +180,9 @@ def ask_person(screen: Screen, approval: Approval, *, by: str) -> None:
         )
         return
     answers, reason, note = "", "", ""
+    if choice in ("a", "n") and not all_shown:
+        screen.line(f"Not approved: {LEFT_OUT}.", "yellow")
+        return
     if choice in ("a", "n") and not confirms_reading(screen, extent_of(approval), while_true=still_open):
         screen.line("Not approved: it has not been read to its end.", "yellow")
         return

@@ -62,6 +62,7 @@ def notice_of(approval: Approval, *, whole: bool = True) -> Notice:
         for_session=approval.session is not None and approval.kind == Approval.Kind.TOOL,
         session_label=scope_label(approval),
         secrets=shown.secrets,
+        left_out=shown.left_out,
         hide=shown.hide,
     )
 

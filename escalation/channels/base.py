@@ -26,7 +26,8 @@ class Notice:
     ``details_url`` is empty without ``ORCHESTRA_PUBLIC_URL``. ``for_session``: "approve for session" makes sense,
     ``session_label`` says what it covers.
 
-    No field holds a secret: they are replaced by ``[secret 1]`` and so on, ``secrets`` says how many there were. What a
+    No field holds a secret: they are replaced by ``[secret 1]`` and so on, ``secrets`` says how many there were;
+    ``left_out``: a part is too large to be searched for them and is hidden, so no channel may offer approval. What a
     channel says of the request from elsewhere, such as an answer chosen so far, has to go through ``hide``.
     """
 
@@ -52,6 +53,7 @@ class Notice:
     for_session: bool = False
     session_label: str = "Approve for session"
     secrets: int = 0
+    left_out: bool = False
     hide: Callable[[str], str] = field(default=str, repr=False, compare=False)
 
 

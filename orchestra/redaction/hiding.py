@@ -8,6 +8,7 @@ from orchestra import scrub
 from orchestra.redaction import values
 from orchestra.redaction.named import named_values
 from orchestra.redaction.programs import program_values
+from orchestra.redaction.running import framed, kept_readable
 from orchestra.redaction.tokens import Span, private_keys, tokens
 from orchestra.redaction.words import random_words
 
@@ -16,6 +17,15 @@ SHORTEST_KNOWN = 6  # characters: shorter values, found once by their place, are
 MOST_KNOWN = 300
 CUT = "…"
 SHORTEST_BEGINNING = 6
+# Searching is bounded, since anybody may send ten megabytes; what is over a bound is hidden, not searched.
+MOST_SEARCHED = 150_000  # characters of one text
+MOST_SEARCHED_IN_ALL = 400_000  # of all texts of a request, each counted once
+COST_OF_A_TEXT = 40  # characters that any text counts at least
+COST_OF_A_CUT = 1_000
+LONGEST_WORD = 4_000  # characters of a word that the bound would go through
+LEFT_OUT = "[hidden: too large to be searched for secrets]"
+LEFT_OUT_LINE = "[hidden]"
+_COMMAND = re.compile(r"[\s;|&<>`]|\$\(|^[./~]")  # in a value that is hidden wherever it stands
 _JOINT = re.compile(r"(?:(?:''|\"\"|'\"|\"'|\\\n\s*)+[\w./+=~-]{4,})+")
 
 
@@ -25,25 +35,32 @@ class Redaction:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._looked_for: dict[str, None] = {}
-        self._pattern: re.Pattern[str] | None = None
+        self._words: list[str] | None = None
+        self._searched: dict[str, tuple[int, list[Span]]] = {}
+        self._left = MOST_SEARCHED_IN_ALL
+        self.left_out = False
+        """Whether something was too large to be searched, and is hidden for that."""
 
     @property
     def count(self) -> int:
-        """How many different values were found."""
-        return len(self._numbers)
+        """How many different values were found; what was too large to be searched counts as one more."""
+        return len(self._numbers) + self.left_out
 
     def learn(self, *texts: str) -> None:
         """Find the secrets of ``texts``, so that they are hidden where nothing but their value shows what they are."""
         for text in texts:
-            for start, end in spans(text):
+            for start, end in self._search(text)[1]:
                 self._number(text[start:end])
 
     def hide(self, text: str) -> str:
         """``text`` with every secret replaced; a secret of several lines in each of them."""
         if not text:
             return text
-        found = [*spans(text), *self._again(text)]
-        return _replaced(text, _joined(found), self._number) if found else text
+        size, found = self._search(text)
+        part = text if size == len(text) else text[:size]
+        found = [*found, *self._again(part)]
+        shown = _replaced(part, _joined(found), self._number) if found else part
+        return shown if part is text else shown + _left_out(text[size:])
 
     def hide_in(self, value: Any, name: str = "") -> Any:
         """The same for everything in ``value``, which is read from JSON; ``name`` is what it stands under."""
@@ -72,41 +89,56 @@ class Redaction:
             return self.hide(text)
         if any(
             start == len(before) and end - start >= len(text.strip())
-            for start, end in spans(f'{before}{_plain(text)}"')
+            for start, end in self._search(f'{before}{_plain(text)}"')[1]
         ):
             return _replaced(text, [(0, len(text))], self._number)
         return self.hide(text)
 
     def _number(self, value: str) -> int:
         if value not in self._numbers:
-            self._numbers[value] = self.count + 1
+            self._numbers[value] = len(self._numbers) + 1
             if len(self._looked_for) < MOST_KNOWN and _may_be_looked_for(value):
                 self._looked_for[value] = None
-                self._pattern = None
+                self._words = None
         return self._numbers[value]
+
+    def _search(self, text: str) -> tuple[int, list[Span]]:
+        """How many characters of ``text`` were searched, from its beginning on, and where its secrets are there."""
+        if text not in self._searched:
+            if self._left <= 0:
+                self.left_out = self.left_out or bool(text)
+                return 0, []
+            size = min(_searchable(text, MOST_SEARCHED), _searchable(text, self._left))
+            self._left -= COST_OF_A_TEXT + size + (COST_OF_A_CUT if CUT in text else 0)
+            self.left_out = self.left_out or size < len(text)
+            self._searched[text] = size, spans(text[:size]) if size else []
+        return self._searched[text]
 
     def _again(self, text: str) -> Iterator[Span]:
         """Where a value that is known from elsewhere stands, whole or cut."""
-        known = self._known()
-        if known is not None:
-            yield from (found.span() for found in known.finditer(text))
+        for word in self._known():
+            at = text.find(word)  # linear for any text, which a pattern of all the words is not
+            while at >= 0:
+                yield at, at + len(word)
+                at = text.find(word, at + len(word))
         if CUT in text:
             yield from self._cut(text)
 
-    def _known(self) -> re.Pattern[str] | None:
-        if self._pattern is None:
+    def _known(self) -> list[str]:
+        if self._words is None:
             words = [*self._looked_for, *scrub.learned()]
-            lines = {line for word in words for line in (word, *_parts(word)) if len(line) >= SHORTEST_KNOWN}
-            if not lines:
-                return None
-            self._pattern = re.compile("|".join(map(re.escape, sorted(lines, key=len, reverse=True))))
-        return self._pattern
+            self._words = list(
+                {line for word in words for line in (word, *_parts(word)) if len(line) >= SHORTEST_KNOWN}
+            )
+        return self._words
 
     def _cut(self, text: str) -> Iterator[Span]:
         """The beginning of a known value right before a cut."""
         for found in list(re.finditer(CUT, text))[:20]:
             before = text[max(0, found.start() - 400) : found.start()]
             for value in self._looked_for:
+                if value[:SHORTEST_BEGINNING] not in before:
+                    continue
                 size = next((n for n in range(min(len(value), len(before)), 3, -1) if before.endswith(value[:n])), 0)
                 if size >= SHORTEST_BEGINNING:
                     yield found.start() - size, found.start()
@@ -114,8 +146,26 @@ class Redaction:
 
 def spans(text: str) -> list[Span]:
     """Where the secrets of ``text`` are: in order, without overlaps."""
-    found = [*private_keys(text), *tokens(text), *program_values(text), *named_values(text), *random_words(text)]
-    return _joined(_with_rest(text, span) for span in found) if found else []
+    found = [*tokens(text), *program_values(text), *named_values(text), *random_words(text)]
+    keys = [part for span in private_keys(text) for part in framed(text, span)]
+    parts = [part for span in found for part in kept_readable(text, _with_rest(text, span))]
+    return _joined([*keys, *parts]) if keys or parts else []
+
+
+def _searchable(text: str, most: int) -> int:
+    """How many characters of ``text`` may be searched: at most so many, and no part of a word."""
+    if len(text) <= most:
+        return len(text)
+    if most <= 0:
+        return 0
+    words = text[max(0, most - LONGEST_WORD) : most]
+    last = max(words.rfind(" "), words.rfind("\n"), words.rfind("\t"))
+    return max(0, most - LONGEST_WORD) + last + 1
+
+
+def _left_out(text: str) -> str:
+    """In place of what was not searched; its lines stay lines, as a diff needs it."""
+    return LEFT_OUT + f"\n{LEFT_OUT_LINE}" * text.count("\n")
 
 
 def _with_rest(text: str, span: Span) -> Span:
@@ -159,8 +209,10 @@ def _parts(value: str) -> list[str]:
 
 
 def _may_be_looked_for(value: str) -> bool:
-    """Whether it is no ordinary word, which would be hidden all over a text."""
-    return len(value) >= SHORTEST_KNOWN and (not value.isalpha() or len(value) >= 16)
+    """Whether it is no ordinary word, which would be hidden all over a text, and nothing that a shell would run."""
+    if len(value) < SHORTEST_KNOWN or (value.isalpha() and len(value) < 16):
+        return False
+    return "\n" in value or not _COMMAND.search(value)
 
 
 def _plain(text: str) -> str:

@@ -93,7 +93,7 @@ def _judged(text: str, start: int, name: str, key: str, how: str, separator: re.
     flag = how == "space" and name.startswith("-")
     if values.leads_elsewhere(text, start):
         return None
-    span = reading.bare(text, start, how, values.LONGEST_OPAQUE if key in GENERIC else values.LONGEST)
+    span = reading.bare(text, start, how, values.LONGEST_OPAQUE)  # judged by its beginning: names may follow closely
     if span is None:
         return None
     if not _is_bare_secret(text, span, text[slice(*span)], name, key, "flag" if flag else how):

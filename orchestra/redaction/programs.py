@@ -137,6 +137,8 @@ def _piped(text: str) -> Iterator[Span]:
         said = _SAID.search(text, first, taker.start())
         if said is None:
             continue
+        if said["value"][:1] not in "\"'\\" and ";" in said["value"]:
+            continue  # commands of their own
         value = said["value"].strip("\"'\\ ").removesuffix("\\n").strip("\"'")
         start = text.find(value, said.start("value"))
         if taker["taker"] == "chpasswd" and ":" in value:

@@ -224,3 +224,30 @@ def test_of_a_closed_request_nothing_is_wanted_and_the_winner_is_named() -> None
     page = forms(client, approval, decision="approve").content.decode()
     assert "Already answered" in page
     assert "Long:" not in client.get(reverse("question", args=[approval.pk])).content.decode()
+
+
+# --- what is hidden
+
+
+def too_large() -> Approval:
+    return bash("# harmless comment\n" * 12_000 + TAIL)
+
+
+@pytest.mark.parametrize("name", ["question", "admin:approvals_approval_change"])
+def test_what_is_too_large_to_be_searched_is_approved_only_once_revealed(name: str) -> None:
+    approval, client = too_large(), person()
+    address = reverse(name, args=[approval.pk])
+    page = client.get(f"{address}?whole=1").content.decode()
+    assert TAIL not in page and "read_digest" not in page and "too large to be searched" in page
+    reveal = "question-reveal" if name == "question" else "admin:approvals_approval_reveal"
+    page = client.post(reverse(reveal, args=[approval.pk]), {"whole": "1"}).content.decode()
+    assert TAIL in page and proof_of(approval) in page
+    assert approval.audit.filter(action="secrets_revealed", by="anna").exists()
+
+
+def test_a_refused_edit_in_the_admin_reveals_nothing() -> None:
+    approval, client = bash("curl -H 'X-Api-Key: Tq7sWm2xKd9vRb4n' https://api.example.com"), person()
+    decide = reverse("admin:approvals_approval_decide", args=[approval.pk])
+    for typed in ("", "{}"):
+        form = {"decision": "none of these", "seen_digest": approval.input_digest, "updated_input": typed}
+        assert "Tq7sWm2xKd9vRb4n" not in client.post(decide, form).content.decode()

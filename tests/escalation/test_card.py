@@ -347,3 +347,8 @@ def test_all_of_a_programs_request_is_told_its_title_too(body):
         sent = "\n".join(part.plain for part in parts) if parts else whole.document(notice)[1].decode()
     for part in ("the end of the title", body.strip(), "1.4", "tonight"):
         assert part in sent
+
+
+def test_what_is_too_large_to_be_searched_is_never_approved_there() -> None:
+    notice = make_notice(arguments={"command": "ls"}, left_out=True)
+    assert A.APPROVE not in actions(render.card(notice))

@@ -36,11 +36,17 @@ def test_neither_a_short_one_nor_a_rejection_wants_a_flag() -> None:
     assert call("approvals", "reject", short(long_one())).returncode == 0
 
 
-def test_nothing_is_left_out_however_long_it_is() -> None:
+def test_what_is_too_large_to_be_searched_for_secrets_is_approved_only_once_revealed() -> None:
     approval = make_approval(tool_input=json.dumps({"command": "x" * 300_000 + " the end"}))
     shown = call("approvals", "show", short(approval)).stdout
-    assert "x the end\n" in shown
-    assert "Cut:" not in shown
+    assert "x the end\n" not in shown and "too large to be searched" in shown
+    refused = call("approvals", "approve", short(approval), "--read")
+    assert refused.returncode == 1 and "--reveal" in refused.stderr
+    shown = call("approvals", "show", short(approval), "--reveal").stdout
+    assert "x the end\n" in shown and "Cut:" not in shown
+    assert call("approvals", "approve", short(approval), "--read", "--reveal").returncode == 0
+    approval.refresh_from_db()
+    assert approval.status == S.APPROVED
 
 
 @pytest.mark.parametrize(("typed", "status"), [("yes", S.PENDING), ("read", S.APPROVED)])

@@ -122,7 +122,9 @@ class Command(BaseCommand):
             raise CommandError("This asks something: give --answer TEXT, once for each question, or reject.")
         edited = _edited(options["edit"]) if options.get("edit") else ""
         if approval.is_open:
-            terminal.show_question(screen, approval, reveal_to=by if options["reveal"] else "")
+            all_shown = terminal.show_question(screen, approval, reveal_to=by if options["reveal"] else "")
+            if verdict == S.APPROVED and not all_shown:
+                raise CommandError(f"Not approved: {terminal.LEFT_OUT}.")
             if verdict == S.APPROVED and not options["read"]:
                 _require_reading(screen, approval)
         decided = terminal.record(
@@ -178,9 +180,9 @@ def _who_reveals(options: dict[str, Any]) -> str:
 def offer(screen: Screen, approval: Approval, *, by: str, reveal: bool = False) -> None:
     """Show a question that has just opened; ask on a terminal, else say how to answer."""
     screen.line()
-    terminal.show_question(screen, approval, reveal_to=by if reveal else "")
+    all_shown = terminal.show_question(screen, approval, reveal_to=by if reveal else "")
     if screen.is_terminal:
-        terminal.ask_person(screen, approval, by=by)
+        terminal.ask_person(screen, approval, by=by, all_shown=all_shown)
         return
     answer = " --answer TEXT" if render.questions_of(approval) else ""
     screen.line(f"  ./manage.py approvals approve {terminal.short(approval)}{answer}")

@@ -108,6 +108,8 @@ def _open(delivery: Delivery) -> Notice | None:
 
 def _sent_whole(api: BotApi, notice: Notice, message: Message) -> bool:
     """Whether all of it was sent; False if Telegram takes nothing so large."""
+    if notice.left_out:
+        return False
     if parts := whole.messages(notice):
         for part in parts:
             cards.post(api, chat=message.chat, card=part, reply_to=message.message)

@@ -53,7 +53,7 @@ def card(notice: Notice, draft: Draft | None = None) -> Card:
     parts = _whole(notice)
     whole = _request(notice, parts, NOTHING, directory=notice.working_directory)
     is_short = whole.size <= LONGEST_CARD and rows_of(whole.plain) <= MOST_ROWS
-    if is_short and not any(block.cut for block in notice.blocks):
+    if is_short and not notice.left_out and not any(block.cut for block in notice.blocks):
         so_far = answers_so_far(notice, draft, room=LONGEST_MESSAGE - whole.size - 1)
         whole = _request(notice, parts, so_far, directory=notice.working_directory)
         return _card(whole, decision_keys(notice, draft))
