@@ -100,7 +100,7 @@ def ask_permission(
     """
     digest = _digest(claim, request)
     earlier = _earlier_question(claim, request, digest)
-    if earlier is not None and earlier.consumed_at is None:
+    if earlier is not None and earlier.consumed_at is None and not _forbidden_since(claim, request, earlier):
         return _take_up(claim, request, earlier)
     call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=_folder(claim, request))
     around = replace(surroundings, plan_file=own_plan_file(claim, request))
@@ -419,6 +419,11 @@ def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approv
     behind = asked.filter(pk__in=of_this_turn.filter(put_off=True).values("approval"), consumed_at=None)
     found = own or behind.order_by("created_at").first()
     return found and newest_of(found)
+
+
+def _forbidden_since(claim: Claim, request: ToolRequest, approval: Approval) -> bool:
+    """Whether the policy refuses by now what was asked again: such a request is judged anew, wherever it is made."""
+    return approval.reopened_from is not None and _never_allowed(claim, request, request.tool_input) is not None
 
 
 def _stays_put_off(claim: Claim, digest: str) -> bool:

@@ -1,13 +1,15 @@
 """Calls that were put off behind a parked one and wait again, or were asked again: each runs once, as decided last."""
 
+import json
+
 import pytest
 
 from approvals import stops
 from approvals.commands import cancel_approval
-from approvals.models import Approval
+from approvals.models import Approval, Rule
 from approvals.reopening import reopen_approval
 from sessions_app.models import AgentSession, PermissionRequest
-from tests.sessions_app.supervisor.stage import Stage, eventually, last_turn
+from tests.sessions_app.supervisor.stage import Stage, events, eventually, last_turn
 from tests.sessions_app.supervisor.test_put_off import ONE, THREE, TWO, commands_run, overdue, parked
 
 
@@ -95,3 +97,14 @@ def test_a_call_that_is_put_off_a_second_time_is_not_asked_a_second_time(stage: 
     assert go_on(stage, session) == "completed"
     assert commands_run(stage) == ["echo one", "echo three", "echo two"]
     assert Approval.objects.filter(session=session.pk).count() == 3
+
+
+def test_a_rule_that_forbids_a_parked_call_by_now_counts_more_than_its_newest_request(stage: Stage) -> None:
+    session = parked(stage, ONE, {"text": "done"})
+    [one] = stage.asked(session)
+    overdue(one)
+    stage.decide(ask_again(one))
+    Rule.objects.create(effect="deny", tool="Bash", scope="everywhere")
+    assert go_on(stage, session) == "completed"
+    assert commands_run(stage) == []
+    assert "policy does not allow this" in json.dumps(events(session, "tool_result"))
