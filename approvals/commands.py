@@ -331,11 +331,13 @@ def consume_approval(*, approval_id: UUID, digest: str, under: sql.Statement = s
     row = sql.row(
         f"UPDATE approvals SET consumed_at = {sql.now()}"  # noqa: S608 - the database's own function
         f" WHERE id = %s AND status = 'approved' AND consumed_at IS NULL AND input_digest = %s AND {under.text}"
-        f" AND {going.text} RETURNING updated_input, answers, decided_by,"
-        " CASE WHEN note_delivered_at IS NULL THEN note ELSE '' END",
+        f" AND {going.text} RETURNING updated_input, answers, decided_by, note, note_delivered_at",
         approval_id, digest, *under.values, *going.values,
     )  # fmt: skip
-    return Grant(*row) if row else None
+    if row is None:
+        return None
+    updated_input, answers, decided_by, note, delivered_at = row  # judged here: RETURNING x IS NULL is 0 in SQLite 3.40
+    return Grant(updated_input, answers, decided_by, "" if delivered_at else note)
 
 
 def mark_note_delivered(approval_ids: Collection[UUID]) -> int:

@@ -89,6 +89,19 @@ def newest_of(approval: Approval) -> Approval:
     return approval
 
 
+def earlier_of(approval: Approval) -> list[UUID]:
+    """The requests that ``approval`` asks again, as far as they are kept; the youngest first."""
+    earlier: list[UUID] = []
+    rows = Approval.objects.filter(reopened_as__isnull=False)
+    while approval.reopened_from and len(earlier) < MOST_LINKS:
+        before = rows.filter(pk=approval.reopened_from).first()
+        if before is None:
+            break
+        earlier.append(before.pk)
+        approval = before
+    return earlier
+
+
 def _ask_again(approval: Approval, fresh_id: UUID, *, by: str, via: str, address: str) -> bool:
     """One unit: the old row gets its link, or somebody else was quicker and nothing is written."""
     linking = sql.Statement(

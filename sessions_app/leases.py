@@ -297,12 +297,13 @@ def _ends_turn(session_id: UUID) -> Approval | None:
     """Of what a parked session asked, the request that says how its turn goes on.
 
     Several calls of one message are asked at once: a withdrawn one ends the turn, and an expired one only if nobody
-    answered any other.
+    answered any other. One that was asked again meanwhile says nothing any more: the newer request does.
     """
     ours = Approval.objects.filter(answered_by_the_turn(), session=session_id)
     asked = ours.exclude(decided_via=Door.POLICY).order_by("decided_at")
     unheard = PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).values("approval")
-    still = list(asked.filter(pk__in=unheard)) or list(asked.reverse()[:1])
+    closed = list(asked.filter(pk__in=unheard)) or list(asked.reverse()[:1])
+    still = [one for one in closed if one.reopened_as is None]
     order = {A.CANCELLED: 0, A.EXPIRED: 2}
     return min(reversed(still), key=lambda one: order.get(A(one.status), 1), default=None)
 

@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, Subquery
+from django.db.models.functions import Now
 
 from approvals import commands as approval_commands
 from approvals import deadlines, stops, violations
@@ -33,6 +34,7 @@ from approvals.policy import (
 )  # fmt: skip
 from approvals.queries import find_approval, rules_in_force
 from approvals.render import summary_for, title_for
+from approvals.reopening import earlier_of, newest_of
 from approvals.risk import assess_risk
 from approvals.standing import rules_for
 from approvals.stops import deadline_now_of_row
@@ -40,10 +42,10 @@ from orchestra import embedded, sql
 from orchestra.logs import bind
 from orchestra.unit_of_work import UnitOfWork
 from sessions_app.leases import Claim, require_fence
-from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest
+from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest, Run
 from sessions_app.notes import for_the_model
 from sessions_app.plan_files import NO_PLAN, own_plan_file, plan_of
-from sessions_app.reopened import usable_grant
+from sessions_app.reopened import asked_under, usable_grant
 from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.supervisor.reconciliation import Violation
 from sessions_app.transcript import storable
@@ -98,7 +100,7 @@ def ask_permission(
     """
     digest = _digest(claim, request)
     earlier = _earlier_question(claim, request, digest)
-    if earlier is not None and earlier.consumed_at is None:
+    if earlier is not None and earlier.consumed_at is None and not _forbidden_since(claim, request, earlier):
         return _take_up(claim, request, earlier)
     call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=_folder(claim, request))
     around = replace(surroundings, plan_file=own_plan_file(claim, request))
@@ -129,10 +131,11 @@ def put_off(claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surr
     """
     call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=_folder(claim, request))
     answer = _in_its_folder(_judge(call, _rules(claim), surroundings), call, claim)
-    question = _question(claim, request, _digest(claim, request), plan, may_have_run=False)
+    digest = _digest(claim, request)
+    question = _question(claim, request, digest, plan, may_have_run=False)
     if answer.effect == DENY:
         return _forbid(claim, question, answer)
-    if answer.effect == ALLOW:
+    if answer.effect == ALLOW or _stays_put_off(claim, digest):
         return Decision(effect="deny", message=PUT_OFF_MESSAGE)
     question.facts["order"] = "after the request before it; the agent then makes this call again"
     asked = _ask_person(claim, request, question, uuid4(), put_off=True)
@@ -203,8 +206,7 @@ def surroundings() -> Surroundings:
 
 def parked_call(claim: Claim) -> Approval | None:
     """The approval of the call that the CLI will repeat first."""
-    asked = Approval.objects.filter(subject=_subject(claim, claim.deferred))
-    return asked.order_by("created_at").last()
+    return asked_under(claim.session_id, claim.deferred).order_by("created_at").last()
 
 
 def record_violation(claim: Claim, violation: Violation) -> None:
@@ -403,17 +405,34 @@ def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approv
 
     A parked call comes back under its own id; one that was put off behind it the agent makes again, under another id.
     After a kill the model asks anew, under another id, be it in the same conversation or from the prompt again. Under
-    another id the input decides, and only questions of this turn count.
+    another id the input decides, and only questions of this turn count. Of one that was asked again the newest counts.
     """
     if not (claim.replay or claim.repeats):
         return None
     asked = Approval.objects.filter(session=claim.session_id, input_digest=digest).exclude(decided_via=Door.POLICY)
     of_this_turn = PermissionRequest.objects.filter(turn=claim.turn_id)
     if not claim.replay:
-        return asked.filter(pk__in=of_this_turn.values("approval")).order_by("created_at").last()
-    own = asked.filter(subject=_subject(claim, request.tool_use_id)).order_by("created_at").last()
+        last = asked.filter(pk__in=of_this_turn.values("approval")).order_by("created_at").last()
+        return last and newest_of(last)
+    under_its_id = asked_under(claim.session_id, request.tool_use_id).values("pk")
+    own = asked.filter(pk__in=under_its_id).order_by("created_at").last()
     behind = asked.filter(pk__in=of_this_turn.filter(put_off=True).values("approval"), consumed_at=None)
-    return own or behind.order_by("created_at").first()
+    found = own or behind.order_by("created_at").first()
+    return found and newest_of(found)
+
+
+def _forbidden_since(claim: Claim, request: ToolRequest, approval: Approval) -> bool:
+    """Whether the policy refuses by now what was asked again: such a request is judged anew, wherever it is made."""
+    return approval.reopened_from is not None and _never_allowed(claim, request, request.tool_input) is not None
+
+
+def _stays_put_off(claim: Claim, digest: str) -> bool:
+    """Whether people were asked about this call when an earlier process put it off, and its answer is still good."""
+    asked = Approval.objects.filter(session=claim.session_id, input_digest=digest, consumed_at=None)
+    before = Run.objects.filter(pk=claim.run_id).values("created_at")
+    put_off = PermissionRequest.objects.filter(turn=claim.turn_id, put_off=True, created_at__lt=Subquery(before))
+    behind = asked.filter(pk__in=put_off.values("approval"))
+    return any(newest_of(one).status in (A.PENDING, A.APPROVED) for one in behind)
 
 
 def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision:
@@ -423,6 +442,8 @@ def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision
     PermissionRequest.objects.update_or_create(
         approval=approval, defaults=changes | {"answered_at": None, "put_off": False}, create_defaults=changes | fresh
     )
+    replaced = PermissionRequest.objects.filter(approval__in=earlier_of(approval), answered_at=None)
+    replaced.update(answered_at=Now(), put_off=False)  # the call has the newest request's answer
     decision = answer_from_row(claim, request, approval.pk)
     if decision is not None:
         return decision

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from approvals.cards import answers_given
 from approvals.models import Approval
 from approvals.render import one_line
+from approvals.reopening import newest_of
 from orchestra import doorbell
 from orchestra.logs import bind
 from sessions_app import transcript
@@ -41,6 +42,12 @@ def answered_by_the_turn() -> Q:
     return Q(reopened_from=None) | Q(Exists(PermissionRequest.objects.filter(approval=OuterRef("pk"))))
 
 
+def asked_under(session_id: UUID, tool_use_id: str) -> QuerySet[Approval]:
+    """Requests about the call with this id, also those that were asked under another one and taken up by it."""
+    taken_up = PermissionRequest.objects.filter(session=session_id, tool_use_id=tool_use_id).values("approval")
+    return Approval.objects.filter(Q(subject=f"session:{session_id}:{tool_use_id}") | Q(pk__in=taken_up))
+
+
 def why_no_reopening(approval: Approval) -> str:
     """Why the session of a closed request cannot take it up again, as a sentence; empty if it can."""
     if approval.session is None:
@@ -62,8 +69,8 @@ def usable_grant(session_id: UUID, turn_id: UUID, digest: str) -> Approval | Non
 
 def repeats_parked_call(session: AgentSession, turn: Turn) -> bool:
     """Whether the turn was started for the very call that the CLI will repeat first: nothing has to be said then."""
-    subject = f"session:{session.pk}:{session.deferred_tool_use_id}"
-    return turn.reopened is not None and Approval.objects.filter(pk=turn.reopened, subject=subject).exists()
+    parked = asked_under(session.pk, session.deferred_tool_use_id).order_by("created_at").last()
+    return parked is not None and turn.reopened == newest_of(parked).pk
 
 
 def go_on_with(approval_id: UUID) -> bool:

@@ -379,7 +379,7 @@ class Cli:
         self._last_text = ""
         self._denials: list[Json] = []
         self._deferred: ToolUse | None = None
-        self._streaming: tuple[str, str] | None = None
+        self._streaming: tuple[str, list[str]] | None = None
         self._override: Json = {}
 
     def override_result(self, fields: Json) -> None:
@@ -408,7 +408,8 @@ class Cli:
             meta = {"id": call.id, "non_execution_kind": "user-rejected"}
             self._send_tool_result(call, REJECTED, is_error=True, detail="User rejected tool use", meta=meta)
         if self._streaming:
-            self._send_assistant(self._streaming[0], {"type": "text", "text": self._streaming[1]}, aborted=True)
+            message_id, said = self._streaming
+            self._send_assistant(message_id, {"type": "text", "text": "".join(said)}, aborted=True)
         told = "[Request interrupted by user for tool use]" if calls else "[Request interrupted by user]"
         self._send_user([{"type": "text", "text": told}], parent=None)
         self.talk.add("end", messages=self._messages)
@@ -471,9 +472,9 @@ class Cli:
             start, kind, key, text = {"type": "text", "text": ""}, "text_delta", "text", block["text"]
             pieces = [text[at : at + 24] for at in range(0, len(text), 24)]
         self._stream(message_id, {"type": "content_block_start", "index": number, "content_block": start})
-        said = ""
+        said: list[str] = []  # joined only if it is needed: a text of megabytes has a hundred thousand pieces
         for piece in pieces:
-            said += piece
+            said.append(piece)
             self._streaming = (message_id, said) if kind == "text_delta" else None
             self._stream(
                 message_id, {"type": "content_block_delta", "index": number, "delta": {"type": kind, key: piece}}

@@ -156,13 +156,13 @@ def acknowledged_is_durable(evidence: Evidence) -> Iterator[str]:
 def decision_and_effect(evidence: Evidence) -> Iterator[str]:
     """I9: a closed approval's call is told of it: by a live supervisor at once, by a sweep after a crash.
 
-    A session parked with several calls goes on when all of them are closed.
+    A turn that is parked with several calls goes on when all of them are closed, and no sooner.
     """
     late = timedelta(0) if evidence.settled else LATE
     live = Run.objects.filter(ended_at__isnull=True).values("session")
-    parked = Approval.objects.filter(status=A.PENDING, session__isnull=False).exclude(session__in=live)
-    open_requests = PermissionRequest.objects.filter(answered_at__isnull=True).exclude(approval__status=A.PENDING)
-    open_requests = open_requests.exclude(session__in=parked.values("session"))
+    unanswered = PermissionRequest.objects.filter(answered_at__isnull=True)
+    waiting = unanswered.filter(approval__status=A.PENDING, session__status=S.WAITING).exclude(session__in=live)
+    open_requests = unanswered.exclude(approval__status=A.PENDING).exclude(turn__in=waiting.values("turn"))
     for request in open_requests.filter(approval__decided_at__lt=timezone.now() - late).select_related("approval"):
         yield f"call {request.tool_use_id} of {request.session_id} was never told that it is {request.approval.status}"
 

@@ -173,7 +173,7 @@ def check_decided_once() -> None:
     for approval in Approval.objects.exclude(status="pending"):
         winners = AuditEntry.objects.filter(approval=approval, won=True, action=approval.status)
         others = AuditEntry.objects.filter(approval=approval, won=True).exclude(
-            action__in=(approval.status, "requested", "extended")
+            action__in=(approval.status, "requested", "extended", "reopened")
         )
         assert (winners.count(), others.count()) == (1, 0)
 
