@@ -42,7 +42,7 @@ LONGEST_CHANGE = 200  # characters of a change in the list of the audit
 
 @admin.register(Approval)
 class ApprovalAdmin(Holdable):
-    """Questions to people. Nothing is edited here: a decision is recorded once, by the command of every door."""
+    """Approval requests to people. Nothing is edited here: the command of every surface records a decision, once."""
 
     list_display = (
         "question",

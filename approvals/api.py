@@ -64,7 +64,7 @@ ASK_EXAMPLE = {
 
 @extend_schema(tags=["approvals"])
 class ApprovalDoor(Door):
-    """Questions to people, and their answers."""
+    """Approval requests to people, and their decisions."""
 
     queryset = Approval.objects.none()
     serializer_class = ApprovalSerializer

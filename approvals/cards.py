@@ -34,7 +34,7 @@ VERBS = {
 SAYS_NOTHING = frozenset({"runs a command", "changes a file", "only looks", "only reads", "asks you something"})
 DOORS = {
     Door.TELEGRAM: "on Telegram", Door.ADMIN: "in the admin", Door.API: "by API", Door.DASHBOARD: "here",
-    Door.WEBSOCKET: "here", Door.CLI: "in the shell", Door.POLICY: "by rule", Door.SYSTEM: "by the system",
+    Door.WEBSOCKET: "here", Door.CLI: "in the terminal", Door.POLICY: "by rule", Door.SYSTEM: "by the system",
 }  # fmt: skip
 
 
@@ -279,7 +279,7 @@ def heading_of(approval: Approval) -> str:
     if approval.kind == K.EXTERNAL:
         return one_line(hidden_text(approval.title), 200)
     if approval.kind == K.PLAN:
-        return "May I work by this plan?"
+        return "Approve this plan?"
     if approval.kind == K.QUESTION:
         questions = render.questions_of(approval)
         return (

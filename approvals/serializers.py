@@ -20,7 +20,7 @@ MOST_OPTIONS = 20
 
 
 class ApprovalSerializer(serializers.ModelSerializer[Approval]):
-    """One question, its answer and its deadline. Rows come from ``approvals.queries.readable_approvals``."""
+    """One approval request, its decision and its deadline. Rows come from ``approvals.queries.readable_approvals``."""
 
     tool_input = ExactJSON(help_text="The complete input, exactly as the agent gave it; null for other kinds.")
     updated_input = ExactJSON(help_text="The input as the approver edited it, or null.")
@@ -57,7 +57,7 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
 
 
 class ExternalAskSerializer(serializers.Serializer[Any]):
-    """A question of any program to a person."""
+    """An approval request of any program to a person."""
 
     title = Text(max_length=300)
     body = Text(max_length=LONGEST_TEXT, required=False, allow_blank=True, default="")
@@ -101,7 +101,7 @@ class ReasonSerializer(serializers.Serializer[Any]):
 
 
 class ApproveSerializer(ReasonSerializer):
-    """An answer; every field may be left out."""
+    """A decision; every field may be left out."""
 
     approved = Truth(required=False, default=True, help_text="false rejects.")
     note = Text(
@@ -115,7 +115,7 @@ class ApproveSerializer(ReasonSerializer):
 
 
 class DecideSerializer(ApproveSerializer):
-    """An answer on a socket, which says what it is about and what it is."""
+    """A decision on a socket, which names its request."""
 
     approval = Text(max_length=100)
     approved = Truth(help_text="false rejects.")

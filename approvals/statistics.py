@@ -22,7 +22,7 @@ HASTY_SHARE = 0.2  # and so many of them deserve a word
 BY_RULE = "by rule"
 DOORS = {
     Door.TELEGRAM: "Telegram", Door.ADMIN: "admin", Door.API: "API", Door.DASHBOARD: "console",
-    Door.WEBSOCKET: "console", Door.CLI: "shell",
+    Door.WEBSOCKET: "console", Door.CLI: "terminal",
 }  # fmt: skip
 OUTCOMES = (S.APPROVED, S.REJECTED, S.EXPIRED, S.CANCELLED, BY_RULE)
 PERCENTILES = ((50, "half"), (95, "95 of 100"), (99, "99 of 100"))
@@ -175,7 +175,7 @@ def _figures(period: Period, closed: dict[str, list[int]], answers: list[Answere
     return [
         Figure("Closed", f"{by_people:,}", f"+ {total[BY_RULE]:,} by rule" if total[BY_RULE] else ""),
         *(Figure(word.capitalize(), f"{total[word]:,}", _share(total[word], by_people)) for word in OUTCOMES[:3]),
-        Figure("Median answer", _median(answers) or "none", f"approved or rejected, last {period.word}"),
+        Figure("Median response time", _median(answers) or "none", f"approved or rejected, last {period.word}"),
     ]
 
 

@@ -2,7 +2,7 @@
 
 The running installation is left alone. For each outage a web process of the drill's own is started beside it, on the
 real database, with the outside world cut off by its settings: addresses that take a connection and never answer. Then a
-question is asked and answered at every door that is left. Questions of a drill say so, and run nothing.
+request is made and decided on every surface that is left. Requests of a drill say so, and run nothing.
 """
 
 import contextlib
@@ -57,16 +57,14 @@ class Finding:
 
 
 class PathClosed(Exception):
-    """A door did not do what it must; the message says what it did instead."""
+    """A surface did not do what it must; the message says what it did instead."""
 
 
 def rehearse() -> Iterator[Finding]:
     """Every path under every outage, one after the other."""
     with _black_hole() as hole, _people() as people:
         for outage in _outages(hole):
-            with _web(outage, hole) as url:
-                for path, attempt in _paths(outage, url, people).items():
-                    yield _tried(outage, path, attempt)
+            yield from _rehearse_outage(outage, hole, people)
 
 
 def _outages(hole: str) -> list[Outage]:
@@ -104,6 +102,18 @@ def _paths(outage: Outage, url: str, people: People) -> dict[str, Attempt]:
         "admin approve": lambda: _by_admin(url, people),
         "shell approve": lambda: _by_shell(outage, url, people),
     }
+
+
+def _rehearse_outage(outage: Outage, hole: str, people: People) -> Iterator[Finding]:
+    """A web process that does not start is a finding as well, and the other outages are still tried."""
+    began = time.monotonic()
+    try:
+        with _web(outage, hole) as url:
+            for path, attempt in _paths(outage, url, people).items():
+                yield _tried(outage, path, attempt)
+    except PathClosed as error:
+        seconds = time.monotonic() - began
+        yield Finding(outage=outage.name, path="web process starts", ok=False, seconds=seconds, note=str(error))
 
 
 def _tried(outage: Outage, path: str, attempt: Attempt) -> Finding:
@@ -290,4 +300,6 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
             if requests.get(url, timeout=TIMEOUTS_S).ok:
                 return
         time.sleep(0.2)
-    raise PathClosed("the drill's web process did not start; try `manage.py run web` by hand")
+    code = process.poll()
+    what = f"did not answer within {START_S:.0f} s" if code is None else f"ended with code {code}"
+    raise PathClosed(f"The drill's web process {what}; try `manage.py run web` by hand.")

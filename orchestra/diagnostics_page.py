@@ -95,7 +95,7 @@ def own_facts() -> list[Fact]:
     return [
         Fact(f"Runs as {settings.ORCHESTRA.environment}", "server"),
         Fact("Figures (/metrics) want a token", "lock") if not open_figures
-        else Fact("Figures (/metrics) are open to everybody who reaches them", "lock", fine=not production),
+        else Fact("/metrics needs no sign-in", "lock", fine=not production),
     ]  # fmt: skip
 
 
@@ -143,10 +143,10 @@ def sentence_of(parts: list[Part]) -> str:
     """The title: what does not work, by name."""
     bad = [one.name for one in parts if one.troubles]
     if not bad:
-        return "All parts work"
+        return "Everything is working"
     if len(bad) == len(parts):
         return "Nothing works"
-    return "All parts work, except " + " and ".join(filter(None, (", ".join(bad[:-1]), bad[-1])))
+    return "Everything is working, except " + " and ".join(filter(None, (", ".join(bad[:-1]), bad[-1])))
 
 
 urlpatterns = [

@@ -16,7 +16,7 @@ class Right(TextChoices):
     READ = "read", "see sessions, approvals and agents"
     OPERATE = "operate", "start sessions, send messages, cancel"
     DECIDE = "decide", "answer approvals"
-    ASK = "ask", "create external and hook asks, and read its own"
+    ASK = "ask", "send requests from programs and read your own"
     ADMINISTER = "administer", "everything, and the admin site"
 
 

@@ -44,8 +44,8 @@ DESCRIPTION = """Run coding agents on real machines and stay in charge.
 
 **Signing in.** `Authorization: Token <key>`, with a key made by `manage.py create_token USER`; browsers use their
 session and send the CSRF token with everything that changes something. Who is nobody gets 401, who lacks a right 403.
-Rights come from groups: *Viewer* reads, *Operator* starts and stops sessions, *Approver* decides, *Asker* asks and
-reads its own, *Administrator* may do all of it.
+Rights come from groups: *Viewer* reads, *Operator* starts and stops sessions, *Approver* decides, *Asker* sends
+requests and reads its own, *Administrator* may do all of it.
 
 **Errors** are JSON: a stable `code`, a `detail` in one sentence, and facts such as `fields` or who decided first. A 503
 comes with `Retry-After` and means that nothing was changed.

@@ -289,7 +289,7 @@ def refuse_unfit(wanted: SessionRequest, *, by: str, may_allow: bool) -> None:
     _refuse_unfit_fields(wanted)
     refuse_settings(wanted.setting_sources, by=by)
     if (wanted.allowed_tools or wanted.permission_mode == "acceptEdits") and not may_allow:
-        raise NotYours("Allowing tools in advance needs the right to decide one's own asks.")
+        raise NotYours("Allowing tools in advance needs the right to decide one's own requests.")
 
 
 def _refuse_unfit_fields(wanted: SessionRequest) -> None:

@@ -80,7 +80,7 @@ class AttachmentRefused(Invalid):
 
 
 class NotYours(Forbidden):
-    """Allowing tools in advance needs the right to decide one's own asks."""
+    """Allowing tools in advance needs the right to decide one's own requests."""
 
     code = "self_approval"
 

@@ -27,7 +27,7 @@ class StartForm(forms.Form):
 
     prompt = forms.CharField(widget=forms.Textarea(attrs={"rows": 5}), strip=False)
     agent = forms.ChoiceField()
-    working_directory = forms.CharField(required=False, help_text="Empty: a fresh folder.")
+    working_directory = forms.CharField(required=False, help_text="Leave empty for a new folder.")
     title = forms.CharField(
         required=False, max_length=commands.LONGEST_TITLE, help_text="Empty: the first line of the prompt."
     )
@@ -35,12 +35,12 @@ class StartForm(forms.Form):
     permission_mode = forms.ChoiceField(choices=[(mode, mode) for mode in commands.PERMISSION_MODES])
     allowed_tools = forms.CharField(
         required=False,
-        help_text="One a line, such as Bash(git status). These pass without asking.",
+        help_text="One per line, such as Bash(git status). These pass without asking.",
         widget=forms.Textarea(attrs={"rows": 2}),
     )
     disallowed_tools = forms.CharField(
         required=False,
-        help_text="One a line. These are never offered to the agent.",
+        help_text="One per line. These are never offered to the agent.",
         widget=forms.Textarea(attrs={"rows": 2}),
     )
     attachments = forms.CharField(
@@ -64,7 +64,7 @@ class StartForm(forms.Form):
             field.widget.attrs["class"] = "select" if isinstance(field.widget, forms.Select) else "input"
         self.fields["working_directory"].widget.attrs["list"] = "folders"
         roots = ", ".join(str(root) for root in settings.AGENTS.working_roots)
-        self.fields["working_directory"].help_text = f"Below {roots}. Empty: a fresh folder."
+        self.fields["working_directory"].help_text = f"Below {roots}. Leave empty for a new folder."
 
     def usual(self) -> list[forms.BoundField]:
         return [self[name] for name in USUAL_FIELDS]

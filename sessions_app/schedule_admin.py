@@ -29,14 +29,14 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 
     prompt = forms.CharField(widget=forms.Textarea(attrs={"rows": 5}), strip=False)
     agent = forms.ChoiceField(choices=[(name, name) for name in commands.AGENTS])
-    working_directory = forms.CharField(required=False, help_text="Empty: a fresh folder each time.")
+    working_directory = forms.CharField(required=False, help_text="Leave empty for a new folder each time.")
     model = forms.CharField(required=False, help_text="Empty: the agent's own default.")
     permission_mode = forms.ChoiceField(choices=[(mode, mode) for mode in commands.PERMISSION_MODES])
     allowed_tools = forms.CharField(
-        required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="One a line. These pass without asking."
+        required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="One per line. These pass without asking."
     )
     disallowed_tools = forms.CharField(
-        required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="One a line."
+        required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="One per line."
     )
     attachments = forms.CharField(
         required=False,

@@ -20,12 +20,12 @@ class Look:
 LOOKS = {
     S.WAITING: Look("Waiting for you", "waiting", "wait"),
     S.RUNNING: Look("Running", "running", "run", turning=True),
-    S.QUEUED: Look("In line", "queued"),
+    S.QUEUED: Look("Queued", "queued"),
     S.COMPLETED: Look("Completed", "done", "ok"),
     S.FAILED: Look("Failed", "failed", "bad"),
     S.CANCELLED: Look("Cancelled", "cancelled"),
 }
-PARKED = Look("Waiting, parked", "parked", "wait")
+PARKED = Look("Paused, resumes when you answer", "parked", "wait")
 
 
 def look_of(session: AgentSession) -> Look:

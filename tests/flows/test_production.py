@@ -79,7 +79,10 @@ class Production:
         return requests.request(method, url, headers=headers, timeout=60, verify=False, allow_redirects=False, **more)
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning"),
+    pytest.mark.timeout(600),  # six processes start within the first test, five more within the drill
+]
 
 
 @pytest.fixture(scope="module")

@@ -38,15 +38,16 @@ def test_the_front_page_and_statistics_name_the_same_median(house: Path) -> None
     decided("approved", 7000, ago=timedelta(days=2))
     client = Client()
     client.force_login(make_user("ada", is_superuser=True, is_staff=True))
-    shown = words(client, reverse("home-part", args=["head"]), r"Median answer in the last 24 hours: (.+? s)\.")
+    shown = words(client, reverse("home-part", args=["head"]), r"Median response time in the last 24 hours: (.+? s)\.")
     assert shown == "1.2 s"
-    assert words(client, "/statistics?period=24h", r"Median answer (.+?) approved or rejected, last 24 hours") == shown
-    assert words(client, "/statistics?period=7d", r"Median answer (.+?) approved or rejected, last 7 days") == "30 s"
+    figure = r"Median response time (.+?) approved or rejected, last "
+    assert words(client, "/statistics?period=24h", figure + "24 hours") == shown
+    assert words(client, "/statistics?period=7d", figure + "7 days") == "30 s"
 
 
 def test_without_an_answer_there_is_no_median(house: Path) -> None:
     decided("approved", 5, ago=timedelta(days=2))
     client = Client()
     client.force_login(make_user("ada", is_superuser=True, is_staff=True))
-    assert "Median answer" not in client.get(reverse("home-part", args=["head"])).content.decode()
-    assert words(client, "/statistics?period=24h", r"Median answer (\S+)") == "none"
+    assert "Median response time" not in client.get(reverse("home-part", args=["head"])).content.decode()
+    assert words(client, "/statistics?period=24h", r"Median response time (\S+)") == "none"

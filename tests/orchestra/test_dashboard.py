@@ -29,7 +29,7 @@ def test_a_part_of_a_page_sends_the_whole_page_to_the_sign_in(client: Client) ->
 def test_somebody_without_the_right_is_told_which_one_is_missing() -> None:
     answer = signed_in("Asker").get("/")
     assert answer.status_code == 403
-    assert "It needs the right to see sessions, approvals and agents" in answer.content.decode()
+    assert "You need permission to see sessions, approvals and agents" in answer.content.decode()
 
 
 @pytest.mark.parametrize("group", ["Viewer", "Operator", "Approver", "Administrator"])

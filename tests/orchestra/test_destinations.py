@@ -61,7 +61,7 @@ def test_a_password_leads_to_the_request_that_details_named(client: Client, anna
 def test_a_one_time_link_opened_in_the_same_browser_leads_there_too(client: Client, anna: User, page: str) -> None:
     client.get(asked_to_sign_in(client, page))
     link = path_of(sign_in.make_link(anna))
-    assert "What you came for" in client.get(link).content.decode()
+    assert "You'll continue where you left off" in client.get(link).content.decode()
     assert client.post(link)["Location"] == page
     assert client.post(path_of(sign_in.make_link(anna)))["Location"] == "/"  # once
 

@@ -50,7 +50,7 @@ def test_a_password_opens_what_was_wanted(client: Client, anna: User) -> None:
     asked = client.get("/account")
     assert asked["Location"] == "/sign-in?next=/account"
     page = client.get("/sign-in?next=/account")
-    assert b"What you came for" in page.content
+    assert b"You'll continue where you left off" in page.content
     assert sign_in(client, next="/account")["Location"] == "/account"
     assert signed_in(client)
 

@@ -161,7 +161,7 @@ def test_the_owners_rights_are_judged_at_each_run(olga: User, change: str) -> No
 def test_tools_that_are_allowed_in_advance_need_the_right_at_each_run(olga: User, settings: Any) -> None:
     schedule = due(session={"prompt": "x", "agent": "demo", "allowed_tools": ["Bash"]})
     start_due(schedule.pk)
-    assert "one's own asks" in schedule.runs.get().detail
+    assert "one's own requests" in schedule.runs.get().detail
     assert not Rule.objects.exists()
 
 

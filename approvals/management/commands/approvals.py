@@ -119,7 +119,7 @@ class Command(BaseCommand):
         approval = terminal.by_prefix(Approval.objects.all(), options["id"], "approval")
         answers = terminal.answers_in_order(approval, options.get("answer", []))
         if verdict == S.APPROVED and render.questions_of(approval) and not answers:
-            raise CommandError("This asks something: give --answer TEXT, once for each question, or reject.")
+            raise CommandError("The agent asks a question: give --answer TEXT, once for each question, or reject.")
         edited = _edited(options["edit"]) if options.get("edit") else ""
         if approval.is_open:
             all_shown = terminal.show_question(screen, approval, reveal_to=by if options["reveal"] else "")
