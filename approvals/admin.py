@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 
 from approvals import commands, render, reopening, retention
 from approvals.answer_forms import Answer, answer_from, note_from, record
-from approvals.batches import why_not_with_others
+from approvals.batches import is_large, why_not_with_others
 from approvals.deadlines import EXTENSION_MINUTES
 from approvals.desk import note_reveal
 from approvals.errors import ApprovalNotFound
@@ -148,7 +148,7 @@ class ApprovalAdmin(Holdable):
         except OrchestraError as error:
             self.message_user(request, f"Not asked again. {error.detail}", messages.WARNING)
             return approval_id
-        self.message_user(request, f"Asked again. {render.one_line(fresh.title, 80)}", messages.SUCCESS)
+        self.message_user(request, f"Asked again. {render.one_line(hidden_text(fresh.title), 80)}", messages.SUCCESS)
         return fresh.pk
 
     def _answer_selected(
@@ -165,7 +165,7 @@ class ApprovalAdmin(Holdable):
                 answer = Answer(verdict=verdict, reason=reason, seen_digest=seen, **words)
                 self._record(request, approval.pk, answer)
             return None
-        asked = [Asked.of(approval) for approval in chosen.order_by("expires_at")]
+        asked = [Asked.of(one, whole=not is_large(one)) for one in chosen.order_by("expires_at")]
         context = {
             **self.admin_site.each_context(request),
             "title": "Approve these" if verdict == S.APPROVED else "Reject these",
@@ -311,8 +311,13 @@ class Asked:
     left_out: bool = False
 
     @classmethod
-    def of(cls, approval: Approval, *, longest: int = render.LONGEST_BLOCK, revealed: bool = False) -> "Asked":
-        shown = shown_of(approval, revealed=revealed)
+    def of(
+        cls, approval: Approval, *, longest: int = render.LONGEST_BLOCK, revealed: bool = False, whole: bool = True
+    ) -> "Asked":
+        """Without ``whole`` it has no blocks."""
+        shown = shown_of(approval, revealed=revealed, whole=whole)
+        if not whole:
+            return cls(shown.approval, [], Extent(0, 0, 0))
         blocks = render.without_title(approval, shown.blocks(longest=longest))
         extent = extent_of(shown.raw, blocks)
         return cls(shown.approval, blocks, extent, shown.secrets, offered_proof(shown), shown.left_out)

@@ -4,6 +4,7 @@ from approvals.models import Approval
 from approvals.reading import extent_of
 
 S = Approval.Status
+LARGEST = 100_000  # characters of one request; a page shows fifty of them whole
 
 
 def why_not_with_others(approval: Approval, verdict: str) -> str:
@@ -12,6 +13,8 @@ def why_not_with_others(approval: Approval, verdict: str) -> str:
         return f"already {approval.status}"
     if verdict == S.REJECTED:
         return ""
+    if is_large(approval):
+        return "long: read it on its own page"
     extent = extent_of(approval)
     if extent.is_long:
         return f"long ({extent.words}): read it on its own page. It ends with: {extent.ending or 'nothing'}"
@@ -20,3 +23,11 @@ def why_not_with_others(approval: Approval, verdict: str) -> str:
     if approval.kind in (Approval.Kind.QUESTION, Approval.Kind.PLAN):
         return "it needs more than a yes: answer it on its own page"
     return ""
+
+
+def is_large(approval: Approval) -> bool:
+    """Whether it is far too long for a page of many: it is not drawn there, and never approved there.
+
+    That many characters of JSON are more than the few screens of `reading`, even where each is escaped.
+    """
+    return len(approval.tool_input) + len(approval.body) + len(approval.options) + len(str(approval.facts)) > LARGEST

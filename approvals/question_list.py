@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals.batches import why_not_with_others
+from approvals.batches import is_large, why_not_with_others
 from approvals.cards import Card, card_for, cards_for, places_of
 from approvals.desk import take
 from approvals.exports import MOST_ROWS, csv_lines, json_lines
@@ -102,7 +102,10 @@ def batch(request: HttpRequest) -> HttpResponse:
         context |= {"told": told, "done": done}
         return show(request, "console/batch_done.html", context, title="Answered", section="questions")
     places = places_of(chosen)
-    drawn = [card_for(one, request.user, place=places.get(one.session) if one.session else None) for one in chosen]
+    drawn = [
+        card_for(one, request.user, place=places.get(one.session) if one.session else None, is_open=not is_large(one))
+        for one in chosen
+    ]
     judged = [(card, _why_not(card, verdict)) for card in drawn]
     context |= {"able": [card for card, why in judged if not why], "unable": [one for one in judged if one[1]]}
     return show(request, "console/batch.html", context, title="Answer together", section="questions")

@@ -16,7 +16,11 @@ PADDING_LINES = 12
 BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 PADDING = re.compile(rf"[ \t]{{{PADDING_SPACES},}}|(?:[ \t]*\n){{{PADDING_LINES},}}")
-EMOJI_STYLE = re.compile("(?<=[\u2000-\U0001ffff])\ufe0f")  # an emoji's own variation selector hides nothing
+_EMOJI, _ARABIC = "\u2600-\u27bf\U0001f000-\U0001faff", "\u0620-\u064a\u066e-\u06d3"
+# What belongs to ordinary writing: an emoji's variation selector, what joins emoji, what parts Persian letters.
+ORDINARY = re.compile(
+    f"((?<=[\u2000-\U0001ffff])\ufe0f|(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])|(?<=[{_ARABIC}])\u200c(?=[{_ARABIC}]))"
+)
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]|[^\s"\[\]{}:,]+')
 DEEPEST_INDENT = 40
 
@@ -29,7 +33,8 @@ def visible(text: str) -> str:
     (`lookalikes`). Newlines, tabs and ordinary writing of any direction stay.
     """
     marked = marked_lookalikes(text)
-    shown = "\ufe0f".join(part.translate(_ESCAPES) for part in EMOJI_STYLE.split(marked))
+    parts = ORDINARY.split(marked)
+    shown = "".join(part if at % 2 else part.translate(_ESCAPES) for at, part in enumerate(parts))
     return PADDING.sub(_counted, shown)
 
 
@@ -41,7 +46,8 @@ def one_line(text: str, longest: int) -> str:
 
 def hidden_kinds(text: str) -> int:
     """How many different characters of ``text`` a reader could not have seen."""
-    return len({char for char in text if char != "\ufe0f" and _ESCAPES[ord(char)] != char})
+    rest = "".join(ORDINARY.split(text)[::2])
+    return len({char for char in rest if char != "\ufe0f" and _ESCAPES[ord(char)] != char})
 
 
 def pretty(json_text: str) -> str:

@@ -48,13 +48,19 @@ _FLAGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("uth", re.compile(
         r"(?:auth\s*=\s*\(|BasicAuth\w*\(|DigestAuth\w*\(|[cC]redentials?\()\s*[rbuf]?[\"'][^\"'\n]{0,100}[\"']\s*,\s*"
         r"[rbuf]?[\"'](?P<value>[^\"'\n]{3,300})[\"']")),
+    ("redential(", re.compile(r"redential\(\s*[\"'][^\"'\n]{0,100}[\"']\s*,\s*[\"'](?P<value>[^\"'\n]{3,300})[\"']")),
     ("equelize(", re.compile(
         r"equelize\(\s*(?:[\"'][^\"'\n]{0,100}[\"']\s{0,4},\s{0,4}){2}[\"'](?P<value>[^\"'\n]{3,300})[\"']")),
-    ("snmp", _flag(r"snmp(?:walk|get|set|bulkwalk|table)", r"-[cAX] ")),
+    ("snmp", _flag(r"snmp(?:walk|get|set|bulkwalk|table)", r"-[cA] ")),
+    ("snmp", _flag(r"snmp(?:walk|get|set|bulkwalk|table)", r"-X ")),
+    ("openssl", _flag(r"openssl", r"-k ")),
+    ("rabbitmqctl", _flag(r"rabbitmqctl", r"(?:add_user|change_password) [\w.@-]{1,80} ")),
+    ("nmcli", _flag(r"nmcli", r"password ")),
     ("ipmitool", _flag(r"ipmitool", r"-P ")),
     ("ftp", _flag(r"lftp|ncftp(?:get|put)?|curlftpfs", r"-p ")),
     ("gpg", _flag(r"gpg2?", r"--passphrase[ =]")),
-    ("keytool", _flag(r"keytool|jarsigner|keytool", r"-(?:store|key|src|dest)\w*pass ")),
+    ("keytool", _flag(r"keytool|jarsigner|keytool", r"-(?:store|src|dest)\w*pass ")),
+    ("keypass", _flag(r"keytool|jarsigner", r"-keypass ")),
 )  # fmt: skip
 _PAIR = re.compile(
     r"(?<![\w-])(?P<flag>-u|-U|--user|--proxy-user|--userpwd|-a|--auth|--creds?|--src-creds|--dest-creds)[ =]?\s{0,3}"

@@ -136,3 +136,15 @@ class Printed:
 
 def test_an_ordinary_command_is_no_higher_a_risk_for_its_language() -> None:
     assert assess_risk("Bash", "echo Привет мир")[0] == "low"
+
+
+@pytest.mark.parametrize("text", ["👨\u200d👩\u200d👧 👩🏽\u200d💻 🏳️\u200d🌈", "فارسی می\u200cخواهم"])
+def test_what_joins_ordinary_writing_is_not_spelled_out(text: str) -> None:
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["a\u200db", "r\u200cm", "👨\u200d", "a\u200d👨", "م\u200c", "googʟe.com", "ſudo", "ⅿkdir"]
+)
+def test_the_same_elsewhere_and_rarer_letters_are(text: str) -> None:
+    assert visible(text) != text

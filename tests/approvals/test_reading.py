@@ -1,6 +1,7 @@
 """What is too long to be approved at a glance: the rule, and every surface that keeps it."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,17 @@ def test_a_refused_edit_in_the_admin_reveals_nothing() -> None:
     for typed in ("", "{}"):
         form = {"decision": "none of these", "seen_digest": approval.input_digest, "updated_input": typed}
         assert "Tq7sWm2xKd9vRb4n" not in client.post(decide, form).content.decode()
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+def test_a_batch_of_huge_requests_is_drawn_as_lines(decision: str) -> None:
+    many, client = [bash("key " * 250_000, risk="low") for _ in range(20)], person()
+    chosen: dict[str, Any] = {"id": [str(one.pk) for one in many], "decision": decision}
+    chosen |= {f"digest_{one.pk}": one.input_digest for one in many}
+    started = time.process_time()
+    page = client.post(reverse("questions-together"), chosen).content.decode()
+    selected = {"action": f"{decision}_selected", "_selected_action": chosen["id"]}
+    admin = client.post(reverse("admin:approvals_approval_changelist"), selected).content.decode()
+    assert time.process_time() - started < 5
+    assert ("read it on its own page" in page) == ("read it on its own page" in admin) == (decision == "approve")
+    assert "key key" not in page + admin

@@ -98,3 +98,22 @@ def test_time_grows_with_the_length_alone(piece):
 
     small, large = max(0.05, seconds(25_000)), seconds(100_000)
     assert large < 10 * small
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "db:\n  password: >-\n    {}\n  host: x",
+        "export TOKEN=\\\n{}",
+        'token = (\n    "{}"\n)',
+        "snmpwalk -v3 -u bob -A first-1234 -X {} host",
+        "keytool -genkey -storepass changeit77 -keypass {} -alias x",
+        "openssl enc -aes-256-cbc -in a -out b -k {}",
+        "rabbitmqctl add_user bob {}",
+        "nmcli dev wifi connect HomeNet password {}",
+        'new NetworkCredential("bob", "{}")',
+    ],
+)
+def test_a_value_where_a_program_or_a_file_has_it(text: str) -> None:
+    secret = Maker(21).some(14)
+    assert secret not in redact(text.format(secret))[0]
