@@ -18,8 +18,8 @@ MOST_KNOWN = 300
 CUT = "…"
 SHORTEST_BEGINNING = 6
 # Searching is bounded, since anybody may send ten megabytes; what is over a bound is hidden, not searched.
-MOST_SEARCHED = 150_000  # characters of one text
-MOST_SEARCHED_IN_ALL = 400_000  # of all texts of a request, each counted once
+MOST_SEARCHED = 200_000  # characters of one text
+MOST_SEARCHED_IN_ALL = 500_000  # of all texts of a request, each counted once
 COST_OF_A_TEXT = 40  # characters that any text counts at least
 COST_OF_A_CUT = 1_000
 LONGEST_WORD = 4_000  # characters of a word that the bound would go through
