@@ -99,6 +99,19 @@ document.addEventListener("htmx:responseError", (event) => {
   toast("Not done", why || said, "bad");
 });
 
+// ── the banner of a stop: what comes or goes while somebody reads takes no place and leaves none ──
+let placeOfBanner = 0;
+document.addEventListener("htmx:beforeSwap", ({ detail: { target } }) => {
+  if (target.id === "stop-banner") placeOfBanner = target.classList.contains("floats") ? 0 : target.offsetHeight;
+});
+document.addEventListener("htmx:afterSwap", ({ detail: { elt } }) => {
+  if (elt.id !== "stop-banner") return;
+  const isStopped = "stopped" in elt.dataset;
+  elt.classList.toggle("floats", isStopped && !placeOfBanner);
+  elt.classList.toggle("lifted", !isStopped && placeOfBanner > 0);
+  if (placeOfBanner) elt.style.minHeight = `${placeOfBanner}px`;
+});
+
 // ── dialogs ────────────────────────────────────────────────────────────────
 document.addEventListener("htmx:afterSwap", ({ detail: { target } }) => {
   if (target.id === "dialog" && !target.open) target.showModal();
