@@ -102,14 +102,17 @@ document.addEventListener("htmx:responseError", (event) => {
 // ── the banner of a stop: what comes or goes while somebody reads takes no place and leaves none ──
 let placeOfBanner = 0;
 document.addEventListener("htmx:beforeSwap", ({ detail: { target } }) => {
-  if (target.id === "stop-banner") placeOfBanner = target.classList.contains("floats") ? 0 : target.offsetHeight;
+  if (target.id === "stop-banner") placeOfBanner = target.querySelector(".floats") ? 0 : target.offsetHeight;
 });
 document.addEventListener("htmx:afterSwap", ({ detail: { elt } }) => {
   if (elt.id !== "stop-banner") return;
-  const isStopped = "stopped" in elt.dataset;
-  elt.classList.toggle("floats", isStopped && !placeOfBanner);
-  elt.classList.toggle("lifted", !isStopped && placeOfBanner > 0);
-  if (placeOfBanner) elt.style.minHeight = `${placeOfBanner}px`;
+  const banner = elt.querySelector(".banner"); // htmx sets the attributes of `elt` itself once more when it settles
+  if (banner) banner.classList.toggle("floats", !placeOfBanner);
+  if (banner || !placeOfBanner) return;
+  const left = document.createElement("div");
+  left.className = "lifted";
+  left.style.height = `${placeOfBanner}px`;
+  elt.append(left);
 });
 
 // ── dialogs ────────────────────────────────────────────────────────────────
