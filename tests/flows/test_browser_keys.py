@@ -27,6 +27,9 @@ DELAYS_S = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.62, 0.75, 0.9, 1.0)
 LETTERS_S = (0.06, 0.14, 0.2, 0.1, 0.17, 0.06, 0.2, 0.14, 0.2, 0.1)
 MIXED = ("low", "high", "question", "plan", "external", "edit", "two", "choice")
 LINE = "[data-key-line]"
+AT_ONCE = """
+keys => keys.forEach(key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true})))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,53 @@ def test_a_burst_of_typing_on_a_chosen_request_decides_nothing(stack: Stack, ope
         expect(page.locator("#notice")).to_have_text("Stopped. Nothing was done.")
     else:
         page.keyboard.type(text, delay=60)
+    page.wait_for_timeout(RESTED_MS)
+    assert statuses(stack, ids) == ["pending", "pending"]
+
+
+@pytest.mark.parametrize("second", [" ", "Backspace", "Tab", "Shift", "ArrowDown", "é"])
+def test_any_other_key_takes_back_one_that_waits(stack: Stack, opens: Opens, second: str) -> None:
+    (one,) = seed(stack, "low")
+    page = opens("/", **WIDE)
+    page.keyboard.press("j")
+    rested(page.locator(".ask:focus"))
+    page.evaluate(AT_ONCE, ["a", second])  # a slow machine may take longer between two keys than the first one waits
+    expect(page.locator("#notice")).to_contain_text("nothing was done")
+    page.wait_for_timeout(RESTED_MS)
+    assert statuses(stack, [one]) == ["pending"]
+
+
+def test_in_a_field_enter_sends_nothing_and_the_line_says_what_does(stack: Stack, opens: Opens) -> None:
+    (one,) = seed(stack, "question")
+    page = opens(f"/approvals/{one}", **WIDE)
+    rested(page.locator("#question"))
+    page.keyboard.press("3")
+    expect(page.locator("[name=other_0]")).to_be_focused()
+    expect(page.locator(LINE)).to_have_text("Ctrl ↵ sends · Esc stops writing")
+    page.keyboard.type("a year")
+    page.keyboard.press("Enter")
+    expect(page.locator("#notice")).to_have_text("Nothing was sent. Ctrl and Enter send it.")
+    assert statuses(stack, [one]) == ["pending"]
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#verdict")).to_contain_text("by ada, here")
+
+
+def test_an_open_fold_takes_only_the_keys_that_its_line_names(stack: Stack, opens: Opens) -> None:
+    (one,) = seed(stack, "high")
+    page = opens(f"/approvals/{one}", **WIDE)
+    rested(page.locator("#question"))
+    page.keyboard.press("a")
+    expect(page.locator(LINE)).to_have_text("Y runs it once · Esc goes back")
+    page.keyboard.press("a")
+    expect(page.locator(LINE)).to_have_text("Keys are paused. J goes on")
+    expect(page.locator("#decision-sure")).to_have_attribute("open", "")
+
+
+def test_letters_of_who_types_slowly_never_choose_and_decide(stack: Stack, opens: Opens) -> None:
+    ids = seed(stack, "low", "high")
+    page = opens("/", **WIDE)
+    page.wait_for_timeout(RESTED_MS)
+    play([(0.75 * number, page, letter) for number, letter in enumerate("each")])
     page.wait_for_timeout(RESTED_MS)
     assert statuses(stack, ids) == ["pending", "pending"]
 

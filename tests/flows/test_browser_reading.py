@@ -143,6 +143,25 @@ def test_who_jumps_to_the_end_ticks_the_box_there(stack: Stack, page: Page) -> N
     expect(page.locator("#verdict")).to_contain_text("Approved by ada")
 
 
+def test_what_the_bar_hides_is_not_read(stack: Stack, page: Page) -> None:
+    approval = asked(stack)
+    opened(page, approval)
+    reads_to = (
+        "part => { const text = document.querySelector('[data-reading]');"
+        " return new Promise(done => { const step = () => { const end = text.getBoundingClientRect().bottom - part;"
+        " if (end <= 0) return done(); scrollBy(0, Math.min(end, innerHeight / 2)); setTimeout(step, 20); };"
+        " step(); }); }"
+    )
+    top = page.evaluate("document.getElementById('decide-bar').getBoundingClientRect().top || innerHeight")
+    page.evaluate(reads_to, page.evaluate("innerHeight"))
+    page.wait_for_timeout(200)
+    is_hidden = top < page.evaluate("innerHeight")
+    assert page.evaluate("document.querySelector('[data-read-end] input').checked") is not is_hidden
+    page.evaluate(reads_to, top)
+    page.wait_for_function("document.querySelector('[data-read-end] input').checked")
+    stack.call("POST", f"/api/approvals/{approval}/reject", {}, expect=200)
+
+
 def test_rejecting_needs_no_reading(stack: Stack, page: Page) -> None:
     approval = asked(stack)
     opened(page, approval)

@@ -102,6 +102,37 @@ def test_a_press_on_a_button_that_has_just_moved_is_refused(stack: Stack, opens:
     expect(page.locator(f"#ask-{one}")).to_contain_text("Approved by ada, here")
 
 
+@SIZES
+@pytest.mark.parametrize("where", ["/", "/approvals/{0}", "session"])
+def test_a_stop_that_begins_or_is_lifted_moves_no_open_card(
+    stack: Stack, opens: Opens, size: dict[str, Any], where: str
+) -> None:
+    seed(stack)
+    session = stack.call("POST", "/api/sessions", {"prompt": "Write hello.txt", "agent": "demo"}, expect=201)["id"]
+    one = stack.pending(session)["id"]
+    try:
+        for begins in (True, False):
+            if not begins:
+                stack.call("POST", "/api/stop", {"reason": "the disk is full"}, expect=200)
+            page = opens(f"/sessions/{session}" if where == "session" else where.format(one), **size)
+            card = page.locator(".ask").first
+            page.wait_for_timeout(RESTED_MS)
+            places = card.evaluate(UNDER_THE_FINGER)
+            stack.call("POST" if begins else "DELETE", "/api/stop", {} if begins else None, expect=200)
+            banner = page.locator("#stop-banner .banner")
+            expect(banner).to_have_count(1 if begins else 0)
+            if begins:
+                expect(banner).to_be_in_viewport()
+            page.wait_for_timeout(RESTED_MS)
+            after = card.evaluate(UNDER_THE_FINGER)
+            assert [at[:2] for at in after] == [at[:2] for at in places]
+            page.close()
+            stack.call("DELETE", "/api/stop", expect=200)
+    finally:
+        stack.call("DELETE", "/api/stop", expect=200)
+        stack.call("POST", f"/api/sessions/{session}/cancel", {})
+
+
 def bar_of(page: Page) -> dict[str, dict[str, float]]:
     boxes = {}
     for name in ("Reject…", "Approve"):

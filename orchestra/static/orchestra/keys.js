@@ -3,9 +3,10 @@
 // back: a burst of typing never decides.
 
 import {
-  arm, armed, armNothing, focusedAsk, isArmed, isPaused, isQuiet, isRested, onArming, restAgain, restLeft, stray, typedAt,
+  arm, armed, armNothing, focusedAsk, isArmed, isPaused, isQuiet, isRested, onArming, REST_MS, restAgain, restLeft,
+  stray, typedAt,
 } from "./arming.js";
-import { closePanels, enter, openPanel, sendFrom } from "./panels.js";
+import { closePanels, enter, openPanel, sendFrom, senderOf } from "./panels.js";
 import { announce, note } from "./say.js";
 import { settle } from "./still.js";
 
@@ -42,7 +43,7 @@ function find(ask, key) {
   const panel = openPanel(ask);
   if (/^[1-9]$/.test(key)) return panel ? null : choicesOf(ask)[Number(key) - 1] ?? null;
   const within = [...(panel ?? ask).querySelectorAll(`[data-key="${CSS.escape(key)}"]`)];
-  return within.find((one) => isShown(one) && (panel || !one.closest("[data-panel]"))) ?? null;
+  return within.find((one) => isShown(one) && (panel ? !one.matches("summary") : !one.closest("[data-panel]"))) ?? null;
 }
 
 // ── what a key does ────────────────────────────────────────────────────────
@@ -137,6 +138,7 @@ function choose(at) {
   const ask = [focusedAsk(), ...waiting].find((one) => waiting.includes(one));
   if (!ask) return undefined;
   if (ask === ownPage()) { restAgain(at); arm(ask, at); } else goTo(ask, at);
+  restAgain(at + REST_MS); // longer than after J: this one may be a letter of somebody who types slowly
   const title = ask.querySelector(".ask-title, .what b")?.textContent.trim() ?? "this request";
   return note(`Nothing was decided. Chosen: ${title}. ${lineOf(ask)}`);
 }
@@ -170,11 +172,16 @@ function step(event, key, at) {
 
 document.addEventListener("keydown", (event) => {
   const { target, key: name, timeStamp: at } = event;
+  if (held && name !== "Escape" && !event.repeat && !goesOn(event)) return stopHeld(at);
   if (event.isComposing) return undefined;
   if (name === "Enter" && (event.ctrlKey || event.metaKey) && target.form) {
     event.preventDefault();
     typedAt(-Infinity); // who sends has stopped typing
     return event.repeat ? undefined : sendFrom(target);
+  }
+  if (name === "Enter" && target.matches?.("input") && target.form?.matches(".ask-form")) {
+    event.preventDefault();
+    return note("Nothing was sent. Ctrl and Enter send it.");
   }
   if (name === "Escape") return letGo(event);
   if (name === "Tab") return typedAt(-Infinity);
@@ -186,13 +193,19 @@ document.addEventListener("keydown", (event) => {
   return pressed(event, name.toLowerCase(), at);
 });
 
+/** J or K right after a key that waits does not stop it: they move on once it was done. */
+const goesOn = (event) => /^[jk]$/i.test(event.key) && !held.step && !ownPage()
+  && !(event.ctrlKey || event.altKey || event.metaKey || event.isComposing) && !typing(event.target);
+
+/** Every other key does, a space or a Shift too: it may be the next of a word. */
+function stopHeld(at) {
+  letGoOfHeld();
+  stray(at, "Two keys at once: nothing was done.");
+}
+
 function pressed(event, key, at) {
-  if (document.querySelector("dialog[open]")) return typedAt(at);
+  if (document.querySelector("dialog[open]") || (key !== "?" && document.querySelector(":popover-open"))) return typedAt(at);
   const moves = key === "j" || key === "k";
-  if (held && !(moves && !held.step && !ownPage())) {
-    letGoOfHeld();
-    return stray(at, "Two keys at once: nothing was done.");
-  }
   if (!isQuiet(at)) return stray(at);
   if (at - goingFrom < GOING_MS && GO[key]) { goingFrom = -Infinity; event.preventDefault(); return hold(() => { location.href = GO[key]; }); }
   goingFrom = -Infinity;
@@ -215,7 +228,7 @@ function letGo(event) {
 function lineOf(ask) {
   const panel = openPanel(ask);
   const words = [...(panel ?? ask).querySelectorAll("[data-does]")]
-    .filter((one) => isShown(one) && (panel || !one.closest("[data-panel], details.fold > div")))
+    .filter((one) => isShown(one) && (panel ? !one.matches("summary") : !one.closest("[data-panel], details.fold > div")))
     .map((one) => `${one.dataset.key ? (one.dataset.key === "enter" ? "↵" : one.dataset.key.toUpperCase()) : "Ctrl ↵"} ${one.dataset.does}`);
   const most = panel ? 0 : choicesOf(ask).length;
   if (most) words.unshift(most === 1 ? "1 writes an answer" : `1 to ${most} choose an answer`);
@@ -223,7 +236,16 @@ function lineOf(ask) {
   return words.join(" · ");
 }
 
+/** In a field a letter is a letter: what remains is to send and to leave. */
+function lineOfField(field) {
+  const does = senderOf(field)?.dataset.does;
+  const back = field.closest("[data-panel], details.fold") ? "Esc goes back" : "Esc stops writing";
+  return does ? `Ctrl ↵ ${does} · ${back}` : back;
+}
+
 function told(ask, words) {
+  const field = document.activeElement;
+  if (ask?.contains(field) && typing(field) && field.form) return lineOfField(field);
   if (ask !== armed()) return isPaused() ? "Keys are paused. J goes on" : "J or A chooses this request";
   if (words) return words;
   const wait = restLeft(ask);

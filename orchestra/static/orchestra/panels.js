@@ -58,16 +58,17 @@ document.addEventListener("click", (event) => {
   if (ask && opener && toggle(ask, opener)) event.preventDefault();
 }, true);
 
-/**
- * Send what was typed by the button that belongs to the field: its panel's, else the first key's of the request, else the
- * form's. The focus stays where it is until the answer comes.
- */
+/** The button that sends what is typed in `field`: its panel's, else that of the request's first key, else the form's. */
+export function senderOf(field) {
+  const own = field.closest("[data-panel], details.fold")?.querySelector("button[type=submit]:not([formaction])");
+  return own ?? field.form?.querySelector("[data-key=a]") ?? field.form?.querySelector("button[type=submit], button:not([type])");
+}
+
+/** Send what was typed. The focus stays where it is until the answer comes. */
 export function sendFrom(field) {
   const { form } = field;
   if (!form) return;
-  const scope = field.closest("[data-panel], details.fold");
-  const own = scope?.querySelector("button[type=submit]:not([formaction])");
-  const button = own ?? form.querySelector("[data-key=a]") ?? form.querySelector("button[type=submit], button:not([type])");
+  const button = senderOf(field);
   const ask = focusedAsk();
   if (button && getComputedStyle(button).visibility === "hidden") note("Not sent: the page is not current.");
   else if (ask && !isReady(ask)) note("This has only just come. Nothing was sent.");

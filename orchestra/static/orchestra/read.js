@@ -4,7 +4,7 @@
 
 const APPROVES = new Set(["approve", "approve_session", "edit"]);
 const OPENERS = "[data-key=a], [data-key=s], [data-key=e]";
-const SLACK_PX = 48; // a line or two may hide below a bar
+const SLACK_PX = 48; // a line or two may be jumped over
 const REMARK_MS = 6000;
 
 const text = document.querySelector("[data-reading]");
@@ -12,10 +12,16 @@ const box = document.querySelector("[data-read-end] input");
 let seen = 0; // how much of it, from 0 to 1, has been on the screen without a gap
 let remark = 0;
 
+/** Where the screen ends for a reader: at the bar that decides, where there is one. */
+function bottom() {
+  const bar = document.getElementById("decide-bar")?.getBoundingClientRect();
+  return bar?.height ? bar.top : innerHeight;
+}
+
 function look() {
   const { top, height } = text.getBoundingClientRect();
   if (!height || document.visibilityState !== "visible") return;
-  if (-top <= seen * height + SLACK_PX) seen = Math.max(seen, Math.min(1, (innerHeight - top) / height));
+  if (-top <= seen * height + SLACK_PX) seen = Math.max(seen, Math.min(1, (bottom() - top) / height));
   if (seen < 1 || box.checked || box.dataset.reached) return;
   box.dataset.reached = "yes"; // who takes the tick away again means it
   box.checked = true;

@@ -99,6 +99,22 @@ document.addEventListener("htmx:responseError", (event) => {
   toast("Not done", why || said, "bad");
 });
 
+// ── the banner of a stop: what comes or goes while somebody reads takes no place and leaves none ──
+let placeOfBanner = 0;
+document.addEventListener("htmx:beforeSwap", ({ detail: { target } }) => {
+  if (target.id === "stop-banner") placeOfBanner = target.querySelector(".floats") ? 0 : target.offsetHeight;
+});
+document.addEventListener("htmx:afterSwap", ({ detail: { elt } }) => {
+  if (elt.id !== "stop-banner") return;
+  const banner = elt.querySelector(".banner"); // htmx sets the attributes of `elt` itself once more when it settles
+  if (banner) banner.classList.toggle("floats", !placeOfBanner);
+  if (banner || !placeOfBanner) return;
+  const left = document.createElement("div");
+  left.className = "lifted";
+  left.style.height = `${placeOfBanner}px`;
+  elt.append(left);
+});
+
 // ── dialogs ────────────────────────────────────────────────────────────────
 document.addEventListener("htmx:afterSwap", ({ detail: { target } }) => {
   if (target.id === "dialog" && !target.open) target.showModal();
