@@ -114,7 +114,7 @@ def several(items: Sequence[tuple[Notice, Outcome | None]]) -> Card:
     """
     open_ones = [number for number, (_, outcome) in enumerate(items, 1) if outcome is None]
     verb = "request waits" if len(open_ones) == 1 else "requests wait"
-    head = strong(f"{len(open_ones)} {verb} for an answer") if open_ones else strong("All of these are answered")
+    head = strong(f"{len(open_ones)} {verb} for a decision") if open_ones else strong("All of these are answered")
     rows = [_listed(number, notice, outcome) for number, (notice, outcome) in enumerate(items, 1)]
     keys = [
         Key(label=f"Show {number}", action=A.SHOW, value={"approval": str(items[number - 1][0].approval_id)})
@@ -147,7 +147,7 @@ def _headline(notice: Notice) -> Piece:
     if notice.kind == "external":
         return words("❓ ") + strong("Request from ") + said(notice.requested_by or "an unknown program")
     if notice.kind == "plan":
-        return words("📋 ") + strong("Carry out this plan?")
+        return words("📋 ") + strong("Approve this plan?")
     if notice.kind == "question":
         count = len(notice.questions)
         return words("❓ ") + strong("The agent asks you" + (f" {count} questions" if count > 1 else ""))
