@@ -65,7 +65,7 @@ TABLE: dict[tuple[str, str], str] = {
     ("/approvals/<approval_id>/reopen", "POST"): APPROVERS,
     ("/approvals/<approval_id>/answer", "POST"): APPROVERS,
     ("/approvals/<approval_id>/edited", "POST"): APPROVERS,
-    ("/approvals/<approval_id>/reveal", "POST"): READERS,
+    ("/approvals/<approval_id>/reveal", "GET"): READERS,  # leads back; a POST reveals
     ("/approvals/<approval_id>/decide/stop", "POST"): "administrator",  # who may both decide and operate
     ("/approvals/<approval_id>/answer/stop", "POST"): "administrator",
     ("/violations/<violation_id>/acknowledge", "POST"): "administrator",
