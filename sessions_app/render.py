@@ -89,10 +89,10 @@ def _approval(payload: dict[str, Any], longest: int) -> Said:
     tones = {"approved": "good", "rejected": "bad", "expired": "bad", "pending": "wait", "asked": "wait"}
     tone = tones.get(status, "quiet")
     if status == "note_delivered":
-        return Said("question", "The agent has the note")
+        return Said("request", "The agent has the note")
     if note := _text(payload, "note"):
-        return Said("question", one_line(f"{heading}, with a note", 300), bounded(note, longest), tone)
-    return Said("question", one_line(heading, 300), bounded(_text(payload, "reason"), longest), tone)
+        return Said("request", one_line(f"{heading}, with a note", 300), bounded(note, longest), tone)
+    return Said("request", one_line(heading, 300), bounded(_text(payload, "reason"), longest), tone)
 
 
 def _background(payload: dict[str, Any], longest: int) -> Said:

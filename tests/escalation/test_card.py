@@ -144,7 +144,7 @@ def test_several_questions_are_answered_one_after_the_other_and_sent_together():
 
 def test_a_plan_and_an_ask_from_outside():
     plan = render.card(make_notice("ExitPlanMode", {"plan": "1. Read\n2. Write"}))
-    assert plan.plain.startswith("📋 Carry out this plan?\n1. Read\n2. Write\n")
+    assert plan.plain.startswith("📋 Approve this plan?\n1. Read\n2. Write\n")
     assert labels(plan) == [["Approve", "Reject"], ["Approve with a note…"]]
     outside = make_notice(
         kind="external", title="Deploy 812?", blocks=(Block(kind="text", label="Question", text="All green."),),

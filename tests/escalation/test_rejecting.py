@@ -151,7 +151,7 @@ def test_only_the_one_who_was_asked_gives_the_reason(chat, rejecting):
     approval, _, prompt = rejecting
     chat.say(BORIS, "because I say so", to=prompt)
     assert fresh(approval).status == "pending"
-    assert chat.last()["text"] == "Nothing was recorded: this asks somebody else."
+    assert chat.last()["text"] == "Nothing was recorded: somebody else is asked this."
 
 
 def test_a_reply_that_is_quicker_than_our_own_notes_counts(chat, rejecting):

@@ -15,7 +15,18 @@ ROLES = ("anonymous", "nobody", "viewer", "operator", "approver", "asker", "admi
 READERS = "viewer operator approver administrator"
 OPERATORS, APPROVERS = "operator administrator", "approver administrator"
 ANYBODY, SIGNED_IN = "anybody", "signed in"
-ELSEWHERE = ("/api", "/^api", "/admin/", "/swagger", "/^swagger", "/health", "/metrics", "/favicon.ico")
+ELSEWHERE = (
+    "/api",
+    "/^api",
+    "/admin/",
+    "/swagger",
+    "/^swagger",
+    "/health",
+    "/^health",
+    "/metrics",
+    "/^metrics",
+    "/favicon.ico",
+)
 
 # Route, method and who gets in. A method that a route does not have is a 405 for everybody who gets as far.
 TABLE: dict[tuple[str, str], str] = {
@@ -54,6 +65,7 @@ TABLE: dict[tuple[str, str], str] = {
     ("/approvals/<approval_id>/reopen", "POST"): APPROVERS,
     ("/approvals/<approval_id>/answer", "POST"): APPROVERS,
     ("/approvals/<approval_id>/edited", "POST"): APPROVERS,
+    ("/approvals/<approval_id>/reveal", "GET"): READERS,  # leads back; a POST reveals
     ("/approvals/<approval_id>/decide/stop", "POST"): "administrator",  # who may both decide and operate
     ("/approvals/<approval_id>/answer/stop", "POST"): "administrator",
     ("/violations/<violation_id>/acknowledge", "POST"): "administrator",

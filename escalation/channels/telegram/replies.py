@@ -22,7 +22,7 @@ from escalation.queries import asked, notice_of
 S, K = Approval.Status, Message.Kind
 NOT_AN_ANSWER = "Nothing was recorded: to answer, tap a button below the card."
 TEXT_ONLY = "Nothing was recorded: only written words can be passed on."
-NOT_ASKED = "Nothing was recorded: this asks somebody else."
+NOT_ASKED = "Nothing was recorded: somebody else is asked this."
 TAKEN_BACK = "Nothing was recorded: this is not asked any more."
 APPROVES = re.compile(r"\s*(?:approve|approved|yes|ok)\s*[:,]\s*(\S.*)\Z", re.IGNORECASE | re.DOTALL)
 CUT = "Nothing was recorded: this card does not show the whole request. Tap “Show all” first."
