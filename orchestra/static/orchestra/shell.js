@@ -102,7 +102,7 @@ document.addEventListener("htmx:responseError", (event) => {
 // ── the banner of a stop: what comes or goes while somebody reads takes no place and leaves none ──
 let placeOfBanner = 0;
 document.addEventListener("htmx:beforeSwap", ({ detail: { target } }) => {
-  if (target.id === "stop-banner") placeOfBanner = target.querySelector(".floats") ? 0 : target.offsetHeight;
+  if (target.id === "stop-banner") placeOfBanner = target.querySelector(".floats") ? 0 : target.getBoundingClientRect().height;
 });
 document.addEventListener("htmx:afterSwap", ({ detail: { elt } }) => {
   if (elt.id !== "stop-banner") return;
