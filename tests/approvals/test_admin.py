@@ -258,14 +258,16 @@ def test_hostile_text_is_quoted_and_spelled_out():
     assert "rm -rf /" in page
 
 
-def test_a_cut_input_gets_no_approve_button_until_the_whole_was_shown():
+def test_a_huge_input_cannot_be_approved_until_the_whole_was_revealed():
     approval = make_approval(tool_input=json.dumps({"command": "echo " + "x" * 250_000 + " the-end"}))
     client = signed_in("Approver")
-    short, whole = (client.get(page_of(approval) + more).content.decode() for more in ("", "?whole=1"))
-    assert 'value="approve"' not in short
-    assert "the-end" not in short
-    assert 'value="approve"' in whole
-    assert "the-end" in whole
+    hidden = client.get(page_of(approval) + "?whole=1").content.decode()
+    assert "too large to be searched for secrets" in hidden
+    assert "the-end" not in hidden and 'name="read_digest"' not in hidden
+    reveal = reverse("admin:approvals_approval_reveal", args=[approval.pk])
+    part, whole = (client.post(reveal, form).content.decode() for form in ({}, {"whole": "1"}))
+    assert 'value="approve"' not in part and "the-end" not in part
+    assert 'value="approve"' in whole and "the-end" in whole and 'name="read_digest"' in whole
 
 
 def test_the_desk_works_with_redis_dead(settings, transactional_db):

@@ -67,10 +67,14 @@ def test_what_was_not_seen_is_not_approved(anna: Client) -> None:
     assert approval.status == "pending"
 
 
-def test_what_is_cut_has_no_approve_button_until_it_was_opened(anna: Client) -> None:
+def test_what_is_huge_cannot_be_approved_until_the_whole_was_revealed(anna: Client) -> None:
     approval = make_approval(tool_input=json.dumps({"command": "echo " + "x" * 300_000}))
-    assert 'value="approve"' not in page(anna, approval)
-    assert 'value="approve"' in page(anna, approval, whole="1")
+    hidden = page(anna, approval, whole="1")
+    assert "too large to be searched for secrets" in hidden and 'name="read_digest"' not in hidden
+    reveal = f"/approvals/{approval.pk}/reveal"
+    part, whole = (anna.post(reveal, form).content.decode() for form in ({}, {"whole": "1"}))
+    assert 'value="approve"' not in part
+    assert 'value="approve"' in whole and 'name="read_digest"' in whole
 
 
 def test_the_timeline_tells_losing_tries_too(anna: Client) -> None:
