@@ -147,7 +147,7 @@ def _headline(notice: Notice) -> Piece:
     if notice.kind == "external":
         return words("❓ ") + strong("Request from ") + said(notice.requested_by or "an unknown program")
     if notice.kind == "plan":
-        return words("📋 ") + strong("Carry out this plan?")
+        return words("📋 ") + strong("Approve this plan?")
     if notice.kind == "question":
         count = len(notice.questions)
         return words("❓ ") + strong("The agent asks you" + (f" {count} questions" if count > 1 else ""))
