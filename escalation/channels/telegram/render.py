@@ -83,7 +83,8 @@ def rejecting(notice: Notice, *, who: str, shown: str, seconds: int) -> Card:
 
 def settled(notice: Notice, outcome: Outcome, *, shown: str) -> Card:
     """The message whose HTML was ``shown``, as it stands for ever once the approval is closed: no buttons."""
-    told = how_it_ended(notice, outcome, fits=lambda told: _fits(told, _still_true(shown)))
+    below = _still_true(shown) or said(one_line(notice.title, SHORT))
+    told = how_it_ended(notice, outcome, fits=lambda told: _fits(told, below))
     return _above(told, notice, shown, reopening_keys() if outcome.reopenable else ())
 
 
