@@ -65,7 +65,7 @@ def test_what_is_under_the_finger_stays_there_while_others_arrive(
     for number in range(ARRIVALS):
         begin = time.monotonic()
         ask(stack, f"Sooner {number}: may it go on?", timeout_minutes=number + 2)
-        ask(stack, f"Later {number}", timeout_minutes=200)
+        ask(stack, f"Later {number}", timeout_minutes=119)
         while time.monotonic() < begin + 1:
             page.wait_for_timeout(100)
             assert page.evaluate(WHAT_IS_THERE, places) == places

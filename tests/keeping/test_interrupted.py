@@ -14,7 +14,7 @@ from django.db import connection
 
 from approvals.models import Approval
 from approvals.tasks import seal_audit
-from orchestra import epoch
+from orchestra import data_lock, epoch
 from orchestra.backup.commands import restore_backup, take_backup, verify_backup
 from tests.factories import make_approval
 
@@ -44,8 +44,10 @@ class Lines:
 
 
 def restore_in_child(folder: Path, lines: Lines) -> int:
-    """The exit code of a process that restores and follows ``lines``."""
+    """The exit code of a process that restores and follows ``lines``; it alone uses the data folder."""
     connection.close()
+    while data_lock._shared:
+        data_lock._shared.popitem()[1].close()
     child = os.fork()
     if child == 0:
         code = 1
