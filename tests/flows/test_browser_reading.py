@@ -149,7 +149,7 @@ def test_what_the_bar_hides_is_not_read(stack: Stack, page: Page) -> None:
     reads_to = (
         "part => { const text = document.querySelector('[data-reading]');"
         " return new Promise(done => { const step = () => { const end = text.getBoundingClientRect().bottom - part;"
-        " if (end <= 0) return done(); scrollBy(0, Math.min(end, innerHeight / 2)); setTimeout(step, 20); };"
+        " if (end <= 0) return done(); scrollBy(0, Math.ceil(Math.min(end, innerHeight / 2))); setTimeout(step, 20); };"
         " step(); }); }"
     )
     top = page.evaluate("document.getElementById('decide-bar').getBoundingClientRect().top || innerHeight")

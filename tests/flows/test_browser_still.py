@@ -59,6 +59,8 @@ def test_what_is_under_the_finger_stays_there_while_others_arrive(
     card = page.locator(".ask").first
     if size is PHONE and where != "/":
         page.locator("#decision-reject").scroll_into_view_if_needed()
+    elif size is PHONE:
+        card.locator("[data-opens=reject]").evaluate("button => button.scrollIntoView({block: 'center'})")
     page.wait_for_timeout(RESTED_MS)
     places = card.evaluate(UNDER_THE_FINGER)
     assert [words for _, _, words in places if words and "Reject" in words]
@@ -85,7 +87,9 @@ def test_a_verdict_from_elsewhere_moves_no_open_card(stack: Stack, opens: Opens)
     stack.call("POST", f"/api/approvals/{ids[0]}/approve", {}, expect=200)
     expect(page.locator(f"#ask-{ids[0]}")).to_have_attribute("data-closed", "")
     page.wait_for_timeout(RESTED_MS)
-    assert second.evaluate(UNDER_THE_FINGER) == places
+    now = second.evaluate(UNDER_THE_FINGER)
+    assert [words for _, _, words in now] == [words for _, _, words in places]
+    assert all(abs(new[at] - old[at]) <= 1 for new, old in zip(now, places, strict=True) for at in (0, 1)), "rounding"
 
 
 @SIZES
