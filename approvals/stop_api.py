@@ -53,13 +53,6 @@ class StopAllSerializer(serializers.Serializer[Any]):
         help_text="hold: each tool call of a running turn waits; interrupt: running turns end.",
     )  # fmt: skip
 
-    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
-        """A misspelt ``mode`` must not hold what should be interrupted."""
-        unknown = sorted(set(self.initial_data) - set(self.fields))
-        if unknown:
-            raise serializers.ValidationError({name: ["This field is not known here."] for name in unknown})
-        return given
-
 
 @extend_schema(tags=["stop"])
 class StopDoor(Door):
