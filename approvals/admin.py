@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from approvals import commands, render, reopening, retention
 from approvals.answer_forms import Answer, answer_from, note_from, record
 from approvals.batches import is_large, why_not_with_others
+from approvals.cards import is_own, may_answer
 from approvals.deadlines import EXTENSION_MINUTES
 from approvals.desk import note_reveal
 from approvals.errors import ApprovalNotFound
@@ -222,7 +223,7 @@ class ApprovalAdmin(Holdable):
         shown = asked.approval
         questions = render.questions_of(shown)
         may_edit = revealed or not asked.secrets or "updated_input" in typed
-        own = approval.requested_by == request.user.get_username() and not settings.APPROVALS.self_approval
+        own = is_own(request.user, approval)
         return {
             **self.admin_site.each_context(request),
             "title": render.one_line(shown.title, render.LONGEST_TITLE),
@@ -237,7 +238,7 @@ class ApprovalAdmin(Holdable):
             "may_edit": may_edit,
             "own": own,
             "may_decide": may(request.user, Right.DECIDE),
-            "answerable": approval.is_open and may(request.user, Right.DECIDE) and not own,
+            "answerable": may_answer(request.user, approval),
             "questions": list(enumerate(questions)),
             "input_to_edit": typed.get("updated_input")
             or (render.editable(approval.tool_input or "{}") if revealed or not asked.secrets else ""),
