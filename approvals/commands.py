@@ -262,28 +262,42 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
         if approval.expires_at + more > most_at:
             longest = settings.APPROVALS.max_timeout // timedelta(minutes=1)
             raise InvalidAnswer(f"An approval may wait {longest:g} minutes in all.", {"minutes": ["too many"]})
-        alive = Approval.objects.filter(
-            pk=approval_id, status=S.PENDING, expires_at__gt=stops.deadline_now(), expires_at__lte=most_at - more
+        early = Approval.objects.filter(expires_at__lte=most_at - more)
+        won = _change_deadline(
+            approval, early, by=by, via=via, reason=f"{minutes:g} minutes", expires_at=F("expires_at") + more
         )
-        won = bool(alive.update(expires_at=F("expires_at") + more))
-        audit_entry(approval, action="extended", won=won, by=by, via=via, reason=f"{minutes:g} minutes").save()
-        if won:
-            _announce_now(approval_id, S.PENDING)
-    approval.refresh_from_db()
-    if not won:
-        raise _closed(approval)
-    return approval
+    return _extended(approval, won)
 
 
 def _take_deadline_away(approval_id: UUID, *, by: str, via: str) -> Approval:
     refuse_never()
     with transaction.atomic():
         approval = find_approval(approval_id)
-        alive = Approval.objects.filter(pk=approval_id, status=S.PENDING, expires_at__gt=stops.deadline_now())
-        won = bool(alive.update(expires_at=NEVER, reminded_for=None))
-        audit_entry(approval, action="extended", won=won, by=by, via=via, reason="never expires").save()
-        if won:
-            _announce_now(approval_id, S.PENDING)
+        won = _change_deadline(
+            approval,
+            Approval.objects.all(),
+            by=by,
+            via=via,
+            reason="never expires",
+            expires_at=NEVER,
+            reminded_for=None,
+        )
+    return _extended(approval, won)
+
+
+def _change_deadline(
+    approval: Approval, rows: QuerySet[Approval], *, by: str, via: str, reason: str, **changes: Any
+) -> bool:
+    """Make ``changes`` if the request is open, in time and one of ``rows``; whether it was. Losers leave a row, too."""
+    alive = rows.filter(pk=approval.pk, status=S.PENDING, expires_at__gt=stops.deadline_now())
+    won = bool(alive.update(**changes))
+    audit_entry(approval, action="extended", won=won, by=by, via=via, reason=reason).save()
+    if won:
+        _announce_now(approval.pk, S.PENDING)
+    return won
+
+
+def _extended(approval: Approval, won: bool) -> Approval:
     approval.refresh_from_db()
     if not won:
         raise _closed(approval)
