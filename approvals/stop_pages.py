@@ -62,7 +62,7 @@ def switch(request: HttpRequest) -> HttpResponse:
     if request.method not in ("GET", "HEAD"):
         return HttpResponse(status=405, headers={"Allow": "GET, HEAD, POST"})
     context = {
-        "earlier": Stop.objects.filter(lifted_at__isnull=False)[:SHOWN_BEFORE],
+        "earlier": stops.earlier_stops(most=SHOWN_BEFORE),
         "waits": stop_words.WAITS,
         "choices": stop_words.CHOICES,
         "longest": stops.LONGEST_REASON,

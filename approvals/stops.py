@@ -107,6 +107,11 @@ def current_stop() -> Stop | None:
     return Stop.objects.filter(lifted_at__isnull=True).first()
 
 
+def earlier_stops(*, most: int) -> list[Stop]:
+    """Those that were lifted, the newest first."""
+    return list(Stop.objects.filter(lifted_at__isnull=False)[:most])
+
+
 def is_stopped() -> bool:
     """Whether a stop is in force."""
     return Stop.objects.filter(lifted_at__isnull=True).exists()
