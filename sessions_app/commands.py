@@ -133,8 +133,10 @@ def send_message(
         raise InvalidSession(problem, {"prompt": [problem]})
     if problem := paths_problem(attachments):
         raise AttachmentRefused(problem)
-    if command := _command_to_follow(prompt, find_session(session_id), attachments, by=by):
-        return _followed(session_id, command, by=by)
+    if command := command_in(prompt):
+        session = find_session(session_id)
+        if _is_ours(command, session, attachments, by=by):
+            return _followed(session, command, by=by)
     try:
         with transaction.atomic():
             session = find_session(session_id)
@@ -159,32 +161,29 @@ def send_message(
     return turn
 
 
-def _command_to_follow(
-    prompt: str, session: AgentSession, attachments: Sequence[str], *, by: str
-) -> SlashCommand | None:
-    """The command of Orchestra's own that ``prompt`` is; None for words, and for what a CLI with settings follows.
+def _is_ours(command: SlashCommand, session: AgentSession, attachments: Sequence[str], *, by: str) -> bool:
+    """Whether Orchestra follows ``command`` itself; False for what the CLI of a session with settings follows.
 
     Raises:
         CommandRefused, SettingsNotAllowed: nobody follows it here, or not for ``by``.
     """
-    command = command_in(prompt)
-    if command is None or (session.options.get("setting_sources") and not is_followed(command)):
-        return None
+    if session.options.get("setting_sources") and not is_followed(command):
+        return False
     if command.problem or attachments:
         raise CommandRefused(command.problem or f"/{command.name} takes no attachments.")
     refuse_settings(session.options.get("setting_sources"), by=by)
-    return command
+    return True
 
 
-def _followed(session_id: UUID, command: SlashCommand, *, by: str) -> Turn:
+def _followed(session: AgentSession, command: SlashCommand, *, by: str) -> Turn:
     try:
-        turn = dialog_commands.follow(find_session(session_id), command, by=by)
+        turn = dialog_commands.follow(session, command, by=by)
     except IntegrityError:  # a message at the same instant took the number
         turn = None
     if turn is None:
-        raise _refusal(find_session(session_id))
-    with bind(session=session_id):
-        logger.info("session %s: /%s by %s", session_id, command.name, by)
+        raise _refusal(find_session(session.pk))
+    with bind(session=session.pk):
+        logger.info("session %s: /%s by %s", session.pk, command.name, by)
     return turn
 
 
