@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from approvals.deadlines import NEVER
 from approvals.models import Approval
 from approvals.queries import readable_approvals
-from approvals.redacted import shown_of
+from approvals.redacted import Shown, shown_of
 from approvals.render import WHOLE, questions_of
 from approvals.reopening import may_be_reopened
 from approvals.session_scope import scope_label, scope_sentence
@@ -29,12 +29,13 @@ def asked(**which: Any) -> Approval | None:
     return readable_approvals().annotate(now_at=Now()).filter(**which).first()
 
 
-def notice_of(approval: Approval, *, whole: bool = True) -> Notice:
+def notice_of(approval: Approval, *, whole: bool = True, shown: Shown | None = None) -> Notice:
     """What to tell people of ``approval``, which was read by `asked`; without what would run unless ``whole``.
 
-    Secrets are hidden here, once for every channel: nothing else of an approval may leave for one.
+    Secrets are hidden here, once for every channel: nothing else of an approval may leave for one. ``shown`` is
+    ``shown_of(approval)``, if the caller has it.
     """
-    shown = shown_of(approval)
+    shown = shown or shown_of(approval)
     blocks = tuple(shown.blocks(longest=WHOLE)) if whole else ()
     hidden = shown.approval
     base = settings.ORCHESTRA.public_url.rstrip("/")
@@ -67,11 +68,15 @@ def notice_of(approval: Approval, *, whole: bool = True) -> Notice:
     )
 
 
-def outcome_of(approval: Approval) -> Outcome | None:
-    """How it closed, without secrets; None while it is open."""
-    if approval.is_open:
-        return None
-    hidden = shown_of(approval).approval
+def ends_of(approval: Approval) -> tuple[Notice, Outcome | None]:
+    """What a message about ``approval`` is brought up to: the notice without what would run, and how it closed."""
+    shown = shown_of(approval)
+    return notice_of(approval, whole=False, shown=shown), None if approval.is_open else _outcome(approval, shown)
+
+
+def _outcome(approval: Approval, shown: Shown) -> Outcome:
+    """How it closed, without secrets."""
+    hidden = shown.approval
     return Outcome(
         status=approval.status,
         decided_by=approval.decided_by,

@@ -14,7 +14,7 @@ from escalation.channels.telegram.faces import face
 from escalation.channels.telegram.verdicts import BAD_KEYS, GONE, TOO_LONG, is_about
 from escalation.errors import ChatMoved, ChatUnusable, Refused, TokenRefused
 from escalation.models import Delivery, Message
-from escalation.queries import messages_at, notice_of, outcome_of
+from escalation.queries import ends_of, messages_at, notice_of
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Telegram:
         rows = messages_at(place)
         if not rows:
             return
-        told = [(row, notice_of(row.delivery.approval, whole=False), outcome_of(row.delivery.approval)) for row in rows]
+        told = [(row, *ends_of(row.delivery.approval)) for row in rows]
         first, notice, outcome = told[0]
         if first.kind == K.LIST:
             self._edit(place, render.several([(about, end) for _, about, end in told]), None)
