@@ -47,6 +47,8 @@ def test_the_button_asks_for_the_note_and_the_reply_approves_with_it(chat):
         ("approve:  ", None),
         ("do not approve: no", None),
         ("I approve: x", None),
+        ("ok, wait for boris", None),
+        ("yes, but not today", None),
     ],
 )
 def test_a_reply_to_the_card_that_approves_in_words(chat, text, note):

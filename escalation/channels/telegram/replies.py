@@ -24,7 +24,8 @@ NOT_AN_ANSWER = "Nothing was recorded: to answer, tap a button below the card."
 TEXT_ONLY = "Nothing was recorded: only written words can be passed on."
 NOT_ASKED = "Nothing was recorded: somebody else is asked this."
 TAKEN_BACK = "Nothing was recorded: this is not asked any more."
-APPROVES = re.compile(r"\s*(?:approve|approved|yes|ok)\s*[:,]\s*(\S.*)\Z", re.IGNORECASE | re.DOTALL)
+# "ok, wait" and "yes, but not today" are what people say to each other below a card: these words need a colon.
+APPROVES = re.compile(r"\s*(?:approved?\s*[:,]|(?:yes|ok)\s*:)\s*(\S.*)\Z", re.IGNORECASE | re.DOTALL)
 CUT = "Nothing was recorded: this card does not show the whole request. Tap “Show all” first."
 
 
