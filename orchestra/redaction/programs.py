@@ -59,7 +59,7 @@ _FLAGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("ipmitool", _flag(r"ipmitool", r"-P ")),
     ("ftp", _flag(r"lftp|ncftp(?:get|put)?|curlftpfs", r"-p ")),
     ("gpg", _flag(r"gpg2?", r"--passphrase[ =]")),
-    ("keytool", _flag(r"keytool|jarsigner|keytool", r"-(?:store|src|dest)\w*pass ")),
+    ("keytool", _flag(r"keytool|jarsigner", r"-(?:store|src|dest)\w*pass ")),
     ("keypass", _flag(r"keytool|jarsigner", r"-keypass ")),
 )  # fmt: skip
 _PAIR = re.compile(
