@@ -49,10 +49,7 @@ def _question_keys(notice: Notice, draft: Draft) -> tuple[Row, ...]:
         value = {"question": at, "option": number}
         rows.append((Key(label=f"{mark}{number + 1} · {_label(option['label'])}", action=A.OPTION, value=value),))
     own = draft.own_words(questions, at, notice.hide) if questions[at]["multiSelect"] else []
-    rows += [
-        (Key(label=f"✓ “{_label(notice.hide(text))}”", action=A.OPTION, value={"question": at, "own": text}),)
-        for text in own
-    ]
+    rows += [(_own_words_key(at, text, notice.hide(text)),) for text in own]
     rows.append((Key(label="Type an answer", action=A.ANSWER, value={"question": at}),))
     if not answers_at_once(questions):
         rows += _steps(notice, draft)
