@@ -79,11 +79,6 @@ def extent_of(approval: Approval, blocks: Sequence[Block] | None = None) -> Exte
     )
 
 
-def needs_reading(approval: Approval) -> bool:
-    """Whether an approval counts only after it was read to its end."""
-    return extent_of(approval).is_long
-
-
 def proof_of(approval: Approval) -> str:
     """What a form sends back once its reader has come to the end of exactly this text."""
     told = (

@@ -7,10 +7,4 @@ that neither its form, its name nor its place gives away is not found.
 
 from orchestra.redaction.hiding import PLACEHOLDER, Redaction
 
-__all__ = ["PLACEHOLDER", "Redaction", "redact"]
-
-
-def redact(text: str) -> tuple[str, int]:
-    """``text`` without its secrets, and how many there were."""
-    redaction = Redaction()
-    return redaction.hide(text), redaction.count
+__all__ = ["PLACEHOLDER", "Redaction"]

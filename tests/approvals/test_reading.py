@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from approvals.models import Approval
-from approvals.reading import LAST_CHARACTERS, ending_of, extent_of, needs_reading, proof_of
+from approvals.reading import LAST_CHARACTERS, ending_of, extent_of, proof_of
 from tests.factories import client_of, make_approval, make_session, make_user
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +55,7 @@ LONG = {
 
 @pytest.mark.parametrize("what", LONG)
 def test_all_of_these_are_read_to_their_end(what: str) -> None:
-    assert needs_reading(asked(*LONG[what]))
+    assert extent_of(asked(*LONG[what])).is_long
 
 
 @pytest.mark.parametrize(
@@ -68,20 +68,20 @@ def test_all_of_these_are_read_to_their_end(what: str) -> None:
     ],
 )
 def test_what_fits_a_few_screens_is_not(tool: str, arguments: Any) -> None:
-    assert not needs_reading(asked(tool, arguments))
+    assert not extent_of(asked(tool, arguments)).is_long
 
 
 def test_a_small_edit_that_changes_a_file_in_many_places_is_long(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\n" * 200)
     edit = {"file_path": "a.txt", "old_string": "a", "new_string": "b", "replace_all": True}
-    assert needs_reading(asked("Edit", edit, working_directory=str(tmp_path)))
+    assert extent_of(asked("Edit", edit, working_directory=str(tmp_path))).is_long
 
 
 @pytest.mark.parametrize("field", ["body", "facts", "options"])
 def test_a_programs_request_counts_with_all_of_its_parts(field: str) -> None:
     value: Any = {"body": "x\n" * 100, "facts": {"log": "x\n" * 100}, "options": json.dumps(["x" * 6000])}[field]
     approval = make_approval(kind="external", tool_name="", tool_input="", title="Deploy?", **{field: value})
-    assert needs_reading(approval)
+    assert extent_of(approval).is_long
 
 
 def test_size_and_last_lines_are_told() -> None:

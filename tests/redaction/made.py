@@ -4,12 +4,20 @@ import base64
 import random
 import string
 
+from orchestra.redaction import Redaction
+
 WORD = string.ascii_letters + string.digits
 LOWER = string.ascii_lowercase + string.digits
 UPPER = string.ascii_uppercase + string.digits
 HEX = "0123456789abcdef"
 URL_SAFE = WORD + "-_"
 BASE64 = WORD + "+/"
+
+
+def redact(text: str) -> tuple[str, int]:
+    """``text`` without its secrets, and how many there were."""
+    redaction = Redaction()
+    return redaction.hide(text), redaction.count
 
 
 class Maker:

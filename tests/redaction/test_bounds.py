@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from orchestra.redaction import Redaction, redact
+from orchestra.redaction import Redaction
 from orchestra.redaction.hiding import LEFT_OUT, MOST_SEARCHED
-from tests.redaction.made import Maker, framed
+from tests.redaction.made import Maker, framed, redact
 
 MEGABYTE = 1_000_000
 LETTERS = "".join(random.Random(3).choices(string.ascii_letters + string.digits, k=MEGABYTE))

@@ -2,9 +2,8 @@
 
 import pytest
 
-from orchestra.redaction import redact
 from tests.redaction.look_alikes import texts
-from tests.redaction.made import Maker
+from tests.redaction.made import Maker, redact
 from tests.redaction.provoked import LOOK_ALIKES, SECRETS
 from tests.redaction.secret_cases import Case, cases
 

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from orchestra import scrub
-from orchestra.redaction import Redaction, redact
-from tests.redaction.made import Maker, framed
+from orchestra.redaction import Redaction
+from tests.redaction.made import Maker, framed, redact
 
 MAKER = Maker(7)
 TOKEN, OTHER = MAKER.make("github"), MAKER.make("anthropic")
