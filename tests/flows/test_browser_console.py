@@ -89,12 +89,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browsers.running() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
 def rows(stack: Stack) -> dict[str, str]:
     """What no door makes quickly: signed-in browsers of three people, and a session of twenty thousand events."""
     return dict(json.loads(stack.manage("shell", "-v", "0", "-c", ROWS).strip().splitlines()[-1]))

@@ -56,12 +56,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browsers.running() as running:
-        yield running
-
-
 @pytest.fixture
 def opens(stack: Stack, chromium: Browser) -> Iterator[Open]:
     """``opens("ada", "/approvals")``: a page of her own browser, signed in by password; complaints fail the test."""

@@ -84,12 +84,6 @@ def stack(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
         yield stack
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browsers.running() as running:
-        yield running
-
-
 @pytest.fixture
 def person(stack: Stack, chromium: Browser) -> Iterator[BrowserContext]:
     """A browser of somebody who has signed in by a link."""

@@ -43,12 +43,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browsers.running() as running:
-        yield running
-
-
 @pytest.fixture(params=SIZES)
 def page(stack: Stack, chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page of an approver's own browser; complaints fail the test."""

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests import browser as browsers
 from tests import stack as stacks
-from tests.desk import PATIENCE_MS, PHONE, RESTED_MS, WIDE, Opens, ask, desk, seed, statuses
+from tests.desk import PHONE, RESTED_MS, WIDE, Opens, ask, seed, statuses
 from tests.flows.test_browser_pages import judged
 from tests.stack import Stack, until
 
@@ -34,19 +33,6 @@ PUSH = "() => { document.querySelector('.page-head').style.paddingBottom = '44px
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with stacks.running(tmp_path_factory.mktemp("still")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browsers.running() as running:
-        yield running
-
-
-@pytest.fixture
-def opens(stack: Stack, chromium: Browser) -> Iterator[Opens]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with desk(stack, chromium) as opens:
-        yield opens
 
 
 @SIZES
@@ -76,6 +62,24 @@ def test_what_is_under_the_finger_stays_there_while_others_arrive(
         expect(offer).to_contain_text("new request")
         offer.click()
         expect(page.locator("#asks .ask")).to_have_count(2 + 2 * ARRIVALS)
+
+
+def test_an_offer_taken_while_the_list_is_fetched_is_not_lost(stack: Stack, opens: Opens) -> None:
+    seed(stack, "high")
+    page = opens("/", **WIDE)
+    page.wait_for_timeout(RESTED_MS)
+    offer = page.locator("#fresh button")
+    ask(stack, "Does it come?", timeout_minutes=2)
+    expect(offer).to_have_text("1 new request, show")
+    held: list[Route] = []
+    source = page.locator("#asks").get_attribute("data-src")
+    page.route(f"**{source}*", lambda route: held.append(route), times=1)
+    ask(stack, "And this one?", timeout_minutes=3)
+    page.wait_for_timeout(RESTED_MS)
+    assert held, "the list is being fetched"
+    offer.click()
+    held[0].continue_()
+    expect(page.locator("#asks .ask")).to_have_count(3)
 
 
 def test_a_verdict_from_elsewhere_moves_no_open_card(stack: Stack, opens: Opens) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.flows.test_browser_pages import ARMED_AFTER_MS, AXE, asked, chromium, closed, finish, opens, stack
+from tests.flows.test_browser_pages import ARMED_AFTER_MS, AXE, asked, closed, finish, opens, stack
 from tests.stack import Stack, until
 
-__all__ = ["chromium", "opens", "stack"]  # fixtures
+__all__ = ["opens", "stack"]  # fixtures
 
 Open = Callable[..., Page]
 PHONE = {"width": 360, "height": 740}

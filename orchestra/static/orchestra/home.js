@@ -8,7 +8,7 @@ const list = () => document.getElementById("asks");
 const offer = document.getElementById("fresh");
 let touched = false;
 let fetching = false;
-let again = false;
+let next = null; // what was asked of `refresh` while it fetched
 
 const inUse = () => list().matches(":hover") || list().contains(document.activeElement) || touched;
 const opened = () => [...list().querySelectorAll(".ask[data-open]")].map((ask) => ask.dataset.ask);
@@ -18,12 +18,12 @@ addEventListener("touchend", () => setTimeout(() => { touched = false; }, 1500),
 
 /** Bring the list up to date: at once where nobody is, else by an offer above it. `now` is somebody's wish. */
 async function refresh({ now = false } = {}) {
-  if (fetching) { again = true; return; }
+  if (fetching) { next = { now: now || Boolean(next?.now) }; return; }
   fetching = true;
   const fresh = await fetchElement(`${list().dataset.src}?open=${opened().join(",")}`);
   fetching = false;
   if (fresh) merge(fresh, now);
-  if (again) { again = false; refresh(); }
+  if (next) { const wish = next; next = null; refresh(wish); }
 }
 
 function merge(fresh, now) {
