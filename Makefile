@@ -6,7 +6,7 @@ JOBS ?= 2
 ARGS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-TYPED := config orchestra approvals sessions_app escalation tests/chaos
+TYPED := config console orchestra approvals sessions_app escalation tests/chaos
 COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 
 .PHONY: help run test chaos gate check lock fmt bench screenshots secrets
@@ -43,6 +43,7 @@ check: ## lint, format, types, migrations, templates
 	@$(PY) tools/environment.py dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && set -ex \
 		&& export ORCHESTRA_DATA_DIR="$$scratch" DATABASE_URL= REDIS_URL= \
 		&& $(PYTHON) -m mypy $(TYPED) \

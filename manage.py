@@ -41,13 +41,13 @@ def run() -> None:
     refuse_bad_settings()
     from django.db import DatabaseError
 
-    from orchestra.acting import at_terminal
+    from orchestra.auth.actor import at_terminal
 
     try:
         with at_terminal():
             execute_from_command_line(sys.argv)
     except DatabaseError as error:
-        from orchestra.no_database import in_words
+        from orchestra.runtime.database_errors import in_words
 
         if "--traceback" in sys.argv or not (why := in_words(error)):
             raise

@@ -17,23 +17,22 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from approvals import commands, render, reopening, retention
-from approvals.answer_forms import Answer, answer_from, note_from, record
-from approvals.batches import is_large, why_not_with_others
-from approvals.cards import is_own, may_answer
+from approvals import commands, reopening, retention
 from approvals.deadlines import EXTENSION_MINUTES
-from approvals.desk import note_reveal
 from approvals.errors import ApprovalNotFound
+from approvals.forms import Answer, answer_from, note_from, record
 from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Stop, Violation
-from approvals.queries import approvals_with_ids, find_approval
-from approvals.reading import Extent, extent_of, offered_proof
-from approvals.redacted import hidden_text, shown_of
-from approvals.session_scope import scope_label, scope_sentence
-from approvals.stops import deadline_now_of_row
+from approvals.presentation import render
+from approvals.presentation.batches import is_large, why_not_with_others
+from approvals.presentation.reading import Extent, extent_of, offered_proof
+from approvals.presentation.redacted import hidden_text, record_reveal, shown_of
+from approvals.presentation.session_scope import scope_label, scope_sentence
+from approvals.queries import approvals_with_ids, find_approval, is_own, may_answer
+from approvals.stop.commands import deadline_now_of_row
 from approvals.templatetags.shown import ago, left, visible
 from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
+from orchestra.auth.permissions import Right, may
 from orchestra.errors import OrchestraError
-from orchestra.rights import Right, may
 
 S = Approval.Status
 
@@ -197,7 +196,9 @@ class ApprovalAdmin(Holdable):
         if request.method != "POST":
             return Redirect(reverse("admin:approvals_approval_change", args=[approval_id]))
         approval = _found(str(approval_id))
-        note_reveal(request, approval, Door.ADMIN)
+        record_reveal(
+            approval, by=request.user.get_username(), via=Door.ADMIN, address=request.META.get("REMOTE_ADDR", "")
+        )
         page = self._page(request, approval, revealed=True)
         return TemplateResponse(request, "admin/approvals/approval/change_form.html", page)
 

@@ -8,46 +8,33 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Approvals"
 
     def ready(self) -> None:
-        from approvals import audited_models, receivers
-        from orchestra.light import is_light
+        from approvals import receivers
+        from approvals.audit import watched
+        from orchestra.runtime.light_commands import is_light
 
         receivers.connect()
-        audited_models.watch_all()
+        watched.watch_all()
         if not is_light():
             self.register_for_servers()
 
     def register_for_servers(self) -> None:
         """What pages, probes, figures, checks and the keeping of data need."""
-        from approvals import (
-            audit,
-            checks,
-            consumers,
-            metrics,
-            posture,
-            question_list,
-            restored,
-            retention,
-            statistics,
-            stop_hub,
-            stops,
-        )
+        from approvals import after_restore, checks, hub, metrics, retention
+        from approvals.audit import chain
+        from approvals.stop import commands as stops
+        from approvals.stop import hub as stop_hub
         from orchestra.backup.signals import copy_checks, database_restored
-        from orchestra.diagnostics import Probe, Weight, register
-        from orchestra.diagnostics_page import register_facts
-        from orchestra.metrics import register_source
-        from orchestra.statistics import register_chapter
+        from orchestra.diagnostics.probes import Probe, Weight, register
+        from orchestra.metrics.exposition import register_source
 
         post_migrate.connect(stops.make_switch, sender=self, dispatch_uid="approvals.make_switch")
         checks.register_checks()
         retention.register()
-        copy_checks["audit"] = lambda: audit.problems(audit.head())
-        database_restored.connect(restored.make_fit, dispatch_uid="approvals.make_fit")
+        copy_checks["audit"] = lambda: chain.problems(chain.head())
+        database_restored.connect(after_restore.make_fit, dispatch_uid="approvals.make_fit")
         register_source(metrics.families)
-        consumers.connect()
+        hub.connect()
         stop_hub.connect()
-        register_chapter(statistics.chapter)
-        question_list.register_pages()
-        register_facts(posture.facts)
         about = "whether people may answer what they asked for themselves"
         register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True, about=about))
         register(Probe("stopped", _stopped, Weight.NOTE, about="whether all agents are stopped"))
@@ -60,6 +47,6 @@ def _self_approval() -> str:
 
 def _stopped() -> str:
     """Whether a stop is in force: nothing is broken then, and nothing runs."""
-    from approvals import stops
+    from approvals.stop import commands as stops
 
     return "yes" if stops.is_stopped() else "no"

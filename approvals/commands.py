@@ -14,19 +14,20 @@ from django.db import DatabaseError, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from approvals import audit_changes, stops
+from approvals.audit import changes as audit_changes
 from approvals.deadlines import NEVER, allowed_time, deadline_after, refuse_never
-from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidAnswer, SelfApproval
 from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, Door, Rule
+from approvals.policy.digest import input_digest
+from approvals.presentation.render import holds_a_plan
+from approvals.presentation.session_scope import scope_pattern
 from approvals.queries import find_approval, rules_in_force
-from approvals.render import holds_a_plan
-from approvals.session_scope import scope_pattern
 from approvals.signals import approval_changed, approvals_swept
-from orchestra import doorbell, sql
-from orchestra.logs import bind
+from approvals.stop import commands as stops
+from orchestra.db import notify, sql
+from orchestra.db.unit_of_work import UnitOfWork
+from orchestra.logs.config import bind
 from orchestra.redaction import PLACEHOLDER
-from orchestra.unit_of_work import UnitOfWork
 
 logger = logging.getLogger(__name__)
 
@@ -394,14 +395,14 @@ def audit_entry(
 def _announce(unit: UnitOfWork, approval_id: UUID, status: str) -> None:
     """Ring other processes with the commit, this process right after it."""
     unit.ring("approval", str(approval_id))
-    if not doorbell.is_muted():
+    if not notify.is_muted():
         unit.then(_telling_this_process(approval_id, status))
 
 
 def _announce_now(approval_id: UUID, status: str) -> None:
     """The same for a transaction that is under way."""
-    doorbell.ring("approval", str(approval_id))
-    if not doorbell.is_muted():
+    notify.ring("approval", str(approval_id))
+    if not notify.is_muted():
         transaction.on_commit(_telling_this_process(approval_id, status), robust=True)
 
 
@@ -445,7 +446,7 @@ def _expire(locked: QuerySet[Approval]) -> int:
     ids = list(sessions)
     APPROVAL_FLOW.move(Approval.objects.filter(pk__in=ids), to=S.EXPIRED, decided_at=Now(), reason=TIMED_OUT)
     _audit_expiries(ids)
-    doorbell.ring_all("approval", [str(pk) for pk in ids])
+    notify.ring_all("approval", [str(pk) for pk in ids])
     transaction.on_commit(partial(_tell_of_expiries, sessions), robust=True)
     return len(ids)
 
@@ -466,7 +467,7 @@ def _tell_of_expiries(sessions: Mapping[UUID, UUID | None]) -> None:
         about = {"approval": str(approval_id)} | ({"session": str(session)} if session else {})
         logger.warning("approval %s timeout", approval_id, extra=about)
         logger.info("approval cancelled: %s expired", approval_id, extra=about)
-    if doorbell.is_muted():
+    if notify.is_muted():
         return
     for approval_id in sessions:
         approval_changed.send_robust(sender=Approval, approval_id=approval_id, status=S.EXPIRED, swept=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
-from approvals.addresses import Place, places
+from approvals.callbacks.addresses import Place, places
 from orchestra.environment import Environment
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from django.conf import settings
 
 from approvals.errors import InvalidAnswer
-from orchestra import sql
+from orchestra.db import sql
 
 NEVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
 FOREVER: Final = timedelta.max

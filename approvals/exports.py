@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 
 from approvals.deadlines import NEVER
 from approvals.models import Approval
-from approvals.texts import visible
-from orchestra.waiting import in_thread
+from approvals.presentation.safe_text import visible
+from orchestra.db.async_notify import in_thread
 
 MOST_ROWS = 50_000
 AT_ONCE = 500

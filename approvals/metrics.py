@@ -10,9 +10,9 @@ from django.db.models import Count
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from approvals.models import Approval, Door
-from orchestra import leases, sql
-from orchestra.counting import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
-from orchestra.metrics import counter
+from orchestra.db import leases, sql
+from orchestra.db.counters import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
+from orchestra.metrics.exposition import counter
 
 S = Approval.Status
 TIMEOUT_SERVICE = "approval_timeout_service"

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from django.db.models.lookups import IsNull
 
 from approvals.deadlines import NEVER
-from orchestra.flow import Flow
+from orchestra.db.transitions import Flow
 from orchestra.models import Archive, Base
 
 
@@ -233,7 +233,7 @@ class Violation(Base):
 
 
 class AuditSeal(models.Model):
-    """One link of the chain over the audit, in the order of sealing; see ``approvals.audit``.
+    """One link of the chain over the audit, in the order of sealing; see ``approvals.audit.chain``.
 
     ``entry`` is the id of an audit entry, on purpose no foreign key: the seal outlives the entry and shows its absence.
     """
@@ -299,7 +299,7 @@ class Rule(Base):
 
 
 class Stop(Base):
-    """One time in which all agents were stopped; in force while ``lifted_at`` is null. See ``approvals.stops``.
+    """One time in which all agents were stopped; in force while ``lifted_at`` is null. See ``approvals.stop.commands``.
 
     The deadlines of open requests stand still from ``started_at`` on; lifting adds the time that was lost.
     """

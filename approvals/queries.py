@@ -1,15 +1,18 @@
 """Every read of approvals that others need."""
 
+from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from approvals.deadlines import NEVER
 from approvals.errors import ApprovalNotFound
 from approvals.models import Approval, Rule
-from approvals.stops import deadline_now, deadline_now_of_row
-from orchestra import sql
+from approvals.stop.commands import deadline_now, deadline_now_of_row
+from orchestra.auth.permissions import Right, may
+from orchestra.db import sql
 
 
 def find_approval(approval_id: UUID) -> Approval:
@@ -88,3 +91,13 @@ def asked_before(approval: Approval, *, most: int) -> list[Approval]:
     first_words = " ".join(approval.title.split(" ")[:3])
     alike = Approval.objects.filter(pk__in=recent, tool_name=approval.tool_name, title__startswith=first_words)
     return list(alike.exclude(pk=approval.pk).order_by("-created_at")[:most])
+
+
+def is_own(user: Any, approval: Approval) -> bool:
+    """Whether the reader asked for it, so that somebody else must decide."""
+    return bool(approval.requested_by == user.get_username() and not settings.APPROVALS.self_approval)
+
+
+def may_answer(user: Any, approval: Approval) -> bool:
+    """Whether the reader may decide it now."""
+    return approval.is_open and may(user, Right.DECIDE) and not is_own(user, approval)

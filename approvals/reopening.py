@@ -20,9 +20,9 @@ from approvals.errors import NotReopenable
 from approvals.models import Approval, Callback, Door
 from approvals.queries import find_approval
 from approvals.signals import approval_changed, approval_reopened
-from orchestra import doorbell, sql
-from orchestra.logs import bind
-from orchestra.unit_of_work import UnitOfWork
+from orchestra.db import notify, sql
+from orchestra.db.unit_of_work import UnitOfWork
+from orchestra.logs.config import bind
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def _ask_again(approval: Approval, fresh_id: UUID, *, by: str, via: str, address
         unit.insert(Callback(pk=uuid4(), approval=fresh, url=callback.url))
     for key in (approval.pk, fresh_id):
         unit.ring("approval", str(key))
-    if not doorbell.is_muted():
+    if not notify.is_muted():
         unit.then(partial(_tell_this_process, approval.pk, fresh_id, approval.status))
     unit.then(partial(approval_reopened.send_robust, sender=Approval, approval_id=fresh_id, by=by))
     try:

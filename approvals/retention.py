@@ -8,9 +8,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from approvals import audit, metrics
+from approvals import metrics
+from approvals.audit import chain
 from approvals.models import Approval, AuditEntry, AuditSeal
-from orchestra.archive.shelves import Changed, Rows, Shelf, registry
+from orchestra.archive.registry import Changed, Rows, Shelf, registry
 from orchestra.models import Archive
 
 S = Approval.Status
@@ -41,7 +42,7 @@ def ripe(age: timedelta) -> QuerySet[Approval]:
 
 def prepare() -> None:
     """What is archived is sealed and counted before."""
-    audit.seal_new_entries()
+    chain.seal_new_entries()
     metrics.count_closed()
 
 

@@ -1,4 +1,4 @@
-"""The doorbell of this app inside one process; other processes hear ``orchestra.doorbell``."""
+"""The doorbell of this app inside one process; other processes hear ``orchestra.db.notify``."""
 
 from django.dispatch import Signal
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from approvals.models import Approval, Door
+from approvals.presentation.safe_text import visible
 from approvals.queries import count_open
-from approvals.texts import visible
-from orchestra.counting import seconds_between
+from orchestra.db.counters import seconds_between
 from orchestra.statistics import Chapter, Figure, Period, Plot, Series, in_words, rows, whole
 
 S = Approval.Status

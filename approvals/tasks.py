@@ -4,8 +4,10 @@ from functools import cache
 from celery import shared_task
 from django.conf import settings
 
-from approvals import audit, callbacks, commands, metrics, reminders
-from orchestra import leases
+from approvals import commands, metrics, reminders
+from approvals.audit import chain
+from approvals.callbacks import delivery
+from orchestra.db import leases
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ def expire_due() -> int:
 @shared_task(name="approvals.seal_audit", ignore_result=True)
 def seal_audit() -> int:
     """Chain what the audit gained since the last time."""
-    return audit.seal_new_entries()
+    return chain.seal_new_entries()
 
 
 @shared_task(name="approvals.count_closed", ignore_result=True)
@@ -35,7 +37,7 @@ def count_closed() -> int:
 @shared_task(name="approvals.post_callbacks", ignore_result=True)
 def post_callbacks() -> int:
     """Tell programs what became of what they asked; rung when such a question is closed, and repeated."""
-    return callbacks.post_due_callbacks()
+    return delivery.post_due_callbacks()
 
 
 @cache

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from approvals.errors import ViolationNotFound
 from approvals.metrics import VIOLATIONS
 from approvals.models import AuditEntry, Door, Violation
-from orchestra.counting import add_to_tallies
+from orchestra.db.counters import add_to_tallies
 
 ACTION = "ran_unapproved"
 

@@ -132,8 +132,9 @@ class Talkers:
 
     def talk_on(self, says: str) -> None:
         """Begin such a turn."""
-        from sessions_app import commands, worker
+        from sessions_app import commands
         from sessions_app.models import Run, Turn
+        from sessions_app.supervisor import worker
 
         os.environ["ANTHROPIC_BENCH_SAYS"] = says
         self._session = commands.start_session(commands.SessionRequest(prompt="go"), by="bench", may_allow=True)
@@ -155,7 +156,7 @@ class Talkers:
 
 def worker() -> None:
     from bench.orchestra_side import asking
-    from sessions_app import worker as sessions_worker
+    from sessions_app.supervisor import worker as sessions_worker
 
     sessions_worker.take_short_turns()
     talkers = Talkers()

@@ -16,17 +16,17 @@ def main() -> None:
     from django.utils import timezone
 
     from approvals.models import Approval
-    from orchestra import doorbell
+    from orchestra.db import notify
     from orchestra.realtime import hub
-    from sessions_app import transcript
     from sessions_app.models import AgentSession
+    from sessions_app.transcript import writer
 
     def ask() -> None:
         """A new question, rung for; its title says when its transaction was about to end."""
         approval = Approval(title="", kind="external", expires_at=timezone.now() + timedelta(hours=1))
         with transaction.atomic():
             approval.save(force_insert=True)
-            doorbell.ring("approval", str(approval.pk))
+            notify.ring("approval", str(approval.pk))
             with connection.cursor() as cursor:
                 title = f"ts={time.monotonic():.6f}"
                 cursor.execute("UPDATE approvals SET title = %s WHERE id = %s", [title, approval.pk])
@@ -47,7 +47,7 @@ def main() -> None:
             with transaction.atomic():
                 Approval.objects.filter(pk=UUID(int=number)).exists()  # the transaction has begun
                 before = time.monotonic()
-                doorbell.ring("bench", str(number))
+                notify.ring("bench", str(number))
                 rings.append(time.monotonic() - before)
             before = time.monotonic()
             hub.publish("bench", {"type": "delta", "text": "x" * 220})
@@ -62,7 +62,7 @@ def main() -> None:
         last = 0
         for _ in paced(count, rate):
             text = f"ts={time.monotonic():.6f} " + "x" * 150
-            last = transcript.append(UUID(session), [transcript.line("text", text=text)])
+            last = writer.append(UUID(session), [writer.line("text", text=text)])
         return last
 
     serve(stream=stream, clear=clear, push_costs=push_costs, session=session, speak=speak)

@@ -24,7 +24,7 @@ DOORS = 8
 
 
 def worker() -> None:
-    from sessions_app import worker as sessions_worker
+    from sessions_app.supervisor import worker as sessions_worker
 
     sessions_worker.take_short_turns()
     serve(run=asking())
@@ -35,8 +35,8 @@ def asking() -> Callable[..., dict[str, int]]:
     from django.conf import settings
 
     from sessions_app import commands
-    from sessions_app import worker as sessions_worker
     from sessions_app.models import Turn
+    from sessions_app.supervisor import worker as sessions_worker
 
     outcomes: Counter[str] = Counter()
 
@@ -68,7 +68,7 @@ def decider() -> None:
     from approvals.commands import decide_approval
     from approvals.models import Approval, Door
     from approvals.queries import find_approval
-    from orchestra.doorbell import listener
+    from orchestra.db.notify import listener
 
     pending: queue.Queue[UUID] = queue.Queue()
     known: set[str] = set()

@@ -196,7 +196,7 @@ def fill(number: int) -> dict[str, Any]:
     """Closed and counted approvals of the last 200 days with their audit, sealed; some open ones."""
     from django.db import connection
 
-    from approvals.audit import seal_new_entries
+    from approvals.audit.chain import seal_new_entries
     from approvals.commands import decide_approval
     from approvals.metrics import count_closed
     from tests.factories import make_approval
@@ -259,7 +259,7 @@ def archive(_: int) -> dict[str, Any]:
 
     import psutil
 
-    from approvals.audit import head, problems
+    from approvals.audit.chain import head, problems
     from orchestra.archive import commands
     from orchestra.models import Archive
 
@@ -292,9 +292,9 @@ def fill_sessions(number: int) -> dict[str, Any]:
     """Ended sessions, each with a turn, a run and a transcript."""
     from django.db import connection
 
-    from sessions_app import leases
     from sessions_app.commands import SessionRequest, start_session
     from sessions_app.models import AgentSession, Event
+    from sessions_app.supervisor import leases
     from sessions_app.supervisor.outcomes import Outcome
 
     session = start_session(SessionRequest(prompt="Tidy up", agent="demo"), by="olga", may_allow=False)

@@ -174,10 +174,10 @@ def _serve() -> None:
     import django
 
     django.setup()
-    from escalation import pacing
-    from escalation.channels.telegram.service import Service
+    from escalation.telegram.api import rate_limiter
+    from escalation.telegram.service import Service
 
-    pacing.BURST = pacing.A_MINUTE_IN_A_GROUP = pacing.IN_ALL = (1_000_000, 1.0)
+    rate_limiter.BURST = rate_limiter.A_MINUTE_IN_A_GROUP = rate_limiter.IN_ALL = (1_000_000, 1.0)
     service = Service()
     signal.signal(signal.SIGTERM, lambda *_: service.stop())
     service.run()
@@ -187,7 +187,7 @@ def _serve() -> None:
 
 
 def _told(server: BotServer, asks: int) -> Json:
-    from orchestra import doorbell
+    from orchestra.db import notify
 
     spans, floors = [], []
     for _ in range(asks):
@@ -199,7 +199,7 @@ def _told(server: BotServer, asks: int) -> Json:
         _settle(approval_id)
         bare = {**call["params"], "chat_id": ANNA}
         began = time.monotonic()
-        doorbell.publish("bench", "ring")
+        notify.publish("bench", "ring")
         server.post(f"/bot{TOKEN}/sendMessage", bare)
         floors.append(time.monotonic() - began)
     return _ratio("told", spans, floors)
@@ -274,9 +274,9 @@ def _forged(server: BotServer, number: int) -> Json:
     from django.conf import settings
 
     from approvals.models import Approval
-    from escalation.channels.telegram import inbound
-    from escalation.channels.telegram.client import BotApi
     from escalation.models import Button
+    from escalation.telegram.api.client import BotApi
+    from escalation.telegram.inbound import updates
 
     victim, command = _ask()
     card = server.control("wait_for_message", contains=command, timeout=PATIENCE_S)
@@ -293,13 +293,13 @@ def _forged(server: BotServer, number: int) -> Json:
     ]
     for place in range(number):
         update = kinds[place % len(kinds)]()
-        inbound.handle({"update_id": 10_000_000 + place, "callback_query": update}, api)
+        updates.handle({"update_id": 10_000_000 + place, "callback_query": update}, api)
     accepted = Approval.objects.exclude(pk=victim, status="pending").filter(pk=victim).count()
     spent = Button.objects.filter(approval=victim, used_at__isnull=False).count()
     _settle(victim)
     for place in range(number // 10):  # the good one, after it was spent
         update = _press(anna, here, card["message_id"], good)
-        inbound.handle({"update_id": 20_000_000 + place, "callback_query": update}, api)
+        updates.handle({"update_id": 20_000_000 + place, "callback_query": update}, api)
     accepted += Approval.objects.filter(pk=victim).exclude(decided_by="olga").count()
     total = number + number // 10
     print(f"forged   {total} presses nobody may make: {accepted} accepted, {spent} tokens spent by them")
@@ -359,10 +359,10 @@ def _link_anna() -> None:
 
 def _listen(heard: dict[str, float]) -> None:
     """When each approval's change was heard; on PostgreSQL that is its commit."""
-    from orchestra import doorbell
+    from orchestra.db import notify
 
-    doorbell.listener.add(lambda topic, key: heard.setdefault(key, time.monotonic()) and None)
-    assert doorbell.listener.listening.wait(PATIENCE_S)
+    notify.listener.add(lambda topic, key: heard.setdefault(key, time.monotonic()) and None)
+    assert notify.listener.listening.wait(PATIENCE_S)
 
 
 def _ratio(name: str, spans: list[float], floors: list[float]) -> Json:

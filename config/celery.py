@@ -8,7 +8,7 @@ from celery import Celery
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 from django.conf import settings
 
-from orchestra import exit_guard
+from orchestra.runtime import exit_guard
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -102,10 +102,11 @@ worker_shutting_down.connect(exit_guard.begin)
 @worker_ready.connect
 def watch_for_deafness(**signal: object) -> None:
     """Imported late: the canary needs the settings, which import this package on their way."""
-    from orchestra import canary, work
+    from orchestra.metrics import tasks
+    from orchestra.runtime import worker_liveness
 
-    work.observe_tasks()
-    canary.begin(**signal)
+    tasks.observe_tasks()
+    worker_liveness.begin(**signal)
 
 
 app.add_defaults(configuration)  # called when first needed: settings import this package on their way

@@ -26,7 +26,7 @@ from django.db import connections
 from knox.models import get_token_model
 
 from approvals.models import Approval, AuditEntry
-from orchestra import sign_in
+from orchestra.auth import sign_in_links
 
 APPROVER, ASKER = "Approver", "Asker"
 TITLE = "Drill: nothing will run, please leave it alone"
@@ -156,7 +156,7 @@ def _by_rest(url: str, people: People) -> str:
 def _by_admin(url: str, people: People) -> str:
     asked = _ask(url, people)
     with requests.Session() as browser:
-        page = f"{url}{urlsplit(sign_in.make_link(people.approver)).path}"
+        page = f"{url}{urlsplit(sign_in_links.make_link(people.approver)).path}"
         _require(_post(browser, page, browser.get(page, timeout=TIMEOUTS_S), {}), HTTPStatus.OK, HTTPStatus.FOUND)
         desk = f"{url}/admin/approvals/approval/{asked}/"
         shown = browser.get(f"{desk}change/", timeout=TIMEOUTS_S)

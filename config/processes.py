@@ -4,12 +4,12 @@ import sys
 
 from django.conf import settings
 
-from orchestra import embedded
-from orchestra.console_host import has_ipv6_loopback
-from orchestra.exit_guard import GRACE_S
-from orchestra.runner import Program
-from orchestra.sign_in import local_url
-from sessions_app.discovery import find_cli
+from orchestra.auth.sign_in_links import local_url
+from orchestra.middleware.console_host import has_ipv6_loopback
+from orchestra.runtime import embedded
+from orchestra.runtime.exit_guard import GRACE_S
+from orchestra.runtime.runner import Program
+from sessions_app.agents.discovery import find_cli
 
 CELERY = ["-m", "celery", "--quiet", "--skip-checks", "-A", "config"]  # `up` has run the checks
 SPARE_SESSION_SLOTS = 8  # for short tasks beside a full house of sessions

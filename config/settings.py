@@ -9,10 +9,13 @@ from urllib.parse import urlsplit
 
 from approvals.conf import ApprovalSettings
 from escalation.conf import TelegramSettings
-from orchestra import embedded, headers, schema_texts, scrub
 from orchestra.conf import KeepingSettings, MetricsSettings, OrchestraSettings
 from orchestra.environment import Environment
-from orchestra.logs import logging_config
+from orchestra.logs import redaction
+from orchestra.logs.config import logging_config
+from orchestra.middleware import security_headers
+from orchestra.rest import schema_descriptions
+from orchestra.runtime import embedded
 from sessions_app.conf import AgentSettings
 
 os.umask(0o077)  # database, keys, sockets and logs are nobody else's business
@@ -97,19 +100,20 @@ INSTALLED_APPS = [
     "approvals",
     "sessions_app",
     "escalation",
+    "console",
 ]
 MIDDLEWARE = [
-    "orchestra.requests.observed",
+    "orchestra.middleware.request_id.observed",
     "django.middleware.security.SecurityMiddleware",
-    "orchestra.headers.Headers",
-    "orchestra.static_files.StaticFiles",
-    "orchestra.console_host.one_host",
-    "orchestra.odd_input.without_nul",
+    "orchestra.middleware.security_headers.Headers",
+    "orchestra.middleware.static_files.StaticFiles",
+    "orchestra.middleware.console_host.one_host",
+    "orchestra.middleware.nul_bytes.without_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "orchestra.acting.by_request",
+    "orchestra.auth.actor.by_request",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -127,8 +131,8 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "approvals.violation_pages.alarm",
-                "approvals.stop_pages.standstill",
+                "console.approvals.violation_views.alarm",
+                "console.approvals.stop_views.standstill",
             ]
         },
     }
@@ -158,14 +162,14 @@ else:
     _frozen = "-c idle_in_transaction_session_timeout=30s"
     _database["OPTIONS"]["options"] = f"{_frozen} {_database['OPTIONS'].get('options', '')}".strip()
     _database["CONN_MAX_AGE"] = 0
-    _database["ENGINE"] = "orchestra.postgresql"
+    _database["ENGINE"] = "orchestra.db.postgresql"
 
 # --- people
-AUTHENTICATION_BACKENDS = ["orchestra.accounts.RightsBackend"]
+AUTHENTICATION_BACKENDS = ["orchestra.auth.backends.RightsBackend"]
 LOGIN_URL = "/sign-in"
-SESSION_ENGINE = "orchestra.browser_sessions"
+SESSION_ENGINE = "orchestra.auth.session_store"
 SESSION_COOKIE_AGE = 14 * 24 * 3600  # seconds
-CSRF_FAILURE_VIEW = "orchestra.gate.stale_form"
+CSRF_FAILURE_VIEW = "orchestra.auth.views.stale_form"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -183,7 +187,7 @@ SILENCED_SYSTEM_CHECKS = [
 ]  # fmt: skip
 SECURE_REFERRER_POLICY = "same-origin"  # not "no-referrer": forms would come with "Origin: null", which CSRF refuses
 X_FRAME_OPTIONS = "DENY"
-CONTENT_SECURITY_POLICY = {"DIRECTIVES": headers.POLICY}
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": security_headers.POLICY}
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -196,24 +200,24 @@ CACHES = {
     "throttles": {"BACKEND": _IN_MEMORY, "LOCATION": "throttles", "OPTIONS": {"MAX_ENTRIES": 20_000}},
 }
 REST_FRAMEWORK = {
-    "DEFAULT_THROTTLE_CLASSES": ["orchestra.throttles.Creations", "orchestra.throttles.Repetitions"],
+    "DEFAULT_THROTTLE_CLASSES": ["orchestra.rest.throttles.Creations", "orchestra.rest.throttles.Repetitions"],
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "orchestra.authority.KnownToken",
+        "orchestra.auth.api_authentication.KnownToken",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["orchestra.authority.HasRight"],
-    "DEFAULT_RENDERER_CLASSES": ["orchestra.exact_json.ExactJSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["orchestra.exact_json.ExactJSONParser"],
+    "DEFAULT_PERMISSION_CLASSES": ["orchestra.auth.api_authentication.HasRight"],
+    "DEFAULT_RENDERER_CLASSES": ["orchestra.rest.exact_json.ExactJSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["orchestra.rest.exact_json.ExactJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_PAGINATION_CLASS": "orchestra.listing.Pages",
+    "DEFAULT_PAGINATION_CLASS": "orchestra.rest.pagination.Pages",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "EXCEPTION_HANDLER": "orchestra.api.answer_for_error",
+    "EXCEPTION_HANDLER": "orchestra.rest.viewsets.answer_for_error",
 }
 REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Orchestra API",
-    "DESCRIPTION": schema_texts.DESCRIPTION,
-    "TAGS": schema_texts.TAGS,
+    "DESCRIPTION": schema_descriptions.DESCRIPTION,
+    "TAGS": schema_descriptions.TAGS,
     "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -221,7 +225,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SERVE_AUTHENTICATION": [],
-    "PREPROCESSING_HOOKS": ["orchestra.schema.one_form"],
+    "PREPROCESSING_HOOKS": ["orchestra.rest.schema.one_form"],
     "SCHEMA_PATH_PREFIX": "/api",
     "ENUM_NAME_OVERRIDES": {
         "ApprovalStatus": "approvals.models.Approval.Status",
@@ -240,8 +244,8 @@ SPECTACULAR_SETTINGS = {
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
 
 # --- logs: no line carries a secret, whichever library wrote it
-scrub.learn(SECRET_KEY, TELEGRAM.token, TELEGRAM.webhook_secret, str(_database.get("PASSWORD") or ""))
-scrub.learn(*scrub.secrets_in(os.environ))
+redaction.learn(SECRET_KEY, TELEGRAM.token, TELEGRAM.webhook_secret, str(_database.get("PASSWORD") or ""))
+redaction.learn(*redaction.secrets_in(os.environ))
 WRITES_LOG = ORCHESTRA.environment == "production" and ORCHESTRA.process and not ORCHESTRA.log_joined
 LOGGING = logging_config(
     production=ORCHESTRA.environment == "production",

@@ -9,17 +9,19 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from approvals.api import ApprovalDoor
-from approvals.stop_api import StopDoor
-from escalation.api import EscalationDoor, webhook
-from orchestra import diagnostics, headers, metrics
-from orchestra.api import Routes
-from orchestra.diagnostics_api import DiagnosticsDoor
-from orchestra.sign_in import sign_in
-from sessions_app.api import AgentDoor, SessionDoor
-from sessions_app.schedule_api import ScheduleDoor
+from approvals.rest.views import ApprovalDoor
+from approvals.stop.api import StopDoor
+from escalation.rest import EscalationDoor, webhook
+from orchestra.auth.sign_in_links import sign_in
+from orchestra.diagnostics import probes
+from orchestra.diagnostics.api import DiagnosticsDoor
+from orchestra.metrics import exposition
+from orchestra.middleware import security_headers
+from orchestra.rest.viewsets import Routes
+from sessions_app.rest.views import AgentDoor, SessionDoor
+from sessions_app.schedules.api import ScheduleDoor
 
-swagger = csp_update(headers.SWAGGER)(SpectacularSwaggerSplitView.as_view(url_name="schema"))
+swagger = csp_update(security_headers.SWAGGER)(SpectacularSwaggerSplitView.as_view(url_name="schema"))
 api = Routes()
 api.register("sessions", SessionDoor, basename="session")
 api.register("approvals", ApprovalDoor, basename="approval")
@@ -29,19 +31,8 @@ api.register("diagnostics", EscalationDoor, basename="escalation-diagnostics")
 api.register("diagnostics", DiagnosticsDoor, basename="diagnostics")
 
 urlpatterns = [
-    path("", include("orchestra.dashboard")),
-    path("", include("orchestra.gate")),
-    path("", include("approvals.desk")),
-    path("", include("approvals.question_page")),
-    path("", include("approvals.question_list")),
-    path("", include("approvals.violation_pages")),
-    path("", include("approvals.stop_pages")),
-    path("", include("orchestra.statistics")),
-    path("", include("sessions_app.pages")),
-    path("", include("sessions_app.lists")),
-    path("", include("orchestra.diagnostics_page")),
-    path("", include("sessions_app.session_pages")),
-    path("", include("sessions_app.refusals")),
+    path("", include("console.urls")),
+    path("", include("orchestra.auth.views")),
     path("sign-in/<str:token>", sign_in, name="sign-in"),
     path("admin/", admin.site.urls),
     re_path(r"^api/telegram/webhook/?$", webhook, name="telegram-webhook"),
@@ -52,15 +43,15 @@ urlpatterns = [
     re_path(r"^swagger/?$", RedirectView.as_view(pattern_name="swagger")),
     # for pages without a head of ours
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}orchestra/favicon.svg")),
-    re_path(r"^health/?$", diagnostics.health),
-    re_path(r"^health/live/?$", diagnostics.live),
-    re_path(r"^health/ready/?$", diagnostics.ready),
+    re_path(r"^health/?$", probes.health),
+    re_path(r"^health/live/?$", probes.live),
+    re_path(r"^health/ready/?$", probes.ready),
     *(
-        [re_path(rf"^{re.escape(settings.METRICS.path.strip('/'))}/?$", metrics.page)]
+        [re_path(rf"^{re.escape(settings.METRICS.path.strip('/'))}/?$", exposition.page)]
         if settings.METRICS.enabled
         else []
     ),
 ]
 
-handler404 = "orchestra.api.not_found"
-handler500 = "orchestra.api.failed"
+handler404 = "orchestra.rest.viewsets.not_found"
+handler500 = "orchestra.rest.viewsets.failed"

@@ -14,15 +14,16 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from approvals.redacted import hidden_text
-from approvals.render import one_line, visible
+from approvals.presentation.redacted import hidden_text
+from approvals.presentation.render import one_line, visible
 from approvals.templatetags.shown import ago
-from escalation import breaker, commands
-from escalation.channels.telegram import status
+from escalation import commands
 from escalation.models import Approver, Delivery, Message, Update
-from orchestra import doorbell
+from escalation.telegram import status
+from escalation.telegram.api import breaker
 from orchestra.admin import ByRights, Housekeeping, PlainAdmin, Reading
-from orchestra.rights import Right, may
+from orchestra.auth.permissions import Right, may
+from orchestra.db import notify
 
 if TYPE_CHECKING:
     PlainInline = admin.TabularInline[Message, Delivery]
@@ -89,7 +90,7 @@ class DeliveryAdmin(Reading):
     def send_again(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
         """A new message for each that is still open; the old ones are settled with it."""
         number = commands.send_again(list(chosen.values_list("pk", flat=True)))
-        doorbell.ring(status.TOPIC, "again")
+        notify.ring(status.TOPIC, "again")
         left = chosen.count() - number
         self.message_user(request, f"{number} will be sent again." + (f" {left} are closed." if left else ""))
 

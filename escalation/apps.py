@@ -7,10 +7,10 @@ class EscalationConfig(AppConfig):
     verbose_name = "Escalation"
 
     def ready(self) -> None:
-        from approvals.audit_changes import Watched, watch
+        from approvals.audit.changes import Watched, watch
         from escalation import receivers
         from escalation.models import Approver
-        from orchestra.light import is_light
+        from orchestra.runtime.light_commands import is_light
 
         receivers.connect()
         watch(Approver, Watched(noun="approver", fields=("user", "telegram_user"), secrets=("code_sha256",)))
@@ -21,15 +21,14 @@ class EscalationConfig(AppConfig):
         """What pages, probes, figures and checks need."""
         from django.core import checks
 
-        from escalation import metrics, pages
-        from escalation.channels.telegram import status
+        from escalation import metrics
         from escalation.checks import check_settings
-        from orchestra.diagnostics import Probe, Weight, register
-        from orchestra.metrics import register_source
+        from escalation.telegram import status
+        from orchestra.diagnostics.probes import Probe, Weight, register
+        from orchestra.metrics.exposition import register_source
 
         weight = Weight.USEFUL if settings.TELEGRAM.configured else Weight.NOTE
         mend = "The panel below says what happened last. Requests are decided here meanwhile; no card is lost."
         register(Probe("telegram", status.word, weight, about="tells people and takes their answers", mend=mend))
         register_source(metrics.families)
         checks.register(check_settings, "orchestra")
-        pages.register_panels()

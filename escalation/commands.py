@@ -15,7 +15,6 @@ from django.db.models.functions import Now
 from approvals.models import Approval
 from escalation import outbox
 from escalation.channels.base import Channel, Place, Told
-from escalation.channels.telegram.cards import hashed
 from escalation.errors import (
     ChatUnusable,
     CircuitOpen,
@@ -28,8 +27,9 @@ from escalation.errors import (
 from escalation.models import DELIVERY_FLOW, Approver, Button, Delivery, Message, Update
 from escalation.policy import next_try_in_s, refused_try_in_s
 from escalation.queries import asked, notice_of, told_of
-from orchestra import doorbell, sql
-from orchestra.unit_of_work import UnitOfWork
+from escalation.telegram.messages.cards import hashed
+from orchestra.db import notify, sql
+from orchestra.db.unit_of_work import UnitOfWork
 
 logger = logging.getLogger(__name__)
 
@@ -334,7 +334,7 @@ def take_in(update: dict[str, Any], payload: str) -> bool:
             int(update["update_id"]), callback_id, payload,
         )  # fmt: skip
         if taken:
-            doorbell.ring("telegram", "update")
+            notify.ring("telegram", "update")
     return bool(taken)
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from django.conf import settings
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from escalation import breaker, queries
-from escalation.channels.telegram import status
-from escalation.figures import DURATION, FAILURES, REQUESTS, RETRIES
-from orchestra.counting import Totals
-from orchestra.metrics import counter
+from escalation import queries
+from escalation.telegram import status
+from escalation.telegram.api import breaker
+from escalation.telegram.api.counters import DURATION, FAILURES, REQUESTS, RETRIES
+from orchestra.db.counters import Totals
+from orchestra.metrics.exposition import counter
 from orchestra.models import Tally
 
 BREAKER_STATES = (breaker.CLOSED, breaker.HALF_OPEN, breaker.OPEN)

@@ -6,7 +6,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from approvals.models import Approval
-from orchestra.flow import Flow
+from orchestra.db.transitions import Flow
 from orchestra.models import Base
 
 

@@ -10,15 +10,15 @@ from django.db.models.functions import Now
 
 from approvals.deadlines import NEVER
 from approvals.models import Approval
+from approvals.presentation.redacted import Shown, shown_of
+from approvals.presentation.render import WHOLE, questions_of
+from approvals.presentation.session_scope import scope_label, scope_sentence
 from approvals.queries import readable_approvals
-from approvals.redacted import Shown, shown_of
-from approvals.render import WHOLE, questions_of
 from approvals.reopening import may_be_reopened
-from approvals.session_scope import scope_label, scope_sentence
-from approvals.stops import stop_in_force
+from approvals.stop.commands import stop_in_force
 from escalation.channels.base import Notice, Outcome, Place, Told
 from escalation.models import Approver, Delivery, Message, Update
-from orchestra.rights import Right, may
+from orchestra.auth.permissions import Right, may
 
 PENDING = Approval.Status.PENDING
 SAME_TIME = timedelta(seconds=1)

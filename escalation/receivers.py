@@ -1,4 +1,4 @@
-"""What this app does when approvals ring inside its own process; other processes are heard by `orchestra.doorbell`.
+"""What this app does when approvals ring inside its own process; other processes are heard by `orchestra.db.notify`.
 
 A press that is decided here is told to the sender without a detour.
 """

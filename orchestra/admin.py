@@ -15,9 +15,9 @@ from django.utils.safestring import SafeString
 from knox.admin import AuthTokenAdmin
 from knox.models import AuthToken
 
-from orchestra.gate import end_everywhere
+from orchestra.auth.permissions import GROUP_RIGHTS, Right, may
+from orchestra.auth.views import end_everywhere
 from orchestra.models import Archive, IdempotentRequest, Lease, SignInAttempt, SignInLink, Tally
-from orchestra.rights import GROUP_RIGHTS, Right, may
 
 if TYPE_CHECKING:
     PlainAdmin = admin.ModelAdmin[Any]

@@ -13,8 +13,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
-from orchestra.light import is_light
-from orchestra.rights import Right, may
+from orchestra.auth.permissions import Right, may
+from orchestra.runtime.light_commands import is_light
 
 
 class OrchestraAdminSite(AdminSite):
@@ -50,7 +50,7 @@ class OrchestraAdminSite(AdminSite):
         return _to_sign_in(request)
 
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        from orchestra.gate import sign_out  # late: the gate draws on the tables, which this site is made before
+        from orchestra.auth.views import sign_out  # late: the gate draws on the tables, which this site is made before
 
         return sign_out(request)
 

@@ -25,7 +25,8 @@ class OrchestraSettings:
 
     ``log_joined`` says that whoever started it writes what it prints into the log file. Of
     ``writes_per_minute`` and ``sockets_per_account``, which hold in each web process, 0 is no limit.
-    ``console_host`` and ``front_host`` are those of ``orchestra.console_host``; both are empty if there are none.
+    ``console_host`` and ``front_host`` are those of ``orchestra.middleware.console_host``; both are empty if there are
+    none.
     """
 
     environment: str

@@ -1,4 +1,4 @@
-"""What Orchestra refuses, as exceptions. ``orchestra.api`` alone turns them into HTTP answers."""
+"""What Orchestra refuses, as exceptions. ``orchestra.rest.viewsets`` alone turns them into HTTP answers."""
 
 from typing import ClassVar
 

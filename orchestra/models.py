@@ -98,7 +98,7 @@ class SignInLink(Base):
 class BrowserSession(AbstractBaseSession):
     """A browser that is signed in, or was shown a form; the account is a column, so that all of a person's can end.
 
-    The key is kept as a hash (``orchestra.browser_sessions``).
+    The key is kept as a hash (``orchestra.auth.session_store``).
     """
 
     session_key = models.CharField(max_length=64, primary_key=True)
@@ -113,7 +113,7 @@ class BrowserSession(AbstractBaseSession):
 
     @classmethod
     def get_session_store_class(cls) -> type[SessionBase]:
-        from orchestra.browser_sessions import SessionStore
+        from orchestra.auth.session_store import SessionStore
 
         return SessionStore
 

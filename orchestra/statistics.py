@@ -1,4 +1,4 @@
-"""The page of statistics. Apps bring chapters; the page imports none of them.
+"""Periods, figures and plots of statistics, and how they are counted and worded.
 
 Everything is counted from the database, over a period that ends now, in UTC. What a chapter reads is bounded, however
 long the tables are.
@@ -10,12 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
 from django.utils import timezone
-from django.views.decorators.http import require_safe
-
-from orchestra.dashboard import Entry, page, register_entry, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,37 +126,10 @@ class Chapter:
     context: dict[str, Any] = field(default_factory=dict)
 
 
-_chapters: list[Callable[[Period], Chapter]] = []
-
-
-def register_chapter(chapter: Callable[[Period], Chapter]) -> None:
-    """Have the page show what ``chapter`` tells about a period; called from an app's ``ready``."""
-    if chapter not in _chapters:
-        _chapters.append(chapter)
-
-
-def register_pages() -> None:
-    """Called once, when the apps are ready."""
-    register_entry(Entry(section="statistics", word="Statistics", route="statistics", icon="chart", order=40))
-
-
 def period_of(key: str) -> Period:
     """The period of that name; the usual one for any other word."""
     key = key if key in PERIODS else USUAL
     return Period(key, *PERIODS[key])
-
-
-@require_safe
-@page()
-def statistics(request: HttpRequest) -> HttpResponse:
-    """How much was asked, how it was answered, how long that took and what it cost."""
-    period = period_of(request.GET.get("period", ""))
-    context = {
-        "period": period,
-        "periods": [(key, word) for key, (word, _, _) in PERIODS.items()],
-        "chapters": [chapter(period) for chapter in _chapters],
-    }
-    return show(request, "console/statistics.html", context, title="Statistics", section="statistics")
 
 
 def rows(statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -188,6 +156,3 @@ def in_words(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}:{rest:02d} min"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-urlpatterns = [path("statistics", statistics, name="statistics")]

@@ -3,8 +3,11 @@ import logging
 from celery import shared_task
 from django.conf import settings
 
-from orchestra import canary, diagnostics, figures_export, leases
 from orchestra.archive import commands as archiving
+from orchestra.db import leases
+from orchestra.diagnostics import probes
+from orchestra.metrics import otlp
+from orchestra.runtime import worker_liveness
 
 logger = logging.getLogger(__name__)
 
@@ -12,13 +15,13 @@ logger = logging.getLogger(__name__)
 @shared_task(name="orchestra.beat", ignore_result=True)
 def beat() -> None:
     """Proof that beat sends and a worker works; the health pages look at its age."""
-    leases.touch(diagnostics.BEAT)
+    leases.touch(probes.BEAT)
 
 
-@shared_task(name="orchestra.canary", ignore_result=True)
+@shared_task(name="orchestra.runtime.worker_liveness", ignore_result=True)
 def sing(token: str) -> None:
     """Sent by a worker to itself."""
-    canary.heard(token)
+    worker_liveness.heard(token)
 
 
 @shared_task(name="orchestra.archive", ignore_result=True)
@@ -33,4 +36,4 @@ def archive() -> None:
 @shared_task(name="orchestra.export_figures", ignore_result=True)
 def export_figures() -> int:
     """Send the figures to the collector; beat rings this only if there is one."""
-    return figures_export.export()
+    return otlp.export()

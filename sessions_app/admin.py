@@ -18,17 +18,18 @@ from django.utils.safestring import SafeString
 from kombu.exceptions import OperationalError
 
 from approvals.models import Door
+from approvals.presentation.render import one_line, pretty, visible
 from approvals.queries import open_approvals
-from approvals.render import one_line, pretty, visible
 from approvals.templatetags.shown import ago
 from orchestra.admin import Holdable, Reading
+from orchestra.auth.permissions import Right, may
 from orchestra.errors import OrchestraError
-from orchestra.rights import Right, may
-from sessions_app import commands, retention, schedule_admin  # noqa: F401 - registers its page
+from sessions_app import commands, retention
 from sessions_app.forms import StartForm
 from sessions_app.models import Agent, AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.queries import find_session
-from sessions_app.render import bounded, said, spent
+from sessions_app.schedules import admin as schedule_admin  # noqa: F401 - registers its page
+from sessions_app.transcript.render import bounded, said, spent
 
 logger = logging.getLogger(__name__)
 

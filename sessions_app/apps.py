@@ -6,11 +6,11 @@ class SessionsAppConfig(AppConfig):
     verbose_name = "Agent sessions"
 
     def ready(self) -> None:
-        from orchestra.light import is_light
-        from sessions_app import audited_models, receivers
+        from orchestra.runtime.light_commands import is_light
+        from sessions_app import audit, receivers
 
         receivers.connect()
-        audited_models.watch_all()
+        audit.watch_all()
         if not is_light():
             self.register_for_servers()
 
@@ -20,16 +20,12 @@ class SessionsAppConfig(AppConfig):
         from django.core.checks import register as register_check
 
         from orchestra.backup.signals import database_restored
-        from orchestra.metrics import register_source
-        from orchestra.statistics import register_chapter
-        from sessions_app import checks, consumers, lists, metrics, pages, probes, restored, retention, statistics
+        from orchestra.metrics.exposition import register_source
+        from sessions_app import after_restore, checks, hub, metrics, probes, retention
 
         register_check(checks.check_wall, Tags.security)
         probes.register_probes()
         retention.register()
-        pages.register_pages()
-        lists.register_pages()
         register_source(metrics.families)
-        database_restored.connect(restored.make_fit, dispatch_uid="sessions_app.make_fit")
-        register_chapter(statistics.chapter)
-        consumers.connect()
+        database_restored.connect(after_restore.make_fit, dispatch_uid="sessions_app.make_fit")
+        hub.connect()

@@ -10,17 +10,16 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from approvals import audit_changes
+from approvals.audit import changes
 from approvals.commands import cancel_open_approvals
 from approvals.deadlines import timeout_problem
 from approvals.models import Door, Rule
 from approvals.policy import EDITING_TOOLS, fnmatch_escape, rule_from_request
-from orchestra import doorbell, tracing
-from orchestra.logs import bind
-from orchestra.rights import Right, may_by_name
-from sessions_app import dialog_commands, transcript
-from sessions_app.attachments import Reader, look_at, paths_problem, shown
-from sessions_app.attachments import record as record_attached
+from orchestra.auth.permissions import Right, may_by_name
+from orchestra.db import notify
+from orchestra.diagnostics import tracing
+from orchestra.logs.config import bind
+from sessions_app.agents.readiness import refuse_unready
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import (
     AttachmentRefused,
@@ -33,10 +32,13 @@ from sessions_app.errors import (
     SettingsNotAllowed,
 )
 from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, PermissionRequest, Turn
+from sessions_app.prompts import dialog_commands
+from sessions_app.prompts.attachments import Reader, look_at, paths_problem, shown
+from sessions_app.prompts.attachments import record as record_attached
+from sessions_app.prompts.slash_commands import SlashCommand, command_in, is_followed
 from sessions_app.queries import find_session
-from sessions_app.readiness import refuse_unready
 from sessions_app.reopened import of_the_turn
-from sessions_app.slash_commands import SlashCommand, command_in, is_followed
+from sessions_app.transcript import writer
 from sessions_app.workspace import working_directory_for
 
 logger = logging.getLogger(__name__)
@@ -201,11 +203,11 @@ def interrupt_session(*, session_id: UUID, by: str) -> AgentSession:
         queued = Turn.objects.filter(session=session_id, status=T.QUEUED)
         if TURN_FLOW.move(queued, to=T.INTERRUPTED, finished_at=Now()):
             SESSION_FLOW.move(AgentSession.objects.filter(pk=session_id), to=S.COMPLETED, finished_at=Now())
-            transcript.append(session_id, [transcript.line("status", status=S.COMPLETED, turn=T.INTERRUPTED, by=by)])
+            writer.append(session_id, [writer.line("status", status=S.COMPLETED, turn=T.INTERRUPTED, by=by)])
         else:
             running = Turn.objects.filter(session=session_id, status=T.RUNNING, interrupt_requested_at=None)
             running.update(interrupt_requested_at=Now())
-        doorbell.ring("session", str(session_id))
+        notify.ring("session", str(session_id))
     session.refresh_from_db()
     return session
 
@@ -218,8 +220,8 @@ def cancel_session(*, session_id: UUID, by: str) -> AgentSession:
             TURN_FLOW.move(Turn.objects.filter(session=session_id), to=T.CANCELLED, finished_at=Now())
             PermissionRequest.objects.filter(session=session_id, answered_at=None).update(answered_at=Now())
             cancel_open_approvals(session=session_id, by=by, via="system", reason="the session was cancelled")
-            transcript.append(session_id, [transcript.line("status", status=S.CANCELLED, by=by)])
-            doorbell.ring("session", str(session_id))
+            writer.append(session_id, [writer.line("status", status=S.CANCELLED, by=by)])
+            notify.ring("session", str(session_id))
             with bind(session=session_id):
                 logger.info("session %s cancelled by %s", session_id, by)
     session.refresh_from_db()
@@ -255,8 +257,8 @@ def _add_turn(session: AgentSession, prompt: str, *, number: int, by: str, paths
     )
     record_attached(attached, reader, turn=number, via=via)
     more = {"attachments": shown(attached)} if attached else {}
-    transcript.append(session.pk, [transcript.line("prompt", turn=number, text=prompt, **more)])
-    doorbell.ring("session", str(session.pk))
+    writer.append(session.pk, [writer.line("prompt", turn=number, text=prompt, **more)])
+    notify.ring("session", str(session.pk))
     dispatch_on_commit(turn.pk, session.host)
     return turn
 
@@ -357,7 +359,7 @@ def _allow_in_advance(rules: list[Rule], *, by: str) -> None:
     """The session's own rules, with one audit entry that names them all."""
     if rules:
         Rule.objects.bulk_create(rules)
-        audit_changes.record(action="rules_added", what=audit_changes.described(rules), by=by)
+        changes.record(action="rules_added", what=changes.described(rules), by=by)
 
 
 def _advance_rules(wanted: SessionRequest, session_id: UUID, directory: str, by: str) -> list[Rule]:

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
-from approvals.stops import stop_in_force
+from approvals.stop.commands import stop_in_force
 from orchestra.errors import Unavailable
 from sessions_app.models import OPEN_TURN, Agent, AgentSession, Turn
 

@@ -6,12 +6,12 @@ from django import forms
 from django.conf import settings
 from django.db.models import Max
 
-from approvals.standing import may_allow_ahead
+from approvals.policy.standing_rules import may_allow_ahead
 from orchestra.errors import OrchestraError
 from sessions_app import commands
+from sessions_app.agents.readiness import agent_choices, preferred_agent
 from sessions_app.errors import AgentUnready
 from sessions_app.models import AgentSession
-from sessions_app.readiness import agent_choices, preferred_agent
 
 USUAL_FIELDS = ("prompt", "agent", "working_directory")
 MOST_FOLDERS = 12

@@ -13,9 +13,9 @@ from django.db.models import Count, DurationField, Exists, ExpressionWrapper, F,
 from django.db.models.functions import Now
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from orchestra import leases
-from orchestra.counting import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
-from orchestra.metrics import counter
+from orchestra.db import leases
+from orchestra.db.counters import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
+from orchestra.metrics.exposition import counter
 from sessions_app.models import OPEN_SESSION, Agent, AgentSession, Run, Turn
 
 COUNTS = "session_counts"

@@ -3,9 +3,9 @@
 from uuid import UUID
 
 from approvals.models import Approval
-from sessions_app.leases import Claim
 from sessions_app.models import Event, PermissionRequest
-from sessions_app.transcript import Line, line
+from sessions_app.supervisor.leases import Claim
+from sessions_app.transcript.writer import Line, line
 
 
 def for_the_model(note: str, *, by: str, title: str = "") -> str:

@@ -1,6 +1,6 @@
 """What this app tells the health pages."""
 
-from orchestra.diagnostics import DOWN, OK, Probe, register
+from orchestra.diagnostics.probes import DOWN, OK, Probe, register
 from sessions_app.models import Agent
 
 

@@ -5,6 +5,7 @@ from uuid import UUID
 from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
 
+from orchestra.db import sql
 from sessions_app.errors import SessionNotFound
 from sessions_app.models import Agent, AgentSession, Event, Run
 
@@ -51,3 +52,19 @@ def readable_agents() -> QuerySet[Agent]:
         return Coalesce(Subquery(found), 0)
 
     return Agent.objects.annotate(running=count(S.RUNNING), waiting=count(S.WAITING))
+
+
+def open_by_status() -> dict[str, int]:
+    """How many sessions are waiting, running and queued. One statement over partial indexes."""
+    S = AgentSession.Status
+    found = sql.row(
+        "SELECT (SELECT count(*) FROM agent_sessions WHERE status = 'waiting'),"
+        " (SELECT count(*) FROM agent_sessions WHERE status = 'running'),"
+        " (SELECT count(*) FROM agent_sessions WHERE status = 'queued')"
+    )
+    return dict(zip((S.WAITING, S.RUNNING, S.QUEUED), found or (0, 0, 0), strict=True))
+
+
+def count_open_sessions() -> int:
+    """How many sessions are not over."""
+    return sum(open_by_status().values())

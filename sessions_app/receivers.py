@@ -18,7 +18,7 @@ from approvals.signals import (
     approvals_swept,
     stop_changed,
 )
-from orchestra.logs import bind
+from orchestra.logs.config import bind
 from sessions_app import stops
 from sessions_app.errors import StaleFence
 from sessions_app.traces import trace_answer
@@ -47,7 +47,7 @@ def connect() -> None:
 def resume_if_parked(*, approval_id: UUID, status: str, swept: bool = False, **_: Any) -> None:
     """An answer for a session without a process: queue it. A live supervisor hears the doorbell itself."""
     from sessions_app import reopened
-    from sessions_app.leases import answered_parked_sessions, is_held_live, resume_answered
+    from sessions_app.supervisor.leases import answered_parked_sessions, is_held_live, resume_answered
 
     if status == Approval.Status.PENDING or swept:
         return
@@ -65,7 +65,7 @@ def resume_if_parked(*, approval_id: UUID, status: str, swept: bool = False, **_
 
 def resume_parked_of(*, approval_ids: list[UUID], **_: Any) -> None:
     """The same for all that a sweep closed."""
-    from sessions_app.leases import answered_parked_sessions, resume_answered
+    from sessions_app.supervisor.leases import answered_parked_sessions, resume_answered
 
     try:
         for session_id in answered_parked_sessions(approval_ids=approval_ids):
@@ -76,7 +76,7 @@ def resume_parked_of(*, approval_ids: list[UUID], **_: Any) -> None:
 
 def write_down_reminder(*, approval_id: UUID, **_: Any) -> None:
     """A line in the transcript of the session that asked, for whoever submitted the work."""
-    from sessions_app.transcript import append, reminder_line
+    from sessions_app.transcript.writer import append, reminder_line
 
     approval = Approval.objects.filter(pk=approval_id, session__isnull=False).first()
     if approval is None or approval.session is None:
@@ -88,15 +88,15 @@ def write_down_reminder(*, approval_id: UUID, **_: Any) -> None:
 
 
 def _worker_ready(**_: Any) -> None:
-    from orchestra import canary
-    from sessions_app import worker
-    from sessions_app.supervisor.switchboard import switchboard
+    from orchestra.runtime import worker_liveness
+    from sessions_app.supervisor import worker
+    from sessions_app.supervisor.dispatcher import switchboard
 
-    canary.spare_while(switchboard.beating)
+    worker_liveness.spare_while(switchboard.beating)
     worker.started()
 
 
 def _worker_stopping(**_: Any) -> None:
-    from sessions_app import worker
+    from sessions_app.supervisor import worker
 
     worker.stop()

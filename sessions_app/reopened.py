@@ -14,16 +14,15 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
-from approvals.cards import answers_given
 from approvals.models import Approval
-from approvals.render import one_line
+from approvals.presentation.render import answers_given, one_line
 from approvals.reopening import newest_of
-from orchestra import doorbell
-from orchestra.logs import bind
-from sessions_app import transcript
+from orchestra.db import notify
+from orchestra.logs.config import bind
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
 from sessions_app.models import SESSION_FLOW, AgentSession, Event, PermissionRequest, Turn
+from sessions_app.transcript import writer
 
 logger = logging.getLogger(__name__)
 
@@ -108,13 +107,13 @@ def write_down_reopening(*, approval_id: UUID, by: str, **_: Any) -> None:
     approval = Approval.objects.filter(pk=approval_id, session__isnull=False).first()
     if approval is None or approval.session is None:
         return
-    line = transcript.line(
+    line = writer.line(
         Event.Kind.APPROVAL, approval=str(approval.pk), status=approval.status, tool=approval.tool_name, by=by,
         tool_use_id=approval.subject.rpartition(":")[2], reopened_from=str(approval.reopened_from),
         reason="Asked again.",
     )  # fmt: skip
     try:
-        transcript.append(approval.session, [line])
+        writer.append(approval.session, [line])
     except StaleFence:
         logger.info("approval %s: its session is gone", approval_id)
 
@@ -138,9 +137,9 @@ def _start_turn(approval: Approval, session_id: UUID) -> bool:
         session=session, number=number, prompt=prompt, requested_by=_requester(approval, session),
         dispatched_at=Now(), reopened=approval.pk,
     )  # fmt: skip
-    said = transcript.line("prompt", turn=number, text=prompt, by=approval.decided_by, approval=str(approval.pk))
-    transcript.append(session_id, [said])
-    doorbell.ring("session", str(session_id))
+    said = writer.line("prompt", turn=number, text=prompt, by=approval.decided_by, approval=str(approval.pk))
+    writer.append(session_id, [said])
+    notify.ring("session", str(session_id))
     dispatch_on_commit(turn.pk, session.host)
     with bind(session=session_id, approval=approval.pk):
         logger.info("session %s: turn %d queued, a call that was asked again is approved", session_id, number)

@@ -13,10 +13,12 @@ from django.db.models.functions import Now
 
 from approvals import retention as approvals_retention
 from approvals.models import Approval, Rule
-from orchestra.archive.shelves import Ids, Rows, Shelf, registry
+from orchestra.archive.registry import Ids, Rows, Shelf, registry
 from orchestra.models import Archive
-from sessions_app import conversations, metrics, schedules
+from sessions_app import metrics
 from sessions_app.models import OPEN_SESSION, AgentSession, Run
+from sessions_app.schedules import commands as schedules
+from sessions_app.supervisor import conversation_files
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def leave(archive: Archive, rows: Sequence[Rows]) -> None:
         if sessions.model is AgentSession:
             for ids in sessions.values_list("pk", "conversation"):
                 for conversation in filter(None, ids):
-                    transaction.on_commit(partial(conversations.forget, conversation), robust=True)
+                    transaction.on_commit(partial(conversation_files.forget, conversation), robust=True)
 
 
 def spare(approvals: QuerySet[Approval]) -> QuerySet[Approval]:

@@ -1,4 +1,4 @@
-"""What a stop of all agents, and its lift, mean for sessions; see ``approvals.stops``."""
+"""What a stop of all agents, and its lift, mean for sessions; see ``approvals.stop.commands``."""
 
 import logging
 from datetime import timedelta
@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
 from approvals.models import Stop
-from orchestra import doorbell
+from orchestra.db import notify
 from sessions_app.models import Run, Turn
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def interrupt_running(*, stop: Stop, **_: Any) -> None:
     turns = Turn.objects.filter(Exists(live), status=Turn.Status.RUNNING, interrupt_requested_at=None)
     sessions = list(turns.values_list("session", flat=True))
     turns.update(interrupt_requested_at=Now())
-    doorbell.ring_all("session", [str(session_id) for session_id in sessions])
+    notify.ring_all("session", [str(session_id) for session_id in sessions])
 
 
 def go_on(*, stop: Stop, **_: Any) -> None:

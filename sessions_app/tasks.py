@@ -5,8 +5,11 @@ from uuid import UUID
 
 from celery import shared_task
 
-from orchestra.sweeps import each
-from sessions_app import discovery, dispatch, leases, metrics, reopened, schedules, worker
+from orchestra.db.sweeps import each
+from sessions_app import dispatch, metrics, reopened
+from sessions_app.agents import discovery
+from sessions_app.schedules import commands as schedules
+from sessions_app.supervisor import leases, worker
 
 
 @shared_task(name="sessions_app.run_turn", ignore_result=True)

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from approvals.models import Approval
-from orchestra import tracing
+from orchestra.diagnostics import tracing
 from sessions_app.models import AgentSession
 
 

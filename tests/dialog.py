@@ -8,9 +8,9 @@ from typing import Any
 
 from approvals.commands import decide_approval
 from approvals.models import Approval
-from sessions_app import worker
 from sessions_app.commands import SessionRequest, send_message, start_session
 from sessions_app.models import AgentSession, Turn
+from sessions_app.supervisor import worker
 from tests.fakes.real_cli import MessagesApi
 from tests.stack import until
 

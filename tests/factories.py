@@ -10,8 +10,8 @@ from django.utils import timezone
 from knox.models import AuthToken
 from rest_framework.test import APIClient
 
-from approvals.digest import input_digest
 from approvals.models import Approval
+from approvals.policy.digest import input_digest
 from sessions_app.models import AgentSession, Schedule, Turn
 
 

@@ -81,7 +81,7 @@ def start_postgres(*, durable: bool = False) -> str:
 
 def start_redis() -> str:
     """The URL of a private server."""
-    from orchestra import embedded
+    from orchestra.runtime import embedded
 
     top = _folder("rd")
     path = top / "v.sock"

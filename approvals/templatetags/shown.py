@@ -9,11 +9,11 @@ from django.utils import timezone
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-from approvals import render
 from approvals.deadlines import NEVER_WORDS
 from approvals.models import Approval
+from approvals.presentation import render
+from approvals.presentation.redacted import hidden_text
 from approvals.queries import open_approvals
-from approvals.redacted import hidden_text
 
 register = template.Library()
 

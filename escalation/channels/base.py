@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from approvals.render import Block
+from approvals.presentation.render import Block
 from escalation.errors import DeliveryError
 from escalation.models import Button, Delivery
 
@@ -22,7 +22,8 @@ class Notice:
     """A question to tell people of; plain data, read at one moment.
 
     ``blocks`` is all that would run, uncut, safe to print, to be quoted for the channel's own format and no more;
-    empty where only the outcome has to be told. ``questions`` as `approvals.render.questions_of` gives them.
+    empty where only the outcome has to be told. ``questions`` as `approvals.presentation.render.questions_of` gives
+    them.
     ``details_url`` is empty without ``ORCHESTRA_PUBLIC_URL``. ``for_session``: "approve for session" makes sense,
     ``session_label`` says what it covers.
 

@@ -22,10 +22,10 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from orchestra import leases
 from orchestra.archive.files import PARTIAL, Written
-from orchestra.archive.shelves import Changed, Shelf, registry, rows_of
+from orchestra.archive.registry import Changed, Shelf, registry, rows_of
 from orchestra.backup.manifest import sha256_of
+from orchestra.db import leases
 from orchestra.errors import Conflict
 from orchestra.models import Archive, Lease
 

@@ -12,11 +12,11 @@ from typing import Any, Self
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-from orchestra.archive.shelves import Rows
+from orchestra.archive.registry import Rows
 from orchestra.backup.files import flush
 from orchestra.backup.manifest import sha256_of
 from orchestra.errors import OrchestraError
-from orchestra.scrub import scrub
+from orchestra.logs.redaction import scrub
 
 CHUNK = 500
 PARTIAL = ".partial"

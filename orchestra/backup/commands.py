@@ -16,12 +16,14 @@ from django.db import DatabaseError, connection, transaction
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from orchestra import data_lock, doorbell, epoch
 from orchestra.backup import postgres, sqlite
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.files import flush
 from orchestra.backup.manifest import DAMAGED, Manifest, key_fingerprint, sha256_of
 from orchestra.backup.signals import copy_checks, database_restored
+from orchestra.db import fencing as epoch
+from orchestra.db import notify
+from orchestra.runtime import data_lock
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +131,7 @@ def restore_backup(folder: Path, *, keep_rules: bool) -> Restored:
         engine.refuse_company()
         with engine.scratch(folder, "restore") as copy:
             _judge(manifest)
-            with transaction.atomic(), doorbell.muted():
+            with transaction.atomic(), notify.muted():
                 begun = epoch.begin(known, manifest.fence_epoch)
                 answers = database_restored.send(
                     sender=None, epoch=begun, taken_at=manifest.taken_at, keep_rules=keep_rules

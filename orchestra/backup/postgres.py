@@ -18,10 +18,10 @@ from typing import IO, Any, cast
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, transaction
 
+from orchestra.backup.database_override import standing_in
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.files import flush
-from orchestra.backup.standing_in import standing_in
-from orchestra.scrub import scrub
+from orchestra.logs.redaction import scrub
 
 FILE = "database.pgdump"
 CHUNK = 1024 * 1024

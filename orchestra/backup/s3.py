@@ -7,7 +7,7 @@ from django.conf import settings
 
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.manifest import NAME
-from orchestra.scrub import scrub
+from orchestra.logs.redaction import scrub
 
 
 def upload(folder: Path, url: str) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
+from orchestra.backup.database_override import standing_in
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.files import flush
-from orchestra.backup.standing_in import standing_in
 
 FILE = "database.sqlite3"
 SIDE_FILES = ("-wal", "-shm", "-journal")

@@ -1,4 +1,4 @@
-"""The five groups whose rights `orchestra.rights` knows."""
+"""The five groups whose rights `orchestra.auth.permissions` knows."""
 
 from django.apps.registry import Apps
 from django.db import migrations

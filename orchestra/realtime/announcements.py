@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from knox.models import AuthToken
 
-from orchestra import doorbell
+from orchestra.db import notify
 from orchestra.models import BrowserSession
 
 TOPIC = "person"
@@ -15,7 +15,7 @@ TOPIC = "person"
 
 def announce(**_signal: Any) -> None:
     """Have every web process look again at who is in, once this transaction commits."""
-    doorbell.ring(TOPIC, "")
+    notify.ring(TOPIC, "")
 
 
 def connect() -> None:

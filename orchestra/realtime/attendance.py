@@ -9,11 +9,11 @@ import contextlib
 import logging
 from typing import Any, Protocol
 
-from orchestra import doorbell
+from orchestra.db import notify
+from orchestra.db.async_notify import in_thread
 from orchestra.realtime.announcements import TOPIC
 from orchestra.realtime.feeds import complain
 from orchestra.realtime.people import Credential, people
-from orchestra.waiting import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Attendance:
         self._loop = asyncio.get_running_loop()
         self._guests: set[Guest] = set()
         self._rung = asyncio.Event()
-        doorbell.listener.add(self._heard)
+        notify.listener.add(self._heard)
         self._task = asyncio.create_task(self._watch())
 
     def enter(self, guest: Guest) -> None:

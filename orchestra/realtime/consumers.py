@@ -11,10 +11,11 @@ from typing import Any
 
 from django.conf import settings
 
-from orchestra import console_host
-from orchestra.acting import Actor, acting
-from orchestra.api import answer_for_error
+from orchestra.auth.actor import Actor, acting
+from orchestra.auth.permissions import rights_of
+from orchestra.db.async_notify import in_thread
 from orchestra.errors import Forbidden, Invalid, NotFound, OrchestraError
+from orchestra.middleware import console_host
 from orchestra.realtime import origin, registry, wire
 from orchestra.realtime.allowance import Allowance
 from orchestra.realtime.attendance import Attendance
@@ -23,8 +24,7 @@ from orchestra.realtime.keeper import Keeper
 from orchestra.realtime.people import Credential, by_token, person
 from orchestra.realtime.registry import Caller
 from orchestra.realtime.subscriptions import ListSubscription, LogSubscription, Subscription
-from orchestra.rights import rights_of
-from orchestra.waiting import in_thread
+from orchestra.rest.viewsets import answer_for_error
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from typing import Protocol
 
 from django.db import Error as DatabaseError
 
+from orchestra.db.async_notify import in_thread
 from orchestra.errors import Unavailable
 from orchestra.realtime.registry import ListTopic, Log, Row, Rows
 from orchestra.realtime.wire import joined, text
-from orchestra.waiting import in_thread
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 
-from orchestra import doorbell
+from orchestra.db import notify
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class _Publisher:
     def _run(self) -> None:
         while True:
             topic, data = self._queue.get()
-            doorbell.publish(channel(topic), data)
+            notify.publish(channel(topic), data)
 
 
 _publisher = _Publisher()

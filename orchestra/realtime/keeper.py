@@ -5,10 +5,10 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestra import doorbell
+from orchestra.db import notify
+from orchestra.db.async_notify import in_thread
 from orchestra.realtime import live, registry
 from orchestra.realtime.feeds import COMPARE_S, ListFeed, LogFeed, complain
-from orchestra.waiting import in_thread
 
 LINGER_S = 30.0  # a topic that everybody left is kept so long
 
@@ -30,7 +30,7 @@ class Keeper:
         self._lists: dict[str, ListFeed] = {}
         self._logs: dict[str, _Followed] = {}
         self._left_at: dict[str, float] = {}
-        doorbell.listener.add(self._heard)
+        notify.listener.add(self._heard)
         self._task = asyncio.create_task(self._sweep())
 
     async def list_feed(self, name: str) -> ListFeed:

@@ -12,8 +12,8 @@ from django.utils import timezone
 from knox.models import AuthToken
 from rest_framework.exceptions import AuthenticationFailed
 
-from orchestra.authority import KnownToken
-from orchestra.rights import rights_of
+from orchestra.auth.api_authentication import KnownToken
+from orchestra.auth.permissions import rights_of
 
 
 @dataclass(frozen=True, slots=True)

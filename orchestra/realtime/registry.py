@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestra.rights import Right, rights_of
+from orchestra.auth.permissions import Right, rights_of
 
 JSONText = str
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestra.errors import Invalid
-from orchestra.exact_json import dumps, strict_loads
+from orchestra.rest.exact_json import dumps, strict_loads
 
 
 def text(data: object) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from orchestra import scrub
+from orchestra.logs import redaction
 from orchestra.redaction import values
 from orchestra.redaction.named import named_values
 from orchestra.redaction.programs import program_values
@@ -126,7 +126,7 @@ class Redaction:
 
     def _known(self) -> list[str]:
         if self._words is None:
-            words = [*self._looked_for, *scrub.learned()]
+            words = [*self._looked_for, *redaction.learned()]
             self._words = list(
                 {line for word in words for line in (word, *_parts(word)) if len(line) >= SHORTEST_KNOWN}
             )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sessions_app.models import Turn
-from sessions_app.slash_commands import ANSWERED_BY_CLI
+from sessions_app.prompts.slash_commands import ANSWERED_BY_CLI
 from sessions_app.supervisor.api_failures import FRESH_START, explain
 from sessions_app.supervisor.protocol import Result
 

@@ -4,13 +4,14 @@ import os
 
 from django.conf import settings
 
-from sessions_app import attachments, conversations, leases
+from sessions_app.agents.discovery import unfit_reason
+from sessions_app.agents.setting_files import setting_files_problem
 from sessions_app.commands import refuse_settings
-from sessions_app.discovery import unfit_reason
 from sessions_app.errors import AttachmentRefused, SettingsNotAllowed
-from sessions_app.leases import Claim
-from sessions_app.setting_files import setting_files_problem
+from sessions_app.prompts import attachments
+from sessions_app.supervisor import conversation_files, leases
 from sessions_app.supervisor.launch import CliMissing, Launch, command_line, environment
+from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import Outcome, failed
 from sessions_app.supervisor.process import Bell, CliProcess
 from sessions_app.workspace import directory_problem
@@ -46,7 +47,7 @@ def start_process(claim: Claim) -> CliProcess | Outcome:
     bell = Bell.make()
     try:
         if claim.replay:
-            conversations.restore(claim.conversation, env)
+            conversation_files.restore(claim.conversation, env)
         process = CliProcess.spawn(command_line(launch), env, claim.directory, bell)
     except CliMissing as error:
         bell.close()

@@ -273,9 +273,9 @@ def test_a_huge_input_cannot_be_approved_until_the_whole_was_revealed():
 def test_the_desk_works_with_redis_dead(settings, transactional_db):
     from dataclasses import replace
 
-    from orchestra import doorbell
+    from orchestra.db import notify
 
-    doorbell.redis_client.cache_clear()
+    notify.redis_client.cache_clear()
     settings.ORCHESTRA = replace(settings.ORCHESTRA, redis_url="unix:///nowhere/dead.sock?db=0")
     try:
         approval = make_approval()
@@ -285,4 +285,4 @@ def test_the_desk_works_with_redis_dead(settings, transactional_db):
         approval.refresh_from_db()
         assert approval.status == S.APPROVED
     finally:
-        doorbell.redis_client.cache_clear()
+        notify.redis_client.cache_clear()

@@ -6,7 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
-from approvals import audit
+from approvals.audit import chain as audit
 from approvals.commands import decide_approval
 from approvals.models import AuditEntry, AuditSeal
 from orchestra.models import Lease

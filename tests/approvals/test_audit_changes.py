@@ -20,13 +20,13 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 from knox.models import AuthToken
 
-from approvals import audit
 from approvals.admin import RuleAdmin
+from approvals.audit import chain
 from approvals.commands import decide_approval
 from approvals.models import AuditEntry, AuditSeal, Rule
 from escalation.models import Approver
+from orchestra.auth.sign_in_links import make_link
 from orchestra.models import SignInLink
-from orchestra.sign_in import make_link
 from sessions_app.models import AgentSession, Schedule
 from tests.factories import client_of, make_approval, make_schedule, make_session, make_user
 from tests.stack import ROOT
@@ -72,11 +72,11 @@ def test_a_rule_that_is_added_used_and_deleted_in_the_admin_stands_in_the_seal(b
     assert 'tool "Bash"; scope "everywhere"; created_by "ada"' in added.reason
     assert changed.reason.endswith('effect "allow" → "deny"')
     assert 'effect "deny"; tool "Bash"' in deleted.reason
-    audit.seal_new_entries()
+    chain.seal_new_entries()
     assert AuditSeal.objects.count() == 3
-    assert list(audit.problems(audit.head())) == []
+    assert list(chain.problems(chain.head())) == []
     AuditEntry.objects.filter(pk=added.pk).update(reason="nothing of note")
-    assert "was edited" in next(audit.problems(audit.head()))
+    assert "was edited" in next(chain.problems(chain.head()))
 
 
 def test_the_list_of_the_audit_says_what_was_changed(boss: Client) -> None:
@@ -377,7 +377,7 @@ def test_schedules_over_rest_and_what_mirrors_them() -> None:
 
 
 def test_being_due_is_no_change() -> None:
-    from sessions_app import schedules
+    from sessions_app.schedules import commands as schedules
 
     make_user("olga", group="Operator")
     schedule = make_schedule(next_due_at=timezone.now() - timedelta(seconds=5))
@@ -439,6 +439,6 @@ def test_orchestras_own_processes_are_the_system() -> None:
 
 def test_the_terminal_export_has_them(capsys: Any) -> None:
     Rule.objects.create(effect="allow", tool="Bash")
-    audit.seal_new_entries()
+    chain.seal_new_entries()
     call_command("audit", "export")
     assert "rule_added" in capsys.readouterr().out

@@ -19,9 +19,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models.functions import Now
 from pytest_django import Settings
 
-from approvals import webhook
-from approvals.addresses import address_problem, places
-from approvals.callbacks import MOST_ATTEMPTS, post_due_callbacks
+from approvals.callbacks import webhook
+from approvals.callbacks.addresses import address_problem, places
+from approvals.callbacks.delivery import MOST_ATTEMPTS, post_due_callbacks
 from approvals.checks import check_callbacks
 from approvals.commands import cancel_approval, decide_approval, expire_due_approvals
 from approvals.models import Approval, Callback

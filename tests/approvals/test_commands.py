@@ -21,7 +21,6 @@ from approvals.commands import (
     record_policy_answer,
     request_approval,
 )
-from approvals.digest import input_digest
 from approvals.errors import (
     ApprovalClosed,
     ApprovalExpired,
@@ -31,6 +30,7 @@ from approvals.errors import (
     SelfApproval,
 )
 from approvals.models import Approval, AuditEntry, Rule
+from approvals.policy.digest import input_digest
 from approvals.signals import approval_changed
 from sessions_app.models import PermissionRequest, Run
 from tests.factories import make_approval, make_turn

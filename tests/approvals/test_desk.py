@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 
-from approvals.cards import Verdict, verdict_of
 from approvals.models import Approval, AuditEntry, Rule
+from console.approvals.cards import Verdict, verdict_of
 from tests.factories import make_approval, make_session, make_user
 
 pytestmark = pytest.mark.django_db

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approvals.digest import input_digest
+from approvals.policy.digest import input_digest
 
 SESSION = UUID("12345678-1234-5678-1234-567812345678")
 JSON = st.recursive(

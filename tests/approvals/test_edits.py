@@ -5,15 +5,23 @@ from typing import Any
 
 import pytest
 
-from approvals.edits import AGAINST_DISK, HAS_CONTENT, NOT_THERE, NOTHING_CHANGES, QUOTES, Edit, preview_edits
 from approvals.models import Approval
-from approvals.render import what_would_run
+from approvals.presentation.edits import (
+    AGAINST_DISK,
+    HAS_CONTENT,
+    NOT_THERE,
+    NOTHING_CHANGES,
+    QUOTES,
+    Edit,
+    preview_edits,
+)
+from approvals.presentation.render import what_would_run
 from tests.sessions_app.edit_cases import CASES, Case
 
 
 def written(case: Case) -> bytes:
     """What the preview says that the file is afterwards."""
-    from approvals.edits import BOM, writes_crlf
+    from approvals.presentation.edits import BOM, writes_crlf
 
     text = case.before.decode()
     done = preview_edits(text, [Edit(case.old, case.new, case.everywhere)], path=case.name)

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from approvals.models import Approval
-from approvals.render import title_for, what_would_run
-from approvals.risk import assess_risk
-from approvals.terminal import Screen, show_question
-from approvals.texts import editable, exact_json, one_line, visible
-from escalation.channels.telegram import render as telegram
+from approvals.policy.risk import assess_risk
+from approvals.presentation.render import title_for, what_would_run
+from approvals.presentation.safe_text import editable, exact_json, one_line, visible
+from approvals.presentation.terminal import Screen, show_question
+from escalation.telegram.messages import render as telegram
 from tests.escalation.notices import make_notice
 from tests.factories import make_approval
 

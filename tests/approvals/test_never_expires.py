@@ -19,9 +19,9 @@ from approvals.errors import InvalidAnswer
 from approvals.models import Approval, AuditEntry
 from approvals.queries import open_approvals, reminded_approvals
 from approvals.reminders import remind_of_deadlines
-from sessions_app import schedules
 from sessions_app.models import AgentSession
-from sessions_app.transcript import reminder_line
+from sessions_app.schedules import commands as schedules
+from sessions_app.transcript.writer import reminder_line
 from tests.factories import client_of, make_approval, make_session, make_user
 
 pytestmark = pytest.mark.django_db

@@ -133,7 +133,7 @@ def test_the_terminal_takes_and_shows_it() -> None:
 
 def test_files_and_callbacks_hold_it() -> None:
     from approvals.exports import COLUMNS
-    from approvals.serializers import ApprovalSerializer
+    from approvals.rest.serializers import ApprovalSerializer
 
     assert {"note", "reopened_from", "reopened_as"} <= set(COLUMNS)
     assert {"note", "reopened_from", "reopened_as"} <= set(ApprovalSerializer.Meta.fields)

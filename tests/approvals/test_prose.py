@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approvals.diffs import diff_lines
-from approvals.prose import LONGEST, to_html
-from approvals.templatetags.asked import as_path, compared, prose, words
+from approvals.presentation.diffs import diff_lines
+from approvals.presentation.markdown import LONGEST, to_html
+from console.templatetags.asked import as_path, compared, prose, words
 
 
 def test_markdown_is_laid_out() -> None:

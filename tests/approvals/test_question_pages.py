@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from approvals import exports, queries
 from approvals.commands import decide_approval
-from approvals.diffs import diff_lines
 from approvals.models import Approval
-from approvals.side_by_side import pairs
+from approvals.presentation.diffs import diff_lines
+from approvals.presentation.side_by_side import pairs
 from tests.factories import make_approval, make_user
 
 pytestmark = pytest.mark.django_db

@@ -1,6 +1,6 @@
 """Facts as lines that a person reads."""
 
-from approvals.readable import fact_lines, in_one_line, numbered
+from approvals.presentation.readable import fact_lines, in_one_line, numbered
 
 
 def test_facts_are_lines_and_what_is_nested_is_indented():

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from approvals.models import Approval
-from approvals.reading import LAST_CHARACTERS, ending_of, extent_of, proof_of
+from approvals.presentation.reading import LAST_CHARACTERS, ending_of, extent_of, proof_of
 from tests.factories import client_of, make_approval, make_session, make_user
 
 pytestmark = pytest.mark.django_db

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from approvals.models import Approval
-from approvals.render import (
+from approvals.presentation.render import (
     blocks_for,
     diff_block,
     editable,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from approvals import stops
+from approvals.after_restore import _stop_callbacks, make_fit
 from approvals.models import Callback, StopSwitch
-from approvals.restored import _stop_callbacks, make_fit
+from approvals.stop import commands as stops
 from tests.factories import make_approval
 
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from approvals.risk import assess_risk
+from approvals.policy.risk import assess_risk
 
 TABLE = [
     ("Bash", "rm -rf build", "high"),

@@ -8,10 +8,10 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from rest_framework.test import APIClient
 
-from approvals import stops
 from approvals.models import AuditEntry, Stop
-from approvals.stop_hub import StopRows
-from orchestra import metrics
+from approvals.stop import commands as stops
+from approvals.stop.hub import StopRows
+from orchestra.metrics import exposition
 from tests.factories import client_of, make_approval, make_user
 
 pytestmark = pytest.mark.django_db
@@ -202,7 +202,9 @@ def test_the_hub_lists_the_stop_in_force_and_tells_of_the_lift() -> None:
 
 
 def gauge() -> Any:
-    return next(sample.value for one in metrics.collect() if one.name == "orchestra_stopped" for sample in one.samples)
+    return next(
+        sample.value for one in exposition.collect() if one.name == "orchestra_stopped" for sample in one.samples
+    )
 
 
 def test_the_metrics_say_whether_all_agents_are_stopped() -> None:

@@ -10,7 +10,6 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from approvals import stops
 from approvals.commands import (
     Question,
     consume_approval,
@@ -25,6 +24,7 @@ from approvals.models import Approval, AuditEntry, Stop, StopSwitch
 from approvals.queries import readable_approvals
 from approvals.reminders import remind_of_deadlines
 from approvals.signals import stop_changed
+from approvals.stop import commands as stops
 from tests.factories import make_approval
 from tests.threads import at_once
 

@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
-from approvals.audit import content_of
+from approvals.audit.chain import content_of
 from approvals.models import AuditEntry, Violation
 from approvals.violations import record_violation
-from orchestra.rights import GROUP_RIGHTS
+from orchestra.auth.permissions import GROUP_RIGHTS
 from tests.factories import make_session, make_user
 
 BANNER = "A tool ran without approval."

@@ -19,10 +19,10 @@ from django.db.models import Count, F
 from django.utils import timezone
 
 from approvals import metrics
-from approvals.digest import input_digest
 from approvals.models import Approval, AuditEntry, Door
-from sessions_app.leases import LOST_AFTER
+from approvals.policy.digest import input_digest
 from sessions_app.models import OPEN_SESSION, AgentSession, Event, PermissionRequest, Run, Turn
+from sessions_app.supervisor.leases import LOST_AFTER
 
 A, S, T = Approval.Status, AgentSession.Status, Turn.Status
 UNGATED = frozenset({"Read", "Task", "ToolSearch", "TaskStop", "ListAgents"})

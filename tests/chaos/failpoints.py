@@ -14,8 +14,8 @@ from unittest import mock
 
 from django.db import OperationalError, transaction
 
-from orchestra import sql
-from orchestra.unit_of_work import UnitOfWork
+from orchestra.db import sql
+from orchestra.db.unit_of_work import UnitOfWork
 
 POINTS = {
     "claim": "claim_turn",

@@ -19,7 +19,7 @@ from django.db import DatabaseError
 
 from sessions_app.dispatch import dispatch
 from sessions_app.models import Turn
-from sessions_app.supervisor import janitor
+from sessions_app.supervisor import orphan_reaper
 from tests.chaos.checker import Outage
 from tests.chaos.clients import patiently
 from tests.chaos.proxy import Proxy
@@ -149,7 +149,7 @@ class Nemesis:
         return True
 
     def _kill_agent(self) -> bool:
-        for process, _ in janitor.marked_processes():
+        for process, _ in orphan_reaper.marked_processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
                 return True

@@ -17,20 +17,20 @@ from django.db.models.functions import Now
 
 from approvals import commands, metrics
 from approvals.commands import Grant
-from approvals.digest import input_digest
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval, AuditEntry
 from approvals.policy import ALLOW, Answer
-from orchestra import sql
-from orchestra.counting import add_to_tallies
-from orchestra.flow import Flow
-from orchestra.unit_of_work import UnitOfWork
-from sessions_app import leases, permissions, transcript
-from sessions_app.leases import Claim
+from approvals.policy.digest import input_digest
+from orchestra.db import sql
+from orchestra.db.counters import add_to_tallies
+from orchestra.db.transitions import Flow
+from orchestra.db.unit_of_work import UnitOfWork
 from sessions_app.models import SESSION_FLOW, AgentSession, Run
-from sessions_app.permissions import Decision
-from sessions_app.supervisor import janitor, loop
-from sessions_app.supervisor.switchboard import Extension
+from sessions_app.supervisor import leases, orphan_reaper, permissions, supervisor
+from sessions_app.supervisor.dispatcher import Extension
+from sessions_app.supervisor.leases import Claim
+from sessions_app.supervisor.permissions import Decision
+from sessions_app.transcript import writer
 
 Plant = Callable[[], AbstractContextManager[None]]
 
@@ -264,8 +264,8 @@ def policy_answer_without_the_fence() -> AbstractContextManager[None]:
 
 
 def append_without_the_fence() -> AbstractContextManager[None]:
-    original = transcript.append
-    return instead(transcript, "append", lambda session_id, lines, *, fence=None: original(session_id, lines))
+    original = writer.append
+    return instead(writer, "append", lambda session_id, lines, *, fence=None: original(session_id, lines))
 
 
 def finish_without_the_fence() -> AbstractContextManager[None]:
@@ -364,7 +364,7 @@ def expect_a_lost_process_to_repeat_its_call() -> AbstractContextManager[None]:
 @contextmanager
 def leave_questions_open() -> Iterator[None]:
     """Neither the supervisor nor the end of the turn withdraws what nobody can use any more."""
-    with instead(leases, "cancel_open_approvals", nothing), instead(loop.Supervisor, "_withdraw", nothing):
+    with instead(leases, "cancel_open_approvals", nothing), instead(supervisor.Supervisor, "_withdraw", nothing):
         yield
 
 
@@ -373,15 +373,15 @@ def leave_the_run_open() -> AbstractContextManager[None]:
 
 
 def leave_escaped_processes() -> AbstractContextManager[None]:
-    return instead(janitor, "kill_run", nothing)
+    return instead(orphan_reaper, "kill_run", nothing)
 
 
 def skip_a_number() -> AbstractContextManager[None]:
     def taking(session_id: Any, lines: Any, fence: int | None) -> sql.Statement:
         return original(session_id, [*lines, lines[-1]], fence)
 
-    original = transcript._taking_numbers
-    return instead(transcript, "_taking_numbers", taking)
+    original = writer._taking_numbers
+    return instead(writer, "_taking_numbers", taking)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,16 @@ from django.utils import timezone
 
 from approvals import metrics
 from approvals.commands import consume_approval, decide_approval, expire_due_approvals
-from approvals.digest import input_digest
 from approvals.models import Approval
-from sessions_app import leases, permissions, transcript
+from approvals.policy.digest import input_digest
 from sessions_app.errors import StaleFence
-from sessions_app.leases import Claim
 from sessions_app.models import AgentSession, Run
-from sessions_app.permissions import surroundings
-from sessions_app.supervisor import janitor
+from sessions_app.supervisor import leases, orphan_reaper, permissions
+from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import Outcome
+from sessions_app.supervisor.permissions import surroundings
 from sessions_app.supervisor.protocol import ToolRequest
+from sessions_app.transcript import writer
 from tests.chaos.failpoints import failing
 from tests.chaos.world import World
 from tests.sessions_app.supervisor.stage import eventually
@@ -116,7 +116,7 @@ def dies_asking(world: World) -> list[str]:
     session = world.stage.session()
     taken = world.take(session)
     world.stage.asked(session)
-    janitor.kill_run(Run.objects.get(session=session).pk)
+    orphan_reaper.kill_run(Run.objects.get(session=session).pk)
     taken.done()
     return []
 
@@ -158,7 +158,7 @@ def stale(world: World) -> list[str]:
     decide_approval(approval_id=approval_id, verdict="approved", by="anna", via="api")
     seen = []
     with _refused() as refusal:
-        transcript.append(session.pk, [transcript.line("text", text="late")], fence=old.fence)
+        writer.append(session.pk, [writer.line("text", text="late")], fence=old.fence)
     if not refusal:
         seen.append("a lost supervisor wrote before anybody took its session over")
     new = _claimed(session)
@@ -173,7 +173,7 @@ def stale(world: World) -> list[str]:
             "had policy answer",
             lambda: permissions.ask_permission(old, call("3", **deny_all), plan="", surroundings=surroundings()),
         ),
-        ("wrote", lambda: transcript.append(session.pk, [transcript.line("text", text="hm")], fence=old.fence)),
+        ("wrote", lambda: writer.append(session.pk, [writer.line("text", text="hm")], fence=old.fence)),
         ("finished", lambda: _finished(old)),
     ):
         with _refused() as refusal:
@@ -228,7 +228,7 @@ def redelivered(world: World) -> list[str]:
     other = leases.Worker(host="elsewhere", pid=1, started=0.0)
     seen = ["two workers have it"] if leases.claim_turn(turn.pk, other) else []
     if seen:
-        janitor.kill_run(Run.objects.get(session=session, fence=1).pk)
+        orphan_reaper.kill_run(Run.objects.get(session=session, fence=1).pk)
         return seen
     world.decide(approval, "approved")
     taken.done()
@@ -251,7 +251,7 @@ def killed_after_the_repeat(world: World) -> list[str]:
     eventually(lambda: Approval.objects.filter(session=session.pk).count() == 2, "the second call asks, held")
     run = Run.objects.get(session=session, ended_at__isnull=True)
     leases.reclaim(run, why="the worker was killed", dead=True)
-    janitor.kill_run(run.pk)
+    orphan_reaper.kill_run(run.pk)
     taken.done()
     return [] if world.drive(session, PATIENCE_S) else ["it waits for a call that nobody will repeat"]
 

@@ -4,11 +4,10 @@ import threading
 import time
 
 from approvals.models import Approval
-from sessions_app import leases
+from sessions_app.agents.selftest import reason_it_is_unfit
 from sessions_app.commands import send_message
 from sessions_app.models import Run, Turn
-from sessions_app.selftest import reason_it_is_unfit
-from sessions_app.supervisor import janitor
+from sessions_app.supervisor import leases, orphan_reaper
 from tests.chaos.world import World
 from tests.fakes.real_cli import real_cli_path
 from tests.sessions_app.supervisor.stage import eventually, gone
@@ -26,7 +25,7 @@ def test_a_process_killed_after_it_repeated_its_parked_call_is_not_expected_to_r
     eventually(lambda: Approval.objects.filter(session=session.pk).count() == 2, "the second call asks, held")
     run = Run.objects.get(session=session, ended_at__isnull=True)
     assert leases.reclaim(run, why="the worker was killed", dead=True)
-    janitor.kill_run(run.pk)
+    orphan_reaper.kill_run(run.pk)
     taken.done()
     eventually(lambda: gone(run.pid or 0), "the process is gone")
     assert world.drive(session), "it waits for a call that nobody will repeat"
@@ -58,6 +57,6 @@ def test_the_janitor_leaves_a_cli_alone_that_is_just_being_tested(world: World) 
     test = threading.Thread(target=lambda: verdicts.append(reason_it_is_unfit()))
     test.start()
     while test.is_alive():
-        janitor.kill_leftovers()
+        orphan_reaper.kill_leftovers()
         time.sleep(0.2)
     assert verdicts == [""]

@@ -22,13 +22,14 @@ from approvals.commands import cancel_approval, decide_approval, expire_due_appr
 from approvals.errors import ApprovalClosed, ApprovalExpired
 from approvals.models import Approval
 from approvals.policy import Surroundings
-from sessions_app import leases, permissions, transcript
 from sessions_app.commands import cancel_session, send_message
 from sessions_app.errors import SessionBusy, SessionCancelled, StaleFence
-from sessions_app.leases import Claim
 from sessions_app.models import AgentSession, Run, Turn
+from sessions_app.supervisor import leases, permissions
+from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import PARKED, Outcome
 from sessions_app.supervisor.protocol import ToolRequest
+from sessions_app.transcript import writer
 from tests.chaos.checker import Deed, Evidence, violations
 from tests.factories import make_session, make_turn
 
@@ -203,7 +204,7 @@ class Life(RuleBasedStateMachine):
                 with pytest.raises(StaleFence):
                     permissions.answer_from_row(ghost, call.request, call.approval)
         with pytest.raises(StaleFence):
-            transcript.append(self.session, [transcript.line("text", text="late")], fence=ghost.fence)
+            writer.append(self.session, [writer.line("text", text="late")], fence=ghost.fence)
         assert not leases.finish_run(ghost, Outcome(status="completed", text="late"), exit_code=0)
 
     # --- people and the clock

@@ -11,7 +11,7 @@ import psutil
 from django.db.models.functions import Now
 
 from sessions_app.models import OPEN_SESSION, AgentSession, Run
-from sessions_app.supervisor import janitor
+from sessions_app.supervisor import orphan_reaper
 from tests.chaos.clients import patiently
 
 EVERY_S = 1.0
@@ -99,7 +99,7 @@ class Watch:
 
 
 def _marked() -> Iterator[tuple[tuple[int, float], str]]:
-    for process, run in janitor.marked_processes():
+    for process, run in orphan_reaper.marked_processes():
         with contextlib.suppress(psutil.Error):
             if process.status() != psutil.STATUS_ZOMBIE:
                 yield (process.pid, process.create_time()), run

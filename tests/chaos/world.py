@@ -12,9 +12,8 @@ from django.db import DatabaseError, connection
 from approvals.commands import decide_approval, expire_due_approvals
 from approvals.errors import ApprovalClosed, ApprovalExpired
 from approvals.models import Approval
-from sessions_app import leases
 from sessions_app.models import OPEN_SESSION, AgentSession, Run, Turn
-from sessions_app.supervisor import janitor
+from sessions_app.supervisor import leases, orphan_reaper
 from tests.chaos.checker import Deed, Evidence, Violation, violations
 from tests.chaos.failpoints import Crash
 from tests.sessions_app.supervisor.stage import Stage, Taken
@@ -99,7 +98,7 @@ class World:
             if not isinstance(taken.error, (Crash, DatabaseError)):
                 raise taken.error
             for run in Run.objects.filter(session=session, ended_at__isnull=True):
-                janitor.kill_run(run.pk)
+                orphan_reaper.kill_run(run.pk)
                 leases.reclaim(run, why="the worker is gone", dead=True)
         return False
 
@@ -107,15 +106,15 @@ class World:
         """Whatever a scene left running ends here."""
         for taken in self._all:
             for run in Run.objects.filter(turn=taken.turn.pk):
-                janitor.kill_run(run.pk)
+                orphan_reaper.kill_run(run.pk)
             taken.join(20)
-        for process, _ in janitor.marked_processes():
+        for process, _ in orphan_reaper.marked_processes():
             process.kill()
 
     def judge(self, *more: str) -> list[Violation]:
         """What the checker finds, and what a scene saw itself."""
         time.sleep(0.05)
-        orphans = [f"process {process.pid} of run {run}" for process, run in janitor.marked_processes()]
+        orphans = [f"process {process.pid} of run {run}" for process, run in orphan_reaper.marked_processes()]
         connection.close()
         evidence = Evidence(ledger=self.stage.ran, history=self.history, orphans=orphans, settled=True)
         return [*violations(evidence), *(Violation("seen", what) for what in more)]

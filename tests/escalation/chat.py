@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from approvals.models import Approval
-from escalation.channels.telegram import inbound
-from escalation.channels.telegram.channel import Telegram
-from escalation.channels.telegram.client import BotApi
-from escalation.channels.telegram.sender import Sender
 from escalation.models import Approver, Delivery
+from escalation.telegram.api.client import BotApi
+from escalation.telegram.inbound import updates
+from escalation.telegram.messages.channel import Telegram
+from escalation.telegram.sender import Sender
 from tests.escalation.conftest import GROUP
 from tests.factories import make_user
 from tests.fakes.bot_api import FakeBotApi
@@ -69,7 +69,7 @@ class Chat:
     def take_in(self) -> None:
         for update in self.api.once("getUpdates", offset=self.offset or None):
             self.handed_in.append(update)
-            inbound.handle(update, self.api)
+            updates.handle(update, self.api)
             self.offset = max(self.offset, update["update_id"] + 1)
 
     def forge(self, user: int, message: Json, data: str, /, **query: Any) -> Json:

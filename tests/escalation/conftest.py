@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
-from escalation.channels.telegram.client import BotApi
 from escalation.conf import TelegramSettings
-from escalation.pacing import Pacer
+from escalation.telegram.api.client import BotApi
+from escalation.telegram.api.rate_limiter import Pacer
 from tests.fakes.bot_api import FakeBotApi
 
 TOKEN = "123456:CANARY-token-that-nobody-may-see"

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from approvals.policy.risk import assess_risk
 from approvals.policy.tool_call import telling_argument
-from approvals.render import blocks_for, questions_in, summary_for, title_for
-from approvals.risk import assess_risk
+from approvals.presentation.render import blocks_for, questions_in, summary_for, title_for
 from escalation.channels.base import Notice, Outcome
 from tests.fakes.bot_api.rules import format_text
 

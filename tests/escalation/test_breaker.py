@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
-from escalation import breaker
-from escalation.breaker import Breaker
-from escalation.channels.telegram.client import BotApi
 from escalation.conf import BreakerSettings
 from escalation.errors import CircuitOpen, NotReached, Refused, TooManyRequests
+from escalation.telegram.api import breaker
+from escalation.telegram.api.breaker import Breaker
+from escalation.telegram.api.client import BotApi
 from orchestra.models import Lease
 from tests.escalation.conftest import GROUP
 

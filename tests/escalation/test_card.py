@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from approvals.models import Approval
-from approvals.render import Block, visible, what_would_run
-from escalation.channels.telegram import render, whole
-from escalation.channels.telegram.card import Card
-from escalation.channels.telegram.draft import Draft
-from escalation.channels.telegram.markup import units
+from approvals.presentation.render import Block, visible, what_would_run
 from escalation.models import Button
+from escalation.telegram.inbound.answer_draft import Draft
+from escalation.telegram.messages import full_text, render
+from escalation.telegram.messages.markup import units
+from escalation.telegram.messages.message import Card
 from tests.escalation.notices import (
     NOW,
     as_telegram_keeps,
@@ -55,7 +55,7 @@ def test_a_command_its_risk_its_place_and_the_time_left():
 def test_an_edit_is_a_unified_diff(tmp_path):
     (tmp_path / "a.py").write_text("one\ntwo\n")
     arguments = {"file_path": "a.py", "old_string": "two", "new_string": "2 < 3"}
-    from approvals.render import blocks_for
+    from approvals.presentation.render import blocks_for
 
     blocks = tuple(blocks_for("Edit", json.dumps(arguments), directory=str(tmp_path)))
     card = render.card(make_notice("Edit", arguments, blocks=blocks))
@@ -101,7 +101,7 @@ def test_a_part_that_is_not_shown_at_all_is_named():
 def test_all_of_it_follows_in_messages_with_the_decision_below():
     text = "\n".join(f"echo {number}" for number in range(900))
     notice = make_notice(arguments={"command": text})
-    parts = whole.messages(notice)
+    parts = full_text.messages(notice)
     assert "".join(part.plain.split("\n", 1)[1] + "\n" for part in parts).rstrip("\n") == text
     assert parts[0].plain.startswith("Command (1 of 3)\n")
     assert labels(render.after_all(notice))[0] == ["Approve", "Reject"]
@@ -110,8 +110,8 @@ def test_all_of_it_follows_in_messages_with_the_decision_below():
 def test_what_takes_too_many_messages_is_a_document():
     text = "\n".join(f"echo {number}" for number in range(9000))
     notice = make_notice(arguments={"command": text})
-    assert whole.messages(notice) == []
-    name, content = whole.document(notice)
+    assert full_text.messages(notice) == []
+    name, content = full_text.document(notice)
     assert name.endswith(".txt") and text in content.decode() and notice.digest in content.decode()
 
 
@@ -308,7 +308,7 @@ def test_no_list_exceeds_the_limits(items, closed):
 @patient
 @given(notices)
 def test_all_of_it_is_sent_whole_within_the_limits(notice):
-    parts = whole.messages(notice)
+    parts = full_text.messages(notice)
     for part in parts:
         accepted(part)
     if parts:
@@ -316,7 +316,7 @@ def test_all_of_it_is_sent_whole_within_the_limits(notice):
         assert all(
             line.replace("\t", "⇥ ").strip() in said for block in notice.blocks for line in block.text.split("\n")
         )
-    content = whole.document(notice)[1].decode()
+    content = full_text.document(notice)[1].decode()
     assert all(block.text in content for block in notice.blocks)
     accepted(render.after_all(notice))
 
@@ -343,8 +343,8 @@ def test_all_of_a_programs_request_is_told_its_title_too(body):
     card = render.card(notice)
     sent = card.plain
     if A.SHOW_ALL in actions(card):
-        parts = whole.messages(notice)
-        sent = "\n".join(part.plain for part in parts) if parts else whole.document(notice)[1].decode()
+        parts = full_text.messages(notice)
+        sent = "\n".join(part.plain for part in parts) if parts else full_text.document(notice)[1].decode()
     for part in ("the end of the title", body.strip(), "1.4", "tonight"):
         assert part in sent
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import pytest
 
-from escalation.channels.telegram.client import BotApi
 from escalation.errors import (
     BotApiError,
     ChatMoved,
@@ -19,7 +18,8 @@ from escalation.errors import (
     TokenRefused,
     TooManyRequests,
 )
-from escalation.pacing import Pacer
+from escalation.telegram.api.client import BotApi
+from escalation.telegram.api.rate_limiter import Pacer
 from tests.escalation.conftest import ANNA, GROUP, TOKEN, quick
 
 

@@ -11,13 +11,14 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from escalation import breaker, commands, queries
-from escalation.channels.telegram import setup, status
-from escalation.channels.telegram.client import BotApi
+from escalation import commands, queries
 from escalation.checks import check_settings
 from escalation.conf import WEBHOOK
 from escalation.models import Approver, Button, Delivery, Update
-from orchestra import leases
+from escalation.telegram import setup, status
+from escalation.telegram.api import breaker
+from escalation.telegram.api.client import BotApi
+from orchestra.db import leases
 from orchestra.models import Lease
 from tests.escalation.conftest import GROUP, TOKEN
 from tests.factories import client_of, make_approval, make_user
@@ -336,8 +337,8 @@ def test_good_settings_and_none_pass(configured, settings):
 
 def test_the_token_is_in_no_log_line_error_or_row(configured, telegram, caplog):
     """Whatever goes wrong between us and Telegram."""
-    from escalation.channels.telegram.channel import Telegram
-    from escalation.channels.telegram.sender import Sender
+    from escalation.telegram.messages.channel import Telegram
+    from escalation.telegram.sender import Sender
 
     with caplog.at_level(logging.DEBUG):
         for kind in ("reset", "html", "garbage", "truncate", "error", "hang", "flood"):

@@ -12,7 +12,7 @@ from approvals.deadlines import NEVER
 from approvals.models import Approval, AuditEntry
 from approvals.reminders import remind_of_deadlines
 from approvals.reopening import reopen_approval
-from escalation.channels.telegram import render
+from escalation.telegram.messages import render
 from tests.escalation.conftest import ANNA, BORIS
 from tests.escalation.notices import make_notice, make_outcome
 from tests.escalation.test_presses import fresh, tokens

@@ -7,9 +7,9 @@ import pytest
 
 from approvals.models import AuditEntry
 from escalation import commands
-from escalation.channels.telegram import inbound
-from escalation.channels.telegram.orders import span_of
 from escalation.models import Approver, Update
+from escalation.telegram.inbound import updates
+from escalation.telegram.inbound.bot_commands import span_of
 from tests.escalation.chat import link
 from tests.escalation.conftest import ANNA, BORIS, GROUP, STRANGER
 from tests.factories import make_approval, make_user
@@ -123,7 +123,7 @@ def test_an_anonymous_administrator_is_told_to_show_themselves(chat):
             "from": {"id": 1087968824, "is_bot": True, "first_name": "Group"}, "sender_chat": {"id": GROUP},
         },
     }  # fmt: skip
-    inbound.handle(update, chat.api)
+    updates.handle(update, chat.api)
     assert "your own name" in chat.last()["text"]
 
 
@@ -151,5 +151,5 @@ def test_a_group_that_becomes_a_supergroup_is_followed(chat, settings):
     ],
 )
 def test_what_means_nothing_is_noted_and_done_with(chat, update):
-    inbound.handle({"update_id": 5} | update, chat.api)
+    updates.handle({"update_id": 5} | update, chat.api)
     assert Update.objects.filter(update_id=5, applied_at__isnull=False).exists()

@@ -12,11 +12,11 @@ from approvals.commands import cancel_approval, decide_approval, expire_due_appr
 from approvals.models import Approval
 from approvals.reminders import remind_of_deadlines
 from escalation import commands, policy, queries
-from escalation.channels.telegram import cards
-from escalation.channels.telegram.channel import Telegram
-from escalation.channels.telegram.client import BotApi
-from escalation.channels.telegram.sender import Sender
 from escalation.models import Approver, Button, Delivery, Message
+from escalation.telegram.api.client import BotApi
+from escalation.telegram.messages import cards
+from escalation.telegram.messages.channel import Telegram
+from escalation.telegram.sender import Sender
 from tests.escalation.conftest import ANNA, GROUP
 from tests.factories import make_approval, make_user
 

@@ -12,10 +12,10 @@ from django.utils import timezone
 
 from approvals.commands import decide_approval, expire_approval
 from approvals.models import Approval, AuditEntry
-from escalation.channels.telegram import inbound
-from escalation.channels.telegram.channel import Telegram
 from escalation.commands import open_delivery, send
 from escalation.models import Delivery, Update
+from escalation.telegram.inbound import updates
+from escalation.telegram.messages.channel import Telegram
 from tests.escalation.conftest import ANNA, BORIS
 from tests.factories import make_approval, make_user
 from tests.threads import at_once
@@ -23,7 +23,7 @@ from tests.threads import at_once
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ROUNDS = int(os.environ.get("PRESS_RACES", "12"))  # 1,000 by hand
-silent = partial(inbound.handle, later=lambda task, api: None)
+silent = partial(updates.handle, later=lambda task, api: None)
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from django.utils import timezone
 
 from approvals.commands import cancel_approval, decide_approval, expire_approval
 from approvals.models import Approval, AuditEntry, Rule
-from escalation.channels.telegram import cards, inbound
 from escalation.models import Approver, Button, Delivery, Message, Update
+from escalation.telegram.inbound import updates
+from escalation.telegram.messages import cards
 from tests.escalation.chat import link
 from tests.escalation.conftest import ANNA, BORIS, GROUP, STRANGER
 from tests.factories import make_approval
@@ -162,7 +163,7 @@ def test_nobody_decides_what_they_requested_themselves_and_others_still_can(chat
 def test_bots_and_anonymous_administrators_cannot_press(chat, sender):
     approval = make_approval()
     card = chat.card(approval)
-    inbound.handle(chat.forge(0, card, tokens(card)["Approve"], **{"from": sender}), chat.api)
+    updates.handle(chat.forge(0, card, tokens(card)["Approve"], **{"from": sender}), chat.api)
     assert fresh(approval).status == "pending" and refusals(approval).count() == 1
 
 
@@ -174,7 +175,7 @@ def test_a_good_token_in_another_chat_or_below_another_message_is_worth_nothing(
     one, two = chat.card(first), chat.card(second)
     good = tokens(one)["Approve"]
     for place in (two, one | {"chat_id": -1009999}, one | {"message_id": 77_777}, one | {"chat_id": ANNA}):
-        inbound.handle(chat.forge(ANNA, place, good), chat.api)
+        updates.handle(chat.forge(ANNA, place, good), chat.api)
     chat.work()
     assert {fresh(first).status, fresh(second).status} == {"pending"}
     assert refusals().count() == 4
@@ -184,7 +185,7 @@ def test_a_good_token_in_another_chat_or_below_another_message_is_worth_nothing(
 def test_made_up_data_is_worth_nothing(chat, data):
     approval = make_approval()
     card = chat.card(approval)
-    inbound.handle(chat.forge(ANNA, card, data), chat.api)
+    updates.handle(chat.forge(ANNA, card, data), chat.api)
     assert fresh(approval).status == "pending" and refusals().count() == 1
 
 
@@ -192,7 +193,7 @@ def test_made_up_data_is_worth_nothing(chat, data):
 def test_a_press_without_the_parts_it_should_have_is_worth_nothing(chat, broken):
     approval = make_approval()
     card = chat.card(approval)
-    inbound.handle(chat.forge(ANNA, card, tokens(card)["Approve"], **broken), chat.api)
+    updates.handle(chat.forge(ANNA, card, tokens(card)["Approve"], **broken), chat.api)
     assert fresh(approval).status == "pending"
 
 
@@ -211,7 +212,7 @@ def test_of_thousands_of_forged_and_replayed_presses_none_counts(chat):
         user, place, token = offered[number % (4 * len(offered)) % len(offered)]
         if number % 3 == 1:
             user, place, token = BORIS, other, f"{number:x}".zfill(32)
-        inbound.handle(chat.forge(user, place, token), chat.api, later=lambda task, api: None)
+        updates.handle(chat.forge(user, place, token), chat.api, later=lambda task, api: None)
     assert fresh(open_one).status == "pending" and fresh(done).decided_by == "anna"
     assert AuditEntry.objects.filter(won=True).count() == before
     assert chat.press(BORIS, other, "Approve") == "Approved. The agent is told."
@@ -226,8 +227,8 @@ def test_an_update_is_applied_once_by_its_exact_id_and_by_its_press(chat):
     query = chat.tap(ANNA, card, "Approve")
     chat.take_in()
     (update,) = [one for one in chat.handed_in if "callback_query" in one]
-    inbound.handle(update, chat.api)
-    inbound.handle(update | {"update_id": 5}, chat.api)  # ids may start anew at random
+    updates.handle(update, chat.api)
+    updates.handle(update | {"update_id": 5}, chat.api)  # ids may start anew at random
     assert AuditEntry.objects.filter(approval=approval).exclude(action="requested").count() == 1
     assert Update.objects.filter(callback_id=query).count() == 1
 
@@ -254,11 +255,11 @@ def test_an_update_whose_effect_fails_is_not_marked_as_applied(chat, monkeypatch
         raise RuntimeError("out of luck")
 
     with monkeypatch.context() as luck:
-        luck.setattr("escalation.channels.telegram.press.decide_approval", broken)
+        luck.setattr("escalation.telegram.inbound.callback_queries.decide_approval", broken)
         with pytest.raises(RuntimeError):
-            inbound.handle(update, chat.api)
+            updates.handle(update, chat.api)
     assert fresh(approval).status == "pending" and not Update.objects.exists()
-    inbound.handle(update, chat.api)
+    updates.handle(update, chat.api)
     assert fresh(approval).status == "approved"
 
 
@@ -296,7 +297,7 @@ def test_a_press_that_is_quicker_than_our_own_notes_counts_and_the_card_settles(
     Button.objects.update(message=None)
     Delivery.objects.update(status="waiting", sent_at=None)
     delivery = Delivery.objects.get()
-    inbound.handle(update, chat.api)
+    updates.handle(update, chat.api)
     cards._remember([delivery], kind="card", chat=GROUP, number=card["message_id"], text="<b>Run this command?</b>")
     chat.work()
     assert chat.telegram.answer(query)["text"] == "Approved. The agent is told."
@@ -365,7 +366,7 @@ def test_a_line_of_a_list_shows_its_card(chat):
 
 
 def test_the_test_card_proves_that_presses_come_through(chat):
-    from escalation.channels.telegram import setup, status
+    from escalation.telegram import setup, status
 
     setup.post_test_card(chat.api)
     card = chat.last()

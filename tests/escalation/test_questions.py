@@ -88,9 +88,9 @@ def test_send_sends_what_the_person_saw_and_nothing_that_changed_since(chat):
     press = chat.telegram.pending_updates()[-1]
     chat.telegram._updates.clear()
     chat.press(BORIS, chat.now(card), "2 · Two")  # before anna's press arrives
-    from escalation.channels.telegram import inbound
+    from escalation.telegram.inbound import updates
 
-    inbound.handle(press, chat.api)
+    updates.handle(press, chat.api)
     assert "tap again" in chat.telegram.answer(sending)["text"]
     assert fresh(approval).status == "pending"
 

@@ -7,11 +7,12 @@ from django.test import Client
 
 from approvals.commands import decide_approval
 from escalation import commands, policy, queries
-from escalation.channels.telegram import gate, status
-from escalation.channels.telegram.client import BotApi
-from escalation.channels.telegram.refusals import GENERAL_CURE, cure_for
 from escalation.models import Delivery
-from orchestra import leases
+from escalation.telegram import status
+from escalation.telegram.api import chat_state
+from escalation.telegram.api.client import BotApi
+from escalation.telegram.api.refusals import GENERAL_CURE, cure_for
+from orchestra.db import leases
 from tests.escalation.chat import Chat
 from tests.escalation.conftest import ANNA, GROUP
 from tests.escalation.test_doors import found, healthy
@@ -85,7 +86,7 @@ def test_health_and_figures_are_degraded_and_recover(chat, clock):
     page = Client().get("/metrics").content.decode()
     assert "telegram_service_health 0.0" in page and "escalation_outbox_depth 1.0" in page
     assert health()["parts"]["telegram"] == "down"
-    clock.now += gate.FIRST_LOOK_S
+    clock.now += chat_state.FIRST_LOOK_S
     chat.work()
     assert only().status == S.SENT
     assert health()["parts"]["telegram"] == "ok"
@@ -105,7 +106,7 @@ def test_it_looks_slowly_and_tells_what_is_open_when_the_chat_takes_messages_aga
         chat.work()
     assert 10 <= len(chat.telegram.calls("sendMessage")) <= 20  # in an hour
     chat.telegram.set_rights(GROUP, can_send=True)
-    clock.now += gate.LONGEST_LOOK_S
+    clock.now += chat_state.LONGEST_LOOK_S
     chat.work()  # nobody wrote /start
     assert Delivery.objects.filter(status=S.SENT).count() == 3
     texts = [message["text"] for message in chat.telegram.messages(GROUP, by_bot=True)]
@@ -139,7 +140,7 @@ def test_an_edit_that_the_chat_refuses_is_put_off_and_turns_nothing_off(chat, cl
 
 
 def test_a_restart_remembers_that_the_channel_is_off_and_looks_at_once(chat, clock, settings):
-    from escalation.channels.telegram.service import Term
+    from escalation.telegram.service import Term
 
     chat.telegram.set_rights(GROUP, can_send=False)
     make_approval()
@@ -163,7 +164,7 @@ def test_a_restart_remembers_that_the_channel_is_off_and_looks_at_once(chat, clo
     ],
 )
 def test_signs_of_a_change_are_looked_into_at_once(chat, update, looks):
-    from escalation.channels.telegram.receiver import Receiver
+    from escalation.telegram.inbound.receiver import Receiver
 
     receiver = Receiver(chat.api, may_go_on=lambda: True, on_usable=lambda: None)
     receiver._notice_membership(update)
@@ -250,9 +251,9 @@ def test_refused_requests_are_tried_after_a_minute_and_then_every_few():
 
 
 def test_many_refusals_in_a_row_have_the_chat_itself_tried(chat, clock):
-    for number in range(gate.MANY_REFUSALS):
+    for number in range(chat_state.MANY_REFUSALS):
         make_approval(title=f"Bash: job {number}")
-    refuse(chat, UNKNOWN, count=3 * gate.MANY_REFUSALS)
+    refuse(chat, UNKNOWN, count=3 * chat_state.MANY_REFUSALS)
     chat.work()
     chat.work()
     assert not chat.api.off  # the trial passed: it was the messages
@@ -267,7 +268,7 @@ def test_many_refusals_in_a_row_have_the_chat_itself_tried(chat, clock):
         chat.work()
     assert len(chat.telegram.calls("sendMessage")) == calls  # no storm
     chat.telegram.clear_faults()
-    clock.now += gate.LONGEST_LOOK_S
+    clock.now += chat_state.LONGEST_LOOK_S
     Delivery.objects.update(next_try_at=Now())
     chat.work()
     assert not chat.api.off and not Delivery.objects.exclude(status=S.SENT).exists()
@@ -340,10 +341,10 @@ def test_check_names_a_webhook_that_leads_elsewhere(chat, clock, settings, capsy
 
 
 def test_check_tells_the_process_that_the_chat_is_open_again(chat, clock, monkeypatch):
-    from orchestra import doorbell
+    from orchestra.db import notify
 
     rung: list[tuple[str, str]] = []
-    monkeypatch.setattr(doorbell, "ring", lambda topic, key: rung.append((topic, key)))
+    monkeypatch.setattr(notify, "ring", lambda topic, key: rung.append((topic, key)))
     leases.note_also(status.LEASE, off="closed")
     list(found(BotApi(chat.api.settings)))
     assert rung == [(status.TOPIC, status.LOOK)]

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from approvals.commands import decide_approval
 from approvals.models import Approval, AuditEntry
-from escalation.channels.telegram import inbound, rejections
 from escalation.models import Approver, Message
+from escalation.telegram.inbound import rejections, updates
 from tests.escalation.conftest import ANNA, BORIS, GROUP
 from tests.factories import make_approval
 
@@ -137,7 +137,7 @@ def test_a_late_reply_to_what_was_taken_back_rejects_nothing(chat, rejecting):
     said = {"message_id": 900, "date": 1, "text": "no!", "from": {"id": ANNA, "first_name": "anna"}}
     below = {"reply_to_message": {"message_id": prompt["message_id"], "from": {"id": 1, "is_bot": True}}}
     update = {"update_id": 5, "message": said | below | {"chat": {"id": GROUP, "type": "supergroup"}}}
-    inbound.handle(update, chat.api)
+    updates.handle(update, chat.api)
     assert fresh(approval).status == "pending" and "not asked any more" in chat.last()["text"]
 
 

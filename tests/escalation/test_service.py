@@ -18,11 +18,13 @@ from django.db.models.functions import Now
 
 from approvals.commands import Question, decide_approval, request_approval
 from approvals.models import Approval
-from escalation import breaker, queries
-from escalation.channels.telegram import receiver, service, status
-from escalation.channels.telegram.service import Service
+from escalation import queries
 from escalation.models import Delivery, Update
-from orchestra import leases
+from escalation.telegram import service, status
+from escalation.telegram.api import breaker
+from escalation.telegram.inbound import receiver
+from escalation.telegram.service import Service
+from orchestra.db import leases
 from orchestra.models import Lease
 from tests.escalation.conftest import GROUP, TOKEN
 from tests.stack import ROOT, until
@@ -67,7 +69,7 @@ def settled() -> bool:
 
 
 def test_a_question_is_told_and_settled_by_rings_alone(running, telegram, monkeypatch):
-    from escalation.channels.telegram import sender
+    from escalation.telegram import sender
 
     monkeypatch.setattr(sender, "LOOK_EVERY_S", 3600.0)
     approval = ask()
@@ -104,16 +106,16 @@ def test_a_duplicate_is_applied_once(running, telegram):
 
 
 def test_an_update_that_breaks_us_is_given_up_and_blocks_nobody(running, telegram, monkeypatch, caplog):
-    from escalation.channels.telegram import inbound
+    from escalation.telegram.inbound import updates
 
-    real = inbound.handle
+    real = updates.handle
 
     def handle(update: dict, api: object, **how: object) -> None:
         if "poison" in str(update):
             raise RuntimeError("a bug")
         real(update, api, **how)
 
-    monkeypatch.setattr(inbound, "handle", handle)
+    monkeypatch.setattr(updates, "handle", handle)
     bad = telegram.send_text(42, "/poison", chat_id=GROUP)["update_id"]
     good = telegram.send_text(42, "/help", chat_id=GROUP)["update_id"]
     until(lambda: Update.objects.filter(pk=good).exists(), "the good one is applied")

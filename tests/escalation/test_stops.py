@@ -2,10 +2,11 @@
 
 import pytest
 
-from approvals import stops
 from approvals.models import AuditEntry, Stop
-from escalation.channels.telegram import inbound, status
-from orchestra import leases
+from approvals.stop import commands as stops
+from escalation.telegram import status
+from escalation.telegram.inbound import updates
+from orchestra.db import leases
 from tests.escalation.chat import link
 from tests.escalation.conftest import ANNA, BORIS, GROUP, STRANGER
 from tests.factories import make_approval
@@ -135,5 +136,5 @@ def test_an_approval_during_a_stop_says_when_it_runs(chat):
 def test_the_same_update_stops_once(chat):
     chat.say(ANNA, "/stop one")
     stops.lift_stop(by="carla", via="api")
-    inbound.handle(chat.handed_in[-1], chat.api)
+    updates.handle(chat.handed_in[-1], chat.api)
     assert not stops.is_stopped()

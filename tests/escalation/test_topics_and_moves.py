@@ -8,14 +8,15 @@ import pytest
 
 from approvals.commands import decide_approval
 from approvals.models import AuditEntry
-from escalation.channels.telegram import inbound, status
-from escalation.channels.telegram.channel import Telegram
-from escalation.channels.telegram.client import BotApi
-from escalation.channels.telegram.sender import Sender
 from escalation.checks import check_settings
 from escalation.models import Button, Delivery, Message
 from escalation.outbox import tell_again_after_move
-from orchestra import leases
+from escalation.telegram import status
+from escalation.telegram.api.client import BotApi
+from escalation.telegram.inbound import updates
+from escalation.telegram.messages.channel import Telegram
+from escalation.telegram.sender import Sender
+from orchestra.db import leases
 from tests.escalation.chat import Chat
 from tests.escalation.conftest import ANNA, BORIS, GROUP
 from tests.escalation.notices import choice
@@ -203,7 +204,7 @@ def test_a_press_on_a_card_left_behind_is_judged_as_ever(moving):
     assert "/link CODE" in chat.press(66, two, "Approve")
     assert fresh(second).status == "pending"
     query = chat.forge(66, two, Button.objects.filter(approval=second).first().token_sha256)
-    inbound.handle(query, chat.api)
+    updates.handle(query, chat.api)
     assert fresh(second).status == "pending"
     assert AuditEntry.objects.filter(approval=second, action="refused").exists()
     chat.press(ANNA, two, "Reject")  # asks why, in the chat where people are now
@@ -215,8 +216,8 @@ def test_a_press_on_a_card_left_behind_is_judged_as_ever(moving):
 def test_a_rejection_that_waits_for_its_reason_survives_the_move(moving):
     from django.db.models.functions import Now
 
-    from escalation.channels.telegram import rejections
-    from escalation.channels.telegram.faces import Rejection
+    from escalation.telegram.inbound import rejections
+    from escalation.telegram.messages.card_states import Rejection
 
     chat = moving
     approval = make_approval()
@@ -248,7 +249,7 @@ def test_a_question_can_be_answered_in_the_new_chat(moving):
 
 
 def test_the_service_remembers_the_move_and_tells_the_operator(chat, settings):
-    from escalation.channels.telegram.service import Term
+    from escalation.telegram.service import Term
 
     chat.telegram.add_chat(-500, "Ops")
     reconfigured(chat, settings, chat="-500")

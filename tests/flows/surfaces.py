@@ -42,7 +42,7 @@ def tool(
     **fields: Any,
 ) -> Kind:
     """A request for one call of ``tool_name``, with the title that a real one would have."""
-    from approvals.render import summary_for, title_for
+    from approvals.presentation.render import summary_for, title_for
 
     text = json.dumps(tool_input)
     own = {

@@ -19,7 +19,7 @@ ASKED = """
 import json
 from datetime import timedelta
 from django.utils import timezone
-from approvals.digest import input_digest
+from approvals.policy.digest import input_digest
 from approvals.models import Approval
 given = json.dumps({arguments!r})
 digest = input_digest(tool_name="Bash", tool_input=given, working_directory="/tmp", session=None)

@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.db.models.functions import Now
 from django.test import Client
 
-from approvals.callbacks import post_due_callbacks
+from approvals.callbacks.delivery import post_due_callbacks
 from approvals.commands import decide_approval
 from approvals.models import Approval, AuditEntry, Callback
 from tests.approvals.test_callbacks import KEY, SECRET, Listener
@@ -158,7 +158,7 @@ def listener(settings: Any) -> Any:
     import threading
     from dataclasses import replace
 
-    from approvals.addresses import places
+    from approvals.callbacks.addresses import places
 
     server = Listener()
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -15,9 +15,9 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from rest_framework.test import APIClient
 
-from approvals.consumers import ApprovalRows, decide
+from approvals.hub import ApprovalRows, decide
 from approvals.models import Approval
-from approvals.render import questions_of
+from approvals.presentation.render import questions_of
 from orchestra.realtime.registry import Caller
 from tests.escalation.conftest import ANNA, api, chat, configured, telegram  # noqa: F401 - fixtures
 from tests.factories import make_user, token_for

@@ -9,7 +9,8 @@ import pytest
 import requests
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from orchestra import figures_export, tracing
+from orchestra.diagnostics import tracing
+from orchestra.metrics import otlp
 from tests.factories import make_approval
 from tests.fakes.collector import Collector, attributes
 from tests.stack import running, until
@@ -68,7 +69,7 @@ def test_nothing_is_sent_without_a_collector(db: None) -> None:
     with tracing.span("nothing") as span:
         assert span is None
     assert tracing.traceparent() == ""
-    assert figures_export.export() == 0
+    assert otlp.export() == 0
 
 
 def test_figures_keep_their_kind_and_their_buckets() -> None:
@@ -78,7 +79,7 @@ def test_figures_keep_their_kind_and_their_buckets() -> None:
     families = [
         gauge, CounterMetricFamily("asked", "x", value=9), HistogramMetricFamily("took_seconds", "x", buckets, 30.0)
     ]  # fmt: skip
-    told = figures_export.as_otlp(families).resource_metrics[0].scope_metrics[0].metrics
+    told = otlp.as_otlp(families).resource_metrics[0].scope_metrics[0].metrics
     by_name = {metric.name: metric.data for metric in told}
     assert by_name["some"].data_points[0].attributes == {"risk": "low"}
     assert (by_name["asked_total"].is_monotonic, by_name["asked_total"].data_points[0].value) == (True, 9)
@@ -90,14 +91,14 @@ def test_no_more_points_than_allowed_are_sent_and_a_refusal_is_no_drama(
     db: None, settings: Any, collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.METRICS = replace(settings.METRICS, export_to=collector.url, max_points=5)
-    figures_export._exporter.cache_clear()
+    otlp._exporter.cache_clear()
     make_approval()
-    assert 0 < figures_export.export() <= 5
+    assert 0 < otlp.export() <= 5
     assert "METRICS_MAX_POINTS is 5" in caplog.text
     collector.refuse = True
-    assert figures_export.export() == 0
+    assert otlp.export() == 0
     assert "the collector did not take the figures" in caplog.text
-    figures_export._exporter.cache_clear()
+    otlp._exporter.cache_clear()
 
 
 def test_an_endpoint_without_the_packages_stops_the_start(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ from django.db import connection
 from django.utils import timezone
 
 from approvals.models import Approval, AuditEntry
-from sessions_app import transcript
 from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, Turn
+from sessions_app.transcript import writer
 from tests.factories import make_approval, make_session, make_turn, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -135,9 +135,7 @@ def test_hostile_output_never_reaches_the_terminal_raw():
         title=f"Bash: {evil}"[:300], tool_input=json.dumps({"command": evil}), requested_by="x\x1b[1m"
     )
     session = make_session(title=evil[:200], agent="claude")
-    transcript.append(
-        session.pk, [transcript.line("text", text=evil), transcript.line("tool_use", name=evil, input={evil: evil})]
-    )
+    writer.append(session.pk, [writer.line("text", text=evil), writer.line("tool_use", name=evil, input={evil: evil})])
     for words in (
         ("approvals", "list"), ("approvals", "show", short(approval)), ("approvals", "list", "--json"),
         ("session", "list"), ("session", "show", short(session)), ("session", "list", "--json"),
@@ -234,12 +232,12 @@ def test_watching_prints_what_happens_and_how_to_answer_and_ends_with_the_turn(r
     watched = Watched("session", "start", "Tidy up", "--agent", "demo", "--watch", **extra)
     watched.wait_for("prompt 1  Tidy up")
     session = AgentSession.objects.get()
-    transcript.append(session.pk, [transcript.line("text", text="I will look.\nCarefully.")])
+    writer.append(session.pk, [writer.line("text", text="I will look.\nCarefully.")])
     approval = make_approval(session=session.pk)
     watched.wait_for(f"./manage.py approvals approve {short(approval)}")
-    transcript.append(session.pk, [transcript.line("result", is_error=False, stop_reason="tool_deferred")])
+    writer.append(session.pk, [writer.line("result", is_error=False, stop_reason="tool_deferred")])
     watched.wait_for("parked  No process waits any more")
-    transcript.append(session.pk, [transcript.line("tool_result", content="gone", is_error=False)])
+    writer.append(session.pk, [writer.line("tool_result", content="gone", is_error=False)])
     finish(session, "completed")
     assert watched.end() == 0
     assert "Carefully." in watched.text

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from sessions_app.cli_versions import OLDEST_FIT
+from sessions_app.agents.cli_versions import OLDEST_FIT
 from tests.fakes.real_cli import CLI_VERSION, real_cli_path
 
 CLIS = Path(sys.prefix) / "gate"

@@ -15,9 +15,9 @@ from pytest_django.fixtures import Settings
 
 from approvals.commands import cancel_approval, decide_approval, expire_due_approvals
 from approvals.models import Approval, Violation
-from sessions_app import leases
 from sessions_app.commands import SessionRequest, cancel_session, start_session
 from sessions_app.models import AgentSession, Run, Turn
+from sessions_app.supervisor import leases
 from tests.dialog import Dialog
 from tests.fakes.fake_messages_api import flat_text
 from tests.fakes.real_cli import MessagesApi, real_cli_path

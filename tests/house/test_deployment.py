@@ -17,9 +17,9 @@ from django.db import connection
 
 from config.processes import programs
 from orchestra.checks import check_production
-from orchestra.metrics import check_token
+from orchestra.metrics.exposition import check_token
+from sessions_app.agents.discovery import INSTALL
 from sessions_app.checks import check_wall
-from sessions_app.discovery import INSTALL
 
 ROOT = Path(settings.BASE_DIR)
 DEPLOY = ROOT / "deploy"

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.logfile import LogFile
+from orchestra.logs.file import LogFile
 from tests.stack import ROOT, until
 
 WRITERS, LINES = 4, 1000
 WRITE = f"""
 import sys
 from pathlib import Path
-from orchestra.logfile import LogFile
+from orchestra.logs.file import LogFile
 log = LogFile(Path(sys.argv[1]), days=1000)
 for number in range({LINES}):
     log.write(f"{{sys.argv[2]}} {{number}} " + "x" * 200)
@@ -27,7 +27,7 @@ import os, django
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 django.setup()
 import logging
-from orchestra.logs import bind
+from orchestra.logs.config import bind
 with bind(session="s-1"):
     logging.getLogger("approvals").warning("approval %s timeout\\nforged", "a-1")
 """

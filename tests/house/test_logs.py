@@ -11,8 +11,8 @@ from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestra.logs import bind, logging_config
-from orchestra.scrub import learn, scrub, secrets_in, visible
+from orchestra.logs.config import bind, logging_config
+from orchestra.logs.redaction import learn, scrub, secrets_in, visible
 
 
 def formatted(message: str, *arguments: object, production: bool = False, **changes: Any) -> str:

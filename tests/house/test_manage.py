@@ -11,9 +11,9 @@ import pytest
 from tests.stack import ROOT
 
 HEAVY = {
-    "config.urls", "approvals.api", "approvals.admin", "sessions_app.api", "sessions_app.supervisor",
-    "escalation.breaker",
-    "orchestra.diagnostics", "orchestra.metrics", "orchestra.statistics",
+    "config.urls", "approvals.rest.views", "approvals.admin", "sessions_app.rest.views", "sessions_app.supervisor",
+    "escalation.telegram.api.breaker",
+    "orchestra.diagnostics.probes", "orchestra.metrics.exposition", "orchestra.statistics",
     "rest_framework.serializers", "drf_spectacular.utils", "redis", "opentelemetry", "prometheus_client", "requests",
     "markdown_it", "jsonschema", "pybreaker", "twisted.internet.reactor", "daphne", "channels.layers",
 }  # fmt: skip

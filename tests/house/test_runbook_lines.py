@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from approvals import tasks
 from approvals.commands import cancel_approval
-from escalation.breaker import Breaker
-from sessions_app import discovery
+from escalation.telegram.api.breaker import Breaker
+from sessions_app.agents import discovery
 from tests.factories import make_approval
 
 LINES = [

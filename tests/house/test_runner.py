@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestra.logfile import LogFile
-from orchestra.runner import DEATHS_TO_GIVE_UP, Child, Output, Plan, Program
+from orchestra.logs.file import LogFile
+from orchestra.runtime.runner import DEATHS_TO_GIVE_UP, Child, Output, Plan, Program
 from tests.stack import ROOT, until
 
 PATIENT = 'trap "sleep 0.2; echo {0} stops; exit 0" TERM; echo {0} starts; while :; do sleep 0.05; done'
@@ -68,7 +68,7 @@ def running(folder: Path, *programs: Program, **changes: Any) -> Iterator[Runnin
     reading, writing = os.pipe()
     os.write(writing, json.dumps(asdict(plan)).encode())
     os.close(writing)
-    command = [sys.executable, "-m", "orchestra.runner", str(reading)]
+    command = [sys.executable, "-m", "orchestra.runtime.runner", str(reading)]
     with (folder / "terminal").open("wb") as terminal:
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=changes.get("stdout", terminal), pass_fds=[reading], start_new_session=True

@@ -15,9 +15,9 @@ from django.db.models.functions import Now
 from django.test import Client
 from knox.models import AuthToken
 
-from orchestra import sign_in
+from orchestra.auth import sign_in_links
+from orchestra.auth.permissions import GROUP_RIGHTS, Right, rights_of
 from orchestra.models import SignInLink
-from orchestra.rights import GROUP_RIGHTS, Right, rights_of
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def anna(db: None) -> User:
 
 
 def path_of(link: str) -> str:
-    return link.removeprefix(sign_in.base_url())
+    return link.removeprefix(sign_in_links.base_url())
 
 
 def signed_in(client: Client) -> bool:
@@ -34,7 +34,7 @@ def signed_in(client: Client) -> bool:
 
 
 def test_a_link_shows_a_button_and_the_button_signs_in_once(client: Client, anna: User) -> None:
-    path = path_of(sign_in.make_link(anna))
+    path = path_of(sign_in_links.make_link(anna))
     page = client.get(path)
     assert page.status_code == 200
     assert b"Sign in as <bdi>anna</bdi>" in page.content
@@ -50,7 +50,7 @@ def test_a_link_shows_a_button_and_the_button_signs_in_once(client: Client, anna
 
 
 def test_looking_at_a_link_as_a_preview_does_uses_nothing_up(client: Client, anna: User) -> None:
-    path = path_of(sign_in.make_link(anna))
+    path = path_of(sign_in_links.make_link(anna))
     for _ in range(3):
         assert client.get(path).status_code == 200
         assert client.head(path).status_code == 200
@@ -58,9 +58,9 @@ def test_looking_at_a_link_as_a_preview_does_uses_nothing_up(client: Client, ann
 
 
 def test_used_expired_and_unknown_links_look_the_same(client: Client, anna: User) -> None:
-    used = path_of(sign_in.make_link(anna))
+    used = path_of(sign_in_links.make_link(anna))
     Client().post(used)
-    expired = path_of(sign_in.make_link(anna))
+    expired = path_of(sign_in_links.make_link(anna))
     SignInLink.objects.filter(used_at=None).update(expires_at=Now() - timedelta(seconds=1))
     answers = [getattr(client, method)(path) for path in (used, expired, "/sign-in/x") for method in ("get", "post")]
     assert {(answer.status_code, answer.content) for answer in answers} == {(410, answers[0].content)}
@@ -69,7 +69,7 @@ def test_used_expired_and_unknown_links_look_the_same(client: Client, anna: User
 
 
 def test_a_link_of_an_account_that_was_switched_off_opens_nothing(client: Client, anna: User) -> None:
-    path = path_of(sign_in.make_link(anna))
+    path = path_of(sign_in_links.make_link(anna))
     User.objects.update(is_active=False)
     assert client.get(path).status_code == 410
     assert client.post(path).status_code == 410
@@ -78,7 +78,7 @@ def test_a_link_of_an_account_that_was_switched_off_opens_nothing(client: Client
 
 def test_signing_in_needs_the_form_it_showed(anna: User) -> None:
     strict = Client(enforce_csrf_checks=True)
-    path = path_of(sign_in.make_link(anna))
+    path = path_of(sign_in_links.make_link(anna))
     assert strict.post(path).status_code == 403
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', strict.get(path).content.decode())
     assert token
@@ -86,21 +86,21 @@ def test_signing_in_needs_the_form_it_showed(anna: User) -> None:
 
 
 def test_the_page_is_neither_kept_nor_told_to_others(client: Client, anna: User) -> None:
-    answer = client.get(path_of(sign_in.make_link(anna)))
+    answer = client.get(path_of(sign_in_links.make_link(anna)))
     assert "no-store" in answer["Cache-Control"]
     assert answer["Referrer-Policy"] == "same-origin"
 
 
 def test_the_table_keeps_no_token(anna: User) -> None:
-    token = path_of(sign_in.make_link(anna)).rpartition("/")[2]
+    token = path_of(sign_in_links.make_link(anna)).rpartition("/")[2]
     link = SignInLink.objects.get()
     assert token not in str(SignInLink.objects.values().get())
-    assert link.expires_at - link.created_at == sign_in.LIFETIME
+    assert link.expires_at - link.created_at == sign_in_links.LIFETIME
 
 
 @pytest.mark.django_db(transaction=True)
 def test_of_ten_who_press_at_once_one_gets_in() -> None:
-    path = path_of(sign_in.make_link(User.objects.create_user("anna")))
+    path = path_of(sign_in_links.make_link(User.objects.create_user("anna")))
     together, codes = Barrier(10), []
 
     def press() -> None:
@@ -119,15 +119,15 @@ def test_of_ten_who_press_at_once_one_gets_in() -> None:
 
 @pytest.mark.django_db
 def test_the_owner_is_made_once_and_cannot_sign_in_with_a_password() -> None:
-    owner = sign_in.owner()
+    owner = sign_in_links.owner()
     assert (owner.username, owner.is_superuser, owner.has_usable_password()) == ("admin", True, False)
-    assert sign_in.owner() == owner
+    assert sign_in_links.owner() == owner
 
 
 @pytest.mark.django_db
 def test_an_owner_who_renamed_the_account_keeps_it() -> None:
     User.objects.create_superuser("boss")
-    assert sign_in.owner().username == "boss"
+    assert sign_in_links.owner().username == "boss"
     assert User.objects.count() == 1
 
 
@@ -136,7 +136,7 @@ def test_an_owner_who_renamed_the_account_keeps_it() -> None:
     [("127.0.0.1", "http://127.0.0.1:1"), ("0.0.0.0", "http://127.0.0.1:1"), ("::", "http://[::1]:1")],
 )
 def test_a_server_that_listens_everywhere_is_reached_here(host: str, url: str) -> None:
-    assert sign_in.local_url(host, 1) == url
+    assert sign_in_links.local_url(host, 1) == url
 
 
 def last_line(out: str) -> str:
@@ -146,7 +146,7 @@ def last_line(out: str) -> str:
 def test_the_command_prints_the_url_alone_as_its_last_line(client: Client, anna: User, capsys: Any) -> None:
     call_command("sign_in_link", "anna")
     url = last_line(capsys.readouterr().out)
-    assert url.startswith(f"{sign_in.base_url()}/sign-in/")
+    assert url.startswith(f"{sign_in_links.base_url()}/sign-in/")
     assert client.post(path_of(url)).status_code == 302
 
 

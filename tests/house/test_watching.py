@@ -135,5 +135,5 @@ def test_detailed_figures_come_only_when_asked_for(client: Any, db: None, settin
     client.get("/health/live")
     text = client.get("/metrics").content.decode()
     assert 'approvals_open_by_tool{tool="Bash"} 1.0' in text
-    assert 'http_view_duration_seconds_count{view="orchestra.diagnostics.live"}' in text
+    assert 'http_view_duration_seconds_count{view="orchestra.diagnostics.probes.live"}' in text
     promtool("check", "metrics", text=text)

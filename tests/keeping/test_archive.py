@@ -21,19 +21,21 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.utils import timezone
 
-from approvals import audit, metrics
+from approvals import metrics
 from approvals import retention as approvals_retention
-from approvals.archived import check_archives
+from approvals.audit import chain
+from approvals.audit.archived import check_archives
 from approvals.commands import decide_approval
 from approvals.models import Approval, AuditEntry, AuditSeal, Rule
 from orchestra.archive import commands
 from orchestra.archive.commands import ArchiverBusy, archive
 from orchestra.archive.files import ArchiveDamaged, Written
-from orchestra.archive.shelves import registry
+from orchestra.archive.registry import registry
 from orchestra.models import Archive, IdempotentRequest
-from sessions_app import leases, retention
 from sessions_app import metrics as session_metrics
+from sessions_app import retention
 from sessions_app.models import AgentSession, Event
+from sessions_app.supervisor import leases
 from sessions_app.supervisor.outcomes import Outcome
 from tests.keeping.test_backup import ask, running_session
 
@@ -252,7 +254,7 @@ def test_an_entry_that_was_deleted_and_not_archived_is_still_named(house: Path) 
     kept = closed_session(timedelta(days=1))
     archive(AGE)
     AuditEntry.objects.filter(approval__session=kept.pk).first().delete()
-    assert "was deleted" in next(iter(audit.problems(audit.head())))
+    assert "was deleted" in next(iter(chain.problems(chain.head())))
 
 
 # --- nothing is lost
@@ -315,7 +317,7 @@ def test_kill_9_at_random_moments_loses_nothing(house: Path, monkeypatch: pytest
     monkeypatch.setattr(commands, "ROOTS_A_FILE", 4)
     for name, shelf in registry.shelves.items():
         monkeypatch.setitem(registry.shelves, name, replace(shelf, step=1))
-    audit.seal_new_entries()
+    chain.seal_new_entries()
     whole, before, chance = everything(*KINDS), counters(), random.Random(9)
     killed = 0
     for _ in range(10):

@@ -21,20 +21,21 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from approvals import audit
+from approvals.audit import chain
 from approvals.commands import consume_approval, decide_approval
 from approvals.models import Approval, AuditEntry, Rule
 from approvals.tasks import seal_audit
-from orchestra import data_lock, epoch
+from orchestra.auth.session_store import hashed
 from orchestra.backup.commands import inspect, restore_backup, take_backup, verify_backup
+from orchestra.backup.database_override import standing_in
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.manifest import Manifest, sha256_of
-from orchestra.backup.standing_in import standing_in
-from orchestra.browser_sessions import hashed
+from orchestra.db import fencing
 from orchestra.models import BrowserSession, Lease, SignInLink
-from sessions_app import leases
+from orchestra.runtime import data_lock
 from sessions_app.commands import SessionRequest, send_message, start_session
 from sessions_app.models import AgentSession, Run, Turn
+from sessions_app.supervisor import leases
 from tests.chaos.checker import Evidence, violations
 from tests.factories import make_approval, make_session, make_turn, make_user
 
@@ -50,7 +51,7 @@ def backup_of(house: Path) -> Path:
 def ask(session: AgentSession, turn: Turn, tool_use_id: str = "toolu_1") -> Approval:
     """An open request of a running session, through the doors an agent uses."""
     from approvals.commands import Question, request_approval
-    from approvals.digest import input_digest
+    from approvals.policy.digest import input_digest
     from sessions_app.models import PermissionRequest
 
     text = json.dumps({"command": f"touch {tool_use_id}"})
@@ -115,7 +116,7 @@ def test_a_restored_database_can_be_backed_up_and_restored_again(house: Path) ->
     second = restore_backup(backup_of(house), keep_rules=False)
     assert second.epoch > first.epoch
     assert Approval.objects.count() == 1
-    assert list(audit.problems(audit.head())) == []
+    assert list(chain.problems(chain.head())) == []
 
 
 # --- nothing runs again
@@ -185,7 +186,7 @@ def test_a_supervisor_of_before_the_restore_changes_nothing(house: Path) -> None
     assert fresh is not None
     assert late.session().update(title="stale") == 0
     assert fresh.fence > late.fence
-    assert epoch.first_fence(epoch.current()) < 2**53
+    assert fencing.first_fence(fencing.current()) < 2**53
 
 
 def test_leases_and_sign_in_links_are_nobodys(house: Path) -> None:
@@ -244,7 +245,7 @@ def test_a_hundred_random_corruptions_are_refused_before_anything_is_touched(hou
             pytest.fail(f"{what} was restored: {restore_backup(bad, keep_rules=False)}")
         shutil.rmtree(bad)
     assert Approval.objects.count() == 2
-    assert not Lease.objects.filter(name=epoch.NAME).exists()
+    assert not Lease.objects.filter(name=fencing.NAME).exists()
     verify_backup(folder)
 
 

@@ -26,7 +26,7 @@ from approvals.errors import ApprovalClosed, ApprovalExpired
 from approvals.models import Approval, AuditEntry, Door
 from approvals.queries import find_approval
 from orchestra.archive.commands import archive
-from orchestra.counting import Totals
+from orchestra.db.counters import Totals
 from tests.factories import client_of, make_user
 from tests.threads import at_once
 

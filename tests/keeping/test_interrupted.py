@@ -14,8 +14,9 @@ from django.db import connection
 
 from approvals.models import Approval
 from approvals.tasks import seal_audit
-from orchestra import data_lock, epoch
 from orchestra.backup.commands import restore_backup, take_backup, verify_backup
+from orchestra.db import fencing
+from orchestra.runtime import data_lock
 from tests.factories import make_approval
 
 Line = tuple[str, int]
@@ -77,9 +78,9 @@ def test_a_restore_killed_at_any_step_leaves_a_whole_database(house: Path) -> No
     outcomes = set()
     for number, step in enumerate(steps):
         Approval.objects.filter(pk=approval.pk).update(title=f"live {number}")
-        before = epoch.current()
+        before = fencing.current()
         assert restore_in_child(folder, Lines(step, lambda: os._exit(KILLED))) == KILLED, step
-        title, now = Approval.objects.get().title, epoch.current()
+        title, now = Approval.objects.get().title, fencing.current()
         assert (title, now == before) in ((f"live {number}", True), ("of the backup", False)), step
         outcomes.add(title == "of the backup")
     assert outcomes == {True, False}, "the kills were to come before and after the last step"

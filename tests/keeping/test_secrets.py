@@ -6,8 +6,8 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.auth.models import User
 
-from orchestra import sign_in
 from orchestra.archive.commands import archive
+from orchestra.auth import sign_in_links
 from tests.factories import make_user, token_for
 from tests.keeping.test_archive import AGE, closed_approval, closed_session
 from tests.keeping.test_backup import backup_of
@@ -25,7 +25,7 @@ def test_neither_backups_nor_archives_hold_a_token_a_link_a_password_or_our_own_
     keys = {
         "the secret key": settings.SECRET_KEY,
         "an API token": token_for(user),
-        "a sign-in link": sign_in.make_link(user).rpartition("/")[2],
+        "a sign-in link": sign_in_links.make_link(user).rpartition("/")[2],
         "a password": "open-sesame-canary",
     }
     closed_session()

@@ -11,8 +11,8 @@ from approvals.metrics import count_closed
 from approvals.models import Approval
 from approvals.tasks import seal_audit
 from orchestra.backup.commands import restore_backup, take_backup
-from sessions_app import leases
 from sessions_app.models import AgentSession, PermissionRequest
+from sessions_app.supervisor import leases
 from sessions_app.supervisor.outcomes import Outcome
 from tests.chaos.checker import Evidence, violations
 from tests.keeping.test_backup import ask, running_session

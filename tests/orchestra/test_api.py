@@ -10,10 +10,10 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from approvals.models import AuditEntry, Rule
-from orchestra import exact_json
-from orchestra.api import answer_for_error
-from orchestra.listing import Pages
 from orchestra.models import IdempotentRequest
+from orchestra.rest import exact_json
+from orchestra.rest.pagination import Pages
+from orchestra.rest.viewsets import answer_for_error
 from sessions_app.models import AgentSession
 from tests.factories import client_of, make_approval, make_session, make_user
 
@@ -56,7 +56,7 @@ def test_an_account_that_was_closed_gets_in_no_more() -> None:
 def test_a_session_cookie_alone_decides_nothing() -> None:
     approval = make_approval()
     browser = APIClient(enforce_csrf_checks=True)
-    browser.force_login(make_user("ben", group="Approver"), backend="orchestra.accounts.RightsBackend")
+    browser.force_login(make_user("ben", group="Approver"), backend="orchestra.auth.backends.RightsBackend")
     assert browser.get("/api/approvals").status_code == 200
     answer = browser.post(f"/api/approvals/{approval.pk}/approve", {}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")

@@ -15,7 +15,7 @@ from knox.models import AuthToken
 from approvals.commands import decide_approval
 from approvals.models import Approval
 from orchestra.realtime import hub
-from sessions_app import transcript
+from sessions_app.transcript import writer
 from tests.factories import make_approval, make_session
 from tests.web import PATIENCE_S, Web, running, until
 
@@ -89,12 +89,12 @@ def frames(stream: http.client.HTTPResponse, count: int) -> list[tuple[int, str,
 
 def test_a_stream_tells_what_was_and_what_comes_in_order(web: Web) -> None:
     session = make_session()
-    transcript.append(session.pk, [transcript.line("text", text=str(number)) for number in range(700)])
+    writer.append(session.pk, [writer.line("text", text=str(number)) for number in range(700)])
     stream = web.ask("GET", f"/api/sessions/{session.pk}/events/stream", Accept="text/event-stream")
     assert (stream.status, stream.getheader("Content-Type")) == (200, "text/event-stream")
     past = frames(stream, 700)
     for _ in range(20):
-        transcript.append(session.pk, [transcript.line("text", text="a\nb"), transcript.line("status", status="x")])
+        writer.append(session.pk, [writer.line("text", text="a\nb"), writer.line("status", status="x")])
     seen = past + frames(stream, 40)
     assert [seq for seq, _, _ in seen] == list(range(1, 741))
     assert seen[-1][1:] == ("status", seen[-1][2])
@@ -125,7 +125,7 @@ def test_text_streams_as_the_model_says_it(web: Web) -> None:
 
 def test_a_browser_that_reconnects_goes_on_where_it_was(web: Web) -> None:
     session = make_session()
-    transcript.append(session.pk, [transcript.line("text", text=str(number)) for number in range(10)])
+    writer.append(session.pk, [writer.line("text", text=str(number)) for number in range(10)])
     path = f"/api/sessions/{session.pk}/events/stream"
     assert frames(web.ask("GET", f"{path}?after=4"), 1)[0][0] == 5
     assert frames(web.ask("GET", f"{path}?after=4", **{"Last-Event-ID": "7"}), 1)[0][0] == 8
@@ -148,21 +148,21 @@ def test_a_stream_ends_for_who_may_no_longer_look(web: Web) -> None:
 
 def test_open_streams_hold_neither_threads_nor_connections(web: Web) -> None:
     session = make_session()
-    transcript.append(session.pk, [transcript.line("text", text="x")])
+    writer.append(session.pk, [writer.line("text", text="x")])
     before = web.threads()
     streams = [web.ask("GET", f"/api/sessions/{session.pk}/events/stream") for _ in range(WAITERS)]
     assert all(frames(stream, 1) for stream in streams)
     until(lambda: web.threads() < before + WAITERS // 2)
     assert 1 < web.connections() <= 4 + 1
-    transcript.append(session.pk, [transcript.line("text", text="y")])
+    writer.append(session.pk, [writer.line("text", text="y")])
     assert all(frames(stream, 1)[0][0] == 2 for stream in streams)
 
 
 def test_a_transcript_comes_whole_as_lines_and_for_people(web: Web) -> None:
     session = make_session(title="Tidy *up*")
     exact = '{"id": "t1", "name": "Bash", "input": {"command": "ls", "n": 123456789012345678901234567890}}'
-    transcript.append(session.pk, [transcript.line("prompt", turn=1, text="go\n# not a heading"), ("tool_use", exact)])
-    transcript.append(session.pk, [transcript.line("tool_result", content="```\n<b>\u202e", is_error=True)] * 1200)
+    writer.append(session.pk, [writer.line("prompt", turn=1, text="go\n# not a heading"), ("tool_use", exact)])
+    writer.append(session.pk, [writer.line("tool_result", content="```\n<b>\u202e", is_error=True)] * 1200)
     rows = web.ask("GET", f"/api/sessions/{session.pk}/transcript?as=jsonl").read().decode().splitlines()
     assert [json.loads(row)["seq"] for row in rows] == list(range(1, 1203))
     assert exact in rows[1]

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 
-from orchestra.browser_sessions import SessionStore, hashed
+from orchestra.auth.session_store import SessionStore, hashed
 from orchestra.models import BrowserSession
 from tests.factories import make_user
 

@@ -7,11 +7,11 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
+from orchestra.auth.sign_in_links import base_url, make_link
 from orchestra.checks import check_console_host
 from orchestra.conf import OrchestraSettings
-from orchestra.console_host import facts
 from orchestra.environment import Environment
-from orchestra.sign_in import base_url, make_link
+from orchestra.middleware.console_host import facts
 from tests.factories import make_user, token_for
 
 CONSOLE, FRONT = "orchestra-0123456789abcdef.localhost", "orchestra.localhost"

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from orchestra import destinations, sign_in
+from orchestra.auth import next_page, sign_in_links
 from tests.factories import make_approval, make_user
 
 PASSWORD = "correct horse battery"
@@ -40,7 +40,7 @@ def page() -> str:
 
 
 def path_of(link: str) -> str:
-    return link.removeprefix(sign_in.base_url())
+    return link.removeprefix(sign_in_links.base_url())
 
 
 def asked_to_sign_in(client: Client, page: str) -> str:
@@ -60,10 +60,10 @@ def test_a_password_leads_to_the_request_that_details_named(client: Client, anna
 
 def test_a_one_time_link_opened_in_the_same_browser_leads_there_too(client: Client, anna: User, page: str) -> None:
     client.get(asked_to_sign_in(client, page))
-    link = path_of(sign_in.make_link(anna))
+    link = path_of(sign_in_links.make_link(anna))
     assert "You'll continue where you left off" in client.get(link).content.decode()
     assert client.post(link)["Location"] == page
-    assert client.post(path_of(sign_in.make_link(anna)))["Location"] == "/"  # once
+    assert client.post(path_of(sign_in_links.make_link(anna)))["Location"] == "/"  # once
 
 
 def test_a_one_time_link_names_the_page_itself_for_another_browser(anna: User, page: str, capsys: Any) -> None:
@@ -83,7 +83,7 @@ def test_the_sign_in_page_names_the_command_with_the_page(client: Client, anna: 
 
 
 def test_a_link_that_is_used_up_leads_to_the_password_page_and_on(client: Client, anna: User, page: str) -> None:
-    link = path_of(sign_in.make_link(anna, wanted=page))
+    link = path_of(sign_in_links.make_link(anna, wanted=page))
     Client().post(link)
     assert f'href="/sign-in?next={page}"' in client.get(link).content.decode()
 
@@ -128,14 +128,14 @@ def test_who_is_signed_in_already_goes_on_to_the_page(client: Client, anna: User
 
 @pytest.mark.parametrize("elsewhere", HOSTILE)
 def test_no_way_in_leads_to_another_site(client: Client, anna: User, elsewhere: str) -> None:
-    link = path_of(sign_in.make_link(anna))
+    link = path_of(sign_in_links.make_link(anna))
     assert Client().post("/sign-in", {"username": "anna", "password": PASSWORD, "next": elsewhere})["Location"] == "/"
     assert elsewhere not in client.get("/sign-in", {"next": elsewhere}).content.decode()
     by_cookie = Client()
-    by_cookie.cookies[destinations.COOKIE] = elsewhere.strip()
+    by_cookie.cookies[next_page.COOKIE] = elsewhere.strip()
     assert by_cookie.post(link)["Location"] == "/"
     by_link = Client()
-    assert by_link.post(f"{path_of(sign_in.make_link(anna))}?{_query(elsewhere)}")["Location"] == "/"
+    assert by_link.post(f"{path_of(sign_in_links.make_link(anna))}?{_query(elsewhere)}")["Location"] == "/"
     client.force_login(anna)
     left = client.post("/sign-out", {"next": elsewhere})["Location"]
     assert left == "/sign-in"
@@ -143,13 +143,13 @@ def test_no_way_in_leads_to_another_site(client: Client, anna: User, elsewhere: 
 
 def test_the_cookie_is_sent_to_the_sign_in_alone_and_set_where_sessions_live(client: Client, settings: Any) -> None:
     client.get("/sign-in", {"next": "/approvals"})
-    cookie = client.cookies[destinations.COOKIE]
+    cookie = client.cookies[next_page.COOKIE]
     assert (cookie["path"], cookie["httponly"], cookie["samesite"]) == ("/sign-in", True, "Lax")
     hosts = {"console_host": "orchestra-x.localhost", "front_host": "orchestra.localhost"}
     settings.ORCHESTRA = replace(settings.ORCHESTRA, **hosts)
     front = Client()
     front.get("/sign-in", {"next": "/approvals"}, headers={"host": "orchestra.localhost"})
-    assert destinations.COOKIE not in front.cookies
+    assert next_page.COOKIE not in front.cookies
     stray = front.post("/sign-in?next=/approvals", {}, headers={"host": "127.0.0.1"})
     assert stray["Location"].endswith("/sign-in?next=/approvals")
 

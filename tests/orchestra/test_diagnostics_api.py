@@ -11,9 +11,10 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from approvals.commands import decide_approval
-from orchestra import leases, vitals
-from orchestra.doorbell import redis_client
+from orchestra.db import leases
+from orchestra.db.notify import redis_client
 from orchestra.models import Lease
+from orchestra.runtime import heartbeats
 from tests.factories import client_of, make_approval, make_user
 
 
@@ -93,12 +94,12 @@ def test_figures_are_those_of_the_metrics_page_in_the_runbook_s_spelling(viewer:
 def test_workers_queues_and_beat_are_shown_as_they_were_last_heard_of(viewer: Any) -> None:
     assert asked(viewer, "workers")["beat_age_seconds"] is None
     leases.touch("beat")
-    vitals.say()
-    vitals.also_say(lambda: {"queues": ["default", "sessions.here"], "worker": "w@here", "canary_age_seconds": 3.0})
+    heartbeats.say()
+    heartbeats.also_say(lambda: {"queues": ["default", "sessions.here"], "worker": "w@here", "canary_age_seconds": 3.0})
     try:
-        vitals.say()
+        heartbeats.say()
     finally:
-        vitals._more.pop()
+        heartbeats._more.pop()
     key = f"orchestra-{settings.ORCHESTRA.instance}:default"
     redis_client().rpush(key, "message")
     try:
@@ -117,39 +118,39 @@ def test_workers_queues_and_beat_are_shown_as_they_were_last_heard_of(viewer: An
 
 
 def test_a_process_that_fell_silent_is_shown_as_such_and_then_forgotten(viewer: Any) -> None:
-    vitals.say()
+    heartbeats.say()
     Lease.objects.filter(name__startswith="process:").update(updated_at=Now() - timedelta(minutes=1))
     assert [process["lives"] for process in asked(viewer, "workers")["processes"]] == [False]
     Lease.objects.filter(name__startswith="process:").update(
         name="process:old@elsewhere/1", updated_at=Now() - timedelta(minutes=10)
     )
-    vitals.say()
+    heartbeats.say()
     assert not Lease.objects.filter(name="process:old@elsewhere/1").exists()
 
 
 def test_a_process_that_was_replaced_is_not_held_against_anybody(viewer: Any) -> None:
-    vitals.also_say(lambda: {"queues": ["default"], "pid": 1})
+    heartbeats.also_say(lambda: {"queues": ["default"], "pid": 1})
     try:
-        vitals.say()
+        heartbeats.say()
     finally:
-        vitals._more.pop()
+        heartbeats._more.pop()
     row = Lease.objects.filter(name__startswith="process:")
     row.update(name="process:old", updated_at=Now() - timedelta(minutes=1))
     found = asked(viewer, "workers")
     assert [process["pid"] for process in found["processes"]] == [1]
     assert [queue["workers"] for queue in found["queues"] if queue["name"] == "default"] == [0]
-    vitals.also_say(lambda: {"pid": 2, "started_at": time.time() - 30})
+    heartbeats.also_say(lambda: {"pid": 2, "started_at": time.time() - 30})
     try:
-        vitals.say()
+        heartbeats.say()
     finally:
-        vitals._more.pop()
+        heartbeats._more.pop()
     assert [process["pid"] for process in asked(viewer, "workers")["processes"]] == [2]
 
 
 def test_without_a_broker_the_page_says_so(viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import redis
 
-    from orchestra import queues
+    from orchestra.runtime import queues
 
     nobody = redis.Redis.from_url("unix:///tmp/nobody-listens-here.sock", retry=None)
     monkeypatch.setattr(queues, "redis_client", lambda: nobody)

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from approvals.commands import decide_approval
-from orchestra import doorbell
+from orchestra.db import notify
 from tests.factories import make_approval
 
 PATIENCE_S = 20
@@ -23,10 +23,10 @@ def heard(transactional_db):
     def hear(topic, key):
         rings.put((topic, key))
 
-    doorbell.listener.add(hear)
-    assert doorbell.listener.listening.wait(PATIENCE_S)
+    notify.listener.add(hear)
+    assert notify.listener.listening.wait(PATIENCE_S)
     yield rings
-    doorbell.listener.remove(hear)
+    notify.listener.remove(hear)
 
 
 def until(rings, wanted):
@@ -39,7 +39,7 @@ def until(rings, wanted):
 
 def test_a_ring_arrives_when_its_transaction_commits_and_not_before(heard):
     with transaction.atomic():
-        doorbell.ring("test", "one")
+        notify.ring("test", "one")
         with pytest.raises(queue.Empty):
             heard.get(timeout=0.3)
     assert until(heard, ("test", "one")) == [("test", "one")]
@@ -47,9 +47,9 @@ def test_a_ring_arrives_when_its_transaction_commits_and_not_before(heard):
 
 def test_a_transaction_that_is_rolled_back_rings_nobody(heard):
     with pytest.raises(RuntimeError), transaction.atomic():
-        doorbell.ring("test", "undone")
+        notify.ring("test", "undone")
         raise RuntimeError
-    doorbell.ring("test", "after")
+    notify.ring("test", "after")
     assert until(heard, ("test", "after")) == [("test", "after")]
 
 
@@ -68,18 +68,18 @@ def test_a_listener_that_fails_does_not_deafen_the_others(heard):
     def hears(topic, key):
         rings.put(key)
 
-    doorbell.listener.add(fails)
-    doorbell.listener.add(hears)
+    notify.listener.add(fails)
+    notify.listener.add(hears)
     try:
-        doorbell.ring("test", "x")
+        notify.ring("test", "x")
         assert rings.get(timeout=PATIENCE_S) == "x"
     finally:
-        doorbell.listener.remove(fails)
-        doorbell.listener.remove(hears)
+        notify.listener.remove(fails)
+        notify.listener.remove(hears)
 
 
 def test_the_listener_comes_back_after_its_connection_was_cut(heard):
-    doorbell.ring("test", "before")
+    notify.ring("test", "before")
     until(heard, ("test", "before"))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -87,7 +87,7 @@ def test_the_listener_comes_back_after_its_connection_was_cut(heard):
             " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ~ '^(LISTEN|SELECT 1$)'"
         )
     for _ in range(100):
-        doorbell.ring("test", "again")
+        notify.ring("test", "again")
         try:
             assert heard.get(timeout=0.2) == ("test", "again")
             break

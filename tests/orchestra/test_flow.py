@@ -1,7 +1,7 @@
 import pytest
 
 from approvals.models import APPROVAL_FLOW, Approval
-from orchestra.flow import Flow
+from orchestra.db.transitions import Flow
 from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, Turn
 from tests.factories import make_session
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from orchestra.form_origin import HEADER
+from orchestra.auth.csrf import HEADER
 from tests.factories import make_approval, make_user
 
 pytestmark = pytest.mark.django_db

@@ -16,9 +16,9 @@ from django.urls import reverse
 from django.utils import timezone
 from knox.models import AuthToken
 
-from orchestra import attempts, gate
+from orchestra.auth import login_throttle, views
+from orchestra.auth.sign_in_links import base_url, make_link
 from orchestra.models import BrowserSession, SignInAttempt, SignInLink
-from orchestra.sign_in import base_url, make_link
 from tests.factories import make_approval, make_user, token_for
 
 PASSWORD = "correct horse battery"
@@ -96,7 +96,7 @@ def test_after_five_failures_even_the_right_password_waits(client: Client, anna:
     assert b"Too many attempts" in refused.content
     assert not signed_in(client)
     assert SignInAttempt.objects.count() == 5, "those not looked at are not counted"
-    SignInAttempt.objects.update(at=timezone.now() - attempts.WINDOW)
+    SignInAttempt.objects.update(at=timezone.now() - login_throttle.WINDOW)
     assert sign_in(client).status_code == 302
 
 
@@ -118,7 +118,7 @@ def test_others_and_tokens_are_not_slowed_down(client: Client, anna: User) -> No
 
 def test_an_address_that_tries_many_names_waits_too(client: Client, anna: User) -> None:
     SignInAttempt.objects.bulk_create(
-        SignInAttempt(username=f"user{n}", address="127.0.0.1") for n in range(attempts.PER_PLACE)
+        SignInAttempt(username=f"user{n}", address="127.0.0.1") for n in range(login_throttle.PER_PLACE)
     )
     assert sign_in(client).status_code == 429
 
@@ -141,7 +141,7 @@ def test_guesses_at_the_same_moment_are_counted_one_by_one() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert codes.count(200) <= attempts.PER_PERSON_AND_PLACE
+    assert codes.count(200) <= login_throttle.PER_PERSON_AND_PLACE
     assert codes.count(200) + codes.count(429) == 12
 
 
@@ -186,7 +186,7 @@ def test_a_request_under_way_does_not_bring_an_ended_session_back(client: Client
     sign_in(client)
     under_way = client.session
     assert under_way.items(), "it was read before the others were ended"
-    gate.end_everywhere(anna)
+    views.end_everywhere(anna)
     under_way["late"] = True
     with pytest.raises(UpdateError):
         under_way.save()
@@ -242,7 +242,7 @@ def test_a_first_password_is_set_right_after_signing_in_only(client: Client, db:
     client.force_login(user)
     assert b"Set a password" in client.get("/account").content
     session = client.session
-    session[gate.SIGNED_IN_AT] -= timedelta(minutes=11).total_seconds()
+    session[views.SIGNED_IN_AT] -= timedelta(minutes=11).total_seconds()
     session.save()
     assert b"sign in afresh" in client.get("/account").content
     client.post("/account", {"new_password1": NEXT, "new_password2": NEXT})
@@ -283,7 +283,7 @@ def test_an_administrator_signs_somebody_out(client: Client, anna: User) -> None
 def test_old_sessions_and_attempts_are_cleared(client: Client, anna: User) -> None:
     sign_in(client)
     BrowserSession.objects.update(expire_date=timezone.now() - timedelta(days=1))
-    SignInAttempt.objects.update(at=timezone.now() - attempts.KEPT - timedelta(minutes=1))
+    SignInAttempt.objects.update(at=timezone.now() - login_throttle.KEPT - timedelta(minutes=1))
     sign_in(Client())
     assert (BrowserSession.objects.count(), SignInAttempt.objects.count()) == (1, 1)
     call_command("clearsessions")

@@ -9,9 +9,10 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
 
-from approvals import stops
-from orchestra import diagnostics, leases
-from orchestra.diagnostics import Probe, Weight
+from approvals.stop import commands as stops
+from orchestra.db import leases
+from orchestra.diagnostics import probes as diagnostics
+from orchestra.diagnostics.probes import Probe, Weight
 from orchestra.models import Lease
 from orchestra.tasks import beat
 from sessions_app.models import Agent

@@ -14,11 +14,11 @@ from django.utils import timezone
 from approvals.commands import decide_approval
 from approvals.deadlines import NEVER
 from approvals.models import Approval
-from orchestra import doorbell
+from orchestra.db import notify
 from orchestra.realtime import hub
-from sessions_app import transcript
 from sessions_app.commands import cancel_session
 from sessions_app.models import Agent, AgentSession
+from sessions_app.transcript import writer
 from tests.factories import make_approval, make_session, make_user, token_for
 from tests.hub import Client, client
 from tests.web import Web
@@ -27,14 +27,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def say(session: Any, *texts: str) -> None:
-    transcript.append(session.pk, [transcript.line("text", text=text) for text in texts])
+    writer.append(session.pk, [writer.line("text", text=text) for text in texts])
 
 
 def ask_people(**overrides: Any) -> Approval:
     """A question as the commands open it: rung for with its commit."""
     with transaction.atomic():
         approval = make_approval(**overrides)
-        doorbell.ring("approval", str(approval.pk))
+        notify.ring("approval", str(approval.pk))
     return approval
 
 

@@ -17,7 +17,7 @@ from knox.models import AuthToken
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from approvals.models import Approval
-from orchestra.gate import end_everywhere
+from orchestra.auth.views import end_everywhere
 from orchestra.realtime import origin, registry
 from orchestra.realtime.consumers import LARGEST_INTRODUCTION, LARGEST_MESSAGE, MOST_SUBSCRIPTIONS
 from sessions_app.models import AgentSession

@@ -19,10 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from approvals.models import Approval
-from orchestra import doorbell, embedded
+from orchestra.db import notify
 from orchestra.realtime import hub
-from sessions_app import transcript
+from orchestra.runtime import embedded
 from sessions_app.models import AgentSession, Event
+from sessions_app.transcript import writer
 from tests.factories import make_approval, make_session
 from tests.hub import PATIENCE_S, Client, client
 from tests.web import Web, running, until
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def say(session: UUID, *texts: str) -> None:
-    transcript.append(session, [transcript.line("text", text=text) for text in texts])
+    writer.append(session, [writer.line("text", text=text) for text in texts])
 
 
 class Server:
@@ -133,7 +134,7 @@ def test_a_burst_of_questions_reaches_everybody_whole(hub_web: Web) -> None:
         asked = set()
         for _ in range(200):
             approval = make_approval()
-            doorbell.ring("approval", str(approval.pk))
+            notify.ring("approval", str(approval.pk))
             asked.add(str(approval.pk))
         for mine in crowd:
             heard = [mine.until(lambda message: message["type"] == "event") for _ in range(200)]
@@ -162,9 +163,9 @@ def test_a_ring_that_makes_no_sense_hurts_nobody(ada: Client) -> None:
     ada.subscribe("sessions")
     for topic in ("approval", "session", "events", "person", "?"):
         for key in ("", "x", "' OR 1=1", "ä"):
-            doorbell.ring(topic, key)
+            notify.ring(topic, key)
     approval = make_approval()
-    doorbell.ring("approval", str(approval.pk))
+    notify.ring("approval", str(approval.pk))
     assert ada.event("approval.requested", id=str(approval.pk))
 
 
@@ -172,7 +173,7 @@ def test_the_same_ring_twice_tells_once(ada: Client) -> None:
     ada.subscribe("approvals")
     approval = make_approval()
     for _ in range(5):
-        doorbell.ring("approval", str(approval.pk))
+        notify.ring("approval", str(approval.pk))
         time.sleep(0.05)
     assert ada.event("approval.requested")["seq"] == 1
     assert ada.silence(1) == []
@@ -189,7 +190,7 @@ def test_redis_may_stop_and_come_back_under_open_sockets(tmp_path: Path, valkey:
         mine.subscribe(topic)
         valkey.stop()
         approval = make_approval()
-        doorbell.ring("approval", str(approval.pk))
+        notify.ring("approval", str(approval.pk))
         say(session.pk, "while it was away")
         assert mine.event("approval.requested", id=str(approval.pk))
         assert mine.event("text", text="while it was away")
@@ -225,7 +226,7 @@ def test_telling_never_waits_for_a_redis_that_hangs(valkey: Server, monkeypatch:
 
     assert valkey.process
     hanging = redis.Redis.from_url(valkey.url, socket_timeout=1.0, socket_connect_timeout=0.5)
-    monkeypatch.setattr(doorbell, "redis_client", lambda: hanging)
+    monkeypatch.setattr(notify, "redis_client", lambda: hanging)
     publisher = hub._Publisher()
     valkey.process.send_signal(signal.SIGSTOP)
     began = time.monotonic()
@@ -244,7 +245,7 @@ def test_the_listener_of_text_survives_nonsense(ada: Client) -> None:
     def speak() -> None:
         while not stop.wait(0.1):
             for data in (b"x", b"[]", b"7", b'{"type": "delta"}', b'{"type": "delta", "text": 5}'):
-                doorbell.publish(hub.channel(topic), data)
+                notify.publish(hub.channel(topic), data)
             hub.publish(topic, {"type": "delta", "text": "sense"})
 
     thread = threading.Thread(target=speak)

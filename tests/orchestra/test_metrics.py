@@ -11,8 +11,9 @@ from approvals import tasks
 from approvals.commands import Question, cancel_approval, decide_approval, record_policy_answer
 from approvals.metrics import count_closed, families, figures
 from approvals.models import Approval
-from orchestra import leases, metrics
-from orchestra.counting import add_to_tallies
+from orchestra.db import leases
+from orchestra.db.counters import add_to_tallies
+from orchestra.metrics import exposition
 from orchestra.models import Tally
 from tests.factories import make_approval, make_session
 from tests.threads import at_once
@@ -203,11 +204,11 @@ def test_a_token_is_asked_for_when_one_is_set(client, db, settings):
 def test_an_open_metrics_page_warns_in_production(settings):
     from dataclasses import replace
 
-    assert metrics.check_token() == []
+    assert exposition.check_token() == []
     settings.ORCHESTRA = replace(settings.ORCHESTRA, environment="production")
-    assert [warning.id for warning in metrics.check_token()] == ["orchestra.W001"]
+    assert [warning.id for warning in exposition.check_token()] == ["orchestra.W001"]
     settings.METRICS = replace(settings.METRICS, token="x")
-    assert metrics.check_token() == []
+    assert exposition.check_token() == []
 
 
 def test_the_page_is_read_only_and_speaks_openmetrics_to_those_who_ask(client, db):

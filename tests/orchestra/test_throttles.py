@@ -7,7 +7,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from approvals.models import Approval
-from orchestra.throttles import Throttle
+from orchestra.rest.throttles import Throttle
 from tests.factories import client_of, make_approval, make_user
 
 pytestmark = pytest.mark.django_db

@@ -5,8 +5,8 @@ from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from approvals.models import APPROVAL_FLOW, Approval, AuditEntry
-from orchestra import doorbell, sql
-from orchestra.unit_of_work import UnitOfWork
+from orchestra.db import notify, sql
+from orchestra.db.unit_of_work import UnitOfWork
 from tests.factories import make_approval
 
 A = Approval.Status
@@ -85,7 +85,7 @@ def test_postgresql_gets_a_unit_in_one_statement_and_nothing_is_rung_while_muted
     unit = UnitOfWork(closing(approval))
     unit.insert(entry(approval))
     unit.ring("approval", str(approval.pk))
-    with CaptureQueriesContext(connection) as statements, doorbell.muted():
+    with CaptureQueriesContext(connection) as statements, notify.muted():
         assert unit.commit()
     assert "pg_notify" not in statements[0]["sql"]
     if connection.vendor == "postgresql":

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from orchestra import scrub
+from orchestra.logs import redaction as scrub
 from orchestra.redaction import Redaction
 from tests.redaction.made import Maker, framed, redact
 

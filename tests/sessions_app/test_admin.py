@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from sessions_app import transcript
 from sessions_app.models import Agent, AgentSession, Event
+from sessions_app.transcript import writer
 from tests.factories import make_approval, make_session, make_turn, make_user
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +39,7 @@ def act(client: Client, session: AgentSession, name: str, **fields: str):
 def test_every_table_has_a_list_for_administrators(name):
     session = make_session()
     make_turn(session)
-    transcript.append(session.pk, [transcript.line("text", text="hello")])
+    writer.append(session.pk, [writer.line("text", text="hello")])
     make_approval(session=session.pk)
     assert signed_in("Administrator").get(reverse(f"admin:{name}_changelist")).status_code == 200
 
@@ -63,7 +63,7 @@ def test_a_session_shows_its_transcript_quoted_and_its_open_questions():
     session = make_session(title="Look \u202e here", status="waiting", agent="demo")
     make_turn(session)
     evil = "<script>alert(1)</script>\x1b[2J"
-    transcript.append(session.pk, [transcript.line("text", text=evil), transcript.line("tool_result", content=evil)])
+    writer.append(session.pk, [writer.line("text", text=evil), writer.line("tool_result", content=evil)])
     make_approval(session=session.pk, title="Bash: make deploy")
     page = signed_in("Viewer").get(page_of(session)).content.decode()
     assert "<script>alert" not in page
@@ -75,7 +75,7 @@ def test_a_session_shows_its_transcript_quoted_and_its_open_questions():
 
 def test_a_long_transcript_shows_its_end_and_leads_to_the_rest():
     session = make_session()
-    transcript.append(session.pk, [transcript.line("text", text=f"line {n} of many") for n in range(1, 301)])
+    writer.append(session.pk, [writer.line("text", text=f"line {n} of many") for n in range(1, 301)])
     client = signed_in("Viewer")
     page = client.get(page_of(session)).content.decode()
     assert "line 300 of many" in page
@@ -171,7 +171,7 @@ def test_lists_cost_the_same_however_long_they_are(django_assert_max_num_queries
     for _ in range(15):
         session = make_session()
         make_turn(session)
-        transcript.append(session.pk, [transcript.line("text", text=json.dumps("hello"))])
+        writer.append(session.pk, [writer.line("text", text=json.dumps("hello"))])
     for name in ("agentsession", "turn", "event"):
         with django_assert_max_num_queries(8):
             client.get(reverse(f"admin:sessions_app_{name}_changelist"))

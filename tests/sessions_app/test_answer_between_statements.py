@@ -13,7 +13,7 @@ from django.db import connection
 from approvals.commands import decide_approval
 from approvals.models import Approval
 from approvals.policy import Surroundings
-from sessions_app import leases, permissions
+from sessions_app.supervisor import leases, permissions
 from sessions_app.supervisor.protocol import ToolRequest
 from tests.factories import make_session, make_turn
 

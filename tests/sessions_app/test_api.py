@@ -8,8 +8,8 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from approvals.models import Rule
-from sessions_app import transcript
 from sessions_app.models import Agent, AgentSession, Run
+from sessions_app.transcript import writer
 from tests.factories import client_of, make_approval, make_session, make_turn, make_user
 
 pytestmark = pytest.mark.django_db
@@ -181,7 +181,7 @@ def test_lists_and_details_cost_the_same_queries_at_any_size(
 def test_events_come_in_order_from_where_one_was(olga: APIClient) -> None:
     session = make_session()
     exact = '{"n": 123456789012345678901234567890, "s": "\\ud800"}'
-    transcript.append(session.pk, [("text", f'{{"text": "{number}"}}') for number in range(4)] + [("raw", exact)])
+    writer.append(session.pk, [("text", f'{{"text": "{number}"}}') for number in range(4)] + [("raw", exact)])
     path = f"/api/sessions/{session.pk}/events"
     everything = olga.get(path)
     assert [event["seq"] for event in everything.json()["results"]] == [1, 2, 3, 4, 5]

@@ -22,14 +22,17 @@ from pytest_django import Settings
 
 from approvals.models import AuditEntry, Rule
 from orchestra.realtime.registry import Caller
-from sessions_app import attachments, consumers, leases, schedules
-from sessions_app.attachments import LARGEST_FILE, MOST_FILES, framed
+from sessions_app import hub
 from sessions_app.commands import SessionRequest, send_message, start_session
 from sessions_app.errors import AttachmentRefused, InvalidSession
-from sessions_app.leases import Claim
 from sessions_app.models import AgentSession, Event, ScheduledRun, Turn
-from sessions_app.render import said
-from sessions_app.schedules import Timing
+from sessions_app.prompts import attachments
+from sessions_app.prompts.attachments import LARGEST_FILE, MOST_FILES, framed
+from sessions_app.schedules import commands as schedules
+from sessions_app.schedules.commands import Timing
+from sessions_app.supervisor import leases
+from sessions_app.supervisor.leases import Claim
+from sessions_app.transcript.render import said
 from tests.factories import client_of, make_session, make_user
 from tests.stack import until
 
@@ -324,8 +327,8 @@ def test_the_hub_takes_and_refuses_them(project: Path) -> None:
     caller = Caller(make_user("oleg", group="Operator"), "127.0.0.1", by_cookie=False)
     session = make_session(working_directory=str(project), status="completed")
     with pytest.raises(AttachmentRefused):
-        consumers.send_message(caller, {"session": str(session.pk), "prompt": "x", "attachments": ["/etc/passwd"]})
-    consumers.send_message(caller, {"session": str(session.pk), "prompt": "x", "attachments": ["notes.txt"]})
+        hub.send_message(caller, {"session": str(session.pk), "prompt": "x", "attachments": ["/etc/passwd"]})
+    hub.send_message(caller, {"session": str(session.pk), "prompt": "x", "attachments": ["notes.txt"]})
     assert AuditEntry.objects.get(action="attached").via == "websocket"
 
 

@@ -7,7 +7,7 @@ import pytest
 from pytest_django import Settings
 
 from approvals.models import Approval, Rule
-from sessions_app import permissions
+from sessions_app.supervisor import permissions
 from sessions_app.supervisor.protocol import ToolRequest, parse
 from tests.sessions_app.test_standing_rules import call, claimed, session_of
 

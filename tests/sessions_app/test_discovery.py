@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.management import call_command
 from pytest_django import Settings
 
-from sessions_app.cli_versions import OLDEST_FIT
-from sessions_app.discovery import discover_agents, find_cli
+from sessions_app.agents.cli_versions import OLDEST_FIT
+from sessions_app.agents.discovery import discover_agents, find_cli
 from sessions_app.models import Agent
 from tests.fakes.fake_cli import make_fake_cli
 from tests.fakes.real_cli import CLI_VERSION, real_cli_path

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_app.due import When, after, cron_line, passed, zone
+from sessions_app.schedules.due import When, after, cron_line, passed, zone
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)  # a Wednesday
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from sessions_app.markdown import _quoted
+from sessions_app.transcript.markdown import _quoted
 
 CONSOLE, FRONT = "orchestra-0123456789abcdef.localhost", "orchestra.localhost"
 

@@ -12,8 +12,8 @@ from pytest_django.fixtures import Settings
 from approvals.commands import mark_note_delivered
 from approvals.models import Approval, AuditEntry
 from sessions_app import notes
-from sessions_app.leases import Worker, claim_turn
 from sessions_app.models import Event, PermissionRequest
+from sessions_app.supervisor.leases import Worker, claim_turn
 from tests.dialog import Start
 from tests.factories import make_approval, make_turn
 from tests.sessions_app.test_real_cli import COLOUR, bash, write

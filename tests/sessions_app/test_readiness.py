@@ -11,10 +11,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from sessions_app.agents.login import login_words
 from sessions_app.forms import StartForm
-from sessions_app.login import login_words
 from sessions_app.models import Agent, AgentSession, ScheduledRun, Turn
-from sessions_app.schedules import start_now
+from sessions_app.schedules.commands import start_now
 from tests.factories import client_of, make_schedule, make_session, make_turn, make_user
 
 pytestmark = pytest.mark.django_db

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from sessions_app import worker
 from sessions_app.commands import SessionRequest, start_session
 from sessions_app.errors import InvalidSession
 from sessions_app.models import Turn
+from sessions_app.supervisor import worker
 from tests.factories import make_user
 from tests.fakes.real_cli import MessagesApi, messages_api, real_cli_env, real_cli_path
 

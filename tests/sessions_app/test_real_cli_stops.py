@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from approvals import stops
 from approvals.models import Approval, Violation
+from approvals.stop import commands as stops
 from sessions_app.models import AgentSession, Event, Run
 from tests.dialog import Dialog, Start
 from tests.sessions_app.test_real_cli import bash

@@ -15,13 +15,13 @@ from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from approvals import stops
 from approvals.models import Rule, Stop
+from approvals.stop import commands as stops
 from config.beat import TableScheduler
 from config.celery import OURS, SCHEDULE, app
-from sessions_app import schedules
 from sessions_app.models import AgentSession, Schedule, ScheduledRun
-from sessions_app.schedules import Timing, save_schedule, start_all_due, start_due
+from sessions_app.schedules import commands as schedules
+from sessions_app.schedules.commands import Timing, save_schedule, start_all_due, start_due
 from sessions_app.tasks import start_scheduled_session
 from tests.factories import client_of, make_schedule, make_user
 from tests.threads import at_once

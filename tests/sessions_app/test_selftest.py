@@ -12,13 +12,12 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from config.processes import advice
-from sessions_app import worker
+from sessions_app.agents.discovery import check_agents, discover_agents
+from sessions_app.agents.selftest import Inconclusive, reason_it_is_unfit, scenes
 from sessions_app.commands import SessionRequest, start_session
-from sessions_app.discovery import check_agents, discover_agents
 from sessions_app.errors import UnfitAgent
 from sessions_app.models import Agent, Turn
-from sessions_app.selftest import Inconclusive, reason_it_is_unfit, scenes
-from sessions_app.supervisor import launch, protocol
+from sessions_app.supervisor import launch, protocol, worker
 from tests.factories import make_user, token_for
 from tests.fakes.real_cli import real_cli_path
 

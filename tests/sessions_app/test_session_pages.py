@@ -10,10 +10,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from approvals.models import AuditEntry, Rule
-from sessions_app.ansi import pieces, plain
+from console.sessions.rows import rows_of
 from sessions_app.models import AgentSession, Event, PermissionRequest, Turn
-from sessions_app.permissions import _rule_still_counts
-from sessions_app.rows import rows_of
+from sessions_app.supervisor.permissions import _rule_still_counts
+from sessions_app.transcript.ansi import pieces, plain
 from tests.factories import make_approval, make_session, make_turn, make_user
 
 

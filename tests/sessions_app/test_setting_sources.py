@@ -10,12 +10,14 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from orchestra.realtime.registry import Caller
-from sessions_app import consumers, leases, schedules
+from sessions_app import hub
+from sessions_app.agents.setting_files import setting_files_problem
 from sessions_app.commands import SessionRequest, send_message, start_session
 from sessions_app.errors import SettingsNotAllowed
 from sessions_app.models import AgentSession, Turn
-from sessions_app.schedules import Timing
-from sessions_app.setting_files import setting_files_problem
+from sessions_app.schedules import commands as schedules
+from sessions_app.schedules.commands import Timing
+from sessions_app.supervisor import leases
 from sessions_app.supervisor.outcomes import Outcome
 from sessions_app.supervisor.start import start_process
 from tests.factories import client_of, make_session, make_user
@@ -49,7 +51,7 @@ def by_rest(user: User, session: AgentSession) -> str:
 
 def by_hub(user: User, session: AgentSession) -> str:
     with pytest.raises(SettingsNotAllowed) as refused:
-        consumers.send_message(Caller(user, "127.0.0.1", by_cookie=False), {"session": str(session.pk), "prompt": "x"})
+        hub.send_message(Caller(user, "127.0.0.1", by_cookie=False), {"session": str(session.pk), "prompt": "x"})
     return refused.value.code
 
 

@@ -10,17 +10,17 @@ from django.core.management.base import CommandError
 from django.test import Client
 from rest_framework.test import APIClient
 
+from console.sessions.detail_views import _memory
 from orchestra.errors import OrchestraError
 from orchestra.realtime.registry import Caller
 from sessions_app.commands import SessionRequest, send_message, start_session
-from sessions_app.consumers import send_message as send_over_hub
 from sessions_app.errors import CommandRefused, InvalidSession, SessionBusy, SettingsNotAllowed
+from sessions_app.hub import send_message as send_over_hub
 from sessions_app.models import AgentSession, Event, Turn
-from sessions_app.render import said
-from sessions_app.session_pages import _memory
-from sessions_app.slash_commands import KNOWN, command_in
+from sessions_app.prompts.slash_commands import KNOWN, command_in
 from sessions_app.supervisor.outcomes import from_result
 from sessions_app.supervisor.protocol import Result
+from sessions_app.transcript.render import said
 from tests.factories import client_of, make_approval, make_session, make_turn, make_user
 
 pytestmark = pytest.mark.django_db

@@ -17,12 +17,13 @@ from pytest_django import Settings
 from approvals.commands import decide_approval
 from approvals.models import Rule
 from approvals.policy import Surroundings
-from orchestra.rights import GROUP_RIGHTS, Right, may, may_by_name
-from sessions_app import leases, permissions, schedules
+from orchestra.auth.permissions import GROUP_RIGHTS, Right, may, may_by_name
 from sessions_app.commands import SessionRequest, send_message, start_session
-from sessions_app.leases import Claim
 from sessions_app.models import AgentSession, Turn
-from sessions_app.schedules import Timing
+from sessions_app.schedules import commands as schedules
+from sessions_app.schedules.commands import Timing
+from sessions_app.supervisor import leases, permissions
+from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import PARKED, Outcome
 from sessions_app.supervisor.protocol import ToolRequest
 from tests.factories import make_user

@@ -9,17 +9,17 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from approvals import render, terminal
 from approvals.errors import ApprovalExpired
 from approvals.models import Approval
+from approvals.presentation import render, terminal
+from approvals.presentation.reading import extent_of
+from approvals.presentation.redacted import hidden_text, shown_of
+from approvals.presentation.terminal import RISK_COLOURS, STATUS_COLOURS, Screen
 from approvals.queries import open_approvals, readable_approvals
-from approvals.reading import extent_of
-from approvals.redacted import hidden_text, shown_of
 from approvals.templatetags.shown import ago, left
-from approvals.terminal import RISK_COLOURS, STATUS_COLOURS, Screen
-from orchestra.doorbell import listener
+from orchestra.auth.permissions import Right
+from orchestra.db.notify import listener
 from orchestra.errors import OrchestraError
-from orchestra.rights import Right
 
 S = Approval.Status
 POLL_S = 1.0
@@ -78,7 +78,7 @@ class Command(BaseCommand):
         rows = rows.order_by("-created_at") if options["all"] else rows.filter(status=S.PENDING).order_by("expires_at")
         found = list(rows[:MOST_LISTED])
         if options["json"]:
-            from approvals.serializers import ApprovalSerializer
+            from approvals.rest.serializers import ApprovalSerializer
 
             screen.line(as_json(ApprovalSerializer(found, many=True).data))
             return
@@ -96,7 +96,7 @@ class Command(BaseCommand):
     def _show(self, screen: Screen, options: dict[str, Any]) -> None:
         approval = terminal.by_prefix(readable_approvals(), options["id"], "approval")
         if options["json"]:
-            from approvals.serializers import ApprovalSerializer
+            from approvals.rest.serializers import ApprovalSerializer
 
             screen.line(as_json(ApprovalSerializer(approval).data))
             return
@@ -163,7 +163,7 @@ class Bell:
 
     def __init__(self) -> None:
         # With Redis gone the poll below does the work; a warning a second would bury what people came to read.
-        logging.getLogger("orchestra.doorbell").setLevel(logging.ERROR)
+        logging.getLogger("orchestra.db.notify").setLevel(logging.ERROR)
         self._rung = threading.Event()
         listener.add(lambda topic, key: self._rung.set())
 
@@ -207,7 +207,7 @@ def _require_reading(screen: Screen, approval: Approval) -> None:
 
 def as_json(data: Any) -> str:
     """What the REST door would say, in ASCII: nothing in it can act on a terminal."""
-    from orchestra import exact_json
+    from orchestra.rest import exact_json
 
     return render.exact_json(exact_json.dumps(data))
 

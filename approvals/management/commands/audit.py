@@ -8,8 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from approvals import audit
-from approvals.archived import check_archives
+from approvals.audit import chain
+from approvals.audit.archived import check_archives
 
 
 class Command(BaseCommand):
@@ -30,9 +30,9 @@ class Command(BaseCommand):
 
     def _verify(self, archives: Path) -> None:
         """Exit code 1 and one line per problem; else the head, which is worth keeping elsewhere."""
-        until = audit.head()
+        until = chain.head()
         found = 0
-        for problem in audit.problems(until):
+        for problem in chain.problems(until):
             self.stdout.write(problem)
             found += 1
         archived = check_archives(archives)
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         if found:
             raise CommandError(f"the audit is not as it was written: {found} problem{'s' if found > 1 else ''}")
         self.stdout.write(
-            f"{until.number} sealed entries, all as they were written; {audit.unsealed_count()} not sealed yet"
+            f"{until.number} sealed entries, all as they were written; {chain.unsealed_count()} not sealed yet"
         )
         if archived.checked or archived.hidden:
             self.stdout.write(
@@ -54,11 +54,11 @@ class Command(BaseCommand):
         self.stdout.write(f"head: {until.chain}")
 
     def _export(self) -> None:
-        """In chain order. ``approvals.audit`` says how both sums are made, so a copy can be checked anywhere."""
-        for seal, entry in audit.sealed_entries(audit.head()):
+        """In chain order. ``approvals.audit.chain`` says how both sums are made, so a copy can be checked anywhere."""
+        for seal, entry in chain.sealed_entries(chain.head()):
             line = {
                 "number": seal.number,
-                "entry": audit.content_of(entry) if entry else None,
+                "entry": chain.content_of(entry) if entry else None,
                 "archive": seal.archive.name if seal.archive else None,
                 "content_sha256": seal.content_sha256,
                 "chain_sha256": seal.chain_sha256,

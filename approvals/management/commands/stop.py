@@ -4,8 +4,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from approvals import stop_words, stops, terminal
 from approvals.models import Door
+from approvals.presentation import terminal
+from approvals.stop import commands as stops
+from approvals.stop import presentation as stop_words
 from orchestra.errors import OrchestraError
 
 

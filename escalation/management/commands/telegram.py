@@ -10,12 +10,12 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from escalation import commands
-from escalation.channels.telegram import setup, status
-from escalation.channels.telegram.client import BotApi
-from escalation.channels.telegram.service import Service
 from escalation.errors import BotApiError
 from escalation.models import Button
-from orchestra import leases
+from escalation.telegram import setup, status
+from escalation.telegram.api.client import BotApi
+from escalation.telegram.service import Service
+from orchestra.db import leases
 from orchestra.management.accounts import find_account
 
 PATIENCE_S = 300.0

@@ -8,8 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from knox.models import get_token_model
 
+from orchestra.auth.permissions import GROUP_RIGHTS, rights_of
 from orchestra.management.accounts import find_account
-from orchestra.rights import GROUP_RIGHTS, rights_of
 
 DAYS = 90
 LONGEST_DAYS = 3650

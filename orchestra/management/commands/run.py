@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from orchestra import data_lock
+from orchestra.runtime import data_lock
 
 
 class Command(BaseCommand):

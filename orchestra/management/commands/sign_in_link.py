@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from orchestra import destinations, sign_in
+from orchestra.auth import next_page, sign_in_links
 from orchestra.management.accounts import find_account
 
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
         user = find_account(options["user"])
         if not user.is_active:
             raise CommandError(f"The account {options['user']} is switched off.")
-        wanted = destinations.safe(options["next"])
+        wanted = next_page.safe(options["next"])
         if options["next"] and not wanted:
             raise CommandError("--next takes the path of a page of the console, such as /approvals/ID.")
-        self.stdout.write(sign_in.make_link(user, wanted=wanted))
+        self.stdout.write(sign_in_links.make_link(user, wanted=wanted))

@@ -16,7 +16,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from orchestra import console_host, data_lock, doorbell, embedded, process_metrics, runner, scrub, sign_in
+from orchestra.auth import sign_in_links
+from orchestra.db import notify
+from orchestra.logs import redaction
+from orchestra.metrics import process as process_metrics
+from orchestra.middleware import console_host
+from orchestra.runtime import data_lock, embedded, runner
 
 LEFT_OVER_BROKER_S = 20.0
 
@@ -35,7 +40,7 @@ class Command(BaseCommand):
             refuse_busy_port("::1", orchestra.port)
         self.stdout.write("Orchestra is starting ...")
         # nobody listens yet, and an embedded broker is not even there
-        with doorbell.muted(), ThreadPoolExecutor(1) as beside:
+        with notify.muted(), ThreadPoolExecutor(1) as beside:
             advice = beside.submit(import_string(settings.UP_ADVICE))
             call_command("migrate", interactive=False, verbosity=0)
             banner = self.banner(advice.result())
@@ -51,7 +56,7 @@ class Command(BaseCommand):
             log_days=orchestra.log_retention_days,
             log_as_json=orchestra.environment == "production",
             banner=banner,
-            secrets=[settings.SECRET_KEY, *scrub.secrets_in(os.environ)],
+            secrets=[settings.SECRET_KEY, *redaction.secrets_in(os.environ)],
         )
         connections.close_all()
         runner.become(plan, keep=[lock.fileno()])
@@ -59,9 +64,9 @@ class Command(BaseCommand):
     def banner(self, advice: list[tuple[str, str]]) -> str:
         """What a person wants to know first; for the terminal only, there is a sign-in link in it."""
         orchestra = settings.ORCHESTRA
-        facts = [("Open", f"{sign_in.base_url()}/")]
+        facts = [("Open", f"{sign_in_links.base_url()}/")]
         if orchestra.embedded:
-            link = sign_in.make_link(sign_in.owner())
+            link = sign_in_links.make_link(sign_in_links.owner())
             facts.append(("Sign in", f"{link}  (once, within 10 minutes)"))
         facts += [*advice, ("Data", str(orchestra.data_dir)), ("Log", str(orchestra.log_file))]
         facts += [("Try", settings.UP_FIRST_STEP), ("Stop", "Ctrl-C")]

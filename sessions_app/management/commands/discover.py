@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from approvals.render import visible
-from sessions_app.discovery import look
+from approvals.presentation.render import visible
+from sessions_app.agents.discovery import look
 
 
 class Command(BaseCommand):

@@ -9,20 +9,20 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from approvals import terminal
 from approvals.management.commands.approvals import Bell, as_json, offer
 from approvals.models import Door
+from approvals.presentation import terminal
+from approvals.presentation.render import one_line, visible
+from approvals.presentation.terminal import STATUS_COLOURS, Screen, short, tell_of_stop
 from approvals.queries import open_approvals, readable_approvals
-from approvals.render import one_line, visible
 from approvals.templatetags.shown import ago
-from approvals.terminal import STATUS_COLOURS, Screen, short, tell_of_stop
-from orchestra import doorbell
+from orchestra.auth.permissions import Right
+from orchestra.db import notify
 from orchestra.errors import OrchestraError
-from orchestra.rights import Right
 from sessions_app import commands
 from sessions_app.models import OPEN_TURN, AgentSession, Turn
 from sessions_app.queries import events_after, needing_a_person_first, readable_sessions
-from sessions_app.render import Said, said, spent
+from sessions_app.transcript.render import Said, said, spent
 
 T = Turn.Status
 MOST_LISTED = 200
@@ -134,7 +134,7 @@ class Command(BaseCommand):
     def _list(self, screen: Screen, options: dict[str, Any]) -> None:
         found = list(needing_a_person_first(readable_sessions())[:MOST_LISTED])
         if options["json"]:
-            from sessions_app.serializers import SessionRowSerializer
+            from sessions_app.rest.serializers import SessionRowSerializer
 
             screen.line(as_json(SessionRowSerializer(found, many=True).data))
             return
@@ -152,7 +152,7 @@ class Command(BaseCommand):
             session.pending_approvals = (
                 readable_approvals().filter(status="pending", session=session.pk).order_by("expires_at")
             )
-            from sessions_app.serializers import SessionSerializer
+            from sessions_app.rest.serializers import SessionSerializer
 
             screen.line(as_json(SessionSerializer(session).data))
             return
@@ -268,7 +268,7 @@ def _broker_answers() -> bool:
     import redis
 
     try:
-        return bool(doorbell.redis_client().ping())
+        return bool(notify.redis_client().ping())
     except (redis.RedisError, OSError):
         return False
 

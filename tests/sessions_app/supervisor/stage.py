@@ -16,12 +16,11 @@ from django.db import connection
 from pytest_django import Settings
 
 from approvals.commands import decide_approval
-from approvals.digest import input_digest
 from approvals.models import Approval, AuditEntry
-from sessions_app import worker
+from approvals.policy.digest import input_digest
 from sessions_app.commands import SessionRequest, start_session
 from sessions_app.models import AgentSession, Event, PermissionRequest, Run, Turn
-from sessions_app.supervisor import janitor
+from sessions_app.supervisor import orphan_reaper, worker
 from tests.fakes.fake_cli import children, make_fake_cli, read_ledger
 
 GUARD_S = 90.0  # far beyond anything that works
@@ -143,7 +142,7 @@ class Stage:
         check_decided_once()
         check_ran_only_what_was_approved(self.ran)
         check_sessions()
-        eventually(lambda: not list(janitor.marked_processes()), "no process outlives its run")
+        eventually(lambda: not list(orphan_reaper.marked_processes()), "no process outlives its run")
 
 
 def open_turn(session: AgentSession) -> Turn:

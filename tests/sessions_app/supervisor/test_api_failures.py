@@ -12,7 +12,7 @@ from sessions_app.models import Turn
 from sessions_app.supervisor.api_failures import RESETS_AT, shown_time
 from sessions_app.supervisor.outcomes import from_result
 from sessions_app.supervisor.protocol import Result, Spoken
-from sessions_app.supervisor.speech import resets_at, transcript_lines
+from sessions_app.supervisor.transcript_lines import resets_at, transcript_lines
 
 FLAGGED = "API Error: Opus 5.5's safeguards flagged this message (https://www.anthropic.com/legal/aup)."
 SELF_SIGNED = "API Error: Unable to connect to API: Self-signed certificate detected (DEPTH_ZERO_SELF_SIGNED_CERT)."

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from sessions_app import leases
 from sessions_app.commands import SessionRequest, cancel_session, interrupt_session, send_message, start_session
 from sessions_app.errors import InvalidSession, NotYours, SessionBusy, SessionCancelled
 from sessions_app.models import AgentSession, Run, Turn
+from sessions_app.supervisor import leases
 from tests.factories import make_session, make_turn
 
 pytestmark = pytest.mark.django_db(transaction=True)

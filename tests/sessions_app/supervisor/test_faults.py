@@ -20,11 +20,10 @@ from psycopg_pool import ConnectionPool
 from approvals.commands import cancel_approval, decide_approval, expire_due_approvals
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval
-from sessions_app import leases, worker
 from sessions_app.commands import cancel_session, interrupt_session, send_message
 from sessions_app.errors import SessionFull
 from sessions_app.models import AgentSession, Event, PermissionRequest, Run, Turn
-from sessions_app.supervisor import machine
+from sessions_app.supervisor import leases, turn_machine, worker
 from tests.sessions_app.supervisor.stage import Stage, Taken, events, eventually, gone, last_turn
 
 MB = 1024 * 1024
@@ -57,8 +56,8 @@ def told(session: AgentSession, tool_use_id: str) -> str:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that should go gets its signals soon."""
-    monkeypatch.setattr(machine, "AFTER_RESULT_S", 0.5)
-    monkeypatch.setattr(machine, "AFTER_TERM_S", 0.5)
+    monkeypatch.setattr(turn_machine, "AFTER_RESULT_S", 0.5)
+    monkeypatch.setattr(turn_machine, "AFTER_TERM_S", 0.5)
 
 
 # --- ends

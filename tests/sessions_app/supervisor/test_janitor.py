@@ -15,9 +15,8 @@ from pytest_django import Settings
 
 from orchestra.conf import OrchestraSettings
 from orchestra.environment import Environment
-from sessions_app import leases
 from sessions_app.models import Run
-from sessions_app.supervisor import janitor
+from sessions_app.supervisor import leases, orphan_reaper
 from sessions_app.supervisor.outcomes import failed
 from tests.factories import make_turn
 from tests.sessions_app.supervisor.stage import eventually, gone
@@ -64,22 +63,22 @@ def test_a_daemon_of_a_run_is_killed_with_it_and_others_are_left_alone(escaped: 
     ours, others, strangers = uuid4(), escape(escaped, uuid4()), None
     mine = [escape(escaped, ours) for _ in range(2)]
     strangers = escape(escaped, ours, instance="another installation")
-    assert janitor.kill_run(ours) == 2
+    assert orphan_reaper.kill_run(ours) == 2
     eventually(lambda: all(gone(pid) for pid in mine))
     assert not gone(others) and not gone(strangers)
-    assert janitor.kill_run(ours) == 0
+    assert orphan_reaper.kill_run(ours) == 0
 
 
 def test_only_processes_without_a_live_run_are_leftovers(escaped: list[int]) -> None:
     claim = leases.claim_turn(make_turn().pk, leases.Worker(host="here", pid=1, started=1.0))
     assert claim
     live, lost = escape(escaped, claim.run_id), escape(escaped, "never was")
-    assert janitor.kill_leftovers() == 1
+    assert orphan_reaper.kill_leftovers() == 1
     eventually(lambda: gone(lost))
     assert not gone(live)
     leases.finish_run(claim, failed("x", "y"), exit_code=1)
     assert Run.objects.get(pk=claim.run_id).ended_at
-    assert janitor.kill_leftovers() == 1
+    assert orphan_reaper.kill_leftovers() == 1
     eventually(lambda: gone(live))
 
 

@@ -20,14 +20,15 @@ from approvals.commands import decide_approval, expire_due_approvals
 from approvals.errors import SelfApproval
 from approvals.models import Approval, AuditEntry, Rule
 from approvals.policy import Surroundings
-from sessions_app import leases, permissions, transcript
 from sessions_app.commands import interrupt_session, send_message
 from sessions_app.errors import StaleFence
-from sessions_app.leases import Claim
 from sessions_app.models import AgentSession, Event, Run, Turn
+from sessions_app.supervisor import leases, permissions
+from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
 from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.tasks import reclaim_lost_runs
+from sessions_app.transcript import writer
 from tests.factories import make_session, make_turn
 from tests.threads import at_once
 
@@ -98,7 +99,7 @@ def test_a_stale_supervisor_writes_no_transcript_and_closes_no_turn(claim: Claim
     lose(claim)
     before = Event.objects.count()
     with pytest.raises(StaleFence):
-        transcript.append(claim.session_id, [transcript.line("text", text="late")], fence=claim.fence)
+        writer.append(claim.session_id, [writer.line("text", text="late")], fence=claim.fence)
     leases.mark_resumable(claim)
     assert not leases.finish_run(claim, Outcome(status="completed", text="late", cost_usd=9.0), exit_code=0)
     session = AgentSession.objects.get(pk=claim.session_id)
@@ -229,7 +230,7 @@ def test_only_a_run_that_is_silent_too_long_is_given_up(claim: Claim) -> None:
 
 
 @pytest.mark.parametrize(
-    "write", [lambda c: ask(c, request()), lambda c: transcript.append(c.session_id, [("text", "{}")], fence=c.fence)]
+    "write", [lambda c: ask(c, request()), lambda c: writer.append(c.session_id, [("text", "{}")], fence=c.fence)]
 )
 def test_after_a_run_was_given_up_its_supervisor_is_stale(claim: Claim, write: Callable[[Claim], Any]) -> None:
     assert leases.reclaim(overdue(claim), why="silent")
@@ -274,7 +275,7 @@ def test_a_turn_whose_result_was_written_down_is_closed_with_it_and_not_run_agai
         "terminal_reason": "completed",
         "model_usage_since_last_result": usage,
     }
-    transcript.append(claim.session_id, [("result", json.dumps(result))], fence=claim.fence)
+    writer.append(claim.session_id, [("result", json.dumps(result))], fence=claim.fence)
     assert leases.reclaim(overdue(claim), why="killed")
     session, turn = AgentSession.objects.get(), Turn.objects.get()
     assert (session.status, turn.status, turn.result) == ("completed", "completed", "all done")
@@ -282,7 +283,7 @@ def test_a_turn_whose_result_was_written_down_is_closed_with_it_and_not_run_agai
 
 
 def test_a_lost_run_that_cannot_be_read_keeps_no_other_from_being_taken_up(claim: Claim, tmp_path: Path) -> None:
-    transcript.append(claim.session_id, [(Event.Kind.RESULT, "{")])  # half a row
+    writer.append(claim.session_id, [(Event.Kind.RESULT, "{")])  # half a row
     other = leases.claim_turn(make_turn(make_session(working_directory=str(tmp_path))).pk, WORKER)
     assert other
     overdue(other)
@@ -293,7 +294,7 @@ def test_a_lost_run_that_cannot_be_read_keeps_no_other_from_being_taken_up(claim
 
 def test_a_result_of_a_parked_call_ends_no_turn(claim: Claim) -> None:
     result = {"is_error": False, "result": "", "terminal_reason": "tool_deferred"}
-    transcript.append(claim.session_id, [("result", json.dumps(result))], fence=claim.fence)
+    writer.append(claim.session_id, [("result", json.dumps(result))], fence=claim.fence)
     assert leases.reclaim(overdue(claim), why="killed")
     assert (AgentSession.objects.get().status, Turn.objects.get().status) == ("queued", "running")
 
@@ -329,9 +330,7 @@ def test_an_answer_counts_although_the_cli_was_killed_before_it_wrote_the_conver
     leases.mark_resumable(claim)
     asked = ask(claim, request())
     assert asked.approval_id
-    transcript.append(
-        claim.session_id, [("tool_use", json.dumps({"id": "toolu_1", "name": "Bash"}))], fence=claim.fence
-    )
+    writer.append(claim.session_id, [("tool_use", json.dumps({"id": "toolu_1", "name": "Bash"}))], fence=claim.fence)
     assert leases.reclaim(Run.objects.get(pk=claim.run_id), why="the worker is gone", dead=True)
     decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api")
     again = leases.claim_turn(claim.turn_id, WORKER)
@@ -347,9 +346,7 @@ def test_an_answer_counts_although_the_cli_was_killed_before_it_wrote_the_conver
 @pytest.mark.parametrize("spent", [True, False], ids=["asked-and-spent", "never-asked"])
 def test_a_prompt_is_not_given_again_once_a_tool_may_have_run(claim: Claim, spent: bool) -> None:
     leases.mark_resumable(claim)
-    transcript.append(
-        claim.session_id, [("tool_use", json.dumps({"id": "toolu_1", "name": "Bash"}))], fence=claim.fence
-    )
+    writer.append(claim.session_id, [("tool_use", json.dumps({"id": "toolu_1", "name": "Bash"}))], fence=claim.fence)
     if spent:
         asked = ask(claim, request())
         assert asked.approval_id

@@ -10,9 +10,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sessions_app.models import Turn
-from sessions_app.supervisor import machine as m
 from sessions_app.supervisor import protocol
-from sessions_app.supervisor.machine import (
+from sessions_app.supervisor import turn_machine as m
+from sessions_app.supervisor.outcomes import PARKED, STOPPED, UNSENT, failed
+from sessions_app.supervisor.protocol import (
+    ApiRetry,
+    Delta,
+    Garbage,
+    OtherRequest,
+    Reply,
+    Result,
+    Spoken,
+    ToolEnded,
+    ToolRequest,
+    Withdrawn,
+)
+from sessions_app.supervisor.turn_machine import (
     Answered,
     Ask,
     CloseInput,
@@ -26,19 +39,6 @@ from sessions_app.supervisor.machine import (
     TurnMachine,
     Withdraw,
     Write,
-)
-from sessions_app.supervisor.outcomes import PARKED, STOPPED, UNSENT, failed
-from sessions_app.supervisor.protocol import (
-    ApiRetry,
-    Delta,
-    Garbage,
-    OtherRequest,
-    Reply,
-    Result,
-    Spoken,
-    ToolEnded,
-    ToolRequest,
-    Withdrawn,
 )
 
 HOLD, IDLE, TURN, BACKGROUND = 300.0, 600.0, 14400.0, 3600.0

@@ -11,8 +11,8 @@ from django.utils import timezone
 from approvals.commands import cancel_approval, expire_due_approvals
 from approvals.models import Approval
 from sessions_app.commands import send_message
-from sessions_app.leases import resume_answered
 from sessions_app.models import AgentSession, PermissionRequest
+from sessions_app.supervisor.leases import resume_answered
 from tests.sessions_app.supervisor.stage import Stage, events, last_turn
 
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from approvals import stops
 from approvals.commands import cancel_approval
 from approvals.models import Approval, Rule
 from approvals.reopening import reopen_approval
+from approvals.stop import commands as stops
 from sessions_app.models import AgentSession, PermissionRequest
 from tests.sessions_app.supervisor.stage import Stage, events, eventually, last_turn
 from tests.sessions_app.supervisor.test_put_off import ONE, THREE, TWO, commands_run, overdue, parked

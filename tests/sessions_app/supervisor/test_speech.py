@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessions_app.supervisor.protocol import Spoken, parse
-from sessions_app.supervisor.speech import transcript_lines
+from sessions_app.supervisor.transcript_lines import transcript_lines
 from tests.sessions_app.supervisor.recordings import NAMES, messages_of
 
 BLOCK_KINDS = {"text": "text", "thinking": "thinking", "tool_use": "tool_use", "tool_result": "tool_result"}

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
-from approvals import stops
 from approvals.models import Approval, Rule
-from sessions_app import leases, worker
+from approvals.stop import commands as stops
 from sessions_app.commands import send_message
 from sessions_app.dispatch import dispatch_queued_turns
 from sessions_app.models import AgentSession, Run, Turn
-from sessions_app.supervisor import loop
+from sessions_app.supervisor import leases, supervisor, worker
 from tests.sessions_app.supervisor.stage import Stage, events, eventually, gone, last_turn
 from tests.sessions_app.supervisor.test_faults import A_WORKER, database_url, told, write
 
@@ -239,7 +238,7 @@ def test_a_worker_that_must_go_leaves_held_calls_to_another_one(stage: Stage) ->
         worker.stop()
         taken.done()
     finally:
-        loop.worker_stopping.clear()
+        supervisor.worker_stopping.clear()
     assert status(session) == "queued"
     assert stage.ran == []
     lift()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from sessions_app.supervisor.turnstile import ORDINARY, URGENT, Turnstile
+from sessions_app.supervisor.priority_semaphore import ORDINARY, URGENT, Turnstile
 
 PATIENCE_S = 30
 

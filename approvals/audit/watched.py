@@ -1,0 +1,35 @@
+"""What of the kernel's and Django's own tables gives power, for ``approvals.audit.changes``."""
+
+from typing import Any
+
+from django.contrib.auth.models import Group, User
+from django.utils import timezone
+from knox.models import AuthToken
+
+from approvals.audit.changes import Watched, watch
+from approvals.models import Rule
+from orchestra.models import SignInLink
+
+FIRST_LETTERS = 8  # of a token: enough to find it in the admin, of no use to anybody
+
+
+def watch_all() -> None:
+    """Called once when the app is ready."""
+    watch(Rule, Watched(noun="rule", fields=RULE))
+    watch(User, Watched(noun="account", fields=ACCOUNT, secrets=("password",), related=("groups", "user_permissions")))
+    watch(Group, Watched(noun="group", fields=("name",), related=("permissions", "user_set")))
+    watch(AuthToken, Watched(noun="token", fields=("user", "expiry"), name=_token, matters=_in_force))
+    watch(SignInLink, Watched(noun="link", fields=("expires_at",), secrets=("user",), name=str, deletions=False))
+
+
+RULE = ("effect", "tool", "pattern", "scope", "scope_value", "ends_at", "max_uses", "note", "created_by")
+ACCOUNT = ("username", "first_name", "last_name", "email", "is_active", "is_staff", "is_superuser")
+
+
+def _token(token: AuthToken) -> str:
+    return f"token {token.token_key[:FIRST_LETTERS]}… of {token.user.get_username()}"
+
+
+def _in_force(token: Any) -> bool:
+    """knox removes a token that has expired when somebody uses it; nobody loses anything by that."""
+    return token.expiry is None or token.expiry > timezone.now()

@@ -1,0 +1,143 @@
+"""Telling the program that asked what became of its question: rows that are posted until they are taken."""
+
+import json
+import logging
+import threading
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from approvals.callbacks.addresses import address_problem
+from approvals.callbacks.signature import secret_key
+from approvals.commands import Question, request_approval
+from approvals.errors import NotTaken
+from approvals.models import CALLBACK_FLOW, Approval, Callback
+from approvals.presentation.redacted import shown_of
+from approvals.queries import readable_approvals
+from approvals.rest.serializers import ApprovalSerializer
+from orchestra.rest.exact_json import ExactJSONRenderer
+
+logger = logging.getLogger(__name__)
+
+C = Callback.Status
+LEASE = timedelta(seconds=60)  # a sender that dies lets its rows come due again
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 5, 3600
+MOST_ATTEMPTS = 20  # after 5, 15, 45 s … 1 h: some 14 hours in all
+BATCH = 20
+_one_sender = threading.Lock()
+
+
+def request_with_callback(question: Question, *, timeout: timedelta | None, via: str, url: str) -> UUID:
+    """Ask, and promise to post the outcome to ``url``; the caller has checked the address. See ``request_approval``."""
+    with transaction.atomic():
+        approval_id = request_approval(question, timeout=timeout, via=via)
+        Callback.objects.create(approval_id=approval_id, url=url)
+    return approval_id
+
+
+def post_due_callbacks() -> int:
+    """Post the outcome of every closed question whose asker waits for it; return how many were taken.
+
+    At least once: a post whose answer is lost is repeated under the same ``webhook-id``. One thread of a process posts
+    at a time, and several processes take different rows. A host that fails is left alone for the rest of the round, so
+    that it delays nobody else.
+    """
+    if not _one_sender.acquire(blocking=False):
+        return 0  # whoever posts now will find the row
+    try:
+        down: set[str] = set()
+        taken = 0
+        while claimed := _claim():
+            taken += sum(_deliver(callback, down) for callback in claimed)
+        return taken
+    finally:
+        _one_sender.release()
+
+
+def _claim() -> list[Callback]:
+    """Take due rows; nobody else sees them until their lease is over."""
+    due = Callback.objects.filter(status=C.WAITING, next_try_at__lte=Now()).exclude(
+        approval__status=Approval.Status.PENDING
+    )
+    with transaction.atomic():
+        rows = list(due.select_for_update(skip_locked=True, of=("self",)).order_by("next_try_at")[:BATCH])
+        Callback.objects.filter(pk__in=[row.pk for row in rows]).update(next_try_at=Now() + LEASE)
+    return rows
+
+
+def _deliver(callback: Callback, down: set[str]) -> bool:
+    if callback.host in down:
+        _try_again(callback)
+        return False
+    try:
+        _post(callback)
+    except NotTaken as error:
+        down.add(callback.host)
+        _not_taken(callback, error)
+        return False
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as bug:  # it must not keep the others waiting
+        logger.exception("approval %s: telling its asker failed", callback.approval_id)
+        _not_taken(callback, NotTaken(type(bug).__name__))
+        return False
+    CALLBACK_FLOW.move(
+        Callback.objects.filter(pk=callback.pk), to=C.DELIVERED, attempts=F("attempts") + 1, last_error=""
+    )
+    logger.info("approval %s: its asker was told", callback.approval_id)
+    return True
+
+
+def _post(callback: Callback) -> None:
+    from approvals.callbacks import webhook
+
+    house = settings.APPROVALS
+    problem = address_problem(callback.url, house.callback_places)
+    if problem:  # the operator has changed their mind since the question was asked
+        raise NotTaken(problem, gone=True)
+    approval = readable_approvals().get(pk=callback.approval_id)
+    body = {"type": "approval.closed", "timestamp": approval.decided_at, "data": _told(approval)}
+    webhook.post(
+        callback.url,
+        ExactJSONRenderer().render(body),
+        message_id=str(callback.approval_id),
+        key=secret_key(house.callback_secret),
+    )
+
+
+def _told(approval: Approval) -> dict[str, Any]:
+    """What a callback tells: the approval as REST gives it, but with its secrets hidden.
+
+    The digests are those of the raw input. ``chosen`` is the number of the option that was picked, from 0.
+    """
+    shown = shown_of(approval)
+    data = dict(ApprovalSerializer(shown.approval).data)
+    return data | {"secrets_hidden": shown.secrets, "chosen": _chosen(approval)}
+
+
+def _chosen(approval: Approval) -> int | None:
+    if approval.kind != Approval.Kind.EXTERNAL or not approval.options or not approval.answers:
+        return None
+    options, answers = json.loads(approval.options), list(json.loads(approval.answers).values())
+    return options.index(answers[0]) if answers and answers[0] in options else None
+
+
+def _not_taken(callback: Callback, error: NotTaken) -> None:
+    why, attempts = str(error)[:200], callback.attempts + 1
+    if error.gone or attempts >= MOST_ATTEMPTS:
+        CALLBACK_FLOW.move(Callback.objects.filter(pk=callback.pk), to=C.FAILED, attempts=attempts, last_error=why)
+        logger.error("approval %s: its asker cannot be told: %s", callback.approval_id, why)
+        return
+    callback.attempts = attempts
+    _try_again(callback, attempts=attempts, last_error=why)
+    logger.warning("approval %s: its asker could not be told yet: %s", callback.approval_id, why)
+
+
+def _try_again(callback: Callback, **changes: object) -> None:
+    pause = timedelta(seconds=min(FIRST_PAUSE_S * 3 ** max(0, callback.attempts - 1), LONGEST_PAUSE_S))
+    Callback.objects.filter(pk=callback.pk, status=C.WAITING).update(next_try_at=Now() + pause, **changes)

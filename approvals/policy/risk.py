@@ -1,0 +1,65 @@
+"""How dangerous a tool call looks: a small table by tool and pattern.
+
+A hint for the person who decides, never a reason to let something run.
+"""
+
+import re
+
+from approvals.models import Approval
+from approvals.presentation.lookalikes import lookalike_places
+
+R = Approval.Risk
+
+EDITS, READS = "Write|Edit|MultiEdit|NotebookEdit", "Read|Glob|Grep|LS"
+INSTALLERS = r"\b(pip|npm|npx|yarn|apt|apt-get|brew|cargo|gem)\s+\w*\s*(install|add|exec|run)\b|\bnpx\b"
+LOOKERS = r"^\s*(ls|pwd|cat|head|tail|wc|echo|whoami|which|git\s+(status|log|diff|show))\b"
+NOTHING_COMPOSED = r"(?!.*\s-\S*output)[^;&|<>`$()\r\n]*$"
+OTHER_USER = r"\bsudo\b|\bsu\s+-|\bdoas\b|\bchmod\s+(-R\s+)?[0-7]*7[0-7]*\b|\bchown\b"
+PUBLISHING = r"\bgit\s+push\b|\bgit\s+reset\s+--hard|\bgit\s+clean\b|\bnpm\s+publish|\btwine\s+upload"
+FOREIGN_TEXT = r"\b(curl|wget)\b[^|]*\|\s*(ba|z|da)?sh\b|\beval\b|base64\s+(-d|--decode)"
+CONTROLS = r"\b(kill|pkill|killall|systemctl|service|shutdown|reboot|crontab|iptables)\b"
+CONFIGURATION = r"(^|/)\.(env|ssh|aws|git|bashrc|profile|zshrc|netrc)|id_rsa|authorized_keys|/etc/"
+
+# The first row that matches wins; patterns search the telling argument (command, path, URL).
+TABLE: tuple[tuple[str, str, str, str], ...] = (
+    ("Bash", r"\brm\s+(-\w*\s+)*-\w*[rf]|\bshred\b|\bmkfs|\bdd\s+.*\bof=", R.HIGH, "deletes or overwrites data"),
+    ("Bash", OTHER_USER, R.HIGH, "changes rights or acts as another user"),
+    ("Bash", FOREIGN_TEXT, R.HIGH, "runs text it fetched or decoded"),
+    ("Bash", PUBLISHING, R.HIGH, "publishes or discards work"),
+    ("Bash", CONTROLS, R.HIGH, "controls processes or the system"),
+    ("Bash", r"\bdrop\s+(table|database)\b|\btruncate\s+table\b|\bdelete\s+from\b", R.HIGH, "deletes database content"),
+    ("Bash", r"\.ssh\b|\.env\b|\.aws\b|\.netrc|id_rsa|id_ed25519|credentials", R.HIGH, "touches keys or secrets"),
+    ("Bash", r"\b(curl|wget|ssh|scp|rsync|nc|ftp)\b", R.MEDIUM, "talks to the network"),
+    ("Bash", INSTALLERS, R.MEDIUM, "installs or runs foreign code"),
+    ("Bash", LOOKERS + NOTHING_COMPOSED, R.LOW, "only looks"),
+    ("Bash", r"", R.MEDIUM, "runs a command"),
+    (EDITS, CONFIGURATION, R.HIGH, "writes configuration, keys or secrets"),
+    (EDITS, r"", R.MEDIUM, "changes a file"),
+    (READS, r"(^|/)\.(env|ssh|aws|netrc)|id_rsa|id_ed25519|credentials|\.pem$|\.key$", R.HIGH, "reads keys or secrets"),
+    (READS, r"", R.LOW, "only reads"),
+    ("WebFetch|WebSearch", r"", R.MEDIUM, "talks to the network"),
+    ("AskUserQuestion|ExitPlanMode|EnterPlanMode", r"", R.LOW, "asks you something"),
+)
+
+
+LONGEST_READABLE = 8_000
+
+
+def assess_risk(tool_name: str, telling: str) -> tuple[str, str]:
+    """The level (low, medium, high) and a short reason for a call; unknown tools are medium.
+
+    What is too long to be read by a person is high without a look: the patterns would be slow on it, too.
+    """
+    if len(telling) > LONGEST_READABLE and tool_name == "Bash":
+        return R.HIGH, "too long to be read"
+    level, why = next(
+        (
+            (level, why)
+            for tools, pattern, level, why in TABLE
+            if re.fullmatch(tools, tool_name) and re.search(pattern, telling, re.IGNORECASE)
+        ),
+        (R.MEDIUM, "a tool Orchestra does not know"),
+    )
+    if level != R.HIGH and any(True for _ in lookalike_places(telling)):
+        return R.HIGH, "has letters that pass for others"
+    return level, why

@@ -1,0 +1,50 @@
+"""What agents write, as HTML that is safe to show: Markdown without raw HTML, images or links that do something."""
+
+from functools import cache
+from urllib.parse import urlsplit
+
+from markdown_it import MarkdownIt
+
+from approvals.presentation.safe_text import visible
+
+LONGEST = 50_000  # characters; more is shown as plain text
+LONGEST_LINE = 5_000
+SCHEMES = frozenset({"http", "https", "mailto"})
+
+
+def to_html(text: str) -> str | None:
+    """``text`` as HTML, everything that could hide in it spelled out; None if it is too long to be laid out."""
+    if len(text) > LONGEST or any(len(line) > LONGEST_LINE for line in text.split("\n")):
+        return None
+    try:
+        return str(_parser().render(visible(text)))
+    except RecursionError:
+        return None
+
+
+@cache
+def _parser() -> MarkdownIt:
+    """CommonMark and tables. Raw HTML is shown as text; images would load from elsewhere, so they are not parsed."""
+    parser = (
+        MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 20}).enable("table").disable("image")
+    )
+    parser.validateLink = _is_harmless  # type: ignore[method-assign,assignment]
+    parser.add_render_rule("link_open", _link_open)
+    return parser
+
+
+def _is_harmless(address: str) -> bool:
+    """Relative links would lead into Orchestra itself, with the reader's rights."""
+    try:
+        return urlsplit(address).scheme.lower() in SCHEMES
+    except ValueError:
+        return False
+
+
+def _link_open(self, tokens, index, options, env):  # type: ignore[no-untyped-def]
+    """A reader sees where a link leads before following it, and the page there learns nothing of ours."""
+    token = tokens[index]
+    token.attrSet("rel", "noopener noreferrer nofollow")
+    token.attrSet("target", "_blank")
+    token.attrSet("title", str(token.attrGet("href")))
+    return self.renderToken(tokens, index, options, env)

@@ -1,0 +1,110 @@
+"""An approval request as it may be shown and sent: its secrets are hidden, its digest is that of the raw input.
+
+Channels, callbacks, pages and the terminal all take it from here. What runs, is edited and is kept stays raw.
+"""
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from approvals.commands import record_attempt
+from approvals.models import Approval
+from approvals.presentation.diffs import Line
+from approvals.presentation.render import Block, what_would_run
+from orchestra.redaction import Redaction
+
+TEXTS = ("title", "summary", "body", "risk_reason", "working_directory", "tool_name", "reason", "note")
+SHORT_TEXTS = ("title", "summary", "risk_reason", "working_directory", "tool_name", "reason", "note")
+JSON_TEXTS = ("tool_input", "updated_input", "options", "answers")
+REVEALED = "secrets_revealed"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """``approval`` is a copy that is never saved, ``raw`` the row; of a ``revealed`` one nothing is hidden."""
+
+    raw: Approval
+    approval: Approval
+    redaction: Redaction
+    revealed: bool = False
+
+    @property
+    def secrets(self) -> int:
+        """How many different secrets are hidden, or would be."""
+        return self.redaction.count
+
+    @property
+    def left_out(self) -> bool:
+        """Whether something is hidden because it is too large to be searched for secrets: nobody has seen it."""
+        return self.redaction.left_out and not self.revealed
+
+    def hide(self, text: str) -> str:
+        """Anything else that is said about the request."""
+        return text if self.revealed else self.redaction.hide(text)
+
+    def blocks(self, *, longest: int) -> list[Block]:
+        """What would run, in full or cut; its secrets are hidden before anything is cut."""
+        hide = None if self.revealed else self._hidden
+        return what_would_run(self.raw, longest=longest, hide=hide)
+
+    def _hidden(self, block: Block) -> Block:
+        label, note = self.hide(block.label), self.hide(block.note)
+        if block.kind != "diff":
+            return replace(block, label=label, note=note, text=self.hide(block.text))
+        lines = _hidden_lines(block.lines, self.hide)
+        text = "\n".join(line.text if line.kind == "hunk" else f"{line.sign}{line.text}" for line in lines)
+        return replace(block, label=label, note=note, text=text, lines=lines)
+
+
+def shown_of(approval: Approval, *, revealed: bool = False, whole: bool = True) -> Shown:
+    """``approval`` with its secrets hidden. Without ``whole`` its input is not looked at: a list needs it not."""
+    redaction = Redaction()
+    read = {name: _read(getattr(approval, name)) for name in (JSON_TEXTS if whole or not approval.tool_name else ())}
+    for value in (*read.values(), approval.facts):
+        redaction.learn_from(value)
+    redaction.learn(*(getattr(approval, name) for name in (TEXTS if whole else SHORT_TEXTS)))
+    if revealed:
+        return Shown(approval, approval, redaction, revealed=True)
+    hidden = copy.copy(approval)
+    for name in TEXTS if whole or not approval.tool_name else SHORT_TEXTS:
+        setattr(hidden, name, redaction.hide(getattr(approval, name)))
+    for name, value in read.items():
+        setattr(hidden, name, _written(redaction, getattr(approval, name), value))
+    hidden.facts = redaction.hide_in(approval.facts)
+    return Shown(approval, hidden, redaction)
+
+
+def hidden_text(text: str) -> str:
+    """Any text about a request, such as a title in a list, without its secrets."""
+    return Redaction().hide(text)
+
+
+def record_reveal(approval: Approval, *, by: str, via: str, address: str) -> None:
+    """Note in the audit that somebody had the secrets of a request shown; call it before they are."""
+    record_attempt(
+        action=REVEALED, won=True, by=by, via=via, address=address, reason="", approval_id=approval.pk
+    )  # fmt: skip
+
+
+def _hidden_lines(lines: tuple[Line, ...], hide: Callable[[str], str]) -> tuple[Line, ...]:
+    """A diff without secrets, line by line; one that goes over several lines is found in all of them."""
+    texts = hide("\n".join(line.text for line in lines)).split("\n")
+    return tuple(replace(line, text=text) for line, text in zip(lines, texts, strict=True))
+
+
+def _read(text: str) -> Any:
+    """The value of JSON text; the text itself where it is none."""
+    try:
+        return json.loads(text) if text else ""
+    except (ValueError, RecursionError):
+        return text
+
+
+def _written(redaction: Redaction, text: str, value: Any) -> str:
+    """JSON text again, or the hidden text itself where nothing is hidden or it never was JSON."""
+    if value is text or not text:
+        return redaction.hide(text)
+    hidden = redaction.hide_in(value)
+    return text if hidden == value else json.dumps(hidden)

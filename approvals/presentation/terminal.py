@@ -1,0 +1,312 @@
+"""Questions in a terminal: shown by the one renderer, answered through the one command."""
+
+import getpass
+import io
+import json
+import os
+import re
+import select
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO, TypeVar
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import CommandError, CommandParser
+from django.db.models import Model, QuerySet
+
+from approvals import commands, reopening
+from approvals.models import Approval, Door
+from approvals.presentation import render
+from approvals.presentation.reading import Extent, extent_of
+from approvals.presentation.redacted import record_reveal, shown_of
+from approvals.queries import find_approval
+from approvals.stop import commands as stops
+from approvals.stop import presentation as stop_words
+from approvals.templatetags.shown import left
+from orchestra.auth.permissions import SHELL, Right, may
+from orchestra.errors import Forbidden, OrchestraError
+from orchestra.management.accounts import find_account
+
+Row = TypeVar("Row", bound=Model)
+S = Approval.Status
+SHORT = 8  # characters of an id that people type
+SHORTEST_PREFIX = 4
+LEFT_OUT = "a part is hidden because it is too large to be searched for secrets; --reveal shows it, and is recorded"
+COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
+STATUS_COLOURS = {
+    "pending": "yellow",
+    "waiting": "yellow",
+    "approved": "green",
+    "completed": "green",
+    "rejected": "red",
+    "failed": "red",
+    "running": "blue",
+}
+RISK_COLOURS = {"low": "dim", "medium": "bold", "high": "red"}
+
+
+class Screen:
+    """Where a command prints. Texts are made visible by whoever calls; the screen adds colour on a terminal alone."""
+
+    def __init__(self, out: Any, source: TextIO | None = None) -> None:
+        self._out = out
+        self._source = source or sys.stdin
+        self.is_terminal = bool(out.isatty()) and self._source.isatty()
+        self._coloured = bool(out.isatty()) and "NO_COLOR" not in os.environ
+        stream = getattr(out, "_out", out)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 still shows everything
+
+    def line(self, text: str = "", *colours: str) -> None:
+        self._out.write(self.tinted(text, *colours))
+        self._out.flush()
+
+    def tinted(self, text: str, *colours: str) -> str:
+        codes = ";".join(COLOURS[colour] for colour in colours if colour in COLOURS)
+        return f"\x1b[{codes}m{text}\x1b[0m" if codes and self._coloured and text else text
+
+    def indented(self, text: str, *colours: str) -> None:
+        for row in text.split("\n"):
+            self.line(f"    {row}", *colours)
+
+    def ask(self, prompt: str, *, while_true: Callable[[], bool]) -> str | None:
+        """A line typed after the prompt appeared, or None when ``while_true`` is over or the input ends.
+
+        What was typed before is thrown away: it was meant for something else.
+        """
+        _forget_typed(self._source)
+        self._out.write(prompt, ending="")
+        self._out.flush()
+        while while_true():
+            if select.select([self._source], [], [], 1.0)[0]:
+                typed = self._source.readline()
+                return typed.strip() if typed else None
+        self.line()
+        return None
+
+
+def _forget_typed(source: TextIO) -> None:
+    if source.isatty():
+        import termios  # not on every platform; a terminal is
+
+        termios.tcflush(source, termios.TCIFLUSH)
+
+
+def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") -> bool:
+    """What would run, why it may be dangerous, and how long there is; False if a part was too large to be shown.
+
+    Secrets are hidden, unless ``reveal_to`` says who asked for them, which is noted in the audit.
+    """
+    shown = shown_of(approval, revealed=bool(reveal_to))
+    if reveal_to and shown.secrets:
+        record_reveal(approval, by=reveal_to, via=Door.CLI, address=address())
+    approval = shown.approval
+    demo = " (demo: scripted, not an AI)" if approval.facts.get("agent") == "demo" else ""
+    screen.line(
+        f"{approval.status} {short(approval)}{demo}  {render.one_line(approval.title, 200)}",
+        "bold",
+        STATUS_COLOURS.get(approval.status, ""),
+    )
+    if approval.facts.get("warning"):
+        screen.line(f"  {render.visible(str(approval.facts['warning']))}", "red")
+    blocks = render.without_title(approval, shown.blocks(longest=render.WHOLE))
+    show_extent(screen, extent_of(approval, blocks))
+    for block in blocks:
+        show_block(screen, block)
+    if shown.left_out:
+        screen.line(f"  ({LEFT_OUT})", "yellow")
+    elif shown.secrets and not shown.revealed:
+        count = "1 secret is" if shown.secrets == 1 else f"{shown.secrets} secrets are"
+        screen.line(
+            f"  ({count} hidden; --reveal shows {'it' if shown.secrets == 1 else 'them'}, and is recorded)", "dim"
+        )
+    why = f", it {render.visible(approval.risk_reason)}" if approval.risk_reason else ""
+    screen.line(
+        f"  {approval.risk} risk{why}; in {render.visible(approval.working_directory) or 'no directory'}",
+        RISK_COLOURS[approval.risk],
+    )
+    if approval.is_open:
+        screen.line(f"  {left(approval)}; digest {approval.input_digest}", "dim")
+    return not shown.left_out
+
+
+def show_extent(screen: Screen, extent: Extent) -> None:
+    """The size and the last lines of what is too long to be approved at a glance."""
+    if not extent.is_long:
+        return
+    screen.line(f"  Long: {extent.words}. Read it to its end before you approve.", "yellow")
+    for ending in extent.endings:
+        screen.line(f"  {ending.label} ends with:", "dim")
+        screen.indented(ending.text, "yellow")
+
+
+def confirms_reading(screen: Screen, extent: Extent, *, while_true: Callable[[], bool]) -> bool:
+    """Whether the person says to have read a long request to its end; nobody is asked about a short one."""
+    if not extent.is_long:
+        return True
+    typed = screen.ask(f"This has {extent.words}. Type read once you have read it to its end: ", while_true=while_true)
+    return (typed or "").lower() == "read"
+
+
+def show_block(screen: Screen, block: render.Block) -> None:
+    screen.line(f"  {block.label}:", "dim")
+    if block.kind == "diff":
+        for line in block.lines:
+            colour = {"add": "green", "del": "red", "hunk": "dim"}.get(line.kind, "")
+            screen.line(f"    {line.text}" if line.kind == "hunk" else f"    {line.sign} {line.text}", colour)
+        if not block.lines:
+            screen.line("    No difference.")
+    else:
+        screen.indented(
+            ("$ " if block.kind == "command" else "") + block.text, "cyan" if block.kind == "command" else ""
+        )
+    for remark, colour in ((block.note, "dim"), (block.cut, "yellow")):
+        if remark:
+            screen.line(f"  ({remark})", colour)
+
+
+def ask_person(screen: Screen, approval: Approval, *, by: str, all_shown: bool = True) -> None:
+    """Let the person at the terminal answer what was just shown; an answer given elsewhere ends the asking."""
+
+    def still_open() -> bool:
+        return find_approval(approval.pk).is_open
+
+    typed = screen.ask("[a]pprove / approve with a [n]ote / [r]eject / [s]kip? ", while_true=still_open)
+    choice = (typed or "s").lower()[:1]
+    if choice not in ("a", "n", "r"):
+        now = find_approval(approval.pk)
+        screen.line(
+            outcome(now)
+            if not now.is_open
+            else f"Skipped; answer later with ./manage.py approvals approve {short(approval)}",
+            "dim",
+        )
+        return
+    answers, reason, note = "", "", ""
+    if choice in ("a", "n") and not all_shown:
+        screen.line(f"Not approved: {LEFT_OUT}.", "yellow")
+        return
+    if choice in ("a", "n") and not confirms_reading(screen, extent_of(approval), while_true=still_open):
+        screen.line("Not approved: it has not been read to its end.", "yellow")
+        return
+    if choice in ("a", "n") and render.questions_of(approval):
+        answers = _typed_answers(screen, approval, still_open)
+    if choice == "r":
+        reason = screen.ask("What should the agent do instead? (optional) ", while_true=still_open) or ""
+    if choice == "n":
+        note = screen.ask("Note to the agent: ", while_true=still_open) or ""
+    verdict = S.REJECTED if choice == "r" else S.APPROVED
+    try:
+        decided = record(approval, verdict=verdict, by=by, reason=reason, note=note, answers=answers)
+    except OrchestraError as error:
+        screen.line(f"Not recorded. {render.visible(error.detail)}", "yellow")
+    else:
+        screen.line(outcome(decided), STATUS_COLOURS[decided.status])
+
+
+def _typed_answers(screen: Screen, approval: Approval, still_open: Callable[[], bool]) -> str:
+    typed = [
+        screen.ask(f"{render.one_line(question['question'], 200)} ", while_true=still_open) or ""
+        for question in render.questions_of(shown_of(approval).approval)
+    ]
+    return answers_in_order(approval, typed)
+
+
+def answers_in_order(approval: Approval, typed: list[str]) -> str:
+    """The n-th text answers the n-th question; empty ones are left out. JSON text, empty without any answer."""
+    asked = render.questions_of(approval)
+    given = {question["question"]: text for question, text in zip(asked, typed, strict=False) if text}
+    return json.dumps(given) if given else ""
+
+
+def reopen(approval: Approval, *, by: str) -> Approval:
+    """Ask a closed request again; the request that is open then."""
+    return reopening.reopen_approval(approval_id=approval.pk, by=by, via=Door.CLI, address=address())
+
+
+def record(
+    approval: Approval,
+    *,
+    verdict: str,
+    by: str,
+    reason: str = "",
+    note: str = "",
+    updated_input: str = "",
+    answers: str = "",
+) -> Approval:
+    """Decide what was shown: the digest is that of the row the person looked at."""
+    return commands.decide_approval(
+        approval_id=approval.pk, verdict=verdict, by=by, via=Door.CLI, reason=reason, updated_input=updated_input,
+        answers=answers, seen_digest=approval.input_digest, address=address(), note=note,
+    )  # fmt: skip
+
+
+def tell_of_stop(screen: Screen) -> None:
+    """Say that all agents are stopped, if they are, above whatever else is printed."""
+    if stop := stops.current_stop():
+        screen.line(stop_words.headline(stop), "bold", "red")
+        screen.line(f"  {stop_words.effect(stop)} Deadlines stand still. Lift it with: ./manage.py resume", "dim")
+
+
+def outcome(approval: Approval) -> str:
+    """How a question ended, in one line."""
+    who = f" by {render.visible(approval.decided_by)}" if approval.decided_by else ""
+    via = f" via {approval.decided_via}" if approval.decided_via else ""
+    hide = shown_of(approval).hide
+    reason = f": {render.one_line(hide(approval.reason), 300)}" if approval.reason else ""
+    note = f" (note: {render.one_line(hide(approval.note), 300)})" if approval.note else ""
+    return f"{short(approval)} {approval.status}{who}{via}{reason}{note}"
+
+
+def add_reveal_option(parser: CommandParser) -> None:
+    parser.add_argument("--reveal", action="store_true", help="show secrets in clear; the audit notes it")
+
+
+def add_user_option(parser: CommandParser) -> None:
+    parser.add_argument("--user", metavar="NAME", help="act as this account (default: shell:<your login name>)")
+
+
+def acting_as(name: str | None, *rights: Right) -> str:
+    """Under whose name a command acts, for which one of ``rights`` is enough.
+
+    Whoever runs it can write to the database anyway, so without ``--user`` it is the login name at this machine.
+
+    Raises:
+        CommandError: the account does not exist.
+        Forbidden: it is not active, or lacks the rights now.
+    """
+    if not name:
+        return f"{SHELL}{getpass.getuser()}"
+    user = find_account(name)
+    if not any(may(user, right) for right in rights):
+        raise Forbidden(f"{name} has no right to do this.")
+    return str(getattr(user, get_user_model().USERNAME_FIELD))
+
+
+def address() -> str:
+    """Where the person at this terminal is, for the audit."""
+    connection = os.environ.get("SSH_CONNECTION", "").split()
+    return connection[0] if connection else "terminal"
+
+
+def short(row: Model) -> str:
+    """The part of an id that people read and type."""
+    return str(row.pk)[:SHORT]
+
+
+def by_prefix(rows: QuerySet[Row], text: str, what: str) -> Row:
+    """The one row whose id starts with ``text``, dashes or not.
+
+    Raises:
+        CommandError: none does, or several do.
+    """
+    digits = text.lower().replace("-", "")
+    if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST_PREFIX},32}}", digits):
+        raise CommandError(f"{render.visible(text)!r} is no id: give at least {SHORTEST_PREFIX} of its characters.")
+    parts = [digits[start:end] for start, end in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32)) if digits[start:end]]
+    found = list(rows.filter(pk__startswith="-".join(parts))[:3])
+    if not found:
+        raise CommandError(f"There is no {what} {text}.")
+    if len(found) > 1:
+        raise CommandError(f"Several {what}s start with {text}: {', '.join(str(row.pk) for row in found)} …")
+    return found[0]

@@ -1,0 +1,98 @@
+"""The REST surface of stopping all agents: ``/api/stop``."""
+
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from approvals.errors import StopNotFound
+from approvals.models import Door as Via
+from approvals.models import Stop
+from approvals.stop import commands as stops
+from orchestra.auth.permissions import Right
+from orchestra.rest.fields import Text
+from orchestra.rest.idempotency import idempotent
+from orchestra.rest.schema import change, read, write
+from orchestra.rest.viewsets import Door, any_of, id_or_not_found
+
+WHICH = OpenApiParameter("stop", OpenApiTypes.UUID, OpenApiParameter.QUERY, description="Lift this stop, no later one.")
+
+
+class StopSerializer(serializers.ModelSerializer[Stop]):
+    """One time in which all agents were stopped."""
+
+    started_by = serializers.CharField(read_only=True)
+    started_via = serializers.ChoiceField(choices=Via.choices, read_only=True)
+    lifted_via = serializers.ChoiceField(choices=Via.choices, allow_blank=True, read_only=True)
+
+    class Meta:
+        model = Stop
+        fields = [
+            "id", "started_at", "started_by", "started_via", "reason", "mode", "lifted_at", "lifted_by", "lifted_via",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class StopStateSerializer(serializers.Serializer[Any]):
+    """Whether all agents are stopped, and the stop that is in force or was just lifted."""
+
+    stopped = serializers.BooleanField(read_only=True)
+    stop = StopSerializer(allow_null=True, read_only=True)
+
+
+class StopAllSerializer(serializers.Serializer[Any]):
+    """Why, and what becomes of turns that run."""
+
+    reason = Text(max_length=stops.LONGEST_REASON, required=False, allow_blank=True, default="")
+    mode = serializers.ChoiceField(
+        choices=Stop.Mode.choices, required=False, default=stops.HOLD,
+        help_text="hold: each tool call of a running turn waits; interrupt: running turns end.",
+    )  # fmt: skip
+
+
+@extend_schema(tags=["stop"])
+class StopDoor(Door):
+    """The one switch that stops all agents."""
+
+    methods: ClassVar[dict[str, Any]] = {"get": "show", "post": "stop", "delete": "lift"}
+    queryset = Stop.objects.none()
+    serializer_class = StopStateSerializer
+    basename = "stop"
+    rights = {
+        "show": any_of(Right.READ, Right.ASK),
+        "stop": stops.MAY_STOP,
+        "lift": stops.MAY_LIFT,
+    }
+
+    def get_queryset(self) -> QuerySet[Stop]:
+        return Stop.objects.all()
+
+    @read("Whether all agents are stopped", StopStateSerializer)
+    def show(self, request: Request) -> Response:
+        return state(stops.current_stop())
+
+    @write("Stop all agents", StopAllSerializer, StopStateSerializer, example={"reason": "the disk is full"})
+    @idempotent
+    def stop(self, request: Request) -> Response:
+        """Where they are stopped already, that stop is the answer; ``interrupt`` makes one that holds stronger."""
+        wanted = self.body(StopAllSerializer)
+        made, _ = stops.stop_all(by=self.username, via=Via.API, address=self.address, **wanted)
+        return state(made)
+
+    @extend_schema(parameters=[WHICH])
+    @change("Let agents go on", None, StopStateSerializer)
+    def lift(self, request: Request) -> Response:
+        """Doing so where nothing is stopped is fine; ``stop`` names the one that the caller looked at."""
+        named = request.query_params.get("stop")
+        stop_id = id_or_not_found(named, StopNotFound, "Stop not found") if named else None
+        return state(stops.lift_stop(by=self.username, via=Via.API, stop_id=stop_id, address=self.address))
+
+
+def state(stop: Stop | None) -> Response:
+    """The answer of each route."""
+    in_force = stop is not None and stop.is_in_force
+    return Response({"stopped": in_force, "stop": StopSerializer(stop).data if stop else None})

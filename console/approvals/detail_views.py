@@ -1,0 +1,239 @@
+"""The page of one question: all of what would run, why it matters, what happened so far, and the decision."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST, require_safe
+
+from approvals.deadlines import EXTENSION_MINUTES, NEVER_WORDS
+from approvals.models import Approval, AuditEntry, Door
+from approvals.presentation import render
+from approvals.presentation.readable import fact_lines, in_one_line
+from approvals.presentation.reading import Extent, extent_of, offered_proof
+from approvals.presentation.redacted import REVEALED, Shown, shown_of
+from approvals.presentation.safe_text import exact_json, pretty, visible
+from approvals.queries import asked_before, may_answer, open_approvals
+from console.approvals.cards import DOORS, Card, address_of, card_for, place_of, verb_of, verdict_of
+from console.approvals.decision_views import answered, found_or_404, note_reveal
+from console.shell import page, part, show
+from orchestra.auth.permissions import Right
+
+S, K = Approval.Status, Approval.Kind
+
+MOST_BEFORE = 5
+ACTIONS = {
+    "requested": "Asked", "extended": "More time given", "reopened": "Asked again",
+    REVEALED: "Secrets revealed",
+    S.EXPIRED: "Nobody answered in time",
+}  # fmt: skip
+ICONS = {
+    "requested": "question", "extended": "beat", "reopened": "refresh", REVEALED: "eye",
+    S.APPROVED: "done", S.REJECTED: "rejected", S.EXPIRED: "expired",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of what happened; ``when`` is None for what is still to come."""
+
+    icon: str
+    words: str
+    when: datetime | None = None
+    note: str = ""
+    tone: str = ""
+    until: datetime | None = None
+
+
+@require_safe
+@page()
+def question(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """Everything about one question, open or closed; ``?whole`` shows a long input in full."""
+    return _draw(request, shown_of(found_or_404(approval_id)))
+
+
+@page()
+def reveal(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """The same with its secrets in clear; who asked for them is noted first.
+
+    It answers a POST with the page itself, so that it works without a script, no address shows secrets, and no news
+    that draws a card again takes them away while somebody reads.
+    """
+    approval = found_or_404(approval_id)
+    if request.method != "POST":
+        return redirect(f"{address_of(approval_id)}{'?whole=1' if _is_whole(request) else ''}")
+    note_reveal(request, approval)
+    return _draw(request, shown_of(approval, revealed=True))
+
+
+def _draw(request: HttpRequest, shown: Shown) -> HttpResponse:
+    approval = shown.raw
+    asked = _asked(request, shown)
+    before = asked_before(approval, most=MOST_BEFORE)
+    context = {
+        **asked,
+        **_decision(request, shown, cut=asked["cut"]),
+        "read_proof": offered_proof(shown),
+        "left_out": shown.left_out,
+        **_order(approval),
+        "steps": steps_of(approval, shown),
+        "before": [(_in_short(one), verdict_of(one), one.title == approval.title) for one in before],
+        "facts": facts_of(shown.approval),
+    }
+    return show(request, "console/question.html", context, title=context["card"].heading, section="home")
+
+
+def _in_short(approval: Approval) -> Approval:
+    return shown_of(approval, whole=False).approval
+
+
+@require_safe
+@page()
+def decision(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """The decision alone, or how it ended, for a page that heard of a change."""
+    return draw_decision(request, found_or_404(approval_id))
+
+
+@require_safe
+@page()
+def timeline(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """What happened, alone."""
+    approval = found_or_404(approval_id)
+    steps = steps_of(approval, shown_of(approval))
+    return part(request, "console/question/timeline.html", {"approval": approval, "steps": steps})
+
+
+@require_POST
+@page(Right.DECIDE)
+def answer(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """Record an answer, or say why it was not; what is shown then is what the row says."""
+    return answered(request, approval_id, draw_decision)
+
+
+@require_POST
+@page(Right.DECIDE)
+def edit_preview(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """What an edited input would run, and how it differs from what was asked. Nothing is recorded."""
+    approval = found_or_404(approval_id)
+    edited = exact_json(request.POST.get("updated_input", "")) or "{}"
+    context: dict[str, Any] = {"problem": _problem(edited)}
+    if not context["problem"]:
+        blocks = render.blocks_for(approval.tool_name, edited, directory=approval.working_directory)
+        context["blocks"] = [block for block in blocks if block.kind != "text"][:1]
+        before, after = pretty(approval.tool_input) + "\n", pretty(edited) + "\n"
+        context["difference"] = render.diff_block("Your change", before, after)
+    return part(request, "console/question/edited.html", context)
+
+
+def steps_of(approval: Approval, shown: Shown) -> list[Step]:
+    """What happened to the question in order, losing tries included, and what is still to come."""
+    entries = AuditEntry.objects.filter(approval=approval).order_by("id")
+    steps = [_step(entry, shown) for entry in entries]
+    if approval.consumed_at:
+        steps.append(Step("plane", "Handed to the agent, once", approval.consumed_at))
+    if approval.note_delivered_at:
+        steps.append(Step("plane", "Your note was given to the agent", approval.note_delivered_at))
+    if approval.is_open:
+        endless = approval.never_expires
+        waiting = Step(
+            "waiting", "Waiting for a person", until=None if endless else approval.expires_at, tone="now",
+            note=NEVER_WORDS if endless else "",
+        )  # fmt: skip
+        steps += [waiting, Step("queued", "Decided")]
+    if approval.kind != K.EXTERNAL and not approval.consumed_at and approval.status in (S.PENDING, S.APPROVED):
+        steps.append(Step("queued", "Handed to the agent, once"))
+    return steps
+
+
+def facts_of(approval: Approval) -> list[tuple[str, str]]:
+    """What an external asker said beside its question; the hints of our own agents are shown in their places."""
+    if approval.kind != K.EXTERNAL or not isinstance(approval.facts, dict):
+        return []
+    return [
+        (visible(str(name)), visible("\n".join(fact_lines(value)) if isinstance(value, dict) else in_one_line(value)))
+        for name, value in approval.facts.items()
+    ]
+
+
+def draw_decision(request: HttpRequest, approval: Approval, *, notice: str = "", typed: str = "") -> HttpResponse:
+    """The decision as the row says it now; ``notice`` and ``typed`` are for whoever just answered in vain."""
+    shown = shown_of(approval)
+    cut = approval.is_open and _asked(request, shown)["cut"]
+    context = _decision(request, shown, cut=cut, notice=notice, typed=typed)
+    return part(request, "console/question/decision.html", {**context, **_order(approval)})
+
+
+def _asked(request: HttpRequest, shown: Shown) -> dict[str, Any]:
+    approval, longest = shown.approval, render.WHOLE if _is_whole(request) else render.LONGEST_BLOCK
+    blocks = render.without_title(approval, shown.blocks(longest=longest))
+    extent = extent_of(shown.raw, blocks)
+    shown_apart = _shown_apart(request, approval, extent)
+    return {
+        "blocks": [block for block in blocks if block.label not in shown_apart],
+        "cut": any(block.cut for block in blocks),
+        "says": next((block.text for block in blocks if block.label in shown_apart and approval.kind == K.TOOL), ""),
+        "extent": extent,
+    }
+
+
+def _shown_apart(request: HttpRequest, approval: Approval, extent: Extent) -> tuple[str, ...]:
+    """The blocks that have a place of their own on the page. What must be read to its end stands together."""
+    if approval.kind == K.EXTERNAL:
+        return ("Facts", "Options") if may_answer(request.user, approval) and not extent.is_long else ("Facts",)
+    return () if extent.is_long else (render.OWN_WORDS,)
+
+
+def _is_whole(request: HttpRequest) -> bool:
+    """Whether the person has opened, or answers from, the page that shows a long input in full."""
+    return "whole" in request.GET or "whole" in request.POST
+
+
+def _decision(request: HttpRequest, shown: Shown, *, cut: bool, notice: str = "", typed: str = "") -> dict[str, Any]:
+    approval, place = shown.approval, place_of(shown.raw)
+    card: Card = card_for(
+        shown.raw, request.user, place=place, is_open=False, notice=notice, typed=typed, shown=shown
+    )  # fmt: skip
+    return {
+        "card": card,
+        "approval": approval,
+        "verb": verb_of(approval),
+        "extension": EXTENSION_MINUTES,
+        "unread": cut,
+        "is_whole": _is_whole(request),
+        "edited_lines": min(24, max(6, card.input_to_edit.count("\n") + 2)) if approval.kind == K.TOOL else 0,
+    }
+
+
+def _order(approval: Approval) -> dict[str, Any]:
+    """Where it stands among the open ones, and its neighbours."""
+    keys = [one.pk for one in open_approvals(most=200)]
+    if approval.pk not in keys:
+        return {"number": 0, "of": len(keys), "next": keys[0] if keys else None, "previous": None}
+    at = keys.index(approval.pk)
+    following = keys[at + 1] if at + 1 < len(keys) else None
+    return {"number": at + 1, "of": len(keys), "next": following, "previous": keys[at - 1] if at else None}
+
+
+def _step(entry: AuditEntry, shown: Shown) -> Step:
+    who = f"by {visible(entry.by)}" if entry.by else ""
+    door = DOORS.get(Door(entry.via), "") if entry.via and entry.via != Door.SYSTEM else ""
+    by = ", ".join(words for words in (who, door) if words)
+    if not entry.won:
+        return Step(
+            "rejected", f"Tried {by}", entry.at, note=f"To answer: {entry.action}. Nothing changed.", tone="lost"
+        )
+    words = ACTIONS.get(entry.action, entry.action.capitalize())
+    note = visible(shown.hide(entry.reason))
+    return Step(ICONS.get(entry.action, "cancelled"), f"{words} {by}".strip(), entry.at, note=note)
+
+
+def _problem(edited: str) -> str:
+    try:
+        read = json.loads(edited)
+    except (ValueError, RecursionError) as error:
+        return f"This is not JSON yet: {error}."
+    return "" if isinstance(read, dict) else "The input of a tool is a JSON object, in { }."

@@ -1,0 +1,43 @@
+"""Reject a question and stop the turn that asked it, for the forms of the console.
+
+A question knows nothing of turns, so this stands here, and its forms name the route.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.http import require_POST
+
+from console.approvals import decision_views
+from console.shell import page
+from orchestra.auth.permissions import Right
+from orchestra.errors import OrchestraError
+from sessions_app import commands
+from sessions_app.models import OPEN_TURN, PermissionRequest, Turn
+
+
+@require_POST
+@page(Right.DECIDE)
+@page(Right.OPERATE)
+def reject_and_stop(request: HttpRequest, approval_id: UUID, draw: Callable[..., HttpResponse]) -> HttpResponse:
+    """Reject with the form's reason; if that was recorded, interrupt the turn. Otherwise nothing is interrupted."""
+    asked = PermissionRequest.objects.filter(approval=approval_id).select_related("turn").first()
+    if asked is None:
+        raise Http404("No session made this request.")
+    form = request.POST.copy()
+    form["decision"] = "reject"
+    then = partial(_stop, asked.turn, by=request.user.get_username())
+    return decision_views.answered(request, approval_id, draw, form=form, then=then)
+
+
+def _stop(turn: Turn, *, by: str) -> str:
+    """Interrupt the turn unless it is over: a rejection sent twice must not stop the turn after it."""
+    if not Turn.objects.filter(pk=turn.pk, status__in=OPEN_TURN).exists():
+        return ""
+    try:
+        commands.interrupt_session(session_id=turn.session_id, by=by)
+    except OrchestraError as error:
+        return f"Rejected, but the turn was not stopped. {error.detail}"
+    return ""

@@ -1,0 +1,129 @@
+"""What the front page tells at a glance; a handful of queries, however many rows there are."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import OuterRef, Subquery
+from django.db.models.functions import Substr
+from django.utils import timezone
+
+from approvals.models import Approval, AuditEntry, Door
+from approvals.presentation.render import one_line
+from approvals.statistics import median_answer
+from console.sessions.states import Look, look_of
+from orchestra.db import sql
+from orchestra.statistics import LAST_DAY, period_of
+from sessions_app.models import AgentSession, Event
+from sessions_app.queries import readable_sessions
+from sessions_app.transcript.render import said
+
+A, S, K = Approval.Status, AgentSession.Status, Event.Kind
+
+MOST_RUNNING = 20
+MOST_DECIDED = 5
+MOST_COUNTED = 5_000  # questions of a day that the sums look at
+LONGEST_PAYLOAD = 2_000  # characters of the last event that say what an agent does now
+HOUR = timedelta(hours=1)
+STEPS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A session at work or in line: how it looks, and what it does now."""
+
+    session: AgentSession
+    look: Look
+    now: str
+
+
+def running() -> dict[str, Any]:
+    """Sessions at work and in line, the longest first, with the last thing each of them did."""
+    last = Event.objects.filter(session=OuterRef("pk"), kind__in=(K.TEXT, K.TOOL_USE)).order_by("-seq")
+    sessions = readable_sessions().filter(status__in=(S.RUNNING, S.QUEUED)).order_by("-status", "created_at")
+    rows = sessions.annotate(
+        last_kind=Subquery(last.values("kind")[:1]),
+        last_payload=Subquery(last.annotate(cut=Substr("payload", 1, LONGEST_PAYLOAD)).values("cut")[:1]),
+    )[: MOST_RUNNING + 1]
+    shown = [Running(row, look_of(row), _now(row)) for row in rows]
+    return {"rows": shown[:MOST_RUNNING], "more": len(shown) > MOST_RUNNING}
+
+
+def _now(session: Any) -> str:
+    if session.status == S.QUEUED:
+        return "Starts when a place is free"
+    if not session.last_kind:
+        return "Starting"
+    words = said(Event(kind=session.last_kind, payload=session.last_payload))
+    return one_line(words.heading or words.body, 120)
+
+
+def decided() -> list[Approval]:
+    """The questions that were closed last, by people or by the clock; what rules answered is not news."""
+    ends = (A.APPROVED, A.REJECTED, A.EXPIRED, A.CANCELLED)
+    entries = AuditEntry.objects.filter(won=True, action__in=ends).exclude(via=Door.POLICY)
+    rows = entries.select_related("approval").order_by("-id")[:MOST_DECIDED]
+    return [entry.approval for entry in rows if entry.approval]
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """Those of today by outcome, the median of the last 24 hours in words, and how many waited in the last hour."""
+
+    approved: int
+    rejected: int
+    expired: int
+    median: str
+    waiting: list[int]
+
+    @property
+    def most(self) -> int:
+        """The longest the queue was in the last hour."""
+        return max(self.waiting)
+
+    @property
+    def line(self) -> str:
+        """The queue of the last hour as steps, for an SVG of 260 by 40."""
+        wide, top = 260 / STEPS, max(1, self.most)
+        steps = (f"H{number * wide:.1f}V{38 - 32 * count / top:.1f}" for number, count in enumerate(self.waiting))
+        return f"M0 {38 - 32 * self.waiting[0] / top:.1f}{''.join(steps)}H260"
+
+    @property
+    def area(self) -> str:
+        """The same, closed below."""
+        return f"{self.line}V38H0z"
+
+
+def today() -> Day:
+    """One query over the questions of today and of the last hours, one over the answers of the last day."""
+    now = timezone.now()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    since = min(midnight, now - HOUR - settings.APPROVALS.max_timeout)
+    rows = Approval.objects.filter(created_at__gte=since).exclude(decided_via=Door.POLICY).order_by("-created_at")
+    spans = list(rows.values_list("created_at", "decided_at", "status")[:MOST_COUNTED])
+    counts = Counter(status for _, end, status in spans if end and end >= midnight)
+    return Day(
+        approved=counts[A.APPROVED],
+        rejected=counts[A.REJECTED],
+        expired=counts[A.EXPIRED],
+        median=median_answer(period_of(LAST_DAY)),
+        waiting=_waiting([(start, end) for start, end, _ in spans], now),
+    )
+
+
+def _waiting(spans: list[tuple[datetime, datetime | None]], now: datetime) -> list[int]:
+    marks = [now - HOUR + HOUR / STEPS * (step + 1) for step in range(STEPS)]
+    recent = [(start, end) for start, end in spans if end is None or end >= now - HOUR]
+    return [sum(start <= mark and (end is None or end > mark) for start, end in recent) for mark in marks]
+
+
+def house() -> dict[str, int]:
+    """How many agents run now and how many may; how many real agents were found and can work. One query."""
+    counts = sql.row(
+        "SELECT (SELECT count(*) FROM runs WHERE ended_at IS NULL),"
+        " (SELECT count(*) FROM agents WHERE name <> 'demo'),"
+        " (SELECT count(*) FROM agents WHERE name <> 'demo' AND status = 'ready')"
+    ) or (0, 0, 0)
+    return {"taken": counts[0], "found": counts[1], "ready": counts[2], "places": settings.AGENTS.max_concurrent}

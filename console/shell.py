@@ -1,0 +1,100 @@
+"""The shell around every page of the console: who gets in, the navigation, and how a page is rendered.
+
+How a page is put together, and how it stays live, is told in docs/console.md.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from console.navigation import ENTRIES, entry_shown, open_sessions
+from orchestra.auth import next_page
+from orchestra.auth.permissions import GROUP_RIGHTS, Right, groups_with, may, rights_of
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponse]
+
+
+def page(right: Right = Right.READ) -> Callable[[View[P]], View[P]]:
+    """A view of the console: for people who hold ``right`` now. Others sign in first, or are told what is missing."""
+
+    def guard(view: View[P]) -> View[P]:
+        @wraps(view)
+        @never_cache
+        def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            if not request.user.is_authenticated:
+                return _to_sign_in(request)
+            if not may(request.user, right):
+                missing = {"needed": right, "groups": groups_with(right), "page": next_page.page_of(request)}
+                return show(request, "console/forbidden.html", missing, title="Not for you", status=403)
+            return view(request, *args, **kwargs)
+
+        return guarded
+
+    return guard
+
+
+def show(
+    request: HttpRequest,
+    template: str,
+    context: dict[str, Any],
+    *,
+    title: str,
+    section: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    """A whole page: ``template`` extends console/base.html. ``section`` is the navigation entry it belongs to."""
+    whole = {**shell(request, section), "page_title": title, **context}
+    return render(request, template, whole, status=status)
+
+
+def shell(request: HttpRequest, section: str) -> dict[str, Any]:
+    """What console/base.html needs, for views that render it by themselves."""
+    reader = may(request.user, Right.READ)
+    shown = [entry_shown(entry, section) for entry in ENTRIES if may(request.user, entry.right)]
+    return {
+        "entries": shown,
+        "sides": [("Open sessions", open_sessions())] if reader else [],
+        "section": section,
+        "needing": sum(one.count or 0 for one in shown if one.entry.needs_people),
+        "role": role_of(request.user),
+        "rights": rights_in_words(request.user),
+        "server_time": timezone.now(),
+    }
+
+
+def part(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+    """A part of a page, for a page that refreshes it."""
+    return render(request, template, {**context, "rights": rights_in_words(request.user)})
+
+
+def rights_in_words(user: Any) -> dict[str, bool]:
+    """Every right by its name, for templates."""
+    return {right.value: may(user, right) for right in Right}
+
+
+def role_of(user: Any) -> str:
+    """The word for what somebody may do: the least group that has all their rights."""
+    held = rights_of(user)
+    fitting = [name for name, rights in GROUP_RIGHTS.items() if held <= rights]
+    return min(fitting, key=lambda name: len(GROUP_RIGHTS[name])) if held else "No rights"
+
+
+@require_safe
+@page()
+def navigation(request: HttpRequest) -> HttpResponse:
+    """The navigation alone, for a page that refreshes it."""
+    return render(request, "console/navigation.html", shell(request, request.GET.get("section", "")))
+
+
+def _to_sign_in(request: HttpRequest) -> HttpResponse:
+    """A part of a page that is refreshed sends the whole page away: the answer would land in the middle of it."""
+    if request.headers.get("HX-Request") or request.headers.get("X-Part"):
+        return HttpResponse(status=401, headers={"HX-Refresh": "true"})
+    return next_page.to_sign_in(next_page.page_of(request) or "/")

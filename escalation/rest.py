@@ -1,0 +1,143 @@
+"""REST: how Telegram is, and the door through which it calls us."""
+
+import hmac
+import json
+import logging
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from escalation import commands, conf
+from escalation.telegram import status
+from escalation.telegram.api import breaker
+from orchestra.auth.permissions import Right
+from orchestra.errors import RETRY_LATER
+from orchestra.rest.schema import read
+from orchestra.rest.viewsets import Door
+
+logger = logging.getLogger(__name__)
+
+SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header's name
+LONGEST_CALLBACK_ID = 100
+LONGEST_UPDATE = 1024 * 1024  # bytes; a real one has a few KiB
+
+
+@csrf_exempt
+@require_POST
+def webhook(request: HttpRequest) -> HttpResponse:
+    """Keep one update of Telegram's and ring; 403 before anything is read if the secret is missing or wrong.
+
+    Anything but a 2xx makes Telegram send it again: so an update is acknowledged after the commit, and one that is
+    not understood is acknowledged too, since it would not be understood the next time either.
+    """
+    if not _is_telegram(request):
+        return HttpResponse(status=403)
+    body = request.read(LONGEST_UPDATE + 1)
+    if len(body) > LONGEST_UPDATE:
+        return HttpResponse(status=413)
+    update = _update_in(body)
+    if update is None:
+        logger.warning("telegram webhook failed: that is no update (%d bytes)", len(body))
+        return HttpResponse(status=200)
+    try:
+        commands.take_in(update, json.dumps(update))
+    except DatabaseError as error:
+        logger.warning("telegram webhook failed: the database does not answer (%s)", type(error).__name__)
+        return JsonResponse({"code": "unavailable"}, status=503, headers=RETRY_LATER)
+    return HttpResponse(status=200)
+
+
+def _is_telegram(request: HttpRequest) -> bool:
+    """Compared in constant time, as bytes: a header may hold anything."""
+    expected = settings.TELEGRAM.webhook_secret.encode()
+    given = request.headers.get(SECRET_HEADER, "").encode("utf-8", "surrogateescape")
+    wanted = settings.TELEGRAM.configured and settings.TELEGRAM.mode == conf.WEBHOOK and bool(expected)
+    return hmac.compare_digest(given, expected) and wanted
+
+
+def _update_in(body: bytes) -> dict[str, Any] | None:
+    """The update in a body, if its two ids are such as the table takes; nobody but Telegram knows the rest."""
+    try:
+        update = json.loads(body)
+        json.dumps(update)  # whose own limit of depth is another one
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(update, dict) or type(number := update.get("update_id")) is not int or abs(number) >= 2**63:
+        return None
+    return update if "callback_query" not in update or _is_press(update["callback_query"]) else None
+
+
+def _is_press(press: object) -> bool:
+    given = press.get("id") if isinstance(press, dict) else None
+    return isinstance(given, str) and 0 < len(given) <= LONGEST_CALLBACK_ID and given.isascii() and given.isprintable()
+
+
+class TelegramStatusSerializer(serializers.Serializer[Any]):
+    """How the channel is."""
+
+    enabled = serializers.BooleanField(help_text="A token and a chat are set.")
+    healthy = serializers.BooleanField(help_text="Nothing keeps people from being told; else see `problem`.")
+    tested = serializers.BooleanField(help_text="Somebody has tapped a test card of this bot in this chat.")
+    problem = serializers.CharField(help_text="What keeps people from being told, and what mends it; usually empty.")
+    advice = serializers.CharField(help_text="What should be set otherwise although it works; usually empty.")
+    off_because = serializers.CharField(help_text="Why nothing can be sent until somebody mends it; usually empty.")
+    bot = serializers.CharField()
+    chat = serializers.CharField()
+    topic = serializers.IntegerField(allow_null=True, help_text="The forum topic of `TELEGRAM_TOPIC_ID`.")
+    mode = serializers.ChoiceField(choices=[conf.POLLING, conf.WEBHOOK])
+    running = serializers.BooleanField()
+    last_success_at = serializers.DateTimeField(allow_null=True)
+    last_error = serializers.CharField()
+    outbox_depth = serializers.IntegerField()
+    refused = serializers.IntegerField(help_text="Open approval requests that Telegram refuses; tried again slowly.")
+    stale_cards = serializers.IntegerField()
+    unapplied_updates = serializers.IntegerField()
+
+
+class ThresholdsSerializer(serializers.Serializer[Any]):
+    """When the breaker opens, and for how long."""
+
+    consecutive_failures = serializers.IntegerField()
+    failure_rate = serializers.FloatField()
+    minimum_calls = serializers.IntegerField()
+    window_seconds = serializers.FloatField()
+    break_seconds = serializers.FloatField()
+
+
+class BreakerSerializer(serializers.Serializer[Any]):
+    """The circuit breaker around the Bot API."""
+
+    state = serializers.ChoiceField(choices=[breaker.CLOSED, breaker.HALF_OPEN, breaker.OPEN])
+    failures = serializers.IntegerField(help_text="In a row, when the state was last written down.")
+    opened_at = serializers.DateTimeField(allow_null=True)
+    next_probe_at = serializers.DateTimeField(allow_null=True)
+    thresholds = ThresholdsSerializer()
+
+
+class EscalationDoor(Door):
+    """Diagnostics of the channel to people."""
+
+    rights: ClassVar = {
+        "telegram_status": frozenset({Right.READ}),
+        "circuit_breaker": frozenset({Right.READ}),
+    }
+    pagination_class = None
+    filter_backends = ()
+
+    @read("How Telegram is", TelegramStatusSerializer)
+    @action(detail=False, url_path="telegram/status")
+    def telegram_status(self, request: Request) -> Response:
+        return Response(TelegramStatusSerializer(status.told()).data)
+
+    @read("How the circuit breaker is", BreakerSerializer)
+    @action(detail=False, url_path="circuit-breaker")
+    def circuit_breaker(self, request: Request) -> Response:
+        return Response(BreakerSerializer(breaker.told(settings.TELEGRAM.breaker)).data)

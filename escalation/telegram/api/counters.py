@@ -1,0 +1,51 @@
+"""What was counted about calls to the Bot API, on its way to the tallies, which outlive every process."""
+
+import threading
+from collections import defaultdict
+
+from django.db import DatabaseError
+
+from orchestra.db.counters import Histogram, Totals, add_to_tallies
+
+REQUESTS = "telegram_api_requests_total"
+FAILURES = "telegram_api_failures_total"
+RETRIES = "telegram_api_retry_attempts_total"
+DURATION = Histogram(
+    "telegram_api_duration_seconds",
+    "Seconds that calls to the Bot API took; waiting there for news is not counted.",
+    (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+
+
+class Figures:
+    """Counts in memory; ``flush`` moves them into the database every few seconds, and loses none if it cannot."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._totals: Totals = defaultdict(float)
+
+    def called(self, seconds: float, *, failed: bool, waits: bool) -> None:
+        """A call ended. Its duration says something about Telegram, unless it ``waits`` there for news."""
+        with self._lock:
+            self._totals[REQUESTS, ""] += 1
+            self._totals[FAILURES, ""] += failed
+            if not waits:
+                DURATION.add(self._totals, place=DURATION.place(seconds), number=1, seconds=seconds)
+
+    def repeated(self) -> None:
+        """A call is made once more."""
+        with self._lock:
+            self._totals[RETRIES, ""] += 1
+
+    def flush(self) -> bool:
+        """Whether everything counted so far is in the database."""
+        with self._lock:
+            totals, self._totals = self._totals, defaultdict(float)
+        try:
+            add_to_tallies(totals)
+        except DatabaseError:
+            with self._lock:
+                for series, amount in totals.items():
+                    self._totals[series] += amount
+            return False
+        return True

@@ -1,0 +1,73 @@
+"""Who does something in a chat, and whether they may: judged at every press, from the numeric id alone."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from approvals.commands import record_attempt
+from approvals.models import Door
+from escalation.models import Approver
+from escalation.queries import approver_of
+from orchestra.auth.permissions import Right, may
+
+Json = dict[str, Any]
+REFUSED = "refused"  # the action in the audit
+UNKNOWN = "Orchestra does not know you. Ask its operator for a code, then send me: /link CODE"
+NO_RIGHT = "Your account may not decide requests. Nothing was changed."
+NO_PERSON = "A bot, or an administrator who stays anonymous, cannot answer. Nothing was changed."
+
+
+def storable(text: str) -> str:
+    """``text`` as any database takes it; Telegram sends neither NUL nor half a character, but who knows."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who it is in Telegram, in which chat and update, and whose account that is, if anybody's."""
+
+    telegram_user: int
+    name: str
+    is_person: bool
+    chat: int
+    private: bool
+    update_id: int
+    approver: Approver | None
+
+    @classmethod
+    def behind(cls, sender: Json, chat: Json, update_id: int, *, in_disguise: bool = False) -> Self:
+        """``in_disguise``: speaks for a chat or a channel, as anonymous administrators do."""
+        number = int(sender.get("id", 0))
+        is_person = number > 0 and not sender.get("is_bot") and not in_disguise
+        return cls(
+            telegram_user=number,
+            name=storable(str(sender.get("username") or sender.get("first_name") or number)),
+            is_person=is_person,
+            chat=int(chat.get("id", 0)),
+            private=chat.get("type") == "private",
+            update_id=update_id,
+            approver=approver_of(number) if is_person else None,
+        )
+
+    @property
+    def account(self) -> str:
+        """Under which name they decide: their account's, or who they are in Telegram if they have none."""
+        return self.approver.user.get_username() if self.approver else f"telegram:{self.telegram_user}"
+
+    @property
+    def address(self) -> str:
+        """For the audit: where the person was."""
+        return f"telegram user {self.telegram_user}, chat {self.chat}, update {self.update_id}"
+
+    def refusal(self) -> str:
+        """Why they may not answer now; empty if they may."""
+        if not self.is_person:
+            return NO_PERSON
+        if self.approver is None:
+            return UNKNOWN
+        return "" if may(self.approver.user, Right.DECIDE) else NO_RIGHT
+
+    def audit_refusal(self, reason: str, approval_id: Any = None) -> None:
+        record_attempt(
+            action=REFUSED, by=self.account, via=Door.TELEGRAM, address=self.address, reason=reason,
+            approval_id=approval_id,
+        )  # fmt: skip

@@ -1,0 +1,52 @@
+"""What a message shows while its question is open: the card, a rejection under way, or what follows the rest."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from escalation.channels.base import Notice
+from escalation.models import Message
+from escalation.telegram.inbound.answer_draft import Draft
+from escalation.telegram.messages import render
+from escalation.telegram.messages.message import Card
+
+DRAFT, REJECTING = "draft", "rejecting"
+WINDOW = timedelta(seconds=60)
+"""How long a rejection waits for its reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A person has pressed Reject and is asked why; ``until`` then it counts without a reason."""
+
+    by: str
+    telegram_user: int
+    address: str
+    until: datetime
+
+    @classmethod
+    def on(cls, message: Message) -> Self | None:
+        """The one that stands on this message."""
+        kept = message.value.get(REJECTING)
+        return cls(**kept | {"until": datetime.fromisoformat(kept["until"])}) if kept else None
+
+    def kept(self) -> dict[str, Any]:
+        """As `Message.value` holds it."""
+        return {
+            "by": self.by, "telegram_user": self.telegram_user, "address": self.address,
+            "until": self.until.isoformat(),
+        }  # fmt: skip
+
+
+def face(message: Message, notice: Notice) -> Card:
+    """How an open question's card, copy or remainder looks now."""
+    rejection = Rejection.on(message)
+    if rejection is not None:
+        shown = message.text or render.card(notice).text
+        return render.rejecting(notice, who=rejection.by, shown=shown, seconds=int(WINDOW.total_seconds()))
+    draft = draft_on(message)
+    return render.after_all(notice, draft) if message.kind == Message.Kind.REST else render.card(notice, draft)
+
+
+def draft_on(message: Message) -> Draft:
+    return Draft.read(message.value.get(DRAFT, {}))

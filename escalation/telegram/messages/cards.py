@@ -1,0 +1,209 @@
+"""Putting cards into a chat: buttons with single-use tokens, and the rows that remember what stands where."""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from escalation.errors import BotApiError, Refused
+from escalation.models import Button, Delivery, Message
+from escalation.telegram.api.client import BotApi
+from escalation.telegram.messages.message import Card, Key
+from orchestra.db import sql
+
+logger = logging.getLogger(__name__)
+
+Markup = dict[str, Any]
+COPIES_NEAR = 5
+NO_PREVIEW = {"is_disabled": True}
+SENT_TWICE = "This was sent twice because the connection was lost. The message below counts."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A card that only has to be sent, once its ``buttons`` are saved."""
+
+    chat: int
+    card: Card
+    params: dict[str, Any]
+    buttons: list[Button]
+
+
+def post(
+    api: BotApi,
+    *,
+    chat: int,
+    card: Card,
+    delivery: Delivery | None = None,
+    also: Sequence[Delivery] = (),
+    kind: str = Message.Kind.CARD,
+    reply_to: int = 0,
+    silent: bool = False,
+) -> int:
+    """Send ``card`` with fresh buttons; the number of the new message.
+
+    Buttons are bound to the approval of ``delivery``, unless their value names one. With ``delivery`` the message is
+    remembered, so that it is settled when the approval closes; a list is remembered for those of ``also`` too.
+
+    Raises:
+        BotApiError: it was not sent, or perhaps it was (``NotReached.perhaps_done``).
+    """
+    prepared = prepare(chat=chat, card=card, delivery=delivery, reply_to=reply_to, silent=silent)
+    if prepared.buttons:
+        with sql.hasty():  # a message whose buttons are lost is sent again: its delivery is lost too
+            Button.objects.bulk_create(prepared.buttons)
+    return send(api, prepared, about=[one for one in (delivery, *also) if one is not None], kind=kind)
+
+
+def prepare(
+    *, chat: int, card: Card, delivery: Delivery | None = None, reply_to: int = 0, silent: bool = False
+) -> Prepared:
+    """Make the buttons of ``card``, which have to be saved before they can be pressed."""
+    buttons, markup = keyboard(card, chat=chat, approval_id=delivery.approval_id if delivery else None)
+    more: dict[str, Any] = {"reply_markup": markup} if markup else {}
+    if reply_to:
+        more["reply_parameters"] = {"message_id": reply_to, "allow_sending_without_reply": True}
+    if silent:
+        more["disable_notification"] = True
+    return Prepared(chat=chat, card=card, params=more, buttons=buttons)
+
+
+def send(api: BotApi, prepared: Prepared, *, about: Sequence[Delivery], kind: str = Message.Kind.CARD) -> int:
+    """Send what was prepared and remember it for every delivery it is ``about``; the number of the new message.
+
+    Raises:
+        BotApiError: as `post`.
+    """
+    card = prepared.card
+    sent = _in_html_or_plain(api, "sendMessage", card, chat_id=prepared.chat, **prepared.params)
+    doubtful = api.doubtful
+    number, chat = int(sent["message_id"]), int(sent["chat"]["id"])  # a group may have moved meanwhile
+    with transaction.atomic():
+        Button.objects.filter(pk__in=[button.pk for button in prepared.buttons]).update(chat=chat, message=number)
+        _remember(about, kind=kind, chat=chat, number=number, text=card.text)
+    if doubtful and about:
+        _after_a_lost_answer(api, chat, number, about)
+    return number
+
+
+def _remember(deliveries: Sequence[Delivery], *, kind: str, chat: int, number: int, text: str) -> None:
+    """Somebody quick may have pressed already: then the row is there, as that of a copy, and keeps what it holds."""
+    Message.objects.bulk_create(
+        [Message(delivery=one, kind=kind, chat=chat, message=number, text=text) for one in deliveries],
+        update_conflicts=True, unique_fields=["chat", "message", "delivery"], update_fields=["kind", "text"],
+    )  # fmt: skip
+
+
+def edit(api: BotApi, *, chat: int, message: int, card: Card, delivery: Delivery | None = None) -> None:
+    """Bring a message up to ``card``: without keys its buttons go away, with keys it gets fresh ones.
+
+    Raises:
+        BotApiError: as `post`.
+    """
+    approval_id = delivery.approval_id if delivery else None
+    buttons, markup = keyboard(card, chat=chat, approval_id=approval_id, message=message)
+    Button.objects.bulk_create(buttons)
+    more = {"reply_markup": markup} if markup else {}
+    _in_html_or_plain(api, "editMessageText", card, chat_id=chat, message_id=message, **more)
+
+
+def keyboard(
+    card: Card, *, chat: int, approval_id: UUID | None, message: int | None = None
+) -> tuple[list[Button], Markup | None]:
+    """New unsaved buttons for a card's keys, and the markup that carries their tokens; None without keys."""
+    buttons: list[Button] = []
+
+    def drawn(key: Key) -> dict[str, str]:
+        if key.url:
+            return {"text": key.label, "url": key.url}
+        token = secrets.token_urlsafe(24)
+        about = UUID(key.value["approval"]) if "approval" in key.value else approval_id
+        buttons.append(
+            Button(
+                token_sha256=hashed(token),
+                approval_id=about,
+                action=key.action,
+                value=key.value,
+                chat=chat,
+                message=message,
+            )
+        )
+        return {"text": key.label, "callback_data": token}
+
+    rows = [[drawn(key) for key in row] for row in card.keys]
+    return buttons, ({"inline_keyboard": rows} if rows else None)
+
+
+def pressed(token: str, *, chat: int, message: int) -> Button | None:
+    """The button with that token if it stands in this chat and message; None if it is forged, foreign or stray.
+
+    A message that was sent although the answer was lost carries good tokens and a number nobody knows: it is a copy,
+    its number is learned here, and it will be settled too.
+    """
+    button = Button.objects.filter(token_sha256=hashed(token), chat=chat).first()
+    if button is None:
+        return None
+    return button if button.message == message or _is_copy(button, chat, message) else None
+
+
+def use(button: Button) -> bool:
+    """Spend it; False if it was spent before. Call it in the transaction of its effect, after judging the person."""
+    return bool(Button.objects.filter(pk=button.pk, used_at=None).update(used_at=Now()))
+
+
+def retire(*, chat: int, message: int) -> None:
+    """The message is about to be drawn anew: what its buttons of now mean is no longer what it will show."""
+    Button.objects.filter(chat=chat, message=message, used_at=None).update(used_at=Now())
+
+
+def hashed(token: str) -> str:
+    """How a token or a code is kept."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _is_copy(button: Button, chat: int, message: int) -> bool:
+    """Whether ``message`` is an unknown copy of a message with this button, which is remembered if so."""
+    delivery = Delivery.objects.filter(approval=button.approval_id).first()
+    if delivery is None or not (button.message is None or delivery.doubtful):
+        return False
+    if Message.objects.filter(chat=chat, message=message).exclude(delivery=delivery).exists():
+        return False
+    Message.objects.get_or_create(chat=chat, message=message, delivery=delivery, defaults={"kind": Message.Kind.COPY})
+    return True
+
+
+def _after_a_lost_answer(api: BotApi, chat: int, number: int, deliveries: Sequence[Delivery]) -> None:
+    """Look just before the message that was confirmed for copies of it, and take their buttons away.
+
+    Nothing tells which numbers a chat has; but taking away buttons changes only messages of ours that have some.
+    """
+    Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries]).update(doubtful=True)
+    near = range(number - 1, max(0, number - 1 - COPIES_NEAR), -1)
+    known: set[int | None] = set(Message.objects.filter(chat=chat, message__in=near).values_list("message", flat=True))
+    known |= set(Button.objects.filter(chat=chat, message__in=near).values_list("message", flat=True))
+    for suspect in near:
+        if suspect in known:
+            break
+        with suppress(BotApiError):
+            found = api.once("editMessageReplyMarkup", chat_id=chat, message_id=suspect)
+            if isinstance(found, dict):
+                api.once("editMessageText", chat_id=chat, message_id=suspect, text=SENT_TWICE)
+
+
+def _in_html_or_plain(api: BotApi, method: str, card: Card, **params: Any) -> Any:
+    """Send the HTML; if Telegram cannot parse it, which is a bug of ours, the plain text once."""
+    try:
+        if card.marked:
+            return api.call(method, text=card.text, parse_mode="HTML", link_preview_options=NO_PREVIEW, **params)
+    except Refused as refused:
+        if "can't parse entities" not in refused.description.lower():
+            raise
+        logger.error("telegram %s failed, a bug: %s; sending it as plain text", method, refused.detail)
+    return api.call(method, text=card.plain, link_preview_options=NO_PREVIEW, **params)

@@ -1,0 +1,229 @@
+"""The one process that talks to the Bot API: takes the lease, sends, receives, and says how it is."""
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connections, transaction
+from django.utils import timezone
+
+from approvals.stop.commands import TOPIC as STOP
+from escalation import conf, outbox, receivers
+from escalation.errors import BotApiError, TokenRefused
+from escalation.telegram import status
+from escalation.telegram.api.breaker import Breaker
+from escalation.telegram.api.client import BotApi
+from escalation.telegram.inbound import bot_commands, rejections
+from escalation.telegram.inbound.receiver import ALLOWED_UPDATES, Receiver
+from escalation.telegram.messages.channel import Telegram
+from escalation.telegram.sender import Sender
+from orchestra.db import leases, notify
+
+logger = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=15)
+KEEP_EVERY_S = 3.0
+TRY_EVERY_S = 2.0
+WRITE_EVERY_S = 5.0
+PATIENCE_S = 5.0
+
+
+class Service:
+    """``run`` waits for the lease, works while it holds it, and waits again if it is lost."""
+
+    def __init__(self) -> None:
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Wind up; from any thread or a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Until ``stop``."""
+        said = False
+        while not self._stop.is_set():
+            try:
+                fence = leases.take(status.LEASE, self._owner, LEASE)
+            except DatabaseError as error:
+                logger.warning("telegram waits for the database (%s)", type(error).__name__)
+                fence = None
+            if fence is not None:
+                Term(self._owner, fence, stopped=self._stop).serve()
+                said = False
+            elif not said:
+                logger.info("telegram: another process does it; this one waits to take over")
+                said = True
+            close_old_connections()
+            self._stop.wait(TRY_EVERY_S)
+
+
+class Term:
+    """One time of holding the lease."""
+
+    def __init__(self, owner: str, fence: int, *, stopped: threading.Event) -> None:
+        self._owner, self._fence, self._stopped = owner, fence, stopped
+        self._held_until = time.monotonic() + LEASE.total_seconds()
+        before = leases.noted(status.LEASE)
+        self.api = BotApi(
+            settings.TELEGRAM,
+            breaker=Breaker(settings.TELEGRAM.breaker, owner=owner),
+            moved={int(old): int(new) for old, new in before.get("moved", {}).items()},
+            on_moved=self._moved,
+            on_flood=self._note_flood,
+            on_off=lambda why: self._note(off=why),
+        )
+        if before.get("setup") == status.setup():  # with other settings nothing is known
+            self.api.gate.start_off(before.get("off", ""))
+        self._quiet_until: dict[str, float] = dict(before.get("quiet_until", {}))
+        for chat, until in self._quiet_until.items():
+            self.api.pacer.leave_alone(int(chat), max(0.0, float(until) - time.time()))
+        self._sender = Sender(self.api, Telegram(self.api), may_go_on=self.holds)
+        self._receiver = Receiver(self.api, may_go_on=self.holds, on_usable=self._sender.ring)
+
+    def holds(self) -> bool:
+        """Whether this process may still talk to the Bot API."""
+        return not self.api.stop.is_set() and time.monotonic() < self._held_until
+
+    def serve(self) -> None:
+        """Work until told to stop, or until the lease is lost."""
+        logger.info("telegram started: %s, chat %s", settings.TELEGRAM.mode, self.api.chat)
+        notify.listener.add(self._heard)
+        receivers.tell(self._sender.ring)
+        sender = self._thread("sender", self._sender.run)
+        self._thread("receiver", self._receive)
+        self._note(
+            off=self.api.off, mode=settings.TELEGRAM.mode, chat=self.api.chat, setup=status.setup(), started_at=_now()
+        )
+        try:
+            self._keep()
+        finally:
+            self.api.stop.set()
+            self._sender.ring()
+            notify.listener.remove(self._heard)
+            receivers.tell(None)
+            self._receiver.finish(PATIENCE_S)
+            sender.join(PATIENCE_S)
+            self._write_figures()
+            self._give_up()
+            logger.info("telegram stopped")
+
+    def _keep(self) -> None:
+        """Renew the lease and write the figures down, until it is over."""
+        written = 0.0
+        while not self._stopped.wait(KEEP_EVERY_S):
+            try:
+                if not leases.keep(status.LEASE, self._owner, self._fence, LEASE):
+                    logger.warning("telegram: the lease was lost to another process")
+                    return
+                self._held_until = time.monotonic() + LEASE.total_seconds()
+            except DatabaseError:
+                if not self.holds():
+                    return
+            if time.monotonic() - written >= WRITE_EVERY_S:
+                written = time.monotonic()
+                self._write_figures()
+            self._close_rejections()
+            close_old_connections()
+
+    def _receive(self) -> None:
+        """Say hello, then poll or watch, as the settings say."""
+        while self.holds():
+            try:
+                me = self.api.once("getMe", timeout_s=10.0)
+                self._note(bot=me.get("username", ""))
+                self.api.once("setMyCommands", timeout_s=10.0, commands=bot_commands.menu())
+                if settings.TELEGRAM.mode == conf.WEBHOOK:
+                    self._set_webhook()
+                break
+            except TokenRefused:
+                break  # said already; nothing is called until somebody mends it and starts this again
+            except BotApiError as error:
+                logger.warning("telegram is not ready yet: %s", error.detail)
+                self.api.stop.wait(3.0)
+        if settings.TELEGRAM.mode == conf.WEBHOOK:
+            self._receiver.watch()
+        else:
+            self._receiver.poll()
+
+    def _close_rejections(self) -> None:
+        try:
+            for task in rejections.close_due():
+                self._receiver.say(task, self.api)
+        except DatabaseError as error:
+            logger.warning("telegram: rejections wait for the database (%s)", type(error).__name__)
+
+    def _set_webhook(self) -> None:
+        self.api.once(
+            "setWebhook",
+            url=conf.webhook_url(),
+            secret_token=settings.TELEGRAM.webhook_secret,
+            allowed_updates=ALLOWED_UPDATES,
+        )
+
+    def _heard(self, topic: str, key: str) -> None:
+        """On the doorbell's thread: returns at once."""
+        if topic in ("approval", "approval_expiring"):
+            self._sender.ring(UUID(key))
+        elif topic == STOP:
+            self._sender.ring_of_stop()
+        elif topic == status.TOPIC:
+            if key == status.LOOK:
+                self.api.gate.look_soon()
+            self._receiver.ring()
+            self._sender.ring()
+
+    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except Exception:
+                logger.exception("telegram %s failed: a bug; the process starts again", name)
+                self._stopped.set()
+            finally:
+                self._sender.ring()
+                connections.close_all()
+
+        thread = threading.Thread(target=run, name=f"telegram {name}", daemon=True)
+        thread.start()
+        return thread
+
+    def _moved(self, old: int, new: int) -> None:
+        """Keep where the group went, and tell what is open there; perhaps within the transaction of an update."""
+        self._note(moved={str(one): other for one, other in self.api.moved.items()}, chat=self.api.chat)
+        number = outbox.tell_again_after_move(old)
+        logger.warning("telegram: %d open approval requests are told again in %s", number, new)
+        transaction.on_commit(self._sender.ring)
+
+    def _note_flood(self, chat: int, seconds: float) -> None:
+        self._quiet_until[str(chat)] = time.time() + seconds
+        self._note(quiet_until=self._quiet_until)
+
+    def _write_figures(self) -> None:
+        self.api.figures.flush()
+        if self.api.answered_at:
+            self._note(answered_at=self.api.answered_at)
+
+    def _note(self, **facts: Any) -> None:
+        try:
+            leases.note_also(status.LEASE, **facts)
+        except DatabaseError as error:
+            logger.warning("telegram: its state was not written down (%s)", type(error).__name__)
+
+    def _give_up(self) -> None:
+        try:
+            leases.give_up(status.LEASE, self._owner, self._fence)
+        except DatabaseError:
+            logger.warning("telegram: the lease ends by itself, the database does not answer")
+
+
+def _now() -> str:
+    return timezone.now().isoformat(timespec="seconds")

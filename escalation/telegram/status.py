@@ -1,0 +1,119 @@
+"""How Telegram is, as every process can see it: the health pages, the figures and the diagnostics read this."""
+
+import hashlib
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+
+from escalation import queries
+from escalation.telegram.api import breaker
+from escalation.telegram.api.refusals import cure_for
+from orchestra.db import leases
+
+LEASE = "telegram"
+TESTED = "telegram.tested"
+TOPIC = "telegram"
+LOOK = "look"
+"""Rung when somebody else has seen that the chat takes messages, or does not."""
+SILENT_AFTER_S = 90.0  # a poll returns within 25 s
+
+OK, OFF, DOWN, UNTESTED = "ok", "off", "down", "untested"
+
+
+def word() -> str:
+    """ok; off: not set up; untested: nobody has tapped a test card; down: no process, no answer, or no way in."""
+    if not settings.TELEGRAM.configured:
+        return OFF
+    if not answers():
+        return DOWN
+    return OK if is_tested() else UNTESTED
+
+
+def answers() -> bool:
+    """Whether a process talks to Telegram, Telegram answers, our chat takes messages, and no request was refused."""
+    return settings.TELEGRAM.configured and not problem()
+
+
+def problem() -> str:
+    """What keeps people from being told, and what mends it; empty if nothing does. A test is another matter."""
+    telegram, state = settings.TELEGRAM, leases.noted(LEASE)
+    if not telegram.configured:
+        return not_configured()
+    if not leases.is_held(LEASE):
+        return "The telegram process does not run: `make run` starts it, or ./manage.py telegram."
+    if state.get("off"):
+        return str(state["off"])
+    if breaker.told(telegram.breaker)["state"] != breaker.CLOSED:
+        return "Telegram fails too often, and the circuit breaker is open: wait, or mend the network."
+    silent_s = time.time() - float(state.get("answered_at") or 0.0)
+    if silent_s >= SILENT_AFTER_S:
+        return "Telegram has not answered for a while. Is outbound HTTPS open?"
+    if refused := queries.refused_deliveries():
+        which = "1 approval request" if refused == 1 else f"{refused} approval requests"
+        why = queries.untold_because()
+        return f"Telegram refuses {which}; tried again every few minutes. {why}. {cure_for(why)}"
+    return ""
+
+
+def not_configured() -> str:
+    """Which setting keeps the channel off; empty if none does."""
+    telegram = settings.TELEGRAM
+    if not telegram.token:
+        return "TELEGRAM_BOT_TOKEN is not set. Write /newbot to @BotFather and copy the token it gives."
+    if not telegram.enabled:
+        return "TELEGRAM_ENABLED is off, so nothing is sent: set it on, or remove it, and restart."
+    if not telegram.chat_id:
+        return "TELEGRAM_CHAT_ID is not a number." if telegram.chat else "TELEGRAM_CHAT_ID is not set."
+    return ""
+
+
+def advice() -> str:
+    """What should be set otherwise although it works; empty if nothing."""
+    moved = leases.noted(LEASE).get("moved", {})
+    new = moved.get(settings.TELEGRAM.chat)
+    return f"The group became a supergroup, which Orchestra follows: set TELEGRAM_CHAT_ID={new}." if new else ""
+
+
+def is_tested() -> bool:
+    """Whether somebody has tapped a test card of this very bot in this very chat."""
+    return bool(leases.noted(TESTED).get("setup") == setup())
+
+
+def note_tested(*, by: str) -> None:
+    """Somebody has tapped the test card."""
+    leases.note_also(TESTED, setup=setup(), by=by, at=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def told() -> dict[str, Any]:
+    """Everything a person needs who looks after the channel; no secret is in it."""
+    state = leases.noted(LEASE)
+    answered_at = state.get("answered_at")
+    return {
+        "enabled": settings.TELEGRAM.configured,
+        "healthy": answers(),
+        "tested": is_tested(),
+        "problem": problem() if settings.TELEGRAM.configured else "",
+        "advice": advice(),
+        "off_because": state.get("off", ""),
+        "bot": state.get("bot", ""),
+        "chat": str(state.get("chat") or settings.TELEGRAM.chat_id or ""),
+        "topic": settings.TELEGRAM.topic_id or None,
+        "mode": settings.TELEGRAM.mode,
+        "running": leases.is_held(LEASE),
+        "last_success_at": datetime.fromtimestamp(answered_at, UTC) if answered_at else None,
+        "last_error": queries.last_error(),
+        "outbox_depth": queries.untold_deliveries(),
+        "refused": queries.refused_deliveries(),
+        "stale_cards": queries.stale_cards(),
+        "unapplied_updates": queries.unapplied_count(),
+    }
+
+
+def setup() -> str:
+    """The bot, the chat and the topic, so that a change wants a new test; gives nothing of the token away."""
+    telegram = settings.TELEGRAM
+    place = f"{telegram.token}/{telegram.chat_id}/{telegram.api_url}"
+    place += f"/{telegram.topic_id}" if telegram.topic_id else ""
+    return hashlib.sha256(place.encode()).hexdigest()[:16]

@@ -1,0 +1,38 @@
+"""The kernel's own rows that have no history, deleted once they have no use."""
+
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from orchestra.archive.commands import LAST_RUN
+from orchestra.archive.registry import registry
+from orchestra.db import leases
+from orchestra.diagnostics.probes import OK, Probe, register
+from orchestra.models import BrowserSession, IdempotentRequest, Lease, SignInLink
+from orchestra.rest.idempotency import KEPT
+
+LATE_AFTER = timedelta(days=2)
+
+
+def register_own() -> None:
+    """Called once, when the apps are ready."""
+    registry.pruners |= {
+        "answers to repeated requests": lambda: IdempotentRequest.objects.filter(created_at__lt=Now() - KEPT).delete()[
+            0
+        ],
+        "sign-in links": lambda: SignInLink.objects.filter(expires_at__lt=Now()).delete()[0],
+        "browser sessions": lambda: BrowserSession.objects.filter(expire_date__lt=Now()).delete()[0],
+    }
+    about = "takes away what was closed long ago"
+    register(Probe("archive", archive, ready_only=True, about=about))
+
+
+def prune_answers() -> int:
+    """First answers to POSTs with a key, after a day; so do the requests themselves, where there are any."""
+    return IdempotentRequest.objects.filter(created_at__lt=Now() - KEPT).delete()[0]
+
+
+def archive() -> str:
+    """Whether retention ran lately; a new installation has a day for its first run."""
+    ran = Lease.objects.filter(name=LAST_RUN).exists()
+    return OK if not ran or leases.touched_within(LAST_RUN, LATE_AFTER) else "late"

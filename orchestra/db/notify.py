@@ -1,0 +1,190 @@
+"""Telling other processes that a row has changed, quickly and without promise.
+
+A ring is a hint: every listener also reads the rows now and then. On PostgreSQL the ring is a NOTIFY
+inside the transaction, so it is sent exactly when the change commits; elsewhere a Redis PUBLISH follows
+the commit. A dead Redis costs speed, never a decision.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from orchestra.db import sql
+
+if TYPE_CHECKING:
+    import redis  # late everywhere: it takes a quarter of a second, and commands that only read never ring
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "orchestra_doorbell"
+RECONNECT_S = 1.0
+LISTEN_SLICE_S = 5.0
+
+_muted: ContextVar[bool] = ContextVar("muted", default=False)
+
+Heard = Callable[[str, str], None]
+"""Called as ``heard(topic, key)`` on the listener's thread; must return at once."""
+
+
+def ring(topic: str, key: str) -> None:
+    """Announce, from inside the writing transaction, that ``key`` of ``topic`` has changed.
+
+    Never raises for a dead Redis; a dead PostgreSQL fails the transaction it belongs to.
+    """
+    if is_muted():
+        return
+    if connection.vendor == "postgresql":
+        notify = notification(topic, key)
+        sql.row(f"SELECT {notify.text}", *notify.values)
+    else:
+        transaction.on_commit(partial(publish, _redis_channel(), f"{topic} {key}"), robust=True)
+
+
+def ring_all(topic: str, keys: Sequence[str]) -> None:
+    """``ring`` for many keys, which costs one statement on PostgreSQL."""
+    if connection.vendor == "postgresql" and keys and not is_muted():
+        news = [f"{topic} {key}" for key in keys]
+        sql.row("SELECT count(pg_notify(%s, news)) FROM unnest(%s::text[]) AS news", CHANNEL, news)
+        return
+    for key in keys:
+        ring(topic, key)
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Within the ``with``, nobody is told anything: the rows are not yet those that others see."""
+    token = _muted.set(True)
+    try:
+        yield
+    finally:
+        _muted.reset(token)
+
+
+def is_muted() -> bool:
+    """Whether news of changes shall stay here."""
+    return _muted.get()
+
+
+def notification(topic: str, key: str) -> sql.Statement:
+    """PostgreSQL's ring as an expression, for a statement that does something else as well."""
+    if is_muted():
+        return sql.Statement("NULL")
+    return sql.Statement("pg_notify(%s, %s)", (CHANNEL, f"{topic} {key}"))
+
+
+def publish(channel: str, message: str | bytes) -> bool:
+    """PUBLISH on Redis over this process's one connection pool; False if Redis did not take it."""
+    import redis
+
+    try:
+        redis_client().publish(channel, message)
+    except (redis.RedisError, OSError) as error:
+        logger.warning("redis publish failed: %s", type(error).__name__)
+        return False
+    return True
+
+
+@cache
+def redis_client() -> "redis.Redis":
+    """A client for short commands: half a second to connect, one to answer, no silent retries."""
+    import redis
+
+    return redis.Redis.from_url(
+        settings.ORCHESTRA.redis_url, socket_connect_timeout=0.5, socket_timeout=1.0, retry=None
+    )
+
+
+def _redis_channel() -> str:
+    return f"{CHANNEL}:{settings.ORCHESTRA.instance}"
+
+
+class Listener:
+    """The one listening thread of a process; calls every registered function for every ring.
+
+    On PostgreSQL it holds a connection of its own, outside the pool and in autocommit.
+    """
+
+    def __init__(self) -> None:
+        self._heard: list[Heard] = []
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self.listening = threading.Event()
+
+    def add(self, heard: Heard) -> None:
+        """Register ``heard`` and start listening if nobody did before."""
+        with self._lock:
+            self._heard.append(heard)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
+                self._thread.start()
+
+    def remove(self, heard: Heard) -> None:
+        """Stop calling ``heard``; unknown ones are ignored."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._heard.remove(heard)
+
+    def _run(self) -> None:
+        import redis
+
+        listen = self._listen_postgres if connection.vendor == "postgresql" else self._listen_redis
+        while True:
+            try:
+                listen()
+            except (redis.RedisError, OSError) as error:
+                self.listening.clear()
+                logger.warning("doorbell connection lost (%s); sweeps cover until it is back", type(error).__name__)
+                time.sleep(RECONNECT_S)
+
+    def _listen_postgres(self) -> None:
+        """Raises ConnectionError when the connection is lost."""
+        import psycopg  # a third of a second that an SQLite installation need not spend
+
+        try:
+            self._hear_notifies(psycopg.connect)
+        except psycopg.Error as error:
+            raise ConnectionError(type(error).__name__) from error
+
+    def _hear_notifies(self, connect: Callable[..., Any]) -> None:
+        params = connection.get_connection_params()
+        for django_only in ("cursor_factory", "context", "pool"):
+            params.pop(django_only, None)
+        with connect(**params, autocommit=True) as own:
+            own.execute(f"LISTEN {CHANNEL}")
+            self.listening.set()
+            while True:
+                for notify in own.notifies(timeout=LISTEN_SLICE_S):
+                    self._tell(notify.payload)
+                own.execute("SELECT 1")  # a half-open connection shows itself
+
+    def _listen_redis(self) -> None:
+        import redis
+
+        client = redis.Redis.from_url(
+            settings.ORCHESTRA.redis_url, socket_connect_timeout=0.5, socket_timeout=30, health_check_interval=10
+        )
+        with client.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
+            pubsub.subscribe(_redis_channel())
+            self.listening.set()
+            while True:
+                message = pubsub.get_message(timeout=LISTEN_SLICE_S)
+                if message is not None:
+                    self._tell(message["data"].decode())
+
+    def _tell(self, payload: str) -> None:
+        topic, _, key = payload.partition(" ")
+        for heard in list(self._heard):
+            try:
+                heard(topic, key)
+            except Exception:
+                logger.exception("a doorbell listener failed")
+
+
+listener = Listener()

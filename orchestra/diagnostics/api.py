@@ -1,0 +1,139 @@
+"""The REST door for whoever is on call: what the system knows about itself. Apps add doors of their own beside it."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import extend_schema
+from prometheus_client.core import Metric
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from orchestra.auth.permissions import Right
+from orchestra.db import leases
+from orchestra.diagnostics import database as database_facts
+from orchestra.diagnostics import probes
+from orchestra.diagnostics.serializers import (
+    DatabaseSerializer,
+    FiguresSerializer,
+    PerformanceSerializer,
+    WorkersSerializer,
+)
+from orchestra.metrics import exposition
+from orchestra.rest.schema import read
+from orchestra.rest.viewsets import Door, any_of
+from orchestra.runtime import heartbeats, queues
+
+# The runbook's spelling, and the series behind each.
+FIGURES = {
+    "QueueSize": "escalation_queue_size",
+    "EnqueueTotal": "escalation_queue_enqueue_total",
+    "DequeueTotal": "escalation_queue_dequeue_total",
+    "ApprovalsAccepted": "escalation_approvals_accepted_total",
+    "ApprovalsRejected": "escalation_approvals_rejected_total",
+    "ApprovalsTimeout": "escalation_approvals_timeout_total",
+    "TelegramRequests": "telegram_api_requests_total",
+    "TelegramFailures": "telegram_api_failures_total",
+    "TelegramRetryAttempts": "telegram_api_retry_attempts_total",
+}
+YES_OR_NO = {
+    "TelegramEnabled": "telegram_enabled",
+    "TelegramServiceHealthy": "telegram_service_health",
+    "ApprovalTimeoutServiceHealthy": "approval_timeout_service_health",
+}
+AVERAGES = {
+    "AverageResponseTimeSeconds": "escalation_response_time_seconds",
+    "AverageTelegramDurationSeconds": "telegram_api_duration_seconds",
+}
+
+
+@extend_schema(tags=["diagnostics"])
+class DiagnosticsDoor(Door):
+    """Figures about the database, the workers and the queues."""
+
+    rights: ClassVar = {name: any_of(Right.READ) for name in ("database", "performance", "figures", "workers")}
+    pagination_class = None
+    filter_backends = []
+
+    @read("How the database is", DatabaseSerializer)
+    @action(detail=False)
+    def database(self, request: Request) -> Response:
+        return Response(database_facts.overview())
+
+    @read("How fast the database is", PerformanceSerializer)
+    @action(detail=False, url_path="database/performance")
+    def performance(self, request: Request) -> Response:
+        """What the engine does not count is null: SQLite knows neither sizes of tables nor slow statements."""
+        return Response(database_facts.performance())
+
+    @read("The metrics as JSON", FiguresSerializer)
+    @action(detail=False, url_path="metrics")
+    def figures(self, request: Request) -> Response:
+        """The figures of the metrics page that people ask for by hand, in the spelling of the runbook."""
+        return Response(figures_of(exposition.collect()))
+
+    @read("Workers, queues and beat", WorkersSerializer)
+    @action(detail=False)
+    def workers(self, request: Request) -> Response:
+        """Every process that was heard of within five minutes, on every machine. ``depth`` is null without a broker."""
+        return Response(workers())
+
+
+def figures_of(families: Iterable[Metric]) -> dict[str, Any]:
+    """The runbook's JSON; a whole number where there can be no other."""
+    values: dict[str, float] = {}
+    for family in families:
+        for sample in family.samples:
+            values[sample.name] = values.get(sample.name, 0) + sample.value
+    return {
+        **{name: int(values[series]) for name, series in FIGURES.items()},
+        **{name: values[series] == 1 for name, series in YES_OR_NO.items()},
+        **{name: _average(values, series) for name, series in AVERAGES.items()},
+    }
+
+
+def workers() -> dict[str, Any]:
+    """The last word of every process, what waits in the queues, and when beat was heard of."""
+    said = heartbeats.said()
+    consumed = {queue for vital in said for queue in vital.state.get("queues", ())}
+    depths = queues.depths(consumed)
+    beat = leases.ages(probes.BEAT).get(probes.BEAT)
+    return {
+        "broker": probes.DOWN if depths is None else probes.OK,
+        "beat_age_seconds": None if beat is None else round(beat, 1),
+        "queues": [
+            {
+                "name": queue,
+                "depth": (depths or {}).get(queue),
+                "workers": sum(vital.lives and queue in vital.state.get("queues", ()) for vital in said),
+            }
+            for queue in sorted({*queues.ALWAYS, *consumed})
+        ],
+        "processes": [_process(vital) for vital in said],
+    }
+
+
+def _process(vital: heartbeats.Vital) -> dict[str, Any]:
+    state = vital.state
+    canary = state.get("canary_age_seconds")
+    return {
+        "process": state["process"],
+        "host": state["host"],
+        "pid": state["pid"],
+        "age_seconds": round(vital.age, 1),
+        "lives": vital.lives,
+        "worker": state.get("worker"),
+        "queues": state.get("queues", []),
+        # it was said some time ago
+        "canary_age_seconds": None if canary is None else round(canary + vital.age, 1),
+        "memory_bytes": state["memory_bytes"],
+        "threads": state["threads"],
+        "open_files": state["open_files"],
+        "connections": state["connections"],
+    }
+
+
+def _average(values: dict[str, float], series: str) -> float | None:
+    count = values.get(f"{series}_count", math.nan)
+    return round(values[f"{series}_sum"] / count, 3) if count > 0 else None

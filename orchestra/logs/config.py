@@ -1,0 +1,140 @@
+"""Log lines: readable in development, JSON in production; who wrote them, about which session; no secrets.
+
+Modules log with ``logging.getLogger(__name__)``; structlog only gives the lines their form.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from orchestra.logs.file import LogFile
+from orchestra.logs.redaction import scrub, visible
+
+IDS = ("session", "approval")
+OURS = frozenset({"timestamp", "level", "logger", "process"})  # nothing from outside is in these
+
+
+def bind(**ids: object) -> AbstractContextManager[None]:
+    """Within the ``with``, every line of this thread or task carries ``ids``: ``bind(session=..., approval=...)``.
+
+    What is None is left out.
+    """
+    known = {name: str(value) for name, value in ids.items() if value is not None}
+    return structlog.contextvars.bound_contextvars(**known)
+
+
+@contextmanager
+def only(**ids: object) -> Iterator[None]:
+    """As `bind`, and whatever is bound within ends with it; for what stands outermost, such as a request."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**ids)
+    try:
+        yield
+    finally:
+        structlog.contextvars.clear_contextvars()
+
+
+class FileHandler(logging.Handler):
+    """Writes lines into a file that other processes write, too."""
+
+    def __init__(self, path: Path, days: int) -> None:
+        super().__init__()
+        self._file = LogFile(path, days=days)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._file.write(self.format(record))
+        except Exception:  # as every handler of logging: a line that cannot be formatted is told of on stderr
+            self.handleError(record)
+
+
+def logging_config(
+    *, production: bool, process: str, typed: bool = False, file: Path | None = None, days: int = 7
+) -> dict[str, Any]:
+    """Django's ``LOGGING``: every line in one form, whichever library it comes from.
+
+    To stderr; and to ``file``, if there is one, which keeps ``days`` days. A command that a person ``typed`` says
+    itself what it did; of its log only warnings reach the terminal.
+    """
+    level = "WARNING" if typed and not production else "INFO"
+    stream = {"class": "logging.StreamHandler", "formatter": "orchestra", "level": level}
+    handlers: dict[str, Any] = {"stream": stream}
+    if file is not None:
+        handlers["file"] = {"()": FileHandler, "path": file, "days": days, "formatter": "orchestra"}
+    form: list[Processor] = [_JSON] if production else [readable]
+    first: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(allow=IDS),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        named(process),
+    ]
+    last: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        without_secrets,
+        *form,
+    ]
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "orchestra": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": first,
+                "processors": last,
+            }
+        },
+        "handlers": handlers,
+        "root": {"handlers": list(handlers), "level": "INFO"},
+        "loggers": {
+            "django": {"handlers": [], "level": "INFO", "propagate": True},
+            # one line per message and one per beat would drown everything else: sweeps run every few seconds
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
+            "celery.beat": {"level": "WARNING"},
+            "django_celery_beat": {"level": "WARNING"},
+            "daphne": {"level": "WARNING"},
+            "asyncio": {"level": "WARNING"},
+        },
+    }
+
+
+def named(process: str) -> Processor:
+    """A processor that adds which kind of process is speaking, and its id."""
+
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {**event, "process": process or "manage", "pid": os.getpid()}
+
+    return add
+
+
+def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A processor that takes secrets out of every text of a line, tracebacks included."""
+    return {
+        name: scrub(value) if isinstance(value, str) and name not in OURS else value for name, value in event.items()
+    }
+
+
+def readable(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """One line for people; a traceback follows, indented so that none of it passes for a line of its own."""
+    rest = {name: value for name, value in event.items() if name not in ("process", "pid")}
+    time, level, name, text = (str(rest.pop(key, "")) for key in ("timestamp", "level", "logger", "event"))
+    trace = [str(rest.pop(key)) for key in ("exception", "stack") if rest.get(key)]
+    ids = "".join(f" {key}={visible(str(rest[key]))}" for key in sorted(rest, key=_ids_first))
+    indented = "".join(f"\n    {visible(line)}" for block in trace for line in block.splitlines())
+    return f"{time[11:23]} {level.upper():<8} {name}: {visible(text)}{ids}{indented}"
+
+
+def _ids_first(name: str) -> tuple[int, str]:
+    return (IDS.index(name) if name in IDS else len(IDS), name)
+
+
+_JSON: Callable[..., str | bytes] = structlog.processors.JSONRenderer(sort_keys=False)

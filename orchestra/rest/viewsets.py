@@ -1,0 +1,288 @@
+"""REST habits every app shares: errors to statuses, rights, routes."""
+
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, ClassVar
+from urllib.parse import quote
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.urls import is_valid_path
+from django.views.defaults import page_not_found, server_error
+from rest_framework import exceptions
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.routers import SimpleRouter
+from rest_framework.views import set_rollback
+from rest_framework.viewsets import GenericViewSet
+
+from orchestra.auth.api_authentication import HasRight
+from orchestra.auth.csrf import why_refused
+from orchestra.auth.permissions import Right
+from orchestra.errors import (
+    HOW_TO_SIGN_IN,
+    RETRY_LATER,
+    UNAUTHENTICATED,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    OrchestraError,
+    Unavailable,
+)
+from orchestra.logs.config import IDS
+from orchestra.rest.idempotency import IdempotencyMismatch
+from orchestra.rest.unknown_fields import unknown_fields
+
+logger = logging.getLogger(__name__)
+
+STATUS_OF: tuple[tuple[type[OrchestraError], int], ...] = (
+    (NotFound, 404),
+    (Conflict, 409),
+    (Invalid, 400),
+    (Forbidden, 403),
+    (IdempotencyMismatch, 422),
+    (Unavailable, 503),
+)
+CSRF_FAILED = "CSRF Failed: "  # how DRF begins what Django's check says
+ENTITY_GONE = "Attempted to update or delete an entity that does not exist"
+DATABASE_OUT = "The database does not answer just now; nothing was changed."
+
+
+def answer_for_error(error: Exception, context: Mapping[str, Any]) -> Response | None:
+    """The one place where an exception becomes an HTTP answer; None (a bug of ours) becomes a 500."""
+    set_rollback()
+    if isinstance(error, OrchestraError):
+        status = next((status for kind, status in STATUS_OF if isinstance(error, kind)), None)
+        headers = RETRY_LATER if status == 503 else {}
+        return _answer(status, error.code, error.detail, error.facts, headers) if status else None
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.error("database unavailable: %s", type(error).__name__)
+        return _answer(503, Unavailable.code, DATABASE_OUT, headers=RETRY_LATER)
+    if isinstance(error, DatabaseError) and "did not affect any rows" in str(error):  # Django, save(force_update=True)
+        return _answer(409, Conflict.code, ENTITY_GONE)
+    if isinstance(error, RequestDataTooBig):
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // (1024 * 1024)
+        return _answer(413, "too_large", f"A body may have at most {limit} MiB.")
+    if isinstance(error, Http404):
+        return _answer(404, "not_found", "There is nothing here.")
+    if isinstance(error, PermissionDenied):
+        return _answer(403, "forbidden", "You have no right to do this.")
+    if isinstance(error, exceptions.ValidationError):
+        fields = _fields(error.detail)
+        return _answer(400, "invalid", f"The request is not valid: {_first(fields)}", {"fields": fields})
+    if isinstance(error, exceptions.APIException):
+        return _answer(error.status_code, _code(error), _detail(error, context), headers=_headers(error))
+    return None
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler404: JSON below /api, the ordinary page elsewhere; who only looks finds a page either way,
+    with or without the slash at its end."""
+    if (other := _other_form(request)) is not None:
+        return HttpResponseRedirect(other)
+    if request.path.startswith("/api/"):
+        return JsonResponse({"code": "not_found", "detail": "There is nothing here."}, status=404)
+    return page_not_found(request, exception)
+
+
+def _other_form(request: HttpRequest) -> str | None:
+    """The address with the slash that is too much taken off, or the one that is missing, if that leads to a page.
+
+    Below ``/admin/`` everything leads to a page, the one that says there is none.
+    """
+    path = request.path_info
+    bare = path.rstrip("/")
+    if request.method not in ("GET", "HEAD") or path.startswith(("/api/", "/admin/")) or not bare:
+        return None
+    other = bare if path != bare else f"{path}/"
+    if other.startswith("//") or not is_valid_path(other):
+        return None
+    return f"{quote(other)}?{request.META['QUERY_STRING']}" if request.META.get("QUERY_STRING") else quote(other)
+
+
+def failed(request: HttpRequest) -> HttpResponse:
+    """Django's handler500: JSON below /api, and never a word about the cause but that it may pass by itself."""
+    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        return _database_out(request)
+    if request.path.startswith("/api/"):
+        return JsonResponse({"code": "error", "detail": "Something went wrong on our side; it was logged."}, status=500)
+    return server_error(request)
+
+
+def _database_out(request: HttpRequest) -> HttpResponse:
+    """Also for pages whose session could not even be looked up."""
+    if request.path.startswith("/api/"):
+        refusal = {"code": Unavailable.code, "detail": DATABASE_OUT}
+        return JsonResponse(refusal, status=503, headers=RETRY_LATER)
+    return HttpResponse(f"{DATABASE_OUT}\n", status=503, headers=RETRY_LATER, content_type="text/plain")
+
+
+class OnlyJSON(DefaultContentNegotiation):
+    """Errors are JSON, whatever the caller accepts: a browser's EventSource accepts event streams alone."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class Door(GenericViewSet[Any]):
+    """Base of all REST views. ``rights`` says per action which rights open it, any one of them."""
+
+    rights: ClassVar[Mapping[str, frozenset[Right]]]
+    permission_classes = [HasRight]
+    content_negotiation_class = OnlyJSON
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Measure the body. Without a Content-Length (chunked) DRF takes it for empty, and
+        an empty body approves: what was really sent counts, not what was announced."""
+        django_request = request._request
+        body = django_request.body  # RequestDataTooBig if it was announced so
+        if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise RequestDataTooBig
+        django_request.META["CONTENT_LENGTH"] = str(len(body))
+        if self.basename in IDS and (pk := _uuid(self.kwargs.get("pk", ""))):
+            structlog.contextvars.bind_contextvars(**{self.basename: str(pk)})  # to the end of the request
+        super().initial(request, *args, **kwargs)
+
+    def permission_denied(self, request: Request, message: str | None = None, code: str | None = None) -> Any:
+        """A wrong method is told as such to whoever is signed in, not as a missing right."""
+        if self.action in (None, "metadata") and request.user and request.user.is_authenticated:
+            raise exceptions.MethodNotAllowed(str(request.method))
+        super().permission_denied(request, message, code)
+
+    def body(self, serializer: type[Any]) -> dict[str, Any]:
+        """The request's body as ``serializer`` understands it; fields it does not know are refused by their names."""
+        return checked(serializer, self.request.data)
+
+    @property
+    def username(self) -> str:
+        """Who is calling, as rows remember people."""
+        return self.request.user.get_username()
+
+    @property
+    def address(self) -> str:
+        """Where the caller is, for the audit."""
+        return str(self.request.META.get("REMOTE_ADDR", ""))
+
+
+def checked(serializer: type[Any], data: object) -> dict[str, Any]:
+    """``data`` as ``serializer`` understands it.
+
+    Raises:
+        ValidationError: it does not fit, or has a field that nobody would read.
+    """
+    filled = serializer(data=data)
+    if unknown := unknown_fields(filled, data):
+        raise exceptions.ValidationError(unknown)
+    filled.is_valid(raise_exception=True)
+    known: dict[str, Any] = filled.validated_data
+    return known
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def id_or_not_found(text: str, error: type[NotFound], detail: str) -> UUID:
+    """The id in a path; what is no UUID is as unknown as a wrong one."""
+    found = _uuid(text)
+    if found is None:
+        raise error(detail)
+    return found
+
+
+def query_number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
+    """A whole number from the query string.
+
+    Raises:
+        ValidationError: it is none, or out of range.
+    """
+    text = request.query_params.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise exceptions.ValidationError({name: [f"A whole number from {least} to {most}."]})
+    return int(text)
+
+
+def afresh(request: HttpRequest) -> HttpRequest:
+    """The same request as if it came in now: who signed out or lost their account since is nobody."""
+    again = copy(request)
+    again.session = type(request.session)(request.session.session_key)
+    again.user = get_user(again)
+    return again
+
+
+def any_of(*rights: Right) -> frozenset[Right]:
+    """The rights of which one is enough."""
+    return frozenset(rights)
+
+
+class Routes(SimpleRouter):
+    """``/api/x`` and ``/api/x/`` both answer, without a redirect that would drop a POST body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trailing_slash = "/?"
+
+
+def _answer(
+    status: int,
+    code: str,
+    detail: str,
+    facts: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """``code`` and ``detail`` are always those of the error itself, whatever the facts are called."""
+    error = {"code": code, "detail": detail}
+    return Response({**error, **(facts or {}), **error}, status=status, headers=dict(headers or {}))
+
+
+def _code(error: exceptions.APIException) -> str:
+    if isinstance(error, exceptions.PermissionDenied):
+        return "forbidden"
+    return "not_authenticated" if isinstance(error, exceptions.AuthenticationFailed) else str(error.default_code)
+
+
+def _detail(error: exceptions.APIException, context: Mapping[str, Any]) -> str:
+    """What happened and what helps, where the library says only the first."""
+    detail = str(error.detail)
+    if isinstance(error, exceptions.NotAuthenticated):
+        return UNAUTHENTICATED
+    if isinstance(error, exceptions.AuthenticationFailed):
+        return f"Unauthenticated. {detail} {HOW_TO_SIGN_IN}"
+    if detail.startswith(CSRF_FAILED):  # of the browser's session
+        return why_refused(context["request"]._request, detail.removeprefix(CSRF_FAILED))
+    return detail
+
+
+def _headers(error: exceptions.APIException) -> dict[str, str]:
+    headers = {}
+    if scheme := getattr(error, "auth_header", None):  # set by DRF when it turns a missing sign-in into an answer
+        headers["WWW-Authenticate"] = str(scheme)
+    if wait := getattr(error, "wait", None):  # of a throttle
+        headers["Retry-After"] = str(math.ceil(wait))
+    return headers
+
+
+def _fields(detail: Any) -> dict[str, Any]:
+    return dict(detail) if isinstance(detail, dict) else {"non_field_errors": detail}
+
+
+def _first(fields: Mapping[str, Any]) -> str:
+    name, complaint = next(iter(fields.items()))
+    while isinstance(complaint, list | dict):
+        complaint = next(iter(complaint.values() if isinstance(complaint, dict) else complaint), "")
+    return str(complaint) if name == "non_field_errors" else f"{name}: {complaint}"

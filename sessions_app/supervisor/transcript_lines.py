@@ -1,0 +1,118 @@
+"""What the CLI said, as lines of the transcript. Pure."""
+
+from typing import Any
+
+from sessions_app.models import Event
+from sessions_app.supervisor.api_failures import shown_time
+from sessions_app.supervisor.protocol import Spoken
+from sessions_app.transcript.writer import Line, payload_text
+
+K = Event.Kind
+
+# Bookkeeping of the CLI that tells a reader nothing.
+SILENT_SYSTEM = frozenset({"status", "session_state_changed", "hook_started", "hook_response", "ui_invalidate"})
+SILENT_TYPES = frozenset({"tool_progress", "command_lifecycle", "keep_alive"})
+INIT_FIELDS = ("model", "cwd", "permissionMode", "claude_code_version", "tools", "mcp_servers", "apiKeySource")
+
+
+def transcript_lines(spoken: Spoken) -> list[Line]:
+    """The events of one line; several blocks of a message become several events, in order."""
+    if spoken.type == "assistant":
+        return _assistant(spoken.body)
+    if spoken.type == "user":
+        return _user(spoken.body)
+    if spoken.type == "system":
+        return _system(spoken)
+    if spoken.type == "rate_limit_event":
+        return _rate_limit(spoken.body)
+    if spoken.type in SILENT_TYPES:
+        return []
+    return [(K.RAW, payload_text(spoken.body))]
+
+
+def resets_at(spoken: Spoken) -> float | None:
+    """When the account may go on, in seconds since the epoch, if the line says that it may not now."""
+    info = _limit(spoken.body) if spoken.type == "rate_limit_event" else {}
+    moment = info.get("resetsAt")
+    return moment if info.get("status") == "rejected" and shown_time(moment) else None
+
+
+def _rate_limit(body: dict[str, Any]) -> list[Line]:
+    """A limit of the account that was reached or is near; one that is far is no news."""
+    info = _limit(body)
+    status, moment = info.get("status"), shown_time(info.get("resetsAt"))
+    if status not in ("rejected", "allowed_warning"):
+        return []
+    which = str(info.get("rateLimitType") or "").replace("_", " ")
+    words = "is used up" if status == "rejected" else "is nearly used up"
+    until = f"; it begins anew at {moment}" if moment else ""
+    message = f"The account's limit{f' ({which})' if which else ''} {words}{until}."
+    return [(K.SYSTEM, payload_text({"subtype": "rate_limit", "message": message, "rate_limit_info": info}))]
+
+
+def _limit(body: dict[str, Any]) -> dict[str, Any]:
+    info = body.get("rate_limit_info")
+    return info if isinstance(info, dict) else {}
+
+
+def _assistant(body: dict[str, Any]) -> list[Line]:
+    common = {
+        k: body[k] for k in ("parent_tool_use_id", "agent_id", "subagent_type", "aborted", "error") if body.get(k)
+    }
+    lines: list[Line] = []
+    for block in _blocks(body):
+        kind = block.get("type")
+        if kind == "text":
+            lines.append((K.TEXT, payload_text({"text": block.get("text", ""), **common})))
+        elif kind == "thinking":
+            lines.append((K.THINKING, payload_text({"text": block.get("thinking", ""), **common})))
+        elif kind == "tool_use":
+            call = {"id": block.get("id"), "name": block.get("name"), "input": block.get("input")}
+            lines.append((K.TOOL_USE, payload_text({**call, **common})))
+        else:
+            lines.append((K.RAW, payload_text({"role": "assistant", "block": block, **common})))
+    return lines
+
+
+def _user(body: dict[str, Any]) -> list[Line]:
+    if body.get("isReplay"):
+        return []
+    parent = body.get("parent_tool_use_id")
+    common = {"parent_tool_use_id": parent} if parent else {}
+    meta = [entry for entry in _list(body.get("tool_result_meta")) if isinstance(entry, dict)]
+    lines: list[Line] = []
+    for block in _blocks(body):
+        if block.get("type") == "tool_result":
+            tool_use_id = block.get("tool_use_id")
+            said = {
+                "tool_use_id": tool_use_id,
+                "content": block.get("content"),
+                "is_error": bool(block.get("is_error")),
+                "decision": next((m.get("permission_decision") for m in meta if m.get("id") == tool_use_id), None),
+            }
+            lines.append((K.TOOL_RESULT, payload_text({**said, **common})))
+        else:
+            lines.append((K.SYSTEM, payload_text({"subtype": "note_to_model", "block": block, **common})))
+    return lines
+
+
+def _system(spoken: Spoken) -> list[Line]:
+    if spoken.subtype in SILENT_SYSTEM:
+        return []
+    if spoken.subtype == "init":
+        short = {name: spoken.body.get(name) for name in INIT_FIELDS}
+        return [(K.SYSTEM, payload_text({"subtype": "init", **short}))]
+    body = {k: v for k, v in spoken.body.items() if k not in ("type", "uuid", "session_id", "timestamp")}
+    return [(K.SYSTEM, payload_text(body))]
+
+
+def _blocks(body: dict[str, Any]) -> list[dict[str, Any]]:
+    message = body.get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [block for block in _list(content) if isinstance(block, dict)]
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
