@@ -21,7 +21,7 @@ from approvals import commands, reopening, retention
 from approvals.deadlines import EXTENSION_MINUTES
 from approvals.errors import ApprovalNotFound
 from approvals.forms import Answer, answer_from, note_from, record
-from approvals.models import Approval, AuditEntry, Callback, Door, Rule, Stop, Violation
+from approvals.models import Approval, AuditEntry, Callback, DecisionSource, Rule, Stop, Violation
 from approvals.presentation import render
 from approvals.presentation.batches import is_large, why_not_with_others
 from approvals.presentation.reading import Extent, extent_of, offered_proof
@@ -144,7 +144,7 @@ class ApprovalAdmin(Holdable):
         """Ask again; the request to show then, which is the old one if that did not work."""
         by, address = request.user.get_username(), request.META.get("REMOTE_ADDR", "")
         try:
-            fresh = reopening.reopen_approval(approval_id=approval_id, by=by, via=Door.ADMIN, address=address)
+            fresh = reopening.reopen_approval(approval_id=approval_id, by=by, via=DecisionSource.ADMIN, address=address)
         except OrchestraError as error:
             self.message_user(request, f"Not asked again. {error.detail}", messages.WARNING)
             return approval_id
@@ -197,7 +197,10 @@ class ApprovalAdmin(Holdable):
             return Redirect(reverse("admin:approvals_approval_change", args=[approval_id]))
         approval = _found(str(approval_id))
         record_reveal(
-            approval, by=request.user.get_username(), via=Door.ADMIN, address=request.META.get("REMOTE_ADDR", "")
+            approval,
+            by=request.user.get_username(),
+            via=DecisionSource.ADMIN,
+            address=request.META.get("REMOTE_ADDR", ""),
         )
         page = self._page(request, approval, revealed=True)
         return TemplateResponse(request, "admin/approvals/approval/change_form.html", page)
@@ -274,7 +277,7 @@ class ApprovalAdmin(Holdable):
         if request.POST.get("decision") in ("extend", "never"):
             minutes = EXTENSION_MINUTES if request.POST["decision"] == "extend" else 0
             extend = lambda: commands.extend_approval(  # noqa: E731
-                approval_id=approval.pk, minutes=minutes, by=request.user.get_username(), via=Door.ADMIN
+                approval_id=approval.pk, minutes=minutes, by=request.user.get_username(), via=DecisionSource.ADMIN
             )
             return self._say(request, extend, f"{minutes} more minutes to answer." if minutes else "No deadline now.")
         answer = answer_from(request.POST, approval)
@@ -285,7 +288,7 @@ class ApprovalAdmin(Holdable):
 
     def _record(self, request: HttpRequest, approval_id: UUID, answer: Answer) -> bool:
         decide = lambda: record(  # noqa: E731
-            approval_id, answer, by=request.user.get_username(), via=Door.ADMIN,
+            approval_id, answer, by=request.user.get_username(), via=DecisionSource.ADMIN,
             address=request.META.get("REMOTE_ADDR", ""),
         )  # fmt: skip
         word = "Approved" if answer.verdict == S.APPROVED else "Rejected"

@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 
 from approvals.audit import changes
 from approvals.commands import cancel_approval
-from approvals.models import CALLBACK_FLOW, Approval, AuditEntry, Callback, Door, Rule
+from approvals.models import CALLBACK_FLOW, Approval, AuditEntry, Callback, DecisionSource, Rule
 from approvals.queries import rules_in_force
 
 S = Approval.Status
@@ -20,7 +20,7 @@ def make_fit(*, taken_at: str, keep_rules: bool, **_: Any) -> str:
     withdrawn = _withdraw(why)
     voided = _void(why)
     ended = _end_rules(keep_rules, why)
-    AuditEntry.objects.create(approval=None, action="restored", won=True, via=Door.SYSTEM, reason=why)
+    AuditEntry.objects.create(approval=None, action="restored", won=True, via=DecisionSource.SYSTEM, reason=why)
     _stop_callbacks(why)
     for approval in Approval.objects.filter(status=S.PENDING):
         approval.facts = approval.facts | {"warning": f"{why} This may have been answered since."}
@@ -31,7 +31,7 @@ def make_fit(*, taken_at: str, keep_rules: bool, **_: Any) -> str:
 def _withdraw(why: str) -> int:
     asked = list(Approval.objects.filter(status=S.PENDING).exclude(kind=EXTERNAL).values_list("pk", flat=True))
     for approval_id in asked:
-        cancel_approval(approval_id=approval_id, by="", via=Door.SYSTEM, reason=why)
+        cancel_approval(approval_id=approval_id, by="", via=DecisionSource.SYSTEM, reason=why)
     return len(asked)
 
 
@@ -41,7 +41,7 @@ def _void(why: str) -> int:
     digests = dict(unspent.values_list("pk", "run_digest"))
     unspent.update(consumed_at=Now())
     AuditEntry.objects.bulk_create(
-        AuditEntry(approval_id=pk, action="voided", won=True, via=Door.SYSTEM, reason=why, digest=digest)
+        AuditEntry(approval_id=pk, action="voided", won=True, via=DecisionSource.SYSTEM, reason=why, digest=digest)
         for pk, digest in digests.items()
     )
     return len(digests)
@@ -62,5 +62,5 @@ def _end_rules(keep: bool, why: str) -> int:
         rules = list(alive)
         alive.update(ends_at=Now())
         if rules:
-            changes.record(action="rules_ended", what=f"{why}\n{changes.described(rules)}", via=Door.SYSTEM)
+            changes.record(action="rules_ended", what=f"{why}\n{changes.described(rules)}", via=DecisionSource.SYSTEM)
     return len(rules)

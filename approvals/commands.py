@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from approvals.audit import changes as audit_changes
 from approvals.deadlines import NEVER, allowed_time, deadline_after, refuse_never
 from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidAnswer, SelfApproval
-from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, Door, Rule
+from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, DecisionSource, Rule
 from approvals.policy.digest import input_digest
 from approvals.presentation.render import holds_a_plan
 from approvals.presentation.session_scope import scope_pattern
@@ -58,7 +58,7 @@ class Question:
     requested_by: str = ""
 
 
-def request_approval(question: Question, *, timeout: timedelta | None = None, via: str = Door.SYSTEM) -> UUID:
+def request_approval(question: Question, *, timeout: timedelta | None = None, via: str = DecisionSource.SYSTEM) -> UUID:
     """Ask; the deadline is the database's now + ``timeout`` (default and ceiling from the settings).
 
     Runs inside the caller's transaction if there is one, so that the asker's own rows commit with it.
@@ -79,7 +79,7 @@ def add_question(
     *,
     approval_id: UUID,
     timeout: timedelta | None = None,
-    via: str = Door.SYSTEM,
+    via: str = DecisionSource.SYSTEM,
 ) -> None:
     """``request_approval`` as part of the asker's own unit, whose rows commit with it, or not at all."""
     approval = Approval(pk=approval_id, **_fields(question))
@@ -96,14 +96,14 @@ def record_policy_answer(question: Question, *, verdict: str, reason: str, consu
             status=verdict,
             expires_at=Now(),
             decided_at=Now(),
-            decided_via=Door.POLICY,
+            decided_via=DecisionSource.POLICY,
             reason=reason,
             consumed_at=Now() if consumed else None,
             run_digest=question.input_digest if consumed else "",
             **_fields(question),
         )
         approval.save(force_insert=True)
-        audit_entry(approval, action=verdict, won=True, by=NOBODY, via=Door.POLICY, reason=reason).save()
+        audit_entry(approval, action=verdict, won=True, by=NOBODY, via=DecisionSource.POLICY, reason=reason).save()
     return approval.pk
 
 
@@ -401,7 +401,7 @@ def _announce(unit: UnitOfWork, approval_id: UUID, status: str) -> None:
 
 def _announce_now(approval_id: UUID, status: str) -> None:
     """The same for a transaction that is under way."""
-    notify.ring("approval", str(approval_id))
+    notify.send("approval", str(approval_id))
     if not notify.is_muted():
         transaction.on_commit(_telling_this_process(approval_id, status), robust=True)
 
@@ -446,7 +446,7 @@ def _expire(locked: QuerySet[Approval]) -> int:
     ids = list(sessions)
     APPROVAL_FLOW.move(Approval.objects.filter(pk__in=ids), to=S.EXPIRED, decided_at=Now(), reason=TIMED_OUT)
     _audit_expiries(ids)
-    notify.ring_all("approval", [str(pk) for pk in ids])
+    notify.send_many("approval", [str(pk) for pk in ids])
     transaction.on_commit(partial(_tell_of_expiries, sessions), robust=True)
     return len(ids)
 

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from approvals import reopening
 from approvals.errors import ApprovalNotFound
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.queries import readable_approvals
 from approvals.rest import decisions
 from approvals.rest.serializers import ApprovalSerializer, DecideSerializer, ReopenSerializer
@@ -72,7 +72,7 @@ def decide(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
     """As ``POST /api/approvals/{id}/approve``."""
     wanted = checked(DecideSerializer, data)
     approval_id = id_or_not_found(wanted["approval"], ApprovalNotFound, "Approval not found")
-    via = Door.DASHBOARD if caller.by_cookie else Door.WEBSOCKET
+    via = DecisionSource.DASHBOARD if caller.by_cookie else DecisionSource.WEBSOCKET
     approval = decisions.answer(approval_id, wanted, by=caller.username, via=via, address=caller.address)
     return {"approval": str(approval.pk)}
 
@@ -81,7 +81,7 @@ def reopen(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
     """As ``POST /api/approvals/{id}/reopen``; answered with the request that is open then."""
     wanted = checked(ReopenSerializer, data)
     approval_id = id_or_not_found(wanted["approval"], ApprovalNotFound, "Approval not found")
-    via = Door.DASHBOARD if caller.by_cookie else Door.WEBSOCKET
+    via = DecisionSource.DASHBOARD if caller.by_cookie else DecisionSource.WEBSOCKET
     fresh = reopening.reopen_approval(approval_id=approval_id, by=caller.username, via=via, address=caller.address)
     return {"approval": str(fresh.pk)}
 

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Count
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from orchestra.db import leases, sql
 from orchestra.db.counters import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
 from orchestra.metrics.exposition import counter
@@ -77,7 +77,7 @@ def count_closed() -> int:
 def figures() -> Figures:
     """Tallies, uncounted closed and open approvals, read in one statement and so of one moment."""
     with connection.cursor() as cursor:
-        cursor.execute(_scrape_sql(), [Door.POLICY])
+        cursor.execute(_scrape_sql(), [DecisionSource.POLICY])
         rows = cursor.fetchall()
     totals = totals_of(
         Closed(status, who == "policy", bucket, number, seconds)
@@ -172,7 +172,7 @@ def _count_batch() -> int:
     columns = f"status, decided_via, {seconds_between('created_at', 'decided_at')}"
     rows = take_uncounted("approvals", finished=CLOSED, by="decided_at", returning=columns)
     closed = [
-        Closed(status, via == Door.POLICY, RESPONSE.place(float(seconds)), 1, float(seconds))
+        Closed(status, via == DecisionSource.POLICY, RESPONSE.place(float(seconds)), 1, float(seconds))
         for status, via, seconds in rows
     ]
     add_to_tallies(totals_of(closed))

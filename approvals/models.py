@@ -12,7 +12,7 @@ from orchestra.db.transitions import Flow
 from orchestra.models import Archive, Base
 
 
-class Door(models.TextChoices):
+class DecisionSource(models.TextChoices):
     """Where an answer came in."""
 
     TELEGRAM = "telegram"
@@ -77,7 +77,7 @@ class Approval(Base):
 
     decided_at = models.DateTimeField(null=True, blank=True)
     decided_by = models.CharField(max_length=150, blank=True)
-    decided_via = models.CharField(max_length=10, choices=Door, blank=True)
+    decided_via = models.CharField(max_length=10, choices=DecisionSource, blank=True)
     reason = models.TextField(blank=True)
     note = models.TextField(
         blank=True, db_default="", help_text="Guidance given with an approval; the agent reads it with the result."
@@ -190,7 +190,7 @@ class AuditEntry(models.Model):
     action = models.CharField(max_length=20)
     won = models.BooleanField()
     by = models.CharField(max_length=150, blank=True)
-    via = models.CharField(max_length=10, choices=Door)
+    via = models.CharField(max_length=10, choices=DecisionSource)
     address = models.CharField(max_length=200, blank=True)
     reason = models.TextField(blank=True)
     digest = models.CharField(max_length=64, blank=True)
@@ -310,12 +310,12 @@ class Stop(Base):
 
     started_at = models.DateTimeField(db_default=Now(), editable=False)
     started_by = models.CharField(max_length=150)
-    started_via = models.CharField(max_length=10, choices=Door)
+    started_via = models.CharField(max_length=10, choices=DecisionSource)
     reason = models.TextField(blank=True)
     mode = models.CharField(max_length=9, choices=Mode, default=Mode.HOLD)
     lifted_at = models.DateTimeField(null=True, blank=True)
     lifted_by = models.CharField(max_length=150, blank=True)
-    lifted_via = models.CharField(max_length=10, choices=Door, blank=True)
+    lifted_via = models.CharField(max_length=10, choices=DecisionSource, blank=True)
 
     class Meta:
         db_table = "stops"

@@ -41,7 +41,7 @@ def _remind_batch(batch: int) -> int:
         deadlines = dict(due.values_list("pk", "expires_at")[:batch])
         Approval.objects.filter(pk__in=deadlines).update(reminded_for=F("expires_at"))
         for approval_id, expires_at in deadlines.items():
-            notify.ring("approval_expiring", str(approval_id))
+            notify.send("approval_expiring", str(approval_id))
             transaction.on_commit(partial(_tell, approval_id, expires_at), robust=True)
     return len(deadlines)
 
@@ -57,7 +57,7 @@ def _remind_of_endless(batch: int) -> int:
         ids = list(due.order_by("created_at").select_for_update(skip_locked=True).values_list("pk", flat=True)[:batch])
         Approval.objects.filter(pk__in=ids).update(reminded_for=Now())
         for approval_id in ids:
-            notify.ring("approval_expiring", str(approval_id))
+            notify.send("approval_expiring", str(approval_id))
             transaction.on_commit(partial(_tell, approval_id, NEVER), robust=True)
     return len(ids)
 

@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from approvals.commands import Question, audit_entry, refuse_self_approval
 from approvals.deadlines import FOREVER, allowed_time, deadline_after
 from approvals.errors import NotReopenable
-from approvals.models import Approval, Callback, Door
+from approvals.models import Approval, Callback, DecisionSource
 from approvals.queries import find_approval
 from approvals.signals import approval_changed, approval_reopened
 from orchestra.db import notify, sql
@@ -69,7 +69,7 @@ def why_not_reopened(approval: Approval) -> str:
         return "This request is still open."
     if approval.status not in REOPENABLE:
         return "This request was approved; only one that was rejected, expired or withdrawn can be asked again."
-    if approval.decided_via == Door.POLICY:
+    if approval.decided_via == DecisionSource.POLICY:
         return "A rule or a guardrail refused this, which no person can lift here."
     return next((why for veto in _vetoes if (why := veto(approval))), "")
 

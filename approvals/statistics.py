@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.presentation.safe_text import visible
 from approvals.queries import count_open
 from orchestra.db.counters import seconds_between
@@ -21,9 +21,13 @@ HASTY_S = 2.0  # an answer quicker than that was hardly read
 HASTY_SHARE = 0.2  # and so many of them deserve a word
 BY_RULE = "by rule"
 DOORS = {
-    Door.TELEGRAM: "Telegram", Door.ADMIN: "admin", Door.API: "API", Door.DASHBOARD: "console",
-    Door.WEBSOCKET: "console", Door.CLI: "terminal",
-}  # fmt: skip
+    DecisionSource.TELEGRAM: "Telegram",
+    DecisionSource.ADMIN: "admin",
+    DecisionSource.API: "API",
+    DecisionSource.DASHBOARD: "console",
+    DecisionSource.WEBSOCKET: "console",
+    DecisionSource.CLI: "terminal",
+}
 OUTCOMES = (S.APPROVED, S.REJECTED, S.EXPIRED, S.CANCELLED, BY_RULE)
 PERCENTILES = ((50, "half"), (95, "95 of 100"), (99, "99 of 100"))
 
@@ -82,7 +86,7 @@ def outcomes(period: Period) -> dict[str, list[int]]:
         f"SELECT {period.bucket('decided_at')} AS slot, status, decided_via = %s, count(*)"  # noqa: S608 - our own words
         " FROM approvals WHERE decided_at >= %s GROUP BY 1, 2, 3"
     )
-    for start, status, by_rule, number in rows(statement, Door.POLICY, period.begin):
+    for start, status, by_rule, number in rows(statement, DecisionSource.POLICY, period.begin):
         if (slot := period.slot(start)) is not None:
             found[BY_RULE if by_rule else status][slot] += number
     return found
@@ -121,7 +125,7 @@ def newest_answers(period: Period) -> list[Answered]:
         " FROM approvals WHERE decided_at >= %s AND status IN (%s, %s) AND decided_via <> %s"
         " ORDER BY decided_at DESC LIMIT %s"
     )
-    found = rows(statement, period.begin, S.APPROVED, S.REJECTED, Door.POLICY, MOST_ANSWERS)
+    found = rows(statement, period.begin, S.APPROVED, S.REJECTED, DecisionSource.POLICY, MOST_ANSWERS)
     return [
         Answered(slot, float(took), by, via, status == S.REJECTED)
         for start, took, by, via, status in found
@@ -158,7 +162,7 @@ def percentile(seconds: list[float], share: int) -> float | None:
 
 def _person(name: str, own: list[Answered]) -> Person:
     seconds = sorted(answer.seconds for answer in own)
-    doors = Counter(DOORS.get(Door(answer.via), answer.via) for answer in own)
+    doors = Counter(DOORS.get(DecisionSource(answer.via), answer.via) for answer in own)
     return Person(
         name=visible(name) or "nobody in particular",
         answers=len(own),

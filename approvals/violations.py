@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 
 from approvals.errors import ViolationNotFound
 from approvals.metrics import VIOLATIONS
-from approvals.models import AuditEntry, Door, Violation
+from approvals.models import AuditEntry, DecisionSource, Violation
 from orchestra.db.counters import add_to_tallies
 
 ACTION = "ran_unapproved"
@@ -30,7 +30,7 @@ def record_violation(
             },
         )
         if is_new:
-            _audit(found, ACTION, by=requested_by, via=Door.SYSTEM)
+            _audit(found, ACTION, by=requested_by, via=DecisionSource.SYSTEM)
             add_to_tallies({(VIOLATIONS, ""): 1})
 
 

@@ -26,7 +26,7 @@ def main() -> None:
         approval = Approval(title="", kind="external", expires_at=timezone.now() + timedelta(hours=1))
         with transaction.atomic():
             approval.save(force_insert=True)
-            notify.ring("approval", str(approval.pk))
+            notify.send("approval", str(approval.pk))
             with connection.cursor() as cursor:
                 title = f"ts={time.monotonic():.6f}"
                 cursor.execute("UPDATE approvals SET title = %s WHERE id = %s", [title, approval.pk])
@@ -47,7 +47,7 @@ def main() -> None:
             with transaction.atomic():
                 Approval.objects.filter(pk=UUID(int=number)).exists()  # the transaction has begun
                 before = time.monotonic()
-                notify.ring("bench", str(number))
+                notify.send("bench", str(number))
                 rings.append(time.monotonic() - before)
             before = time.monotonic()
             hub.publish("bench", {"type": "delta", "text": "x" * 220})

@@ -66,7 +66,7 @@ def decider() -> None:
     from django.db import connection
 
     from approvals.commands import decide_approval
-    from approvals.models import Approval, Door
+    from approvals.models import Approval, DecisionSource
     from approvals.queries import find_approval
     from orchestra.db.notify import listener
 
@@ -87,7 +87,9 @@ def decider() -> None:
             seen = now()
             assert approval.is_open
             began = now()
-            decide_approval(approval_id=approval_id, verdict=Approval.Status.APPROVED, by="anna", via=Door.API)
+            decide_approval(
+                approval_id=approval_id, verdict=Approval.Status.APPROVED, by="anna", via=DecisionSource.API
+            )
             times[approval.subject.rpartition(":")[2]] = (seen, began, now())
             connection.close()
             pending.task_done()

@@ -235,7 +235,7 @@ SPECTACULAR_SETTINGS = {
         "ScheduleOverlap": "sessions_app.models.Schedule.Overlap",
         "ScheduledRunStatus": "sessions_app.models.ScheduledRun.Status",
         "StopMode": "approvals.models.Stop.Mode",
-        "DecidedViaEnum": "approvals.models.Door",
+        "DecidedViaEnum": "approvals.models.DecisionSource",
         "ModeEnum": [("polling", "polling"), ("webhook", "webhook")],  # Telegram's
     },
 }

@@ -9,26 +9,26 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from approvals.rest.views import ApprovalDoor
-from approvals.stop.api import StopDoor
-from escalation.rest import EscalationDoor, webhook
+from approvals.rest.views import ApprovalViewSet
+from approvals.stop.api import StopViewSet
+from escalation.rest import EscalationViewSet, webhook
 from orchestra.auth.sign_in_links import sign_in
 from orchestra.diagnostics import probes
-from orchestra.diagnostics.api import DiagnosticsDoor
+from orchestra.diagnostics.api import DiagnosticsViewSet
 from orchestra.metrics import exposition
 from orchestra.middleware import security_headers
 from orchestra.rest.viewsets import Routes
-from sessions_app.rest.views import AgentDoor, SessionDoor
-from sessions_app.schedules.api import ScheduleDoor
+from sessions_app.rest.views import AgentViewSet, SessionViewSet
+from sessions_app.schedules.api import ScheduleViewSet
 
 swagger = csp_update(security_headers.SWAGGER)(SpectacularSwaggerSplitView.as_view(url_name="schema"))
 api = Routes()
-api.register("sessions", SessionDoor, basename="session")
-api.register("approvals", ApprovalDoor, basename="approval")
-api.register("schedules", ScheduleDoor, basename="schedule")
-api.register("agents", AgentDoor, basename="agent")
-api.register("diagnostics", EscalationDoor, basename="escalation-diagnostics")
-api.register("diagnostics", DiagnosticsDoor, basename="diagnostics")
+api.register("sessions", SessionViewSet, basename="session")
+api.register("approvals", ApprovalViewSet, basename="approval")
+api.register("schedules", ScheduleViewSet, basename="schedule")
+api.register("agents", AgentViewSet, basename="agent")
+api.register("diagnostics", EscalationViewSet, basename="escalation-diagnostics")
+api.register("diagnostics", DiagnosticsViewSet, basename="diagnostics")
 
 urlpatterns = [
     path("", include("console.urls")),
@@ -36,7 +36,7 @@ urlpatterns = [
     path("sign-in/<str:token>", sign_in, name="sign-in"),
     path("admin/", admin.site.urls),
     re_path(r"^api/telegram/webhook/?$", webhook, name="telegram-webhook"),
-    re_path(r"^api/stop/?$", StopDoor.as_view(StopDoor.methods), name="api-stop"),
+    re_path(r"^api/stop/?$", StopViewSet.as_view(StopViewSet.methods), name="api-stop"),
     path("api/", include(api.urls)),
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^swagger/index\.html/?$", swagger, name="swagger"),

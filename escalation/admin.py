@@ -90,7 +90,7 @@ class DeliveryAdmin(Reading):
     def send_again(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
         """A new message for each that is still open; the old ones are settled with it."""
         number = commands.send_again(list(chosen.values_list("pk", flat=True)))
-        notify.ring(status.TOPIC, "again")
+        notify.send(status.TOPIC, "again")
         left = chosen.count() - number
         self.message_user(request, f"{number} will be sent again." + (f" {left} are closed." if left else ""))
 

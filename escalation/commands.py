@@ -334,7 +334,7 @@ def take_in(update: dict[str, Any], payload: str) -> bool:
             int(update["update_id"]), callback_id, payload,
         )  # fmt: skip
         if taken:
-            notify.ring("telegram", "update")
+            notify.send("telegram", "update")
     return bool(taken)
 
 

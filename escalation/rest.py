@@ -21,7 +21,7 @@ from escalation.telegram.api import breaker
 from orchestra.auth.permissions import Right
 from orchestra.errors import RETRY_LATER
 from orchestra.rest.schema import read
-from orchestra.rest.viewsets import Door
+from orchestra.rest.viewsets import OrchestraViewSet
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class BreakerSerializer(serializers.Serializer[Any]):
     thresholds = ThresholdsSerializer()
 
 
-class EscalationDoor(Door):
+class EscalationViewSet(OrchestraViewSet):
     """Diagnostics of the channel to people."""
 
     rights: ClassVar = {

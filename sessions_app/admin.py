@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from kombu.exceptions import OperationalError
 
-from approvals.models import Door
+from approvals.models import DecisionSource
 from approvals.presentation.render import one_line, pretty, visible
 from approvals.queries import open_approvals
 from approvals.templatetags.shown import ago
@@ -100,7 +100,7 @@ class AgentSessionAdmin(Holdable):
             raise PermissionDenied
         form = StartForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            session = form.start(request.user, via=Door.ADMIN)
+            session = form.start(request.user, via=DecisionSource.ADMIN)
             if session is not None:
                 self.message_user(request, "Queued; a worker takes it from here.", messages.SUCCESS)
                 return Redirect(session_address(session.pk))
@@ -162,7 +162,7 @@ class AgentSessionAdmin(Holdable):
 
 def _act(session_id: UUID, act: str, prompt: str, by: str) -> str:
     if act == "message":
-        turn = commands.send_message(session_id=session_id, prompt=prompt, by=by, via=Door.ADMIN)
+        turn = commands.send_message(session_id=session_id, prompt=prompt, by=by, via=DecisionSource.ADMIN)
         return f"Turn {turn.number} is queued."
     if act == "interrupt":
         commands.interrupt_session(session_id=session_id, by=by)

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from approvals.audit import changes
 from approvals.commands import cancel_open_approvals
 from approvals.deadlines import timeout_problem
-from approvals.models import Door, Rule
+from approvals.models import DecisionSource, Rule
 from approvals.policy import EDITING_TOOLS, fnmatch_escape, rule_from_request
 from orchestra.auth.permissions import Right, may_by_name
 from orchestra.db import notify
@@ -77,7 +77,9 @@ class SessionRequest:
     attachments: list[str] = field(default_factory=list)
 
 
-def start_session(wanted: SessionRequest, *, by: str, may_allow: bool, via: str = Door.SYSTEM) -> AgentSession:
+def start_session(
+    wanted: SessionRequest, *, by: str, may_allow: bool, via: str = DecisionSource.SYSTEM
+) -> AgentSession:
     """Create a session with its first turn; a worker takes it after the commit.
 
     ``may_allow`` says whether ``by`` may decide their own asks, which is what allowing tools in advance amounts to.
@@ -114,7 +116,7 @@ def start_session(wanted: SessionRequest, *, by: str, may_allow: bool, via: str 
 
 
 def send_message(
-    *, session_id: UUID, prompt: str, by: str, attachments: Sequence[str] = (), via: str = Door.SYSTEM
+    *, session_id: UUID, prompt: str, by: str, attachments: Sequence[str] = (), via: str = DecisionSource.SYSTEM
 ) -> Turn:
     """Queue the next turn of a dialog; the CLI resumes with everything said before.
 
@@ -207,7 +209,7 @@ def interrupt_session(*, session_id: UUID, by: str) -> AgentSession:
         else:
             running = Turn.objects.filter(session=session_id, status=T.RUNNING, interrupt_requested_at=None)
             running.update(interrupt_requested_at=Now())
-        notify.ring("session", str(session_id))
+        notify.send("session", str(session_id))
     session.refresh_from_db()
     return session
 
@@ -221,7 +223,7 @@ def cancel_session(*, session_id: UUID, by: str) -> AgentSession:
             PermissionRequest.objects.filter(session=session_id, answered_at=None).update(answered_at=Now())
             cancel_open_approvals(session=session_id, by=by, via="system", reason="the session was cancelled")
             writer.append(session_id, [writer.line("status", status=S.CANCELLED, by=by)])
-            notify.ring("session", str(session_id))
+            notify.send("session", str(session_id))
             with bind(session=session_id):
                 logger.info("session %s cancelled by %s", session_id, by)
     session.refresh_from_db()
@@ -258,7 +260,7 @@ def _add_turn(session: AgentSession, prompt: str, *, number: int, by: str, paths
     record_attached(attached, reader, turn=number, via=via)
     more = {"attachments": shown(attached)} if attached else {}
     writer.append(session.pk, [writer.line("prompt", turn=number, text=prompt, **more)])
-    notify.ring("session", str(session.pk))
+    notify.send("session", str(session.pk))
     dispatch_on_commit(turn.pk, session.host)
     return turn
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from orchestra.auth.permissions import Right
 from orchestra.realtime import registry, wire
 from orchestra.realtime.registry import Caller, Command, Row
@@ -146,7 +146,9 @@ class OpenSessions:
 
 def start_session(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
     """As ``POST /api/sessions``."""
-    return {"session": str(start(caller.user, checked(SessionRequestSerializer, data), via=Door.WEBSOCKET).pk)}
+    return {
+        "session": str(start(caller.user, checked(SessionRequestSerializer, data), via=DecisionSource.WEBSOCKET).pk)
+    }
 
 
 def send_message(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
@@ -154,7 +156,7 @@ def send_message(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object
     wanted = checked(MessageToSerializer, data)
     turn = commands.send_message(
         session_id=_id(wanted), prompt=wanted["prompt"], attachments=wanted.get("attachments", []),
-        by=caller.username, via=Door.WEBSOCKET,
+        by=caller.username, via=DecisionSource.WEBSOCKET,
     )  # fmt: skip
     return {"session": str(turn.session_id)}
 

@@ -139,7 +139,7 @@ def _start_turn(approval: Approval, session_id: UUID) -> bool:
     )  # fmt: skip
     said = writer.line("prompt", turn=number, text=prompt, by=approval.decided_by, approval=str(approval.pk))
     writer.append(session_id, [said])
-    notify.ring("session", str(session_id))
+    notify.send("session", str(session_id))
     dispatch_on_commit(turn.pk, session.host)
     with bind(session=session_id, approval=approval.pk):
         logger.info("session %s: turn %d queued, a call that was asked again is approved", session_id, number)

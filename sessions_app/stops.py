@@ -26,7 +26,7 @@ def interrupt_running(*, stop: Stop, **_: Any) -> None:
     turns = Turn.objects.filter(Exists(live), status=Turn.Status.RUNNING, interrupt_requested_at=None)
     sessions = list(turns.values_list("session", flat=True))
     turns.update(interrupt_requested_at=Now())
-    notify.ring_all("session", [str(session_id) for session_id in sessions])
+    notify.send_many("session", [str(session_id) for session_id in sessions])
 
 
 def go_on(*, stop: Stop, **_: Any) -> None:

@@ -15,7 +15,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.models import Model, QuerySet
 
 from approvals import commands, reopening
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.presentation import render
 from approvals.presentation.reading import Extent, extent_of
 from approvals.presentation.redacted import record_reveal, shown_of
@@ -99,7 +99,7 @@ def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") ->
     """
     shown = shown_of(approval, revealed=bool(reveal_to))
     if reveal_to and shown.secrets:
-        record_reveal(approval, by=reveal_to, via=Door.CLI, address=address())
+        record_reveal(approval, by=reveal_to, via=DecisionSource.CLI, address=address())
     approval = shown.approval
     demo = " (demo: scripted, not an AI)" if approval.facts.get("agent") == "demo" else ""
     screen.line(
@@ -221,7 +221,7 @@ def answers_in_order(approval: Approval, typed: list[str]) -> str:
 
 def reopen(approval: Approval, *, by: str) -> Approval:
     """Ask a closed request again; the request that is open then."""
-    return reopening.reopen_approval(approval_id=approval.pk, by=by, via=Door.CLI, address=address())
+    return reopening.reopen_approval(approval_id=approval.pk, by=by, via=DecisionSource.CLI, address=address())
 
 
 def record(
@@ -236,8 +236,8 @@ def record(
 ) -> Approval:
     """Decide what was shown: the digest is that of the row the person looked at."""
     return commands.decide_approval(
-        approval_id=approval.pk, verdict=verdict, by=by, via=Door.CLI, reason=reason, updated_input=updated_input,
-        answers=answers, seen_digest=approval.input_digest, address=address(), note=note,
+        approval_id=approval.pk, verdict=verdict, by=by, via=DecisionSource.CLI, reason=reason,
+        updated_input=updated_input, answers=answers, seen_digest=approval.input_digest, address=address(), note=note,
     )  # fmt: skip
 
 

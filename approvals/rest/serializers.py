@@ -11,7 +11,7 @@ from rest_framework import serializers
 from approvals.callbacks.addresses import address_problem
 from approvals.commands import LONGEST_NOTE
 from approvals.deadlines import timeout_problem
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from orchestra.rest.fields import ExactJSON, JSONObject, Number, StoredObject, Text, Truth
 
 LONGEST_TEXT = 100_000  # characters of a body or a reason
@@ -26,7 +26,7 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
     updated_input = ExactJSON(help_text="The input as the approver edited it, or null.")
     answers = ExactJSON(help_text="Answers to an agent's questions, or null.")
     options = ExactJSON(help_text="The choices an external asker offered, or null.")
-    decided_via = serializers.ChoiceField(choices=Door.choices, allow_blank=True, read_only=True)
+    decided_via = serializers.ChoiceField(choices=DecisionSource.choices, allow_blank=True, read_only=True)
     expires_at = serializers.SerializerMethodField(help_text="The deadline; null for a request that never expires.")
     seconds_left = serializers.SerializerMethodField(
         help_text="Until the deadline, by the database's clock; 0 once closed, null for one that never expires."

@@ -19,8 +19,7 @@ from approvals import commands, reopening
 from approvals.callbacks import delivery
 from approvals.deadlines import time_of
 from approvals.errors import ApprovalNotFound
-from approvals.models import Approval
-from approvals.models import Door as Via
+from approvals.models import Approval, DecisionSource
 from approvals.queries import find_approval, readable_approvals
 from approvals.rest import decisions
 from approvals.rest.serializers import (
@@ -37,7 +36,7 @@ from orchestra.rest.fields import NothingSerializer
 from orchestra.rest.idempotency import idempotent
 from orchestra.rest.pagination import Ordering, StrictFilters
 from orchestra.rest.schema import query, read, write
-from orchestra.rest.viewsets import Door, any_of, id_or_not_found, query_number
+from orchestra.rest.viewsets import OrchestraViewSet, any_of, id_or_not_found, query_number
 
 S = Approval.Status
 LONGEST_WAIT_S = 60
@@ -65,7 +64,7 @@ ASK_EXAMPLE = {
 
 
 @extend_schema(tags=["approvals"])
-class ApprovalDoor(Door):
+class ApprovalViewSet(OrchestraViewSet):
     """Approval requests to people, and their decisions."""
 
     queryset = Approval.objects.none()
@@ -107,9 +106,11 @@ class ApprovalDoor(Door):
         )
         timeout = time_of(minutes)
         if wanted["callback"]:
-            asked = delivery.request_with_callback(question, timeout=timeout, via=Via.API, url=wanted["callback"])
+            asked = delivery.request_with_callback(
+                question, timeout=timeout, via=DecisionSource.API, url=wanted["callback"]
+            )
         else:
-            asked = commands.request_approval(question, timeout=timeout, via=Via.API)
+            asked = commands.request_approval(question, timeout=timeout, via=DecisionSource.API)
         return self.answer(asked, status=201)
 
     @read("Show an approval, at once or when it is closed", ApprovalSerializer, parameters=[WAIT])
@@ -146,7 +147,7 @@ class ApprovalDoor(Door):
         approval = find_approval(self.known_id(pk))
         if approval.requested_by != self.username and not may(request.user, Right.ADMINISTER):
             raise Forbidden("Only the requester or an administrator withdraws an approval.")
-        commands.cancel_approval(approval_id=approval.pk, by=self.username, via=Via.API)
+        commands.cancel_approval(approval_id=approval.pk, by=self.username, via=DecisionSource.API)
         return self.answer(approval.pk)
 
     @write("Ask a closed request again", NothingSerializer, ApprovalSerializer)
@@ -156,7 +157,7 @@ class ApprovalDoor(Door):
         """The request that is open then: the new one, or the one that somebody has opened already."""
         self.body(NothingSerializer)
         fresh = reopening.reopen_approval(
-            approval_id=self.known_id(pk), by=self.username, via=Via.API, address=self.address
+            approval_id=self.known_id(pk), by=self.username, via=DecisionSource.API, address=self.address
         )
         return self.answer(fresh.pk)
 
@@ -166,12 +167,12 @@ class ApprovalDoor(Door):
     def extend(self, request: Request, pk: str) -> Response:
         minutes = self.body(MinutesSerializer)["minutes"]
         approval_id = self.known_id(pk)
-        commands.extend_approval(approval_id=approval_id, minutes=minutes, by=self.username, via=Via.API)
+        commands.extend_approval(approval_id=approval_id, minutes=minutes, by=self.username, via=DecisionSource.API)
         return self.answer(approval_id)
 
     def decide(self, pk: str, wanted: Mapping[str, Any]) -> Response:
         approval_id = self.known_id(pk)
-        decisions.answer(approval_id, wanted, by=self.username, via=Via.API, address=self.address)
+        decisions.answer(approval_id, wanted, by=self.username, via=DecisionSource.API, address=self.address)
         return self.answer(approval_id)
 
     def known_id(self, pk: str) -> UUID:

@@ -10,14 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from approvals.errors import StopNotFound
-from approvals.models import Door as Via
-from approvals.models import Stop
+from approvals.models import DecisionSource, Stop
 from approvals.stop import commands as stops
 from orchestra.auth.permissions import Right
 from orchestra.rest.fields import Text
 from orchestra.rest.idempotency import idempotent
 from orchestra.rest.schema import change, read, write
-from orchestra.rest.viewsets import Door, any_of, id_or_not_found
+from orchestra.rest.viewsets import OrchestraViewSet, any_of, id_or_not_found
 
 WHICH = OpenApiParameter("stop", OpenApiTypes.UUID, OpenApiParameter.QUERY, description="Lift this stop, no later one.")
 
@@ -26,8 +25,8 @@ class StopSerializer(serializers.ModelSerializer[Stop]):
     """One time in which all agents were stopped."""
 
     started_by = serializers.CharField(read_only=True)
-    started_via = serializers.ChoiceField(choices=Via.choices, read_only=True)
-    lifted_via = serializers.ChoiceField(choices=Via.choices, allow_blank=True, read_only=True)
+    started_via = serializers.ChoiceField(choices=DecisionSource.choices, read_only=True)
+    lifted_via = serializers.ChoiceField(choices=DecisionSource.choices, allow_blank=True, read_only=True)
 
     class Meta:
         model = Stop
@@ -55,7 +54,7 @@ class StopAllSerializer(serializers.Serializer[Any]):
 
 
 @extend_schema(tags=["stop"])
-class StopDoor(Door):
+class StopViewSet(OrchestraViewSet):
     """The one switch that stops all agents."""
 
     methods: ClassVar[dict[str, Any]] = {"get": "show", "post": "stop", "delete": "lift"}
@@ -80,7 +79,7 @@ class StopDoor(Door):
     def stop(self, request: Request) -> Response:
         """Where they are stopped already, that stop is the answer; ``interrupt`` makes one that holds stronger."""
         wanted = self.body(StopAllSerializer)
-        made, _ = stops.stop_all(by=self.username, via=Via.API, address=self.address, **wanted)
+        made, _ = stops.stop_all(by=self.username, via=DecisionSource.API, address=self.address, **wanted)
         return state(made)
 
     @extend_schema(parameters=[WHICH])
@@ -89,7 +88,7 @@ class StopDoor(Door):
         """Doing so where nothing is stopped is fine; ``stop`` names the one that the caller looked at."""
         named = request.query_params.get("stop")
         stop_id = id_or_not_found(named, StopNotFound, "Stop not found") if named else None
-        return state(stops.lift_stop(by=self.username, via=Via.API, stop_id=stop_id, address=self.address))
+        return state(stops.lift_stop(by=self.username, via=DecisionSource.API, stop_id=stop_id, address=self.address))
 
 
 def state(stop: Stop | None) -> Response:

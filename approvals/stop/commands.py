@@ -227,6 +227,6 @@ def _shift_deadlines(stop: Stop) -> int:
 def _announce(stop: Stop, action: str, by: str, via: str, address: str, reason: str) -> None:
     """The audit, and news of it with the commit."""
     AuditEntry.objects.create(action=action, won=True, by=by[:150], via=via, address=address[:200], reason=reason)
-    notify.ring(TOPIC, str(stop.pk))
+    notify.send(TOPIC, str(stop.pk))
     if not notify.is_muted():
         transaction.on_commit(partial(stop_changed.send_robust, sender=Stop, stop=stop), robust=True)

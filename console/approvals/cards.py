@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.urls import reverse
 
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.presentation import render
 from approvals.presentation.reading import Extent, extent_of
 from approvals.presentation.redacted import Shown, hidden_text, shown_of
@@ -35,9 +35,15 @@ VERBS = {
 }  # fmt: skip
 SAYS_NOTHING = frozenset({"runs a command", "changes a file", "only looks", "only reads", "asks you something"})
 DOORS = {
-    Door.TELEGRAM: "on Telegram", Door.ADMIN: "in the admin", Door.API: "by API", Door.DASHBOARD: "here",
-    Door.WEBSOCKET: "here", Door.CLI: "in the terminal", Door.POLICY: "by rule", Door.SYSTEM: "by the system",
-}  # fmt: skip
+    DecisionSource.TELEGRAM: "on Telegram",
+    DecisionSource.ADMIN: "in the admin",
+    DecisionSource.API: "by API",
+    DecisionSource.DASHBOARD: "here",
+    DecisionSource.WEBSOCKET: "here",
+    DecisionSource.CLI: "in the terminal",
+    DecisionSource.POLICY: "by rule",
+    DecisionSource.SYSTEM: "by the system",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +308,8 @@ def verdict_of(approval: Approval) -> Verdict | None:
     if approval.is_open:
         return None
     who = visible(approval.decided_by)
-    door = DOORS.get(Door(approval.decided_via), "") if approval.decided_via else ""
-    if who and approval.decided_via == Door.SYSTEM:  # what somebody did to the session, such as cancelling it
+    door = DOORS.get(DecisionSource(approval.decided_via), "") if approval.decided_via else ""
+    if who and approval.decided_via == DecisionSource.SYSTEM:  # what somebody did to the session, such as cancelling it
         door = ""
     by = ", ".join(part for part in (f"by {who}" if who else "", door) if part)
     if approval.status == S.APPROVED:

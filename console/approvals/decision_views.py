@@ -13,7 +13,7 @@ from approvals import commands, reopening
 from approvals.deadlines import EXTENSION_MINUTES
 from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, DigestMismatch
 from approvals.forms import answer_from, record
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.presentation.redacted import record_reveal
 from approvals.presentation.safe_text import visible
 from approvals.queries import find_approval
@@ -48,7 +48,7 @@ def reopen(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     old, by = found_or_404(approval_id), request.user.get_username()
     try:
         fresh = reopening.reopen_approval(
-            approval_id=old.pk, by=by, via=Door.DASHBOARD, address=request.META.get("REMOTE_ADDR", "")
+            approval_id=old.pk, by=by, via=DecisionSource.DASHBOARD, address=request.META.get("REMOTE_ADDR", "")
         )
     except OrchestraError as error:
         messages.warning(request, f"Not asked again. {error.detail}")
@@ -97,12 +97,12 @@ def take(request: HttpRequest, approval: Approval, form: QueryDict | None = None
     try:
         minutes = EXTENSIONS.get(form.get("decision", ""))
         if minutes is not None:
-            commands.extend_approval(approval_id=approval.pk, minutes=minutes, by=by, via=Door.DASHBOARD)
+            commands.extend_approval(approval_id=approval.pk, minutes=minutes, by=by, via=DecisionSource.DASHBOARD)
             return ""
         answer = answer_from(form, approval)
         if isinstance(answer, str):
             return f"Not recorded. {answer}"
-        record(approval.pk, answer, by=by, via=Door.DASHBOARD, address=request.META.get("REMOTE_ADDR", ""))
+        record(approval.pk, answer, by=by, via=DecisionSource.DASHBOARD, address=request.META.get("REMOTE_ADDR", ""))
     except (ApprovalClosed, ApprovalExpired):
         return _too_late(find_approval(approval.pk), form.get("decision", ""))
     except DigestMismatch:
@@ -145,6 +145,5 @@ def draw_card(request: HttpRequest, approval: Approval, **shown: Any) -> HttpRes
 
 def note_reveal(request: HttpRequest, approval: Approval) -> None:
     """Note in the audit who is about to see the secrets."""
-    record_reveal(
-        approval, by=request.user.get_username(), via=Door.DASHBOARD, address=request.META.get("REMOTE_ADDR", "")
-    )  # fmt: skip
+    by, address = request.user.get_username(), request.META.get("REMOTE_ADDR", "")
+    record_reveal(approval, by=by, via=DecisionSource.DASHBOARD, address=address)

@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals.deadlines import EXTENSION_MINUTES, NEVER_WORDS
-from approvals.models import Approval, AuditEntry, Door
+from approvals.models import Approval, AuditEntry, DecisionSource
 from approvals.presentation import render
 from approvals.presentation.readable import fact_lines, in_one_line
 from approvals.presentation.reading import Extent, extent_of, offered_proof
@@ -220,7 +220,7 @@ def _order(approval: Approval) -> dict[str, Any]:
 
 def _step(entry: AuditEntry, shown: Shown) -> Step:
     who = f"by {visible(entry.by)}" if entry.by else ""
-    door = DOORS.get(Door(entry.via), "") if entry.via and entry.via != Door.SYSTEM else ""
+    door = DOORS.get(DecisionSource(entry.via), "") if entry.via and entry.via != DecisionSource.SYSTEM else ""
     by = ", ".join(words for words in (who, door) if words)
     if not entry.won:
         return Step(

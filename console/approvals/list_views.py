@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals.exports import MOST_ROWS, csv_lines, json_lines
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.presentation.batches import is_large, why_not_with_others
 from approvals.queries import approvals_with_ids
 from console.approvals.cards import Card, card_for, cards_for, places_of
@@ -115,7 +115,7 @@ def _filtered(request: HttpRequest) -> QuerySet[Approval]:
         rows = rows.filter(Q(requested_by=person) | Q(decided_by=person))
     if session := _uuid(given.get("session", "")):
         rows = rows.filter(session=session)
-    return rows if given.get("by_rule") else rows.exclude(decided_via=Door.POLICY)
+    return rows if given.get("by_rule") else rows.exclude(decided_via=DecisionSource.POLICY)
 
 
 def _chosen(request: HttpRequest) -> list[Approval]:

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals.errors import AnotherStop, StopNotFound
-from approvals.models import Door, Stop
+from approvals.models import DecisionSource, Stop
 from approvals.stop import commands as stops
 from approvals.stop import presentation as stop_words
 from console.approvals.decision_views import back_to
@@ -120,7 +120,7 @@ def _switch_address(request: HttpRequest) -> str:
 
 
 def _via(request: HttpRequest) -> str:
-    return Door.ADMIN if back_to(request).startswith("/admin/") else Door.DASHBOARD
+    return DecisionSource.ADMIN if back_to(request).startswith("/admin/") else DecisionSource.DASHBOARD
 
 
 def _at(request: HttpRequest) -> str:

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from approvals.errors import ViolationNotFound
-from approvals.models import Door, Violation
+from approvals.models import DecisionSource, Violation
 from approvals.presentation.safe_text import visible
 from approvals.violations import acknowledge_violation, open_violations
 from console.approvals.decision_views import back_to
@@ -41,7 +41,7 @@ def acknowledge(request: HttpRequest, violation_id: UUID) -> HttpResponse:
     """Take one violation off the pages; the audit keeps who did so."""
     try:
         violation = acknowledge_violation(
-            violation_id=violation_id, by=request.user.get_username(), via=Door.DASHBOARD,
+            violation_id=violation_id, by=request.user.get_username(), via=DecisionSource.DASHBOARD,
             address=request.META.get("REMOTE_ADDR", ""),
         )  # fmt: skip
     except ViolationNotFound:

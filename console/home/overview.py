@@ -10,7 +10,7 @@ from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Substr
 from django.utils import timezone
 
-from approvals.models import Approval, AuditEntry, Door
+from approvals.models import Approval, AuditEntry, DecisionSource
 from approvals.presentation.render import one_line
 from approvals.statistics import median_answer
 from console.sessions.states import Look, look_of
@@ -63,7 +63,7 @@ def _now(session: Any) -> str:
 def decided() -> list[Approval]:
     """The questions that were closed last, by people or by the clock; what rules answered is not news."""
     ends = (A.APPROVED, A.REJECTED, A.EXPIRED, A.CANCELLED)
-    entries = AuditEntry.objects.filter(won=True, action__in=ends).exclude(via=Door.POLICY)
+    entries = AuditEntry.objects.filter(won=True, action__in=ends).exclude(via=DecisionSource.POLICY)
     rows = entries.select_related("approval").order_by("-id")[:MOST_DECIDED]
     return [entry.approval for entry in rows if entry.approval]
 
@@ -101,7 +101,11 @@ def today() -> Day:
     now = timezone.now()
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     since = min(midnight, now - HOUR - settings.APPROVALS.max_timeout)
-    rows = Approval.objects.filter(created_at__gte=since).exclude(decided_via=Door.POLICY).order_by("-created_at")
+    rows = (
+        Approval.objects.filter(created_at__gte=since)
+        .exclude(decided_via=DecisionSource.POLICY)
+        .order_by("-created_at")
+    )
     spans = list(rows.values_list("created_at", "decided_at", "status")[:MOST_COUNTED])
     counts = Counter(status for _, end, status in spans if end and end >= midnight)
     return Day(

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.queries import count_open, open_approvals
 from console.approvals.cards import cards_for, heading_of, short_of, verdict_of
 from console.home import overview, welcome
@@ -121,7 +121,11 @@ def new_session(request: HttpRequest) -> HttpResponse:
     """The form that starts a session; with a script it opens over the page one is on."""
     form = StartForm(request.POST if request.method == "POST" else None, initial={"agent": request.GET.get("agent")})
     scripted = bool(request.headers.get("HX-Request"))
-    if request.method == "POST" and form.is_valid() and (session := form.start(request.user, via=Door.DASHBOARD)):
+    if (
+        request.method == "POST"
+        and form.is_valid()
+        and (session := form.start(request.user, via=DecisionSource.DASHBOARD))
+    ):
         address = reverse("session", args=[session.pk])
         return HttpResponse(headers={"HX-Redirect": address}) if scripted else redirect(address)
     context = {"form": form, "self_approval": settings.APPROVALS.self_approval, "scripted": scripted}

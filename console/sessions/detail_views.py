@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals.commands import revoke_session_rule
-from approvals.models import Approval, Door, Rule
+from approvals.models import Approval, DecisionSource, Rule
 from approvals.policy.standing_rules import served_by
 from approvals.policy.tool_call import EDITING_TOOLS, telling_argument
 from approvals.presentation.safe_text import one_line
@@ -143,7 +143,7 @@ def revoke(request: HttpRequest, session_id: UUID, rule_id: UUID) -> HttpRespons
     """End a rule of the session; the same call asks again. Whoever may decide may, and twice does no harm."""
     session = found_or_404(session_id)
     by, address = request.user.get_username(), request.META.get("REMOTE_ADDR", "")
-    revoke_session_rule(rule_id=rule_id, session=session.pk, by=by, via=Door.DASHBOARD, address=address)
+    revoke_session_rule(rule_id=rule_id, session=session.pk, by=by, via=DecisionSource.DASHBOARD, address=address)
     if request.headers.get("HX-Request"):
         return part(request, "console/session/side.html", _side(session))
     return redirect("session", session_id)
@@ -155,7 +155,7 @@ def _act(request: HttpRequest, session_id: UUID) -> str:
         if wanted == "message":
             commands.send_message(
                 session_id=session_id, prompt=request.POST.get("prompt", ""), by=by,
-                attachments=lines_of(request.POST.get("attachments", "")), via=Door.DASHBOARD,
+                attachments=lines_of(request.POST.get("attachments", "")), via=DecisionSource.DASHBOARD,
             )  # fmt: skip
         elif wanted == "interrupt":
             commands.interrupt_session(session_id=session_id, by=by)

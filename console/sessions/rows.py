@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Q
 
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.policy.tool_call import parsed_arguments, telling_argument
 from approvals.presentation.render import Block, diff_block, one_line, pretty, title_for, visible
 from approvals.reopening import newest_of
@@ -175,7 +175,7 @@ def _call(event: Event, payload: Payload, known: _Known, user: Any, *, live: boo
     rule = known.rules.get(tool)
     failed = bool(result and result[1].get("is_error"))
     waiting = approval is not None and approval.is_open
-    by_policy = approval is not None and approval.decided_via == Door.POLICY
+    by_policy = approval is not None and approval.decided_via == DecisionSource.POLICY
     return Row(
         kind="ask" if waiting else "plain" if name in PLAIN and not failed else "tool",
         seq=event.seq, at=event.at, sub=_id(payload, "parent_tool_use_id"), update=update,

@@ -150,7 +150,7 @@ def _writable(api: BotApi, name: str, role: str) -> Iterator[Finding]:
     else:
         yield Finding(True, f"The bot may write to {place}.")
         if leases.noted(status.LEASE).get("off"):
-            notify.ring(status.TOPIC, status.LOOK)  # the process need not wait for its next look
+            notify.send(status.TOPIC, status.LOOK)  # the process need not wait for its next look
 
 
 def _people() -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.models.functions import Now
 
 from approvals.errors import AnotherStop, StopNotFound
-from approvals.models import Door, Stop
+from approvals.models import DecisionSource, Stop
 from approvals.stop import commands as stops
 from approvals.stop import presentation as stop_words
 from escalation.models import Approver, Button
@@ -35,7 +35,7 @@ def stop(order: "Order", approver: Approver) -> None:
         order.reply(words("Your account may not stop agents. Nothing was changed."))
         return
     made, new = stops.stop_all(
-        by=order.person.account, via=Door.TELEGRAM, reason=order.rest, address=order.person.address
+        by=order.person.account, via=DecisionSource.TELEGRAM, reason=order.rest, address=order.person.address
     )
     order.reply(words("🛑 Stopped.") if new else headline(made), words("/resume lets agents go on."))
 
@@ -61,7 +61,7 @@ def lift(press: Press) -> None:
     """The button of /resume; a second press, or one on the button of an earlier stop, changes nothing."""
     try:
         lifted = stops.lift_stop(
-            by=press.person.account, via=Door.TELEGRAM, stop_id=UUID(press.button.value["stop"]),
+            by=press.person.account, via=DecisionSource.TELEGRAM, stop_id=UUID(press.button.value["stop"]),
             address=press.person.address,
         )  # fmt: skip
     except (AnotherStop, StopNotFound) as error:

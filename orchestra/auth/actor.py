@@ -21,7 +21,7 @@ from django.utils.decorators import sync_and_async_middleware
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An account's name, or ``shell:<login>``; ``surface`` is one of the values of ``approvals.models.Door``."""
+    """An account's name, or ``shell:<login>``; ``surface`` is a value of ``approvals.models.DecisionSource``."""
 
     name: str = ""
     surface: str = "system"

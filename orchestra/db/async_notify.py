@@ -1,4 +1,4 @@
-"""Waiting for a doorbell on an event loop; meanwhile neither a thread nor a database connection is held."""
+"""Wait for notifications on an event loop, without holding a thread or a database connection."""
 
 import asyncio
 import contextlib
@@ -16,53 +16,53 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Bell:
-    """Rings for one waiter; a ring that comes while nobody waits is kept."""
+class Wakeup:
+    """An event that any thread may set and one coroutine waits for; one set before the wait is kept."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._rung = asyncio.Event()
+        self._is_set = asyncio.Event()
 
-    def ring(self) -> None:
-        """From any thread; a loop that has ended in the meantime does not mind."""
+    def set(self) -> None:
+        """Wake the waiter, from any thread; do nothing if its loop has ended."""
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._rung.set)
+            self._loop.call_soon_threadsafe(self._is_set.set)
 
     async def wait(self, timeout_s: float) -> None:
-        """Until the next ring, ``timeout_s`` at most: a ring is a hint, so look at the rows either way."""
+        """Wait until it is set, ``timeout_s`` at most. Read the rows either way: a notification may be lost."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._rung.wait(), timeout_s)
-        self._rung.clear()
+            await asyncio.wait_for(self._is_set.wait(), timeout_s)
+        self._is_set.clear()
 
 
-_bells: dict[tuple[str, str], set[Bell]] = defaultdict(set)
+_wakeups: dict[tuple[str, str], set[Wakeup]] = defaultdict(set)
 _lock = threading.Lock()
 _listening = threading.Event()
 
 
 @contextlib.contextmanager
-def listening(topic: str, key: str) -> Iterator[Bell]:
-    """A bell for ``key`` of ``topic``. Look at the rows once after this, before the first wait."""
-    bell = Bell()
+def listening(topic: str, key: str) -> Iterator[Wakeup]:
+    """Yield a wakeup for ``key`` of ``topic``. Read the rows once after this, before the first wait."""
+    wakeup = Wakeup()
     with _lock:
-        _bells[topic, key].add(bell)
+        _wakeups[topic, key].add(wakeup)
         if not _listening.is_set():
-            notify.listener.add(_heard)
+            notify.listener.add(_on_notification)
             _listening.set()
     try:
-        yield bell
+        yield wakeup
     finally:
         with _lock:
-            _bells[topic, key].discard(bell)
-            if not _bells[topic, key]:
-                del _bells[topic, key]
+            _wakeups[topic, key].discard(wakeup)
+            if not _wakeups[topic, key]:
+                del _wakeups[topic, key]
 
 
-def _heard(topic: str, key: str) -> None:
+def _on_notification(topic: str, key: str) -> None:
     with _lock:
-        bells = list(_bells.get((topic, key), ()))
-    for bell in bells:
-        bell.ring()
+        wakeups = list(_wakeups.get((topic, key), ()))
+    for wakeup in wakeups:
+        wakeup.set()
 
 
 async def in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

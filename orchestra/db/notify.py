@@ -1,8 +1,8 @@
-"""Telling other processes that a row has changed, quickly and without promise.
+"""Notify other processes that a row has changed.
 
-A ring is a hint: every listener also reads the rows now and then. On PostgreSQL the ring is a NOTIFY
-inside the transaction, so it is sent exactly when the change commits; elsewhere a Redis PUBLISH follows
-the commit. A dead Redis costs speed, never a decision.
+A notification may be lost: every listener also reads the rows now and then. On PostgreSQL it is a NOTIFY
+inside the transaction, so PostgreSQL sends it exactly when the change commits; elsewhere a Redis PUBLISH
+follows the commit. A dead Redis costs speed, never a decision.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from orchestra.db import sql
 
 if TYPE_CHECKING:
-    import redis  # late everywhere: it takes a quarter of a second, and commands that only read never ring
+    import redis  # late everywhere: it takes a quarter of a second, and commands that only read never notify
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +30,11 @@ LISTEN_SLICE_S = 5.0
 
 _muted: ContextVar[bool] = ContextVar("muted", default=False)
 
-Heard = Callable[[str, str], None]
-"""Called as ``heard(topic, key)`` on the listener's thread; must return at once."""
+Handler = Callable[[str, str], None]
+"""Called as ``handler(topic, key)`` on the listener's thread; must return at once."""
 
 
-def ring(topic: str, key: str) -> None:
+def send(topic: str, key: str) -> None:
     """Announce, from inside the writing transaction, that ``key`` of ``topic`` has changed.
 
     Never raises for a dead Redis; a dead PostgreSQL fails the transaction it belongs to.
@@ -48,19 +48,19 @@ def ring(topic: str, key: str) -> None:
         transaction.on_commit(partial(publish, _redis_channel(), f"{topic} {key}"), robust=True)
 
 
-def ring_all(topic: str, keys: Sequence[str]) -> None:
-    """``ring`` for many keys, which costs one statement on PostgreSQL."""
+def send_many(topic: str, keys: Sequence[str]) -> None:
+    """``send`` for many keys, which costs one statement on PostgreSQL."""
     if connection.vendor == "postgresql" and keys and not is_muted():
         news = [f"{topic} {key}" for key in keys]
         sql.row("SELECT count(pg_notify(%s, news)) FROM unnest(%s::text[]) AS news", CHANNEL, news)
         return
     for key in keys:
-        ring(topic, key)
+        send(topic, key)
 
 
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
-    """Within the ``with``, nobody is told anything: the rows are not yet those that others see."""
+    """Send no notifications within the ``with``: other processes do not see these rows yet."""
     token = _muted.set(True)
     try:
         yield
@@ -69,12 +69,12 @@ def muted() -> Iterator[None]:
 
 
 def is_muted() -> bool:
-    """Whether news of changes shall stay here."""
+    """Whether this context sends no notifications."""
     return _muted.get()
 
 
 def notification(topic: str, key: str) -> sql.Statement:
-    """PostgreSQL's ring as an expression, for a statement that does something else as well."""
+    """Return PostgreSQL's NOTIFY as an expression, for a statement that also does something else."""
     if is_muted():
         return sql.Statement("NULL")
     return sql.Statement("pg_notify(%s, %s)", (CHANNEL, f"{topic} {key}"))
@@ -107,29 +107,29 @@ def _redis_channel() -> str:
 
 
 class Listener:
-    """The one listening thread of a process; calls every registered function for every ring.
+    """The one listening thread of a process; calls every registered handler for every notification.
 
     On PostgreSQL it holds a connection of its own, outside the pool and in autocommit.
     """
 
     def __init__(self) -> None:
-        self._heard: list[Heard] = []
+        self._handlers: list[Handler] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self.listening = threading.Event()
 
-    def add(self, heard: Heard) -> None:
-        """Register ``heard`` and start listening if nobody did before."""
+    def add(self, handler: Handler) -> None:
+        """Register ``handler`` and start listening if nobody did before."""
         with self._lock:
-            self._heard.append(heard)
+            self._handlers.append(handler)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
                 self._thread.start()
 
-    def remove(self, heard: Heard) -> None:
-        """Stop calling ``heard``; unknown ones are ignored."""
+    def remove(self, handler: Handler) -> None:
+        """Stop calling ``handler``; unknown ones are ignored."""
         with self._lock, contextlib.suppress(ValueError):
-            self._heard.remove(heard)
+            self._handlers.remove(handler)
 
     def _run(self) -> None:
         import redis
@@ -148,11 +148,11 @@ class Listener:
         import psycopg  # a third of a second that an SQLite installation need not spend
 
         try:
-            self._hear_notifies(psycopg.connect)
+            self._receive_notifies(psycopg.connect)
         except psycopg.Error as error:
             raise ConnectionError(type(error).__name__) from error
 
-    def _hear_notifies(self, connect: Callable[..., Any]) -> None:
+    def _receive_notifies(self, connect: Callable[..., Any]) -> None:
         params = connection.get_connection_params()
         for django_only in ("cursor_factory", "context", "pool"):
             params.pop(django_only, None)
@@ -161,7 +161,7 @@ class Listener:
             self.listening.set()
             while True:
                 for notify in own.notifies(timeout=LISTEN_SLICE_S):
-                    self._tell(notify.payload)
+                    self._dispatch(notify.payload)
                 own.execute("SELECT 1")  # a half-open connection shows itself
 
     def _listen_redis(self) -> None:
@@ -176,13 +176,13 @@ class Listener:
             while True:
                 message = pubsub.get_message(timeout=LISTEN_SLICE_S)
                 if message is not None:
-                    self._tell(message["data"].decode())
+                    self._dispatch(message["data"].decode())
 
-    def _tell(self, payload: str) -> None:
+    def _dispatch(self, payload: str) -> None:
         topic, _, key = payload.partition(" ")
-        for heard in list(self._heard):
+        for handler in list(self._handlers):
             try:
-                heard(topic, key)
+                handler(topic, key)
             except Exception:
                 logger.exception("a doorbell listener failed")
 

@@ -79,5 +79,5 @@ class UnitOfWork:
                 for into, row in self._inserts:
                     sql.run(f"INSERT INTO {into} VALUES ({row.text})", *row.values)  # noqa: S608 - names of ours
                 for topic, key in self._rings:
-                    doorbell.ring(topic, key)
+                    doorbell.send(topic, key)
         return changed

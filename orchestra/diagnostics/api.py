@@ -22,7 +22,7 @@ from orchestra.diagnostics.serializers import (
 )
 from orchestra.metrics import exposition
 from orchestra.rest.schema import read
-from orchestra.rest.viewsets import Door, any_of
+from orchestra.rest.viewsets import OrchestraViewSet, any_of
 from orchestra.runtime import heartbeats, queues
 
 # The runbook's spelling, and the series behind each.
@@ -49,7 +49,7 @@ AVERAGES = {
 
 
 @extend_schema(tags=["diagnostics"])
-class DiagnosticsDoor(Door):
+class DiagnosticsViewSet(OrchestraViewSet):
     """Figures about the database, the workers and the queues."""
 
     rights: ClassVar = {name: any_of(Right.READ) for name in ("database", "performance", "figures", "workers")}

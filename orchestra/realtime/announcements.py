@@ -15,7 +15,7 @@ TOPIC = "person"
 
 def announce(**_signal: Any) -> None:
     """Have every web process look again at who is in, once this transaction commits."""
-    notify.ring(TOPIC, "")
+    notify.send(TOPIC, "")
 
 
 def connect() -> None:

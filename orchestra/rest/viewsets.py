@@ -134,7 +134,7 @@ class OnlyJSON(DefaultContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class Door(GenericViewSet[Any]):
+class OrchestraViewSet(GenericViewSet[Any]):
     """Base of all REST views. ``rights`` says per action which rights open it, any one of them."""
 
     rights: ClassVar[Mapping[str, frozenset[Right]]]

@@ -22,7 +22,7 @@ from uuid import UUID
 from django.conf import settings
 
 from approvals.commands import record_attempt
-from approvals.models import Door, Rule
+from approvals.models import DecisionSource, Rule
 from approvals.policy import ALLOW, DENY, Call
 from approvals.policy.standing_rules import rules_for
 from sessions_app.errors import AttachmentRefused
@@ -159,7 +159,9 @@ def _read_again(one: Mapping[str, Any], reader: Reader, total: int) -> bytes:
         raise AttachmentRefused(f"{path}: {ASK_FOR_IT}.")
     if not one["sha256"]:
         reason = f"{json.dumps(path)} (sha256 {found['sha256']}) read for session {reader.session_id}"
-        record_attempt(action="attached", by=reader.requester, via=Door.SYSTEM, address="", reason=reason, won=True)
+        record_attempt(
+            action="attached", by=reader.requester, via=DecisionSource.SYSTEM, address="", reason=reason, won=True
+        )
     return content
 
 

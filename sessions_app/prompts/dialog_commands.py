@@ -34,7 +34,7 @@ def follow(session: AgentSession, command: SlashCommand, *, by: str) -> Turn | N
         SESSION_FLOW.move(ours, to=S.COMPLETED, finished_at=Now())
         said = writer.line("prompt", turn=turn.number, text=turn.prompt)
         writer.append(session.pk, [said, writer.line("status", status=status, by=by, detail=result)])
-        notify.ring("session", str(session.pk))
+        notify.send("session", str(session.pk))
     turn.refresh_from_db()
     return turn
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from approvals.models import Door
+from approvals.models import DecisionSource
 from approvals.policy.standing_rules import may_allow_ahead
 from sessions_app import commands
 from sessions_app.commands import SessionRequest
@@ -12,7 +12,7 @@ from sessions_app.models import AgentSession
 from sessions_app.workspace import directory_problem
 
 
-def start(user: Any, wanted: Mapping[str, Any], *, via: str = Door.SYSTEM) -> AgentSession:
+def start(user: Any, wanted: Mapping[str, Any], *, via: str = DecisionSource.SYSTEM) -> AgentSession:
     """Start the session ``wanted``, which ``SessionRequestSerializer`` has checked, as far as ``user`` may.
 
     Raises:

@@ -16,14 +16,14 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from approvals.models import Door as Surface
+from approvals.models import DecisionSource
 from orchestra.auth.permissions import Right
 from orchestra.db.async_notify import in_request_thread, in_thread
 from orchestra.rest.fields import NothingSerializer
 from orchestra.rest.idempotency import idempotent
 from orchestra.rest.pagination import Ordering, StrictFilters
 from orchestra.rest.schema import query, read, write
-from orchestra.rest.viewsets import Door, afresh, any_of, id_or_not_found, query_number
+from orchestra.rest.viewsets import OrchestraViewSet, afresh, any_of, id_or_not_found, query_number
 from sessions_app import commands
 from sessions_app.dispatch import dispatch_discovery
 from sessions_app.errors import SessionNotFound
@@ -80,7 +80,7 @@ START_EXAMPLE = {
 
 
 @extend_schema(tags=["sessions"])
-class SessionDoor(Door):
+class SessionViewSet(OrchestraViewSet):
     """Dialogs with agents."""
 
     queryset = AgentSession.objects.none()
@@ -109,7 +109,7 @@ class SessionDoor(Door):
     @write("Start a session", SessionRequestSerializer, SessionSerializer, status=201, example=START_EXAMPLE)
     @idempotent
     def create(self, request: Request) -> Response:
-        session = start(request.user, self.body(SessionRequestSerializer), via=Surface.API)
+        session = start(request.user, self.body(SessionRequestSerializer), via=DecisionSource.API)
         return self.answer(session.pk, status=201)
 
     @read("Show a session", SessionSerializer)
@@ -121,7 +121,7 @@ class SessionDoor(Door):
     @idempotent
     def messages(self, request: Request, pk: str) -> Response:
         wanted = self.body(MessageSerializer)
-        turn = commands.send_message(session_id=_session_id(pk), by=self.username, via=Surface.API, **wanted)
+        turn = commands.send_message(session_id=_session_id(pk), by=self.username, via=DecisionSource.API, **wanted)
         turn.refresh_from_db()
         return Response(TurnSerializer(turn).data, status=201)
 
@@ -183,7 +183,7 @@ class SessionDoor(Door):
 
 
 @extend_schema(tags=["agents"])
-class AgentDoor(Door):
+class AgentViewSet(OrchestraViewSet):
     """The CLIs found on the workers."""
 
     serializer_class = AgentSerializer

@@ -17,7 +17,7 @@ from orchestra.rest.fields import NothingSerializer, StoredObject, Text, Truth, 
 from orchestra.rest.idempotency import idempotent
 from orchestra.rest.pagination import Ordering, StrictFilters
 from orchestra.rest.schema import change, read, write
-from orchestra.rest.viewsets import Door, any_of, id_or_not_found
+from orchestra.rest.viewsets import OrchestraViewSet, any_of, id_or_not_found
 from sessions_app.errors import ScheduleNotFound
 from sessions_app.models import Schedule, ScheduledRun
 from sessions_app.rest.serializers import SessionRequestSerializer
@@ -91,7 +91,7 @@ EXAMPLE = {
 
 
 @extend_schema(tags=["schedules"])
-class ScheduleDoor(Door):
+class ScheduleViewSet(OrchestraViewSet):
     """Sessions that start again and again."""
 
     queryset = Schedule.objects.none()

@@ -18,7 +18,7 @@ from django.db.models.functions import Coalesce, Now
 
 from approvals.commands import cancel_open_approvals
 from approvals.deadlines import time_of
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.stop.commands import when_not_stopped
 from orchestra.db import notify, sql
 from orchestra.logs.config import bind
@@ -118,7 +118,7 @@ def claim_turn(turn_id: UUID, worker: Worker) -> Claim | None:
                 worker_started=worker.started,
             )
             writer.append(session.pk, [writer.line("status", status=S.RUNNING, turn=turn.number)])
-            notify.ring("session", str(session.pk))
+            notify.send("session", str(session.pk))
     except IntegrityError:  # an older run of the session has not been closed yet; the sweep closes it
         return None
     with bind(session=session.pk):
@@ -197,7 +197,7 @@ def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr:
             _leave_open(claim.session(), turn, replace(outcome, status=STOPPED))
         else:
             close_turn(claim.session(), turn, outcome, claim.session_id)
-        notify.ring("session", str(claim.session_id))
+        notify.send("session", str(claim.session_id))
     logger.info("session %s run ended: %s", claim.session_id, outcome.code or outcome.status)
     return bool(ended)
 
@@ -239,7 +239,7 @@ def close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: O
     to = S.FAILED if outcome.status == T.FAILED else S.COMPLETED
     SESSION_FLOW.move(session, to=to, finished_at=Now(), **(failure if to == S.FAILED else {}))
     why = outcome.detail or "the turn ended"
-    cancel_open_approvals(session=session_id, by="", via=Door.SYSTEM, reason=why, which=of_the_turn())
+    cancel_open_approvals(session=session_id, by="", via=DecisionSource.SYSTEM, reason=why, which=of_the_turn())
     never_made_again = _never_made_again(session_id)
     PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).update(answered_at=Now())
     writer.append(
@@ -287,7 +287,7 @@ def resume_answered(session_id: UUID) -> bool:
         else:
             writer.append(session_id, [_became_of(last)])
             close_turn(session, Turn.objects.filter(pk=turn.pk), ending, session_id)
-        notify.ring("session", str(session_id))
+        notify.send("session", str(session_id))
     return True
 
 
@@ -298,7 +298,7 @@ def _ends_turn(session_id: UUID) -> Approval | None:
     answered any other. One that was asked again meanwhile says nothing any more: the newer request does.
     """
     ours = Approval.objects.filter(answered_by_the_turn(), session=session_id)
-    asked = ours.exclude(decided_via=Door.POLICY).order_by("decided_at")
+    asked = ours.exclude(decided_via=DecisionSource.POLICY).order_by("decided_at")
     unheard = PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).values("approval")
     closed = list(asked.filter(pk__in=unheard)) or list(asked.reverse()[:1])
     still = [one for one in closed if one.reopened_as is None]
@@ -368,7 +368,7 @@ def reclaim(run: Run, *, why: str, dead: bool = False) -> bool:
         turn = Turn.objects.filter(pk=run.turn_id)
         turn.update(lost_runs=F("lost_runs") + 1)
         _after_loss(session, turn, run, why)
-        notify.ring("session", str(run.session_id))
+        notify.send("session", str(run.session_id))
     with bind(session=run.session_id):
         logger.error("session %s lost its run on %s: %s", run.session_id, run.host, why)
     resume_answered(run.session_id)

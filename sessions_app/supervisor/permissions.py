@@ -18,7 +18,7 @@ from approvals import commands as approval_commands
 from approvals import deadlines, violations
 from approvals.commands import Question
 from approvals.errors import ApprovalClosed
-from approvals.models import Approval, Door, Rule
+from approvals.models import Approval, DecisionSource, Rule
 from approvals.policy import (
     ALLOW,
     ASK,
@@ -234,7 +234,9 @@ def mark_answered(claim: Claim, approval_ids: Collection[UUID], *, goes_on: bool
 def withdraw(approval_id: UUID, reason: str) -> str:
     """The question no longer stands; an answer that came first stays as it is. Returns the status it has now."""
     try:
-        approval = approval_commands.cancel_approval(approval_id=approval_id, by="", via=Door.SYSTEM, reason=reason)
+        approval = approval_commands.cancel_approval(
+            approval_id=approval_id, by="", via=DecisionSource.SYSTEM, reason=reason
+        )
     except ApprovalClosed:
         approval = find_approval(approval_id)
     _mark_answered([approval_id])
@@ -299,7 +301,12 @@ def _refused_as_edited(approval_id: UUID, grant: approval_commands.Grant, forbid
     """The approval is spent and nothing runs; the audit says why."""
     reason = f"not run as edited: {forbidden.reason}"
     approval_commands.record_attempt(
-        action="refused", by=grant.decided_by, via=Door.POLICY, address="", reason=reason, approval_id=approval_id
+        action="refused",
+        by=grant.decided_by,
+        via=DecisionSource.POLICY,
+        address="",
+        reason=reason,
+        approval_id=approval_id,
     )
     return Decision(
         effect="deny", approval_id=approval_id, message=_policy_message(forbidden), status=A.APPROVED,
@@ -411,7 +418,9 @@ def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approv
     """
     if not (claim.replay or claim.repeats):
         return None
-    asked = Approval.objects.filter(session=claim.session_id, input_digest=digest).exclude(decided_via=Door.POLICY)
+    asked = Approval.objects.filter(session=claim.session_id, input_digest=digest).exclude(
+        decided_via=DecisionSource.POLICY
+    )
     of_this_turn = PermissionRequest.objects.filter(turn=claim.turn_id)
     if not claim.replay:
         last = asked.filter(pk__in=of_this_turn.values("approval")).order_by("created_at").last()

@@ -27,7 +27,7 @@ async def server_sent_events(
     """
     topic = f"session:{session_id}"
     release_request_thread()  # the response has passed all middleware by now
-    with listening("events", str(session_id)) as bell, live.inbox(topic, bell.ring) as deltas:
+    with listening("events", str(session_id)) as bell, live.inbox(topic, bell.set) as deltas:
         yield b": connected\n\n"
         checked = time.monotonic()
         while True:

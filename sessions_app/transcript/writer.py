@@ -95,7 +95,7 @@ def _append_one_by_one(session_id: UUID, lines: Sequence[Line], fence: int | Non
             Event(session_id=session_id, seq=seq, kind=kind, payload=payload)
             for seq, (kind, payload) in enumerate(lines, start=last - len(lines) + 1)
         )
-        doorbell.ring("events", str(session_id))
+        doorbell.send("events", str(session_id))
     return last
 
 

@@ -19,7 +19,7 @@ from django.db.models import Count, F
 from django.utils import timezone
 
 from approvals import metrics
-from approvals.models import Approval, AuditEntry, Door
+from approvals.models import Approval, AuditEntry, DecisionSource
 from approvals.policy.digest import input_digest
 from sessions_app.models import OPEN_SESSION, AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.supervisor.leases import LOST_AFTER
@@ -117,7 +117,7 @@ def nothing_pends_for_ever(evidence: Evidence) -> Iterator[str]:
     """I3: nothing overdue stays open; nobody decided after the deadline, no sweep expired before it."""
     grace, longest = settings.APPROVALS.grace, settings.APPROVALS.max_timeout
     late = timedelta(0) if evidence.settled else LATE
-    people = Approval.objects.exclude(decided_via=Door.POLICY)
+    people = Approval.objects.exclude(decided_via=DecisionSource.POLICY)
     for approval in people.filter(status=A.PENDING, expires_at__lt=timezone.now() - grace - late):
         yield f"approval {approval.pk} is still open, due since {approval.expires_at}"
     for approval in people.filter(expires_at__gt=F("created_at") + longest + timedelta(seconds=1)):
@@ -225,7 +225,7 @@ def answers_its_own_call(evidence: Evidence) -> Iterator[str]:
         by_call[str(request.session_id), request.tool_use_id].append(request.approval)
         if request.approval.session != request.session_id:
             yield f"call {request.tool_use_id} of {request.session_id} is answered by another session's approval"
-    for approval in Approval.objects.filter(decided_via=Door.POLICY):
+    for approval in Approval.objects.filter(decided_via=DecisionSource.POLICY):
         by_call[str(approval.session), approval.subject.rpartition(":")[2]].append(approval)
     for entry, digest in _gated(evidence):
         own = by_call[entry["session"], entry["tool_use_id"]]
@@ -316,7 +316,7 @@ def redelivery_is_harmless(evidence: Evidence) -> Iterator[str]:
 def declared_transitions(evidence: Evidence) -> Iterator[str]:
     """I22: an approval's winning audit rows are a declared path, and the counters are what the audit adds up to."""
     paths: dict[UUID, list[str]] = defaultdict(list)
-    policy = set(Approval.objects.filter(decided_via=Door.POLICY).values_list("pk", flat=True))
+    policy = set(Approval.objects.filter(decided_via=DecisionSource.POLICY).values_list("pk", flat=True))
     for approval_id, action in AuditEntry.objects.filter(won=True).order_by("pk").values_list("approval", "action"):
         paths[approval_id].append(action)
     for approval_id in Approval.objects.values_list("pk", flat=True):
@@ -324,7 +324,7 @@ def declared_transitions(evidence: Evidence) -> Iterator[str]:
         legal = len(path) == 1 if approval_id in policy else path[:1] == ["requested"] and len(path) <= 2
         if not legal:
             yield f"approval {approval_id} went {' -> '.join(path) or 'nowhere'}"
-    people = AuditEntry.objects.filter(won=True).exclude(via=Door.POLICY)
+    people = AuditEntry.objects.filter(won=True).exclude(via=DecisionSource.POLICY)
     told = Counter(people.values_list("action", flat=True))
     totals = metrics.figures().totals
     for name, action in (

@@ -23,7 +23,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from approvals.commands import decide_approval
 from approvals.errors import ApprovalClosed, ApprovalExpired
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from orchestra.errors import OrchestraError
 from sessions_app.models import OPEN_SESSION, AgentSession
 from tests.chaos.checker import Attempt, Deed
@@ -132,10 +132,16 @@ class Approvers:
         first, second = self.random.sample(self.people, 2)
         verdict = "rejected" if chance() < habits.rejects else "approved"
         other = "approved" if verdict == "rejected" else "rejected"
-        door = Door.CLI if chance() < habits.other_door else Door.API
+        door = DecisionSource.CLI if chance() < habits.other_door else DecisionSource.API
         self._pool.submit(self._decide, first, approval_id, verdict, door)
         if chance() < habits.races:  # two people, two doors, opposite answers, the same instant
-            self._pool.submit(self._decide, second, approval_id, other, Door.CLI if door == Door.API else Door.API)
+            self._pool.submit(
+                self._decide,
+                second,
+                approval_id,
+                other,
+                DecisionSource.CLI if door == DecisionSource.API else DecisionSource.API,
+            )
 
     def _decide(self, who: Rest, approval_id: UUID, verdict: str, door: str) -> None:
         deed = Deed("decide", who.username, door, approval=str(approval_id), verdict=verdict)
@@ -145,7 +151,7 @@ class Approvers:
             self._seen.discard(approval_id)
 
     def _tell(self, who: Rest, deed: Deed, approval_id: UUID, verdict: str, door: str) -> None:
-        if door == Door.API:
+        if door == DecisionSource.API:
             who.post(f"/api/approvals/{approval_id}/{'approve' if verdict == 'approved' else 'reject'}", {}, deed)
             return
         with contextlib.suppress(DatabaseError, InterfaceError):

@@ -23,7 +23,7 @@ from approvals.commands import (
     request_approval,
 )
 from approvals.errors import ApprovalClosed, ApprovalExpired
-from approvals.models import Approval, AuditEntry, Door
+from approvals.models import Approval, AuditEntry, DecisionSource
 from approvals.queries import find_approval
 from orchestra.archive.commands import archive
 from orchestra.db.counters import Totals
@@ -41,13 +41,15 @@ COUNTED = {  # what the audit calls it: Prometheus, the diagnostics
 
 def asked(*, overdue: bool = False) -> Approval:
     """A program's question, on the record."""
-    approval_id = request_approval(Question(title="Deploy", kind="external", requested_by="a program"), via=Door.API)
+    approval_id = request_approval(
+        Question(title="Deploy", kind="external", requested_by="a program"), via=DecisionSource.API
+    )
     if overdue:
         Approval.objects.filter(pk=approval_id).update(expires_at=timezone.now() - timedelta(minutes=1))
     return find_approval(approval_id)
 
 
-def decide(approval: Approval, verdict: str, by: str, via: str = Door.TELEGRAM) -> str:
+def decide(approval: Approval, verdict: str, by: str, via: str = DecisionSource.TELEGRAM) -> str:
     try:
         return decide_approval(approval_id=approval.pk, verdict=verdict, by=by, via=via).status
     except (ApprovalClosed, ApprovalExpired):
@@ -62,20 +64,20 @@ def mixed_run() -> None:
     call_command("approvals", "approve", str(asked().pk), "--reason", "from the shell")
     repeated = asked()
     assert [decide(repeated, "rejected", "anna") for _ in range(3)] == ["rejected"] * 3
-    assert decide(repeated, "approved", "boris", Door.ADMIN) == "lost"
+    assert decide(repeated, "approved", "boris", DecisionSource.ADMIN) == "lost"
     for number in range(4):
         raced = asked()
         at_once([racing(raced, "approved", f"a{number}"), racing(raced, "rejected", f"b{number}")])
     withdrawn = asked()
     for _ in range(2):
-        cancel_approval(approval_id=withdrawn.pk, by="olga", via=Door.DASHBOARD)
+        cancel_approval(approval_id=withdrawn.pk, by="olga", via=DecisionSource.DASHBOARD)
     late = asked(overdue=True)
     assert decide(late, "approved", "anna") == "lost"
     asked(overdue=True)
     tasks.expire_due()
     for verdict in ("approved", "rejected", "approved"):
         record_policy_answer(Question(title="Bash: ls"), verdict=verdict, reason="a rule", consumed=False)
-    extend_approval(approval_id=asked().pk, minutes=5, by="anna", via=Door.API)
+    extend_approval(approval_id=asked().pk, minutes=5, by="anna", via=DecisionSource.API)
 
 
 def racing(approval: Approval, verdict: str, by: str) -> Callable[[], str]:
@@ -92,7 +94,7 @@ def audited(house: Path) -> Counter[str]:
     count: Counter[str] = Counter()
     for action, won, via in entries:
         if won:
-            count[f"policy {action}" if via == Door.POLICY else action] += 1
+            count[f"policy {action}" if via == DecisionSource.POLICY else action] += 1
     count["closed"] = sum(count[end] for end in ("approved", "rejected", "expired", "cancelled"))
     return count
 

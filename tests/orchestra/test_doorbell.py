@@ -39,7 +39,7 @@ def until(rings, wanted):
 
 def test_a_ring_arrives_when_its_transaction_commits_and_not_before(heard):
     with transaction.atomic():
-        notify.ring("test", "one")
+        notify.send("test", "one")
         with pytest.raises(queue.Empty):
             heard.get(timeout=0.3)
     assert until(heard, ("test", "one")) == [("test", "one")]
@@ -47,9 +47,9 @@ def test_a_ring_arrives_when_its_transaction_commits_and_not_before(heard):
 
 def test_a_transaction_that_is_rolled_back_rings_nobody(heard):
     with pytest.raises(RuntimeError), transaction.atomic():
-        notify.ring("test", "undone")
+        notify.send("test", "undone")
         raise RuntimeError
-    notify.ring("test", "after")
+    notify.send("test", "after")
     assert until(heard, ("test", "after")) == [("test", "after")]
 
 
@@ -71,7 +71,7 @@ def test_a_listener_that_fails_does_not_deafen_the_others(heard):
     notify.listener.add(fails)
     notify.listener.add(hears)
     try:
-        notify.ring("test", "x")
+        notify.send("test", "x")
         assert rings.get(timeout=PATIENCE_S) == "x"
     finally:
         notify.listener.remove(fails)
@@ -79,7 +79,7 @@ def test_a_listener_that_fails_does_not_deafen_the_others(heard):
 
 
 def test_the_listener_comes_back_after_its_connection_was_cut(heard):
-    notify.ring("test", "before")
+    notify.send("test", "before")
     until(heard, ("test", "before"))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -87,7 +87,7 @@ def test_the_listener_comes_back_after_its_connection_was_cut(heard):
             " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ~ '^(LISTEN|SELECT 1$)'"
         )
     for _ in range(100):
-        notify.ring("test", "again")
+        notify.send("test", "again")
         try:
             assert heard.get(timeout=0.2) == ("test", "again")
             break

@@ -34,7 +34,7 @@ def ask_people(**overrides: Any) -> Approval:
     """A question as the commands open it: rung for with its commit."""
     with transaction.atomic():
         approval = make_approval(**overrides)
-        notify.ring("approval", str(approval.pk))
+        notify.send("approval", str(approval.pk))
     return approval
 
 

@@ -134,7 +134,7 @@ def test_a_burst_of_questions_reaches_everybody_whole(hub_web: Web) -> None:
         asked = set()
         for _ in range(200):
             approval = make_approval()
-            notify.ring("approval", str(approval.pk))
+            notify.send("approval", str(approval.pk))
             asked.add(str(approval.pk))
         for mine in crowd:
             heard = [mine.until(lambda message: message["type"] == "event") for _ in range(200)]
@@ -163,9 +163,9 @@ def test_a_ring_that_makes_no_sense_hurts_nobody(ada: Client) -> None:
     ada.subscribe("sessions")
     for topic in ("approval", "session", "events", "person", "?"):
         for key in ("", "x", "' OR 1=1", "ä"):
-            notify.ring(topic, key)
+            notify.send(topic, key)
     approval = make_approval()
-    notify.ring("approval", str(approval.pk))
+    notify.send("approval", str(approval.pk))
     assert ada.event("approval.requested", id=str(approval.pk))
 
 
@@ -173,7 +173,7 @@ def test_the_same_ring_twice_tells_once(ada: Client) -> None:
     ada.subscribe("approvals")
     approval = make_approval()
     for _ in range(5):
-        notify.ring("approval", str(approval.pk))
+        notify.send("approval", str(approval.pk))
         time.sleep(0.05)
     assert ada.event("approval.requested")["seq"] == 1
     assert ada.silence(1) == []
@@ -190,7 +190,7 @@ def test_redis_may_stop_and_come_back_under_open_sockets(tmp_path: Path, valkey:
         mine.subscribe(topic)
         valkey.stop()
         approval = make_approval()
-        notify.ring("approval", str(approval.pk))
+        notify.send("approval", str(approval.pk))
         say(session.pk, "while it was away")
         assert mine.event("approval.requested", id=str(approval.pk))
         assert mine.event("text", text="while it was away")

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from approvals.models import Door
+from approvals.models import DecisionSource
 from approvals.presentation import terminal
 from approvals.stop import commands as stops
 from approvals.stop import presentation as stop_words
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         try:
             by = terminal.acting_as(options["user"], *stops.MAY_STOP)
             stop, new = stops.stop_all(
-                by=by, via=Door.CLI, reason=options["reason"], mode=mode, address=terminal.address()
+                by=by, via=DecisionSource.CLI, reason=options["reason"], mode=mode, address=terminal.address()
             )
         except OrchestraError as error:
             raise CommandError(error.detail) from None

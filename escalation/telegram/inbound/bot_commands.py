@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from approvals.commands import record_attempt
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.stop import commands as stops
 from escalation import commands, queries
 from escalation.models import Approver, Delivery, Message
@@ -89,11 +89,11 @@ def _link(order: Order) -> None:
         order.reply(words("Ask the operator for a code (./manage.py telegram link NAME), then send: /link CODE"))
         return
     person = order.person
-    with acting(lambda: Actor(person.account, Door.TELEGRAM, person.address)):
+    with acting(lambda: Actor(person.account, DecisionSource.TELEGRAM, person.address)):
         linked = commands.link_approver(code=order.rest, telegram_user=person.telegram_user, telegram_name=person.name)
     account = linked.user.get_username() if linked else person.account
     record_attempt(
-        action="linked", won=linked is not None, by=account, via=Door.TELEGRAM, address=person.address,
+        action="linked", won=linked is not None, by=account, via=DecisionSource.TELEGRAM, address=person.address,
         reason="" if linked else "wrong or old code",
     )  # fmt: skip
     if linked is None:

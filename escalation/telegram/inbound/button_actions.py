@@ -6,7 +6,7 @@ from functools import partial
 from approvals import reopening
 from approvals.commands import refuse_self_approval
 from approvals.errors import NotReopenable
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.presentation.redacted import shown_of
 from approvals.presentation.render import one_line, questions_of
 from approvals.presentation.session_scope import scope_sentence
@@ -46,7 +46,10 @@ def reopen(press: Press) -> None:
     """Ask a closed request again; the new one gets a card of its own."""
     try:
         reopening.reopen_approval(
-            approval_id=press.approval_id, by=press.person.account, via=Door.TELEGRAM, address=press.person.address
+            approval_id=press.approval_id,
+            by=press.person.account,
+            via=DecisionSource.TELEGRAM,
+            address=press.person.address,
         )
     except NotReopenable as error:
         press.say(f"{error.detail} Nothing was changed.", alert=True)

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from approvals.commands import decide_approval
 from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, InvalidAnswer, SelfApproval
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.presentation.render import one_line
 from approvals.stop.commands import is_stopped
 from escalation.models import Button, Message
@@ -80,7 +80,7 @@ class Press:
             return
         try:
             decide_approval(
-                approval_id=self.approval_id, verdict=verdict, by=self.person.account, via=Door.TELEGRAM,
+                approval_id=self.approval_id, verdict=verdict, by=self.person.account, via=DecisionSource.TELEGRAM,
                 address=self.person.address, **how,
             )  # fmt: skip
         except (ApprovalClosed, ApprovalExpired):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from approvals.commands import record_attempt
-from approvals.models import Door
+from approvals.models import DecisionSource
 from escalation.models import Approver
 from escalation.queries import approver_of
 from orchestra.auth.permissions import Right, may
@@ -68,6 +68,6 @@ class Person:
 
     def audit_refusal(self, reason: str, approval_id: Any = None) -> None:
         record_attempt(
-            action=REFUSED, by=self.account, via=Door.TELEGRAM, address=self.address, reason=reason,
+            action=REFUSED, by=self.account, via=DecisionSource.TELEGRAM, address=self.address, reason=reason,
             approval_id=approval_id,
         )  # fmt: skip

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from approvals.commands import decide_approval
 from approvals.errors import ApprovalClosed, ApprovalExpired, SelfApproval
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from escalation.models import Message
 from escalation.telegram.inbound.after_commit import Task
 from escalation.telegram.inbound.people import Person
@@ -99,7 +99,7 @@ def _still(rejection: Rejection, message: Message) -> Person:
 def _reject(rejection: Rejection, approval_id: UUID) -> str:
     try:
         decide_approval(
-            approval_id=approval_id, verdict=Approval.Status.REJECTED, by=rejection.by, via=Door.TELEGRAM,
+            approval_id=approval_id, verdict=Approval.Status.REJECTED, by=rejection.by, via=DecisionSource.TELEGRAM,
             address=rejection.address,
         )  # fmt: skip
     except (ApprovalClosed, ApprovalExpired):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from approvals.commands import decide_approval
 from approvals.errors import ApprovalClosed, ApprovalExpired, InvalidAnswer, SelfApproval
-from approvals.models import Approval, Door
+from approvals.models import Approval, DecisionSource
 from approvals.presentation.render import questions_of
 from escalation.models import Message
 from escalation.queries import asked, notice_of
@@ -115,7 +115,12 @@ def _asked_person(row: Message) -> int | None:
 
 def _decide(verdict: str, person: Person, approval: Approval, **how: str) -> None:
     decide_approval(
-        approval_id=approval.pk, verdict=verdict, by=person.account, via=Door.TELEGRAM, address=person.address, **how
+        approval_id=approval.pk,
+        verdict=verdict,
+        by=person.account,
+        via=DecisionSource.TELEGRAM,
+        address=person.address,
+        **how,
     )
 
 

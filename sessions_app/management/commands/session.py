@@ -10,7 +10,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from approvals.management.commands.approvals import Bell, as_json, offer
-from approvals.models import Door
+from approvals.models import DecisionSource
 from approvals.presentation import terminal
 from approvals.presentation.render import one_line, visible
 from approvals.presentation.terminal import STATUS_COLOURS, Screen, short, tell_of_stop
@@ -89,7 +89,7 @@ class Command(BaseCommand):
             model=options["model"], title=options["title"],
             attachments=_absolute(options["attach"]),
         )  # fmt: skip
-        session = commands.start_session(wanted, by=by, may_allow=False, via=Door.CLI)
+        session = commands.start_session(wanted, by=by, may_allow=False, via=DecisionSource.CLI)
         demo = " (demo: scripted, not an AI)" if session.agent == "demo" else ""
         screen.line(f"Session {short(session)}{demo} in {visible(session.working_directory)}", "bold")
         self._follow(screen, session.turns.get(number=1), options, by=by)
@@ -99,7 +99,7 @@ class Command(BaseCommand):
         session = terminal.by_prefix(AgentSession.objects.all(), options["id"], "session")
         attached = _absolute(options["attach"])
         turn = commands.send_message(
-            session_id=session.pk, prompt=options["prompt"], by=by, attachments=attached, via=Door.CLI
+            session_id=session.pk, prompt=options["prompt"], by=by, attachments=attached, via=DecisionSource.CLI
         )
         screen.line(f"Session {short(session)}, turn {turn.number}", "bold")
         self._follow(screen, turn, options, by=by)

@@ -18,7 +18,7 @@ from tests.sessions_app.supervisor.stage import Stage, events, eventually
 QUESTION = {"question": "Which colour?", "options": ["Red", "Blue"]}
 BIG = 5_000_000  # characters
 
-Door = Callable[[Approval, str], None]
+DecisionSource = Callable[[Approval, str], None]
 
 
 def over_rest(approval: Approval, answer: str) -> None:
@@ -44,7 +44,9 @@ DOORS = [over_rest, in_admin, in_terminal]
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_parked_question_is_answered_at_every_door_and_the_agent_hears_just_that(stage: Stage, door: Door) -> None:
+def test_a_parked_question_is_answered_at_every_door_and_the_agent_hears_just_that(
+    stage: Stage, door: DecisionSource
+) -> None:
     session = parked(stage, [QUESTION, {"text": "{{last_tool_result}}"}])
     [approval] = stage.asked(session)
     assert approval.kind == "question"
@@ -53,7 +55,7 @@ def test_a_parked_question_is_answered_at_every_door_and_the_agent_hears_just_th
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_parked_plan_is_approved_at_every_door(stage: Stage, door: Door) -> None:
+def test_a_parked_plan_is_approved_at_every_door(stage: Stage, door: DecisionSource) -> None:
     session = parked(stage, [{"plan": "1. look\n2. leap"}, {"text": "{{last_tool_result}}"}], permission_mode="plan")
     [approval] = stage.asked(session)
     assert (approval.kind, approval.body) == ("plan", "1. look\n2. leap")
