@@ -71,7 +71,7 @@ def test_another_python_with_another_django_hands_over_to_the_project_s_own(
     checkout.mkdir()
     (checkout / "manage.py").write_text((ROOT / "manage.py").read_text())
     (checkout / ".venv").symlink_to(sys.prefix)
-    for name in ("config", "orchestra", "approvals", "sessions_app", "escalation"):
+    for name in ("config", "console", "orchestra", "approvals", "sessions_app", "escalation"):
         (checkout / name).symlink_to(ROOT / name)
     venv.create(tmp_path / "foreign", with_pip=False, symlinks=True)
     foreign = tmp_path / "foreign" / "bin" / "python"
