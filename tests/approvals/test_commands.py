@@ -1,3 +1,4 @@
+import contextlib
 import json
 from datetime import timedelta
 from uuid import uuid4
@@ -303,27 +304,37 @@ def test_one_sweep_drains_more_than_a_batch_in_few_statements(db):
     assert len(updates) == 3
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_row_that_cannot_be_closed_is_logged_and_blocks_nobody(caplog):
-    rows = [overdue() for _ in range(12)]
-    oldest = rows[0]
-    Approval.objects.filter(pk=oldest.pk).update(expires_at=Now() - timedelta(days=1))
+@contextlib.contextmanager
+def damaged(*rows):
+    """These rows refuse every UPDATE."""
+    ids = ", ".join(f"'{row.pk}'" for row in rows)
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN"
-            f" IF NEW.id = '{oldest.pk}' THEN RAISE EXCEPTION 'damaged'; END IF; RETURN NEW; END $$ LANGUAGE plpgsql;"
+            f" IF NEW.id IN ({ids}) THEN RAISE EXCEPTION 'damaged'; END IF; RETURN NEW; END $$ LANGUAGE plpgsql;"
             "CREATE TRIGGER refuse BEFORE UPDATE ON approvals FOR EACH ROW EXECUTE FUNCTION refuse()"
         )
     try:
-        assert expire_due_approvals(batch=5) == 11
+        yield
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP FUNCTION refuse CASCADE")
-    oldest.refresh_from_db()
-    assert oldest.status == A.PENDING
-    assert str(oldest.pk) in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("number", [1, 5], ids=["one", "a whole batch"])
+def test_rows_that_cannot_be_closed_are_logged_and_block_no_others(caplog, number):
+    rows = [overdue() for _ in range(11 + number)]
+    bad = rows[:number]
+    Approval.objects.filter(pk__in=[row.pk for row in bad]).update(expires_at=Now() - timedelta(days=1))
+    with damaged(*bad):
+        assert expire_due_approvals(batch=5) == 11
+    for row in bad:
+        row.refresh_from_db()
+        assert row.status == A.PENDING
+        assert str(row.pk) in caplog.text
     assert AuditEntry.objects.filter(action="expired").count() == 11
-    assert expire_due_approvals(batch=5) == 1
+    assert expire_due_approvals(batch=5) == number
 
 
 def test_expiring_one_by_its_own_timer_waits_for_its_deadline(db):

@@ -347,6 +347,14 @@ def test_show_all_can_be_asked_for_again_when_it_did_not_come(chat):
     assert "Approve" in tokens(chat.last())
 
 
+def test_show_all_pressed_twice_in_a_moment_shows_it_once(chat):
+    card = chat.card(long_approval())
+    chat.press(ANNA, card, "Show all")
+    shown = len(chat.telegram.messages(GROUP, by_bot=True))
+    chat.press(ANNA, card, "Show all")
+    assert len(chat.telegram.messages(GROUP, by_bot=True)) == shown
+
+
 # --- lists, test card, leftovers
 
 

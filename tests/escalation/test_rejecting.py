@@ -11,7 +11,7 @@ from approvals.models import Approval, AuditEntry
 from escalation.models import Approver, Message
 from escalation.telegram.inbound import rejections, updates
 from tests.escalation.conftest import ANNA, BORIS, GROUP
-from tests.factories import make_approval
+from tests.factories import make_approval, make_user
 
 
 def fresh(approval):
@@ -92,6 +92,14 @@ def test_the_time_is_up_only_for_those_who_still_may(chat, rejecting):
     assert fresh(approval).status == "pending"
     assert labels(chat.now(card))[0] == ["Approve", "Reject"]
     assert AuditEntry.objects.filter(approval=approval, action="refused").count() == 1
+
+
+def test_a_rejection_does_not_count_in_the_name_of_an_account_that_is_linked_no_more(chat, rejecting):
+    approval, _, _ = rejecting
+    Approver.objects.filter(telegram_user=ANNA).update(user=make_user("carla", group="Approver"))
+    pass_time(61)
+    rejections.close_due()
+    assert fresh(approval).status == "pending"
 
 
 def test_meanwhile_nobody_approves_in_telegram_with_an_older_or_another_card(chat):

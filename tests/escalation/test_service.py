@@ -103,6 +103,8 @@ def test_a_duplicate_is_applied_once(running, telegram):
     telegram.resend_update(number)
     telegram.send_text(42, "/help", chat_id=GROUP)
     until(lambda: Update.objects.count() == 2, "the next one is applied")
+    until(lambda: len(telegram.messages(GROUP, by_bot=True)) >= 2, "both are answered")
+    assert len(telegram.messages(GROUP, by_bot=True)) == 2
 
 
 def test_an_update_that_breaks_us_is_given_up_and_blocks_nobody(running, telegram, monkeypatch, caplog):

@@ -144,6 +144,18 @@ def test_a_queued_run_starts_when_its_predecessor_has_ended_and_only_one_waits(o
     assert statuses(schedule) == [R.STARTED, R.STARTED, R.SKIPPED]
 
 
+def test_a_run_that_waits_does_not_start_while_its_schedule_is_disabled(olga: User) -> None:
+    schedule = due(overlap="queue")
+    start_due(schedule.pk)
+    again(schedule)
+    Schedule.objects.update(enabled=False)
+    AgentSession.objects.update(status="completed")
+    assert start_all_due() == 0
+    assert statuses(schedule) == [R.STARTED, R.QUEUED]
+    Schedule.objects.update(enabled=True)
+    assert start_all_due() == 1
+
+
 @pytest.mark.parametrize("change", ["group", "inactive", "gone"])
 def test_the_owners_rights_are_judged_at_each_run(olga: User, change: str) -> None:
     schedule = due()

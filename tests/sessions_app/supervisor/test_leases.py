@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from approvals.models import Approval, AuditEntry, Rule
 from approvals.policy import Surroundings
 from sessions_app.commands import interrupt_session, send_message
 from sessions_app.errors import StaleFence
-from sessions_app.models import AgentSession, Event, Run, Turn
+from sessions_app.models import AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.supervisor import leases, permissions
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
@@ -216,6 +217,16 @@ def test_a_rule_with_one_use_left_allows_one_call(claim: Claim) -> None:
     assert ask(claim, again).effect == "wait"
 
 
+def test_a_rule_whose_last_use_another_call_spent_meanwhile_allows_nothing(claim: Claim) -> None:
+    rule = Rule.objects.create(
+        effect="allow", tool="Bash", pattern="make", scope="everywhere", created_by="olga", max_uses=1
+    )
+    spend = partial(permissions._rule_still_counts, rule)
+    assert sorted(at_once([spend] * 4)) == [False, False, False, True]
+    rule.refresh_from_db()
+    assert rule.uses == 1
+
+
 def test_only_a_run_that_is_silent_too_long_is_given_up(claim: Claim) -> None:
     run = Run.objects.get(pk=claim.run_id)
     assert leases.lost_runs() == []
@@ -369,3 +380,30 @@ def test_a_turn_that_goes_on_after_an_expired_question_is_taken_up_when_its_work
     assert leases.reclaim(Run.objects.get(pk=claim.run_id), why="the worker is gone", dead=True)
     assert AgentSession.objects.get(pk=claim.session_id).status == "queued"
     assert leases.claim_turn(claim.turn_id, WORKER)
+
+
+IN_USE = failed("conversation_in_use", "The CLI says that another process uses this conversation.")
+
+
+def test_a_conversation_that_a_killed_process_had_begun_is_resumed(claim: Claim) -> None:
+    assert not claim.resume
+    assert leases.finish_run(claim, IN_USE, exit_code=1)
+    assert (AgentSession.objects.get().status, Turn.objects.get().status) == ("queued", "running")
+    again = leases.claim_turn(claim.turn_id, WORKER)
+    assert again and again.resume
+    assert leases.finish_run(again, IN_USE, exit_code=1)
+    assert (AgentSession.objects.get().status, Turn.objects.get().failure_code) == ("failed", "conversation_in_use")
+
+
+def test_a_decision_that_another_process_takes_up_counts_as_not_given_yet(claim: Claim) -> None:
+    asked = ask(claim, request())
+    assert asked.approval_id
+    decide_approval(approval_id=asked.approval_id, verdict="rejected", by="anna", via="api")
+    permissions.mark_answered(claim, [asked.approval_id], goes_on=True)
+    assert leases.reclaim(Run.objects.get(pk=claim.run_id), why="the worker is gone", dead=True)
+    again = leases.claim_turn(claim.turn_id, WORKER)
+    assert again and again.repeats
+    taken_up = ask(again, dataclasses.replace(request(), request_id="r9", tool_use_id="toolu_9"))
+    assert (taken_up.effect, taken_up.approval_id) == ("deny", asked.approval_id)
+    link = PermissionRequest.objects.get(approval=asked.approval_id)
+    assert (link.tool_use_id, link.answered_at) == ("toolu_9", None)
