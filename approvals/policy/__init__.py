@@ -1,6 +1,6 @@
 """What happens to a tool call before a person is asked: guardrails, rules, defaults."""
 
-from approvals.policy.engine import ALLOW, ASK, DENY, Answer, decide
+from approvals.policy.engine import ALLOW, ASK, DENY, PolicyDecision, decide
 from approvals.policy.guardrails import NEVER, floor_violation
 from approvals.policy.protected import is_protected, is_secret
 from approvals.policy.rules import matches, rule_from_request
@@ -22,8 +22,8 @@ __all__ = [
     "DENY",
     "EDITING_TOOLS",
     "NEVER",
-    "Answer",
     "Call",
+    "PolicyDecision",
     "Surroundings",
     "decide",
     "floor_violation",

@@ -26,7 +26,7 @@ ALWAYS_ASK = frozenset({"AskUserQuestion", "ExitPlanMode"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class PolicyDecision:
     """``source`` is floor, rule, plan or default; ``rule`` is the rule that answered, if one did."""
 
     effect: str
@@ -35,11 +35,11 @@ class Answer:
     rule: Rule | None = None
 
 
-def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> Answer:
+def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> PolicyDecision:
     """What happens to ``call`` before any person is asked."""
     found = examine(call, around)
     if found.refusal:
-        return Answer(effect=DENY, reason=found.refusal, source="floor")
+        return PolicyDecision(effect=DENY, reason=found.refusal, source="floor")
     doubt = found.doubt or ("only a person can answer it" if call.tool_name in ALWAYS_ASK else "")
     by_effect: dict[str, list[Rule]] = {DENY: [], ASK: [], ALLOW: []}
     for rule in rules:
@@ -48,18 +48,18 @@ def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> Answer:
         matching = next((rule for rule in by_effect[effect] if matches(rule, call)), None)
         if matching:
             reason = matching.note or f"a standing rule says {effect}: {matching}"
-            return Answer(effect=effect, reason=reason, source="rule", rule=matching)
-    return Answer(effect=ASK, reason=doubt, source="default") if doubt else _default(call, around)
+            return PolicyDecision(effect=effect, reason=reason, source="rule", rule=matching)
+    return PolicyDecision(effect=ASK, reason=doubt, source="default") if doubt else _default(call, around)
 
 
-def _default(call: Call, around: Surroundings) -> Answer:
+def _default(call: Call, around: Surroundings) -> PolicyDecision:
     if around.plan_file and call.real_paths == [around.plan_file] and call.has_only_the_usual:
-        return Answer(effect=ALLOW, reason="the CLI's own plan file, in plan mode", source="plan")
+        return PolicyDecision(effect=ALLOW, reason="the CLI's own plan file, in plan mode", source="plan")
     if call.tool_name in ALWAYS_PASS and not (call.tool_name in AGENTS and set(call.arguments) - AGENT_ARGUMENTS):
-        return Answer(effect=ALLOW, reason="harmless by itself", source="default")
+        return PolicyDecision(effect=ALLOW, reason="harmless by itself", source="default")
     if call.tool_name == "Read" and _readable(call):
-        return Answer(effect=ALLOW, reason="reading inside the working directory", source="default")
-    return Answer(effect=ASK, reason="a person decides", source="default")
+        return PolicyDecision(effect=ALLOW, reason="reading inside the working directory", source="default")
+    return PolicyDecision(effect=ASK, reason="a person decides", source="default")
 
 
 def _readable(call: Call) -> bool:
