@@ -129,11 +129,11 @@ class ApprovalAdmin(Holdable):
 
     @admin.action(description="Approve selected…", permissions=["decide"])
     def approve_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> HttpResponse | None:
-        return self._answer_selected(request, chosen, verdict=S.APPROVED)
+        return self._answer_selected(request, chosen, decision=S.APPROVED)
 
     @admin.action(description="Reject selected…", permissions=["decide"])
     def reject_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> HttpResponse | None:
-        return self._answer_selected(request, chosen, verdict=S.REJECTED)
+        return self._answer_selected(request, chosen, decision=S.REJECTED)
 
     @admin.action(description="Ask selected again", permissions=["decide"])
     def reopen_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> None:
@@ -152,28 +152,28 @@ class ApprovalAdmin(Holdable):
         return fresh.pk
 
     def _answer_selected(
-        self, request: HttpRequest, chosen: QuerySet[Approval], *, verdict: str
+        self, request: HttpRequest, chosen: QuerySet[Approval], *, decision: str
     ) -> HttpResponse | None:
         """Show exactly what would run, then answer what was shown: the ids and digests of that page, nothing newer."""
         if request.POST.get("confirmed") == "yes":
             for approval in approvals_with_ids([UUID(key) for key in request.POST.getlist(ACTION_CHECKBOX_NAME)]):
                 seen = request.POST.get(f"digest_{approval.pk}", "")
-                if why_not_with_others(approval, verdict):
+                if why_not_with_others(approval, decision):
                     continue
-                words = {"note": note_from(request.POST)} if verdict == S.APPROVED else {}
-                reason = request.POST.get("reason", "") if verdict == S.REJECTED else ""
-                answer = Answer(verdict=verdict, reason=reason, seen_digest=seen, **words)
+                words = {"note": note_from(request.POST)} if decision == S.APPROVED else {}
+                reason = request.POST.get("reason", "") if decision == S.REJECTED else ""
+                answer = Answer(decision=decision, reason=reason, seen_digest=seen, **words)
                 self._record(request, approval.pk, answer)
             return None
         asked = [Asked.of(one, whole=not is_large(one)) for one in chosen.order_by("expires_at")]
         context = {
             **self.admin_site.each_context(request),
-            "title": "Approve these" if verdict == S.APPROVED else "Reject these",
+            "title": "Approve these" if decision == S.APPROVED else "Reject these",
             "opts": self.opts,
-            "verdict": verdict,
-            "action": "approve_selected" if verdict == S.APPROVED else "reject_selected",
-            "able": [one for one in asked if not why_not_with_others(one.approval, verdict)],
-            "unable": [(one, why) for one in asked if (why := why_not_with_others(one.approval, verdict))],
+            "decision": decision,
+            "action": "approve_selected" if decision == S.APPROVED else "reject_selected",
+            "able": [one for one in asked if not why_not_with_others(one.approval, decision)],
+            "unable": [(one, why) for one in asked if (why := why_not_with_others(one.approval, decision))],
             "checkbox": ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "admin/approvals/approval/decide_selected.html", context)
@@ -291,7 +291,7 @@ class ApprovalAdmin(Holdable):
             approval_id, answer, by=request.user.get_username(), via=DecisionSource.ADMIN,
             address=request.META.get("REMOTE_ADDR", ""),
         )  # fmt: skip
-        word = "Approved" if answer.verdict == S.APPROVED else "Rejected"
+        word = "Approved" if answer.decision == S.APPROVED else "Rejected"
         return self._say(request, decide, f"{word}. Recorded; the agent is told.")
 
     def _say(self, request: HttpRequest, act: Callable[[], Approval], done: str) -> bool:

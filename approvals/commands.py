@@ -88,12 +88,12 @@ def add_question(
     _announce(unit, approval_id, S.PENDING)
 
 
-def record_policy_answer(question: Question, *, verdict: str, reason: str, consumed: bool) -> UUID:
+def record_policy_answer(question: Question, *, decision: str, reason: str, consumed: bool) -> UUID:
     """Record what a rule answered by itself, as an approval that was never open."""
     with transaction.atomic():
         approval = Approval(
             pk=uuid4(),
-            status=verdict,
+            status=decision,
             expires_at=Now(),
             decided_at=Now(),
             decided_via=DecisionSource.POLICY,
@@ -103,14 +103,14 @@ def record_policy_answer(question: Question, *, verdict: str, reason: str, consu
             **_fields(question),
         )
         approval.save(force_insert=True)
-        audit_entry(approval, action=verdict, won=True, by=NOBODY, via=DecisionSource.POLICY, reason=reason).save()
+        audit_entry(approval, action=decision, won=True, by=NOBODY, via=DecisionSource.POLICY, reason=reason).save()
     return approval.pk
 
 
 def decide_approval(
     *,
     approval_id: UUID,
-    verdict: str,
+    decision: str,
     by: str,
     via: str,
     reason: str = "",
@@ -127,7 +127,7 @@ def decide_approval(
     checked that ``by`` may decide now. ``note`` is guidance that the agent reads together with what an approved call
     returns; ``reason`` is what it reads after a rejection, and of an approval for the record alone. ``updated_input``
     and ``answers`` are JSON text; ``seen_digest`` is the digest of what the person looked at, if the door knows it. The
-    same verdict by the same person again returns the approval unchanged.
+    same decision by the same person again returns the approval unchanged.
 
     Raises:
         ApprovalNotFound: no such approval.
@@ -139,7 +139,7 @@ def decide_approval(
     """
     approval = find_approval(approval_id)  # what is judged here never changes after the asking
     _refuse_unfit(
-        approval, verdict=verdict, by=by, updated_input=updated_input, answers=answers, scope=scope,
+        approval, decision=decision, by=by, updated_input=updated_input, answers=answers, scope=scope,
         seen_digest=seen_digest, note=note,
     )  # fmt: skip
     will_run = _digest_of(approval, updated_input)
@@ -151,35 +151,35 @@ def decide_approval(
         "scope": scope,
         "updated_input": updated_input,
         "answers": answers,
-        "run_digest": will_run if verdict == S.APPROVED else "",
+        "run_digest": will_run if decision == S.APPROVED else "",
     }
     latest = stops.deadline_clock(-settings.APPROVALS.grace)
     alive = sql.Statement(f"expires_at > {latest.text}", latest.values)
     unit = UnitOfWork(
-        APPROVAL_FLOW.moving(Approval, approval_id, to=verdict, guard=alive, stamp="decided_at", **changes),
+        APPROVAL_FLOW.moving(Approval, approval_id, to=decision, guard=alive, stamp="decided_at", **changes),
         returning="decided_at",
     )
     attempt = partial(
-        audit_entry, approval, action=verdict, by=by, via=via, reason=_for_the_record(reason, note), address=address,
+        audit_entry, approval, action=decision, by=by, via=via, reason=_for_the_record(reason, note), address=address,
         digest=will_run,
     )  # fmt: skip
     unit.insert(attempt(won=True))
-    if verdict == S.APPROVED and scope == Approval.Scope.SESSION:
+    if decision == S.APPROVED and scope == Approval.Scope.SESSION:
         rule = _session_rule(approval, by=by)
         unit.insert(rule)
         unit.insert(audit_changes.entry(action="rule_added", what=audit_changes.described([rule]), by=by, via=via))
-    _announce(unit, approval_id, verdict)
+    _announce(unit, approval_id, decision)
     won = unit.commit()
     if won is None:
         attempt(won=False).save()
         return _repeated_or_refuse(
-            find_approval(approval_id), verdict, by, will_run=will_run, answers=answers, note=note
+            find_approval(approval_id), decision, by, will_run=will_run, answers=answers, note=note
         )
     decided_at = sql.loaded(Approval._meta.get_field("decided_at"), won[0])
-    for name, value in {"status": verdict, "decided_at": decided_at, **changes}.items():
+    for name, value in {"status": decision, "decided_at": decided_at, **changes}.items():
         setattr(approval, name, value)
     with bind(approval=approval_id, session=approval.session):
-        logger.info("approval %s %s by %s via %s", approval_id, verdict, by, via)
+        logger.info("approval %s %s by %s via %s", approval_id, decision, by, via)
     return approval
 
 
@@ -513,7 +513,7 @@ def refuse_self_approval(approval: Approval, by: str) -> None:
 def _refuse_unfit(
     approval: Approval,
     *,
-    verdict: str,
+    decision: str,
     by: str,
     updated_input: str,
     answers: str,
@@ -521,17 +521,17 @@ def _refuse_unfit(
     seen_digest: str,
     note: str,
 ) -> None:
-    if verdict not in (S.APPROVED, S.REJECTED):
+    if decision not in (S.APPROVED, S.REJECTED):
         raise InvalidAnswer("An answer is approved or rejected.")
     refuse_self_approval(approval, by)
-    if verdict == S.APPROVED and approval.kind == Approval.Kind.PLAN and not holds_a_plan(approval):
+    if decision == S.APPROVED and approval.kind == Approval.Kind.PLAN and not holds_a_plan(approval):
         raise InvalidAnswer("This holds no plan, so there is nothing to approve. Reject it and say what is missing.")
     if seen_digest and seen_digest != approval.input_digest:
         raise DigestMismatch(
             "The input is not the one you looked at; load the approval again.", input_digest=approval.input_digest
         )
     if updated_input:
-        if approval.kind != Approval.Kind.TOOL or verdict != S.APPROVED:
+        if approval.kind != Approval.Kind.TOOL or decision != S.APPROVED:
             raise InvalidAnswer("Only an approved tool call can be edited.", {"updated_input": ["not possible here"]})
         if not isinstance(_parsed(updated_input, "updated_input"), dict):
             raise InvalidAnswer("An edited input is a JSON object.", {"updated_input": ["not an object"]})
@@ -539,13 +539,13 @@ def _refuse_unfit(
     if answers and not isinstance(_parsed(answers, "answers"), dict):
         raise InvalidAnswer("Answers are a JSON object: question to answer.", {"answers": ["not an object"]})
     if note:
-        _refuse_unfit_note(note, verdict=verdict)
+        _refuse_unfit_note(note, decision=decision)
     if scope != Approval.Scope.ONCE:
         _refuse_unfit_scope(approval, scope=scope, updated_input=updated_input)
 
 
-def _refuse_unfit_note(note: str, *, verdict: str) -> None:
-    if verdict != S.APPROVED:
+def _refuse_unfit_note(note: str, *, decision: str) -> None:
+    if decision != S.APPROVED:
         raise InvalidAnswer("A note goes with an approval; a rejection has a reason.", {"note": ["not possible here"]})
     if len(note) > LONGEST_NOTE:
         raise InvalidAnswer(f"A note has at most {LONGEST_NOTE:,} characters.", {"note": ["too long"]})
@@ -597,12 +597,12 @@ def _session_rule(approval: Approval, *, by: str) -> Rule:
 
 
 def _repeated_or_refuse(
-    approval: Approval, verdict: str, by: str, *, will_run: str, answers: str, note: str
+    approval: Approval, decision: str, by: str, *, will_run: str, answers: str, note: str
 ) -> Approval:
-    same_effect = verdict != S.APPROVED or (
+    same_effect = decision != S.APPROVED or (
         (approval.run_digest, approval.answers, approval.note) == (will_run, answers, note)
     )
-    if approval.status == verdict and approval.decided_by == by and same_effect:
+    if approval.status == decision and approval.decided_by == by and same_effect:
         return approval
     raise _closed(approval)
 

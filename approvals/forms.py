@@ -19,7 +19,7 @@ S = Approval.Status
 class Answer:
     """What a form said; JSON texts as ``decide_approval`` takes them."""
 
-    verdict: str
+    decision: str
     reason: str = ""
     note: str = ""
     updated_input: str = ""
@@ -31,7 +31,7 @@ class Answer:
 def record(approval_id: UUID, answer: Answer, *, by: str, via: str, address: str) -> Approval:
     """Decide what the form meant; raises as ``decide_approval`` does."""
     return commands.decide_approval(
-        approval_id=approval_id, verdict=answer.verdict, reason=answer.reason, updated_input=answer.updated_input,
+        approval_id=approval_id, decision=answer.decision, reason=answer.reason, updated_input=answer.updated_input,
         answers=answer.answers, scope=answer.scope, seen_digest=answer.seen_digest, by=by, via=via, address=address,
         note=answer.note,
     )  # fmt: skip

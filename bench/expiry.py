@@ -141,7 +141,7 @@ def _decisions_s(over: threading.Event | None = None, stop_after: int = 1000) ->
     while len(took) < stop_after and not (over and over.is_set()):
         asked = request_approval(Question(title="Bash: make"))
         began = time.monotonic()
-        decide_approval(approval_id=asked, verdict="approved", by="anna", via="api")
+        decide_approval(approval_id=asked, decision="approved", by="anna", via="api")
         took.append(time.monotonic() - began)
     connection.close()
     return took

@@ -7,11 +7,11 @@ S = Approval.Status
 LARGEST = 100_000  # characters of one request; a page shows fifty of them whole
 
 
-def why_not_with_others(approval: Approval, verdict: str) -> str:
+def why_not_with_others(approval: Approval, decision: str) -> str:
     """Why this one is not answered in a batch; empty if it may be."""
     if not approval.is_open:
         return f"already {approval.status}"
-    if verdict == S.REJECTED:
+    if decision == S.REJECTED:
         return ""
     if is_large(approval):
         return "long: read it on its own page"

@@ -195,9 +195,9 @@ def ask_person(screen: Screen, approval: Approval, *, by: str, all_shown: bool =
         reason = screen.ask("What should the agent do instead? (optional) ", while_true=still_open) or ""
     if choice == "n":
         note = screen.ask("Note to the agent: ", while_true=still_open) or ""
-    verdict = S.REJECTED if choice == "r" else S.APPROVED
+    decision = S.REJECTED if choice == "r" else S.APPROVED
     try:
-        decided = record(approval, verdict=verdict, by=by, reason=reason, note=note, answers=answers)
+        decided = record(approval, decision=decision, by=by, reason=reason, note=note, answers=answers)
     except OrchestraError as error:
         screen.line(f"Not recorded. {render.visible(error.detail)}", "yellow")
     else:
@@ -227,7 +227,7 @@ def reopen(approval: Approval, *, by: str) -> Approval:
 def record(
     approval: Approval,
     *,
-    verdict: str,
+    decision: str,
     by: str,
     reason: str = "",
     note: str = "",
@@ -236,7 +236,7 @@ def record(
 ) -> Approval:
     """Decide what was shown: the digest is that of the row the person looked at."""
     return commands.decide_approval(
-        approval_id=approval.pk, verdict=verdict, by=by, via=DecisionSource.CLI, reason=reason,
+        approval_id=approval.pk, decision=decision, by=by, via=DecisionSource.CLI, reason=reason,
         updated_input=updated_input, answers=answers, seen_digest=approval.input_digest, address=address(), note=note,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ def answer(approval_id: UUID, wanted: Mapping[str, Any], *, by: str, via: str, a
     """
     return commands.decide_approval(
         approval_id=approval_id,
-        verdict=Approval.Status.APPROVED if wanted["approved"] else Approval.Status.REJECTED,
+        decision=Approval.Status.APPROVED if wanted["approved"] else Approval.Status.REJECTED,
         by=by,
         via=via,
         reason=wanted.get("reason", ""),

@@ -147,7 +147,7 @@ def put_off(claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surr
 def _forbid(claim: Claim, question: Question, answer: PolicyDecision) -> Decision:
     with transaction.atomic():
         require_fence(claim.session().update(fence=claim.fence))
-        approval_commands.record_policy_answer(question, verdict=A.REJECTED, reason=answer.reason, consumed=False)
+        approval_commands.record_policy_answer(question, decision=A.REJECTED, reason=answer.reason, consumed=False)
     return Decision(effect="deny", message=_policy_message(answer), status=A.REJECTED, by=answer.reason)
 
 
@@ -339,7 +339,7 @@ def _allow(claim: Claim, request: ToolRequest, answer: PolicyDecision, question:
         if not _rule_still_counts(answer.rule):
             return None
         if answer.source in ("rule", "plan"):
-            approval_commands.record_policy_answer(question, verdict=A.APPROVED, reason=answer.reason, consumed=True)
+            approval_commands.record_policy_answer(question, decision=A.APPROVED, reason=answer.reason, consumed=True)
     return Decision(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
 
 

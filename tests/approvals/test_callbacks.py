@@ -82,7 +82,7 @@ def ask(url: str, expect: int = 201, **more: Any) -> Any:
 
 
 def approve(approval_id: str) -> None:
-    decide_approval(approval_id=UUID(approval_id), verdict="approved", by="anna", via="api", reason="go")
+    decide_approval(approval_id=UUID(approval_id), decision="approved", by="anna", via="api", reason="go")
 
 
 def due_again() -> None:

@@ -39,7 +39,7 @@ A = Approval.Status
 
 
 def decide(approval, verdict=A.APPROVED, by="anna", via="api", **more):
-    return decide_approval(approval_id=approval.pk, verdict=verdict, by=by, via=via, **more)
+    return decide_approval(approval_id=approval.pk, decision=verdict, by=by, via=via, **more)
 
 
 def overdue(**overrides):
@@ -88,7 +88,7 @@ def test_one_subject_has_one_open_question_and_may_be_asked_again_when_it_is_clo
 
 def test_a_policy_answer_is_recorded_closed_and_audited(db):
     pk = record_policy_answer(
-        Question(title="x", input_digest="d" * 64), verdict=A.APPROVED, reason="rule", consumed=True
+        Question(title="x", input_digest="d" * 64), decision=A.APPROVED, reason="rule", consumed=True
     )
     approval = Approval.objects.get(pk=pk)
     assert (approval.status, approval.decided_via, approval.run_digest) == (A.APPROVED, "policy", "d" * 64)
@@ -145,7 +145,7 @@ def test_the_same_answer_with_another_input_is_another_answer(db):
 
 def test_an_unknown_approval_is_not_found(db):
     with pytest.raises(ApprovalNotFound):
-        decide_approval(approval_id=uuid4(), verdict=A.APPROVED, by="anna", via="api")
+        decide_approval(approval_id=uuid4(), decision=A.APPROVED, by="anna", via="api")
 
 
 def test_an_overdue_question_cannot_be_answered_though_no_sweep_ran(db):
@@ -433,7 +433,7 @@ def test_asking_takes_one_statement_and_deciding_for_a_live_agent_three():
         pk = request_approval(question)
     PermissionRequest.objects.create(session=turn.session, turn=turn, approval_id=pk, request_id="r", tool_use_id="t")
     with CaptureQueriesContext(connection) as deciding:
-        decide_approval(approval_id=pk, verdict=A.APPROVED, by="anna", via="api")
+        decide_approval(approval_id=pk, decision=A.APPROVED, by="anna", via="api")
     for captured, most in ((asking, 1), (deciding, 3)):
         assert len(captured) <= most, "\n".join(row["sql"][:200] for row in captured)
 
@@ -449,8 +449,8 @@ def test_every_change_rings_once_after_its_commit():
     try:
         pk = request_approval(Question(title="x"))
         extend_approval(approval_id=pk, minutes=1, by="anna", via="api")
-        decide_approval(approval_id=pk, verdict=A.APPROVED, by="anna", via="api")
-        decide_approval(approval_id=pk, verdict=A.APPROVED, by="anna", via="api")
+        decide_approval(approval_id=pk, decision=A.APPROVED, by="anna", via="api")
+        decide_approval(approval_id=pk, decision=A.APPROVED, by="anna", via="api")
         late = overdue()
         expire_due_approvals(batch=10)
         expire_due_approvals(batch=10)

@@ -44,7 +44,7 @@ def test_a_request_without_a_deadline_is_kept_shown_and_never_swept() -> None:
     approval = Approval.objects.get()
     assert (approval.expires_at, approval.never_expires) == (NEVER, True)
     assert expire_due_approvals(batch=10) == 0
-    decide_approval(approval_id=approval.pk, verdict="approved", by="bea", via="api")
+    decide_approval(approval_id=approval.pk, decision="approved", by="bea", via="api")
     closed = asker.get(f"/api/approvals/{approval.pk}").json()
     assert (closed["status"], closed["expires_at"], closed["seconds_left"]) == ("approved", None, 0)
 

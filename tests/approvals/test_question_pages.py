@@ -79,7 +79,7 @@ def test_what_is_huge_cannot_be_approved_until_the_whole_was_revealed(anna: Clie
 
 def test_the_timeline_tells_losing_tries_too(anna: Client) -> None:
     approval = make_approval()
-    decide_approval(approval_id=approval.pk, verdict="rejected", by="boris", via="telegram", reason="not on Fridays")
+    decide_approval(approval_id=approval.pk, decision="rejected", by="boris", via="telegram", reason="not on Fridays")
     anna.post(f"/approvals/{approval.pk}/answer", {"decision": "approve", "seen_digest": approval.input_digest})
     shown = anna.get(f"/approvals/{approval.pk}/timeline").content.decode()
     assert "Rejected by boris, on Telegram" in shown

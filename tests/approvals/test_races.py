@@ -31,7 +31,7 @@ def winners(approval):
 
 
 def decide(approval, verdict, by, via="api"):
-    return decide_approval(approval_id=approval.pk, verdict=verdict, by=by, via=via)
+    return decide_approval(approval_id=approval.pk, decision=verdict, by=by, via=via)
 
 
 def test_approve_against_reject_against_cancel_has_exactly_one_winner():

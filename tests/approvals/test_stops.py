@@ -50,7 +50,7 @@ def began_ago(seconds: float) -> None:
 
 def approved(**more: Any) -> Approval:
     approval = make_approval(**more)
-    return decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api")
+    return decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api")
 
 
 def spend(approval: Approval) -> Any:
@@ -136,7 +136,7 @@ def test_listeners_hear_of_a_stop_and_of_its_lift() -> None:
 def test_an_approval_given_during_a_stop_is_recorded_and_spent_after_the_lift() -> None:
     approval = make_approval()
     stop()
-    approval = decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api")
+    approval = decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api")
     assert approval.status == "approved"
     assert spend(approval) is None
     lift()
@@ -193,14 +193,14 @@ def test_nothing_expires_during_a_stop_and_a_decision_counts_after_the_old_deadl
     Approval.objects.filter(pk=approval.pk).update(expires_at=timezone.now() - timedelta(milliseconds=1))
     assert expire_due_approvals(batch=10) == 0
     assert not expire_approval(approval.pk)
-    assert decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api").status == "approved"
+    assert decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api").status == "approved"
 
 
 def test_what_was_overdue_before_the_stop_stays_overdue() -> None:
     approval = make_approval(expires_at=timezone.now() - timedelta(seconds=1))
     stop()
     with pytest.raises(ApprovalExpired):
-        decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api")
+        decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api")
     assert expire_due_approvals(batch=10) == 1
 
 
@@ -286,7 +286,7 @@ def test_decisions_expiry_and_lift_at_once_leave_one_winner_and_no_request_behin
         at_once(
             [
                 lift,
-                partial(decide_approval, approval_id=approval.pk, verdict="approved", by="anna", via="api"),
+                partial(decide_approval, approval_id=approval.pk, decision="approved", by="anna", via="api"),
                 partial(expire_due_approvals, batch=10),
             ]
         )

@@ -58,7 +58,7 @@ def two_doors(rounds: int) -> dict[str, int]:
     from approvals.commands import Question, decide_approval, request_approval
 
     def decides(verdict: str, by: str, via: str) -> Callable[[UUID], Any]:
-        return lambda pk: decide_approval(approval_id=pk, verdict=verdict, by=by, via=via)
+        return lambda pk: decide_approval(approval_id=pk, decision=verdict, by=by, via=via)
 
     contestants = [decides("approved", "anna", "api"), decides("rejected", "boris", "admin")]
     results = race(rounds, contestants, lambda _: request_approval(Question(title="race", requested_by="olga")))
@@ -83,7 +83,7 @@ def person_and_clock(rounds: int) -> dict[str, int]:
 
     def approve(pk: UUID) -> Any:
         wait(pk)
-        return decide_approval(approval_id=pk, verdict="approved", by="anna", via="api")
+        return decide_approval(approval_id=pk, decision="approved", by="anna", via="api")
 
     def expire(pk: UUID) -> Any:
         wait(pk)

@@ -155,7 +155,7 @@ def stale(world: World) -> list[str]:
     approval_id = asked.approval_id
     assert approval_id
     leases.reclaim(Run.objects.get(pk=old.run_id), why="frozen", dead=True)
-    decide_approval(approval_id=approval_id, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=approval_id, decision="approved", by="anna", via="api")
     seen = []
     with _refused() as refusal:
         writer.append(session.pk, [writer.line("text", text="late")], fence=old.fence)

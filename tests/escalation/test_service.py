@@ -61,7 +61,7 @@ def ask(command: str = "rm -r build") -> Approval:
 
 
 def decide(approval: Approval) -> None:
-    decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="admin")
+    decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="admin")
 
 
 def settled() -> bool:

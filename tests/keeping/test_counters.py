@@ -51,7 +51,7 @@ def asked(*, overdue: bool = False) -> Approval:
 
 def decide(approval: Approval, verdict: str, by: str, via: str = DecisionSource.TELEGRAM) -> str:
     try:
-        return decide_approval(approval_id=approval.pk, verdict=verdict, by=by, via=via).status
+        return decide_approval(approval_id=approval.pk, decision=verdict, by=by, via=via).status
     except (ApprovalClosed, ApprovalExpired):
         return "lost"
 
@@ -76,7 +76,7 @@ def mixed_run() -> None:
     asked(overdue=True)
     tasks.expire_due()
     for verdict in ("approved", "rejected", "approved"):
-        record_policy_answer(Question(title="Bash: ls"), verdict=verdict, reason="a rule", consumed=False)
+        record_policy_answer(Question(title="Bash: ls"), decision=verdict, reason="a rule", consumed=False)
     extend_approval(approval_id=asked().pk, minutes=5, by="anna", via=DecisionSource.API)
 
 

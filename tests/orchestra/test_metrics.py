@@ -58,7 +58,7 @@ def steady(now):
 
 def close_one_of_each():
     for verdict in ("approved", "rejected"):
-        decide_approval(approval_id=make_approval().pk, verdict=verdict, by="anna", via="api")
+        decide_approval(approval_id=make_approval().pk, decision=verdict, by="anna", via="api")
     make_approval(expires_at=timezone.now() - timedelta(minutes=1))
     tasks.expire_due()
     cancel_approval(approval_id=make_approval().pk, by="olga", via="api")
@@ -130,7 +130,7 @@ def test_the_response_time_is_sorted_into_buckets_before_and_after_counting(clie
 
 
 def test_policy_answers_never_enter_the_figures_about_people(client, db):
-    record_policy_answer(Question(title="Read x"), verdict="approved", reason="a rule", consumed=True)
+    record_policy_answer(Question(title="Read x"), decision="approved", reason="a rule", consumed=True)
     for _ in range(2):
         found = values(client)
         assert found["escalation_queue_enqueue_total"] == found["escalation_approvals_accepted_total"] == 0

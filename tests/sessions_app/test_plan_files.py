@@ -93,8 +93,8 @@ def test_an_empty_plan_is_refused_at_once_and_the_model_is_told_why(start: Start
 def test_nobody_approves_an_empty_plan_that_was_asked_before() -> None:
     approval = make_approval(kind="plan", tool_name="ExitPlanMode", tool_input="{}", body=" ")
     with pytest.raises(InvalidAnswer, match="holds no plan"):
-        decide_approval(approval_id=approval.pk, verdict="approved", by="boris", via="api")
-    decide_approval(approval_id=approval.pk, verdict="rejected", by="boris", via="api")
+        decide_approval(approval_id=approval.pk, decision="approved", by="boris", via="api")
+    decide_approval(approval_id=approval.pk, decision="rejected", by="boris", via="api")
 
 
 def test_a_plan_that_is_being_read_stays_as_it_is(start: Start, plan_file: Path) -> None:

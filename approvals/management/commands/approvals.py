@@ -114,21 +114,21 @@ class Command(BaseCommand):
     def _reject(self, screen: Screen, options: dict[str, Any]) -> None:
         self._decide(screen, options, S.REJECTED)
 
-    def _decide(self, screen: Screen, options: dict[str, Any], verdict: str) -> None:
+    def _decide(self, screen: Screen, options: dict[str, Any], decision: str) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
         approval = terminal.by_prefix(Approval.objects.all(), options["id"], "approval")
         answers = terminal.answers_in_order(approval, options.get("answer", []))
-        if verdict == S.APPROVED and render.questions_of(approval) and not answers:
+        if decision == S.APPROVED and render.questions_of(approval) and not answers:
             raise CommandError("The agent asks a question: give --answer TEXT, once for each question, or reject.")
         edited = _edited(options["edit"]) if options.get("edit") else ""
         if approval.is_open:
             all_shown = terminal.show_question(screen, approval, reveal_to=by if options["reveal"] else "")
-            if verdict == S.APPROVED and not all_shown:
+            if decision == S.APPROVED and not all_shown:
                 raise CommandError(f"Not approved: {terminal.LEFT_OUT}.")
-            if verdict == S.APPROVED and not options["read"]:
+            if decision == S.APPROVED and not options["read"]:
                 _require_reading(screen, approval)
         decided = terminal.record(
-            approval, verdict=verdict, by=by, reason=options["reason"], updated_input=edited, answers=answers,
+            approval, decision=decision, by=by, reason=options["reason"], updated_input=edited, answers=answers,
             note=options.get("note", ""),
         )  # fmt: skip
         screen.line(terminal.outcome(decided), STATUS_COLOURS[decided.status])

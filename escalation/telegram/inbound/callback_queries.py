@@ -80,7 +80,7 @@ class Press:
             return
         try:
             decide_approval(
-                approval_id=self.approval_id, verdict=verdict, by=self.person.account, via=DecisionSource.TELEGRAM,
+                approval_id=self.approval_id, decision=verdict, by=self.person.account, via=DecisionSource.TELEGRAM,
                 address=self.person.address, **how,
             )  # fmt: skip
         except (ApprovalClosed, ApprovalExpired):

@@ -116,7 +116,7 @@ def _asked_person(row: Message) -> int | None:
 def _decide(verdict: str, person: Person, approval: Approval, **how: str) -> None:
     decide_approval(
         approval_id=approval.pk,
-        verdict=verdict,
+        decision=verdict,
         by=person.account,
         via=DecisionSource.TELEGRAM,
         address=person.address,
