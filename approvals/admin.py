@@ -20,14 +20,14 @@ from django.utils.safestring import SafeString
 from approvals import commands, reopening, retention
 from approvals.deadlines import EXTENSION_MINUTES
 from approvals.errors import ApprovalNotFound
-from approvals.forms import Answer, answer_from, note_from, record
+from approvals.forms import FormDecision, parse_decision, parse_note, record_decision
 from approvals.models import Approval, AuditEntry, Callback, DecisionSource, Rule, Stop, Violation
 from approvals.presentation import render
-from approvals.presentation.batches import is_large, why_not_with_others
+from approvals.presentation.batches import is_large, why_not_in_batch
 from approvals.presentation.reading import Extent, extent_of, offered_proof
 from approvals.presentation.redacted import hidden_text, record_reveal, shown_of
 from approvals.presentation.session_scope import scope_label, scope_sentence
-from approvals.queries import approvals_with_ids, find_approval, is_own, may_answer
+from approvals.queries import approvals_with_ids, can_decide, find_approval, is_own
 from approvals.stop.commands import deadline_now_of_row
 from approvals.templatetags.shown import ago, left, visible
 from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
@@ -158,11 +158,11 @@ class ApprovalAdmin(Holdable):
         if request.POST.get("confirmed") == "yes":
             for approval in approvals_with_ids([UUID(key) for key in request.POST.getlist(ACTION_CHECKBOX_NAME)]):
                 seen = request.POST.get(f"digest_{approval.pk}", "")
-                if why_not_with_others(approval, decision):
+                if why_not_in_batch(approval, decision):
                     continue
-                words = {"note": note_from(request.POST)} if decision == S.APPROVED else {}
+                words = {"note": parse_note(request.POST)} if decision == S.APPROVED else {}
                 reason = request.POST.get("reason", "") if decision == S.REJECTED else ""
-                answer = Answer(decision=decision, reason=reason, seen_digest=seen, **words)
+                answer = FormDecision(decision=decision, reason=reason, seen_digest=seen, **words)
                 self._record(request, approval.pk, answer)
             return None
         asked = [Asked.of(one, whole=not is_large(one)) for one in chosen.order_by("expires_at")]
@@ -172,8 +172,8 @@ class ApprovalAdmin(Holdable):
             "opts": self.opts,
             "decision": decision,
             "action": "approve_selected" if decision == S.APPROVED else "reject_selected",
-            "able": [one for one in asked if not why_not_with_others(one.approval, decision)],
-            "unable": [(one, why) for one in asked if (why := why_not_with_others(one.approval, decision))],
+            "able": [one for one in asked if not why_not_in_batch(one.approval, decision)],
+            "unable": [(one, why) for one in asked if (why := why_not_in_batch(one.approval, decision))],
             "checkbox": ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "admin/approvals/approval/decide_selected.html", context)
@@ -242,7 +242,7 @@ class ApprovalAdmin(Holdable):
             "may_edit": may_edit,
             "own": own,
             "may_decide": may(request.user, Right.DECIDE),
-            "answerable": may_answer(request.user, approval),
+            "answerable": can_decide(request.user, approval),
             "questions": list(enumerate(questions)),
             "input_to_edit": typed.get("updated_input")
             or (render.editable(approval.tool_input or "{}") if revealed or not asked.secrets else ""),
@@ -280,14 +280,14 @@ class ApprovalAdmin(Holdable):
                 approval_id=approval.pk, minutes=minutes, by=request.user.get_username(), via=DecisionSource.ADMIN
             )
             return self._say(request, extend, f"{minutes} more minutes to answer." if minutes else "No deadline now.")
-        answer = answer_from(request.POST, approval)
+        answer = parse_decision(request.POST, approval)
         if isinstance(answer, str):
             self.message_user(request, answer, messages.ERROR)
             return False
         return self._record(request, approval.pk, answer)
 
-    def _record(self, request: HttpRequest, approval_id: UUID, answer: Answer) -> bool:
-        decide = lambda: record(  # noqa: E731
+    def _record(self, request: HttpRequest, approval_id: UUID, answer: FormDecision) -> bool:
+        decide = lambda: record_decision(  # noqa: E731
             approval_id, answer, by=request.user.get_username(), via=DecisionSource.ADMIN,
             address=request.META.get("REMOTE_ADDR", ""),
         )  # fmt: skip

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from approvals.audit import changes as audit_changes
 from approvals.deadlines import NEVER, allowed_time, deadline_after, refuse_never
-from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidAnswer, SelfApproval
+from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidDecision, SelfApproval
 from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, DecisionSource, Rule
 from approvals.policy.digest import input_digest
 from approvals.presentation.render import holds_a_plan
@@ -38,7 +38,7 @@ LONGEST_NOTE = 4_000  # characters; of more than 10,000 the CLI (2.1.309 to 2.1.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class ApprovalRequest:
     """What to ask a person; ``tool_input`` and ``options`` are exact JSON text."""
 
     title: str
@@ -58,7 +58,9 @@ class Question:
     requested_by: str = ""
 
 
-def request_approval(question: Question, *, timeout: timedelta | None = None, via: str = DecisionSource.SYSTEM) -> UUID:
+def request_approval(
+    question: ApprovalRequest, *, timeout: timedelta | None = None, via: str = DecisionSource.SYSTEM
+) -> UUID:
     """Ask; the deadline is the database's now + ``timeout`` (default and ceiling from the settings).
 
     Runs inside the caller's transaction if there is one, so that the asker's own rows commit with it.
@@ -68,14 +70,14 @@ def request_approval(question: Question, *, timeout: timedelta | None = None, vi
     """
     unit = UnitOfWork()
     approval_id = uuid4()
-    add_question(unit, question, approval_id=approval_id, timeout=timeout, via=via)
+    add_approval_request(unit, question, approval_id=approval_id, timeout=timeout, via=via)
     unit.commit()
     return approval_id
 
 
-def add_question(
+def add_approval_request(
     unit: UnitOfWork,
-    question: Question,
+    question: ApprovalRequest,
     *,
     approval_id: UUID,
     timeout: timedelta | None = None,
@@ -88,7 +90,7 @@ def add_question(
     _announce(unit, approval_id, S.PENDING)
 
 
-def record_policy_answer(question: Question, *, decision: str, reason: str, consumed: bool) -> UUID:
+def record_policy_decision(question: ApprovalRequest, *, decision: str, reason: str, consumed: bool) -> UUID:
     """Record what a rule answered by itself, as an approval that was never open."""
     with transaction.atomic():
         approval = Approval(
@@ -135,7 +137,7 @@ def decide_approval(
         ApprovalExpired: its deadline has passed, whether or not a sweep ran.
         DigestMismatch: ``seen_digest`` is not the approval's.
         SelfApproval: ``by`` requested it, and the settings forbid that.
-        InvalidAnswer: edited input or answers that do not fit the question.
+        InvalidDecision: edited input or answers that do not fit the question.
     """
     approval = find_approval(approval_id)  # what is judged here never changes after the asking
     _refuse_unfit(
@@ -245,24 +247,24 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
 
     Raises:
         ApprovalNotFound, ApprovalClosed, ApprovalExpired: as for deciding.
-        InvalidAnswer: more than the maximum, below 0, or 0 where the settings allow no request without a deadline.
+        InvalidDecision: more than the maximum, below 0, or 0 where the settings allow no request without a deadline.
     """
     if not minutes:
         return _take_deadline_away(approval_id, by=by, via=via)
     most = settings.APPROVALS.max_timeout / timedelta(minutes=1)
     if not 0 < minutes <= most:
-        raise InvalidAnswer(
+        raise InvalidDecision(
             f"An extension takes up to {most:g} minutes.", {"minutes": [f"Not above 0 and up to {most:g}."]}
         )
     more = timedelta(minutes=minutes)
     with transaction.atomic():
         approval = find_approval(approval_id)
         if approval.never_expires:
-            raise InvalidAnswer("This request never expires.", {"minutes": ["it has no deadline"]})
+            raise InvalidDecision("This request never expires.", {"minutes": ["it has no deadline"]})
         most_at = approval.created_at + settings.APPROVALS.max_timeout + stops.frozen_since(approval.created_at)
         if approval.expires_at + more > most_at:
             longest = settings.APPROVALS.max_timeout // timedelta(minutes=1)
-            raise InvalidAnswer(f"An approval may wait {longest:g} minutes in all.", {"minutes": ["too many"]})
+            raise InvalidDecision(f"An approval may wait {longest:g} minutes in all.", {"minutes": ["too many"]})
         early = Approval.objects.filter(expires_at__lte=most_at - more)
         won = _change_deadline(
             approval, early, by=by, via=via, reason=f"{minutes:g} minutes", expires_at=F("expires_at") + more
@@ -365,8 +367,8 @@ def _for_the_record(reason: str, note: str) -> str:
     return "\n".join(part for part in (reason, f"note: {note}" if note else "") if part)
 
 
-def _fields(question: Question) -> dict[str, Any]:
-    return {name: getattr(question, name) for name in Question.__dataclass_fields__}
+def _fields(question: ApprovalRequest) -> dict[str, Any]:
+    return {name: getattr(question, name) for name in ApprovalRequest.__dataclass_fields__}
 
 
 def audit_entry(
@@ -522,22 +524,22 @@ def _refuse_unfit(
     note: str,
 ) -> None:
     if decision not in (S.APPROVED, S.REJECTED):
-        raise InvalidAnswer("An answer is approved or rejected.")
+        raise InvalidDecision("An answer is approved or rejected.")
     refuse_self_approval(approval, by)
     if decision == S.APPROVED and approval.kind == Approval.Kind.PLAN and not holds_a_plan(approval):
-        raise InvalidAnswer("This holds no plan, so there is nothing to approve. Reject it and say what is missing.")
+        raise InvalidDecision("This holds no plan, so there is nothing to approve. Reject it and say what is missing.")
     if seen_digest and seen_digest != approval.input_digest:
         raise DigestMismatch(
             "The input is not the one you looked at; load the approval again.", input_digest=approval.input_digest
         )
     if updated_input:
         if approval.kind != Approval.Kind.TOOL or decision != S.APPROVED:
-            raise InvalidAnswer("Only an approved tool call can be edited.", {"updated_input": ["not possible here"]})
+            raise InvalidDecision("Only an approved tool call can be edited.", {"updated_input": ["not possible here"]})
         if not isinstance(_parsed(updated_input, "updated_input"), dict):
-            raise InvalidAnswer("An edited input is a JSON object.", {"updated_input": ["not an object"]})
+            raise InvalidDecision("An edited input is a JSON object.", {"updated_input": ["not an object"]})
         _refuse_placeholders(updated_input, approval)
     if answers and not isinstance(_parsed(answers, "answers"), dict):
-        raise InvalidAnswer("Answers are a JSON object: question to answer.", {"answers": ["not an object"]})
+        raise InvalidDecision("Answers are a JSON object: question to answer.", {"answers": ["not an object"]})
     if note:
         _refuse_unfit_note(note, decision=decision)
     if scope != Approval.Scope.ONCE:
@@ -546,16 +548,18 @@ def _refuse_unfit(
 
 def _refuse_unfit_note(note: str, *, decision: str) -> None:
     if decision != S.APPROVED:
-        raise InvalidAnswer("A note goes with an approval; a rejection has a reason.", {"note": ["not possible here"]})
+        raise InvalidDecision(
+            "A note goes with an approval; a rejection has a reason.", {"note": ["not possible here"]}
+        )
     if len(note) > LONGEST_NOTE:
-        raise InvalidAnswer(f"A note has at most {LONGEST_NOTE:,} characters.", {"note": ["too long"]})
+        raise InvalidDecision(f"A note has at most {LONGEST_NOTE:,} characters.", {"note": ["too long"]})
 
 
 def _refuse_placeholders(updated_input: str, approval: Approval) -> None:
     """What was edited with its secrets hidden would run with ``[secret 1]`` in their place."""
     put_in = {found[0] for found in PLACEHOLDER.finditer(updated_input)} - set(PLACEHOLDER.findall(approval.tool_input))
     if put_in:
-        raise InvalidAnswer(
+        raise InvalidDecision(
             f"The edited input holds {min(put_in)} where a secret was hidden. Reveal the secrets, and edit again.",
             {"updated_input": ["holds a placeholder"]},
         )
@@ -563,14 +567,14 @@ def _refuse_placeholders(updated_input: str, approval: Approval) -> None:
 
 def _refuse_unfit_scope(approval: Approval, *, scope: str, updated_input: str) -> None:
     if scope != Approval.Scope.SESSION:
-        raise InvalidAnswer("The scope is once or session.", {"scope": ["unknown"]})
+        raise InvalidDecision("The scope is once or session.", {"scope": ["unknown"]})
     if approval.session is None or approval.kind != Approval.Kind.TOOL:
-        raise InvalidAnswer(
+        raise InvalidDecision(
             "Only a tool call of a session can be approved for the session.", {"scope": ["not possible here"]}
         )
     if updated_input:
         # the agent would repeat what it asked, not what the person made of it
-        raise InvalidAnswer(
+        raise InvalidDecision(
             "An edited call is approved once, never for the session.", {"scope": ["not with an edited input"]}
         )
 
@@ -579,7 +583,7 @@ def _parsed(text: str, name: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidAnswer("That is not JSON.", {name: [str(error)]}) from error
+        raise InvalidDecision("That is not JSON.", {name: [str(error)]}) from error
 
 
 def _session_rule(approval: Approval, *, by: str) -> Rule:

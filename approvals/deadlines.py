@@ -9,7 +9,7 @@ from typing import Final
 
 from django.conf import settings
 
-from approvals.errors import InvalidAnswer
+from approvals.errors import InvalidDecision
 from orchestra.db import sql
 
 NEVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
@@ -72,7 +72,7 @@ def never_as_kept() -> object:
 def refuse_never() -> None:
     """
     Raises:
-        InvalidAnswer: the settings do not allow requests that never expire.
+        InvalidDecision: the settings do not allow requests that never expire.
     """
     if not settings.APPROVALS.allow_never_expires:
-        raise InvalidAnswer(NOT_ALLOWED, {"minutes": ["0 is not allowed here"]})
+        raise InvalidDecision(NOT_ALLOWED, {"minutes": ["0 is not allowed here"]})

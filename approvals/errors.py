@@ -45,7 +45,7 @@ class SelfApproval(Forbidden):
     code = "self_approval"
 
 
-class InvalidAnswer(Invalid):
+class InvalidDecision(Invalid):
     """The answer does not fit the question."""
 
 
@@ -61,7 +61,7 @@ class AnotherStop(Conflict):
     code = "another_stop"
 
 
-class NotTaken(OrchestraError):
+class CallbackNotAccepted(OrchestraError):
     """The far side of a callback did not take it. ``gone``: it never will."""
 
     code = "not_taken"

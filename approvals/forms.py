@@ -16,7 +16,7 @@ S = Approval.Status
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FormDecision:
     """What a form said; JSON texts as ``decide_approval`` takes them."""
 
     decision: str
@@ -28,7 +28,7 @@ class Answer:
     seen_digest: str = ""
 
 
-def record(approval_id: UUID, answer: Answer, *, by: str, via: str, address: str) -> Approval:
+def record_decision(approval_id: UUID, answer: FormDecision, *, by: str, via: str, address: str) -> Approval:
     """Decide what the form meant; raises as ``decide_approval`` does."""
     return commands.decide_approval(
         approval_id=approval_id, decision=answer.decision, reason=answer.reason, updated_input=answer.updated_input,
@@ -37,31 +37,31 @@ def record(approval_id: UUID, answer: Answer, *, by: str, via: str, address: str
     )  # fmt: skip
 
 
-def answer_from(form: QueryDict, approval: Approval) -> Answer | str:
+def parse_decision(form: QueryDict, approval: Approval) -> FormDecision | str:
     """The answer a form means, or one sentence why it means none."""
     reason, seen, decision = form.get("reason", ""), form.get("seen_digest", ""), form.get("decision", "")
-    note = note_from(form)
+    note = parse_note(form)
     if not seen and approval.input_digest:
         return "The page did not say what you were looking at; load it again."
     if decision == "reject":
-        return Answer(S.REJECTED, reason=reason, seen_digest=seen)
+        return FormDecision(S.REJECTED, reason=reason, seen_digest=seen)
     if why := why_unread(approval, form.get("read_digest", "")):
         return why
     if decision == "approve" and render.questions_of(approval):
-        answers = answers_from(form, approval)
+        answers = parse_answers(form, approval)
         return (
-            Answer(S.APPROVED, note=note, seen_digest=seen, answers=answers)
+            FormDecision(S.APPROVED, note=note, seen_digest=seen, answers=answers)
             if answers != "{}"
             else "Answer at least one question, or reject."
         )
     if decision == "approve":
-        return Answer(S.APPROVED, note=note, seen_digest=seen)
+        return FormDecision(S.APPROVED, note=note, seen_digest=seen)
     if decision == "approve_session":
-        return Answer(S.APPROVED, note=note, seen_digest=seen, scope=Approval.Scope.SESSION)
+        return FormDecision(S.APPROVED, note=note, seen_digest=seen, scope=Approval.Scope.SESSION)
     if decision == "edit" and "updated_input" not in form:
         return "The page did not say what to run instead; reveal its secrets first, then edit."
     if decision == "edit":
-        return Answer(
+        return FormDecision(
             S.APPROVED,
             note=note,
             seen_digest=seen,
@@ -70,12 +70,12 @@ def answer_from(form: QueryDict, approval: Approval) -> Answer | str:
     return "Choose what to answer."
 
 
-def note_from(form: QueryDict) -> str:
+def parse_note(form: QueryDict) -> str:
     """The note to the agent that goes with an approval, as a text column takes it."""
     return form.get("note", "").replace("\r\n", "\n").replace("\0", "\ufffd").strip()
 
 
-def answers_from(form: QueryDict, approval: Approval) -> str:
+def parse_answers(form: QueryDict, approval: Approval) -> str:
     """Question text to answer, as JSON text; several choices joined by commas, as the CLI wants them.
 
     A choice comes as the page showed it, perhaps with hidden secrets, and counts as the option that it stands for.

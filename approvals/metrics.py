@@ -57,7 +57,7 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class MetricsSnapshot:
     """One consistent look: what was counted and closed, what is open, and whether all is stopped."""
 
     totals: Totals
@@ -74,7 +74,7 @@ def count_closed() -> int:
     return total
 
 
-def figures() -> Figures:
+def read_snapshot() -> MetricsSnapshot:
     """Tallies, uncounted closed and open approvals, read in one statement and so of one moment."""
     with connection.cursor() as cursor:
         cursor.execute(_scrape_sql(), [DecisionSource.POLICY])
@@ -92,7 +92,7 @@ def figures() -> Figures:
     ]
     open_violations = sum(number for kind, *_, number, _oldest in rows if kind == "violations")
     stopped = sum(number for kind, *_, number, _oldest in rows if kind == "stopped")
-    return Figures(totals, waiting, open_violations, stopped)
+    return MetricsSnapshot(totals, waiting, open_violations, stopped)
 
 
 def totals_of(closed: Iterable[Closed]) -> Totals:
@@ -115,7 +115,7 @@ def totals_of(closed: Iterable[Closed]) -> Totals:
 
 def families() -> Iterator[Metric]:
     """The business figures of the metrics page; every name is there from the first scrape."""
-    now = figures()
+    now = read_snapshot()
     total = now.totals
     waiting = sum(some.number for some in now.open)
     yield GaugeMetricFamily("escalation_queue_size", "Approvals that wait for a person.", value=waiting)

@@ -80,7 +80,7 @@ def readable_approvals() -> QuerySet[Approval]:
 LOOKED_BACK = 5_000  # approvals among which those before are looked for
 
 
-def asked_before(approval: Approval, *, most: int) -> list[Approval]:
+def similar_approvals(approval: Approval, *, most: int) -> list[Approval]:
     """What the same tool asked before in the same first words, the newest first.
 
     Looked for among the newest ``LOOKED_BACK`` approvals: nobody walks through a long table for a hint.
@@ -98,6 +98,6 @@ def is_own(user: Any, approval: Approval) -> bool:
     return bool(approval.requested_by == user.get_username() and not settings.APPROVALS.self_approval)
 
 
-def may_answer(user: Any, approval: Approval) -> bool:
+def can_decide(user: Any, approval: Approval) -> bool:
     """Whether the reader may decide it now."""
     return approval.is_open and may(user, Right.DECIDE) and not is_own(user, approval)

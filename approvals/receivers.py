@@ -16,17 +16,17 @@ logger = logging.getLogger(__name__)
 
 def connect() -> None:
     """Called once when the app is ready."""
-    approval_changed.connect(tell_asker, dispatch_uid="approvals.tell_asker")
-    approvals_swept.connect(tell_askers, dispatch_uid="approvals.tell_askers")
+    approval_changed.connect(post_callback_on_close, dispatch_uid="approvals.post_callback_on_close")
+    approvals_swept.connect(enqueue_callbacks, dispatch_uid="approvals.enqueue_callbacks")
 
 
-def tell_asker(*, approval_id: UUID, status: str, swept: bool = False, **_: Any) -> None:
+def post_callback_on_close(*, approval_id: UUID, status: str, swept: bool = False, **_: Any) -> None:
     """A question is closed whose asker waits for a callback: have a worker post it now. The sweep does it anyway."""
     if status != Approval.Status.PENDING and not swept:
-        tell_askers(approval_ids=[approval_id])
+        enqueue_callbacks(approval_ids=[approval_id])
 
 
-def tell_askers(*, approval_ids: list[UUID], **_: Any) -> None:
+def enqueue_callbacks(*, approval_ids: list[UUID], **_: Any) -> None:
     """The same for all that a sweep closed."""
     from approvals.tasks import post_callbacks
 

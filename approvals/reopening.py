@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from approvals.commands import Question, audit_entry, refuse_self_approval
+from approvals.commands import ApprovalRequest, audit_entry, refuse_self_approval
 from approvals.deadlines import FOREVER, allowed_time, deadline_after
 from approvals.errors import NotReopenable
 from approvals.models import Approval, Callback, DecisionSource
@@ -137,7 +137,7 @@ def _tell_this_process(old: UUID, fresh: UUID, status: str) -> None:
 
 def _same_question(approval: Approval) -> dict[str, object]:
     """Everything that was asked, and for our own agents' calls a remark on how it ended."""
-    question = {field.name: getattr(approval, field.name) for field in fields(Question)}
+    question = {field.name: getattr(approval, field.name) for field in fields(ApprovalRequest)}
     if approval.kind != Approval.Kind.EXTERNAL and isinstance(approval.facts, dict):
         question["facts"] = approval.facts | {"warning": f"{_how_it_ended(approval)} Asked again."}
     return question

@@ -16,27 +16,27 @@ from orchestra.models import Archive
 
 S = Approval.Status
 
-Spare = Callable[[QuerySet[Approval]], QuerySet[Approval]]
-spares: list[Spare] = []
+Exclusion = Callable[[QuerySet[Approval]], QuerySet[Approval]]
+exclusions: list[Exclusion] = []
 """Other apps take out what they still need."""
 
 
 def register() -> None:
     """Called once, when the apps are ready."""
-    registry.add(Shelf(name="approvals", model=Approval, ripe=ripe, before=prepare, leave=leave_seals))
+    registry.add(Shelf(name="approvals", model=Approval, ripe=archivable_approvals, before=prepare, leave=leave_seals))
 
 
-def closed(age: timedelta) -> QuerySet[Approval]:
+def closed_approvals(age: timedelta) -> QuerySet[Approval]:
     """Those closed longer ago than that, counted, and under no hold."""
     old = Approval.objects.filter(created_at__lt=Now() - age, decided_at__lt=Now() - age)
     return old.filter(counted=True, legal_hold=False).exclude(status=S.PENDING)
 
 
-def ripe(age: timedelta) -> QuerySet[Approval]:
+def archivable_approvals(age: timedelta) -> QuerySet[Approval]:
     """Those closed longer ago than that which nobody keeps."""
-    rows = closed(age)
-    for spare in spares:
-        rows = spare(rows)
+    rows = closed_approvals(age)
+    for exclude in exclusions:
+        rows = exclude(rows)
     return rows
 
 

@@ -16,7 +16,7 @@ from orchestra.db.counters import seconds_between
 from orchestra.statistics import Chapter, Figure, Period, Plot, Series, in_words, rows, whole
 
 S = Approval.Status
-MOST_ANSWERS = 5_000
+MOST_DECISIONS = 5_000
 HASTY_S = 2.0  # an answer quicker than that was hardly read
 HASTY_SHARE = 0.2  # and so many of them deserve a word
 BY_RULE = "by rule"
@@ -33,7 +33,7 @@ PERCENTILES = ((50, "half"), (95, "95 of 100"), (99, "99 of 100"))
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class PersonDecision:
     """One answer of a person: when, as a slot of the period, and after how many seconds."""
 
     slot: int
@@ -69,17 +69,17 @@ class Person:
 
 def chapter(period: Period) -> Chapter:
     """Everything the page of statistics shows about questions."""
-    closed = outcomes(period)
-    answers = newest_answers(period)
+    closed = outcomes_per_slot(period)
+    answers = newest_decisions(period)
     return Chapter(
         figures=_figures(period, closed, answers),
         plots=[_queue_plot(period, closed), _outcome_plot(period, closed), _time_plot(period, answers)],
         template="console/how_we_decide.html",
-        context={"people": people(answers), "cut": len(answers) == MOST_ANSWERS, "most": MOST_ANSWERS},
+        context={"people": decisions_by_person(answers), "cut": len(answers) == MOST_DECISIONS, "most": MOST_DECISIONS},
     )
 
 
-def outcomes(period: Period) -> dict[str, list[int]]:
+def outcomes_per_slot(period: Period) -> dict[str, list[int]]:
     """How many questions closed in each slot, by outcome; what a rule answered by itself is apart."""
     found = {outcome: [0] * period.count for outcome in OUTCOMES}
     statement = (
@@ -92,7 +92,7 @@ def outcomes(period: Period) -> dict[str, list[int]]:
     return found
 
 
-def asked(period: Period) -> list[int]:
+def requests_per_slot(period: Period) -> list[int]:
     """How many questions were asked in each slot, those that a rule answered at once included."""
     found = [0] * period.count
     statement = (
@@ -104,12 +104,12 @@ def asked(period: Period) -> list[int]:
     return found
 
 
-def waiting(period: Period, closed: dict[str, list[int]]) -> list[int]:
+def queue_sizes(period: Period, closed: dict[str, list[int]]) -> list[int]:
     """How many questions were open at the end of each slot: those open now, counted backwards.
 
     What a rule answers is opened and closed at the same instant, so it cancels out.
     """
-    came, went = asked(period), [sum(numbers) for numbers in zip(*closed.values(), strict=True)]
+    came, went = requests_per_slot(period), [sum(numbers) for numbers in zip(*closed.values(), strict=True)]
     sizes, size = [], count_open()
     for slot in reversed(range(period.count)):
         sizes.append(max(0, size))
@@ -117,7 +117,7 @@ def waiting(period: Period, closed: dict[str, list[int]]) -> list[int]:
     return sizes[::-1]
 
 
-def newest_answers(period: Period) -> list[Answered]:
+def newest_decisions(period: Period) -> list[PersonDecision]:
     """The newest answers that people gave in the period, at most ``MOST_ANSWERS``."""
     seconds = seconds_between("created_at", "decided_at")
     statement = (
@@ -125,31 +125,31 @@ def newest_answers(period: Period) -> list[Answered]:
         " FROM approvals WHERE decided_at >= %s AND status IN (%s, %s) AND decided_via <> %s"
         " ORDER BY decided_at DESC LIMIT %s"
     )
-    found = rows(statement, period.begin, S.APPROVED, S.REJECTED, DecisionSource.POLICY, MOST_ANSWERS)
+    found = rows(statement, period.begin, S.APPROVED, S.REJECTED, DecisionSource.POLICY, MOST_DECISIONS)
     return [
-        Answered(slot, float(took), by, via, status == S.REJECTED)
+        PersonDecision(slot, float(took), by, via, status == S.REJECTED)
         for start, took, by, via, status in found
         if (slot := period.slot(start)) is not None
     ]
 
 
-def median_answer(period: Period) -> str:
+def median_response_time(period: Period) -> str:
     """Half of what people approved or rejected in the period was decided within this time, in words; empty if nothing.
 
     From the request to the decision. What a rule, the clock or a withdrawal ended is no answer. Every page that names
     a median takes it from here.
     """
-    return _median(newest_answers(period))
+    return _median(newest_decisions(period))
 
 
-def _median(answers: list[Answered]) -> str:
+def _median(answers: list[PersonDecision]) -> str:
     middle = percentile(sorted(answer.seconds for answer in answers), 50)
     return "" if middle is None else in_words(middle)
 
 
-def people(answers: Iterable[Answered]) -> list[Person]:
+def decisions_by_person(answers: Iterable[PersonDecision]) -> list[Person]:
     """Who answered, the busiest first."""
-    of: dict[str, list[Answered]] = defaultdict(list)
+    of: dict[str, list[PersonDecision]] = defaultdict(list)
     for answer in answers:
         of[answer.by].append(answer)
     return sorted((_person(name, own) for name, own in of.items()), key=lambda one: (-one.answers, one.name))
@@ -160,7 +160,7 @@ def percentile(seconds: list[float], share: int) -> float | None:
     return seconds[max(0, math.ceil(share / 100 * len(seconds)) - 1)] if seconds else None
 
 
-def _person(name: str, own: list[Answered]) -> Person:
+def _person(name: str, own: list[PersonDecision]) -> Person:
     seconds = sorted(answer.seconds for answer in own)
     doors = Counter(DOORS.get(DecisionSource(answer.via), answer.via) for answer in own)
     return Person(
@@ -173,7 +173,7 @@ def _person(name: str, own: list[Answered]) -> Person:
     )
 
 
-def _figures(period: Period, closed: dict[str, list[int]], answers: list[Answered]) -> list[Figure]:
+def _figures(period: Period, closed: dict[str, list[int]], answers: list[PersonDecision]) -> list[Figure]:
     total = {outcome: sum(numbers) for outcome, numbers in closed.items()}
     by_people = sum(total.values()) - total[BY_RULE]
     return [
@@ -188,7 +188,7 @@ def _share(part: int, all_of: int) -> str:
 
 
 def _queue_plot(period: Period, closed: dict[str, list[int]]) -> Plot:
-    sizes = waiting(period, closed)
+    sizes = queue_sizes(period, closed)
     each = "hour" if period.hourly else "day"
     sentence = (
         f"At the end of each {each}: between {min(sizes)} and {max(sizes)} in the last {period.word}; now {sizes[-1]}."
@@ -208,7 +208,7 @@ def _outcome_plot(period: Period, closed: dict[str, list[int]]) -> Plot:
     return Plot("outcomes", "Decisions by outcome", sentence, "bars", "count", period.labels, series)
 
 
-def _time_plot(period: Period, answers: list[Answered]) -> Plot:
+def _time_plot(period: Period, answers: list[PersonDecision]) -> Plot:
     slots: list[list[float]] = [[] for _ in range(period.count)]
     for answer in answers:
         slots[answer.slot].append(answer.seconds)

@@ -318,10 +318,10 @@ def _press(person: Json, chat: Json, message: int, data: str) -> Json:
 
 def _ask() -> tuple[UUID, str]:
     """A new approval and its command, which no other has."""
-    from approvals.commands import Question, request_approval
+    from approvals.commands import ApprovalRequest, request_approval
 
     command = f"rm -r build/{secrets.token_hex(4)}"
-    question = Question(
+    question = ApprovalRequest(
         title=f"Bash: {command}", tool_name="Bash", tool_input=json.dumps({"command": command}), input_digest="0" * 64
     )
     return request_approval(question), command

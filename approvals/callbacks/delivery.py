@@ -14,8 +14,8 @@ from django.db.models.functions import Now
 
 from approvals.callbacks.addresses import address_problem
 from approvals.callbacks.signature import secret_key
-from approvals.commands import Question, request_approval
-from approvals.errors import NotTaken
+from approvals.commands import ApprovalRequest, request_approval
+from approvals.errors import CallbackNotAccepted
 from approvals.models import CALLBACK_FLOW, Approval, Callback
 from approvals.presentation.redacted import shown_of
 from approvals.queries import readable_approvals
@@ -32,7 +32,7 @@ BATCH = 20
 _one_sender = threading.Lock()
 
 
-def request_with_callback(question: Question, *, timeout: timedelta | None, via: str, url: str) -> UUID:
+def request_with_callback(question: ApprovalRequest, *, timeout: timedelta | None, via: str, url: str) -> UUID:
     """Ask, and promise to post the outcome to ``url``; the caller has checked the address. See ``request_approval``."""
     with transaction.atomic():
         approval_id = request_approval(question, timeout=timeout, via=via)
@@ -76,7 +76,7 @@ def _deliver(callback: Callback, down: set[str]) -> bool:
         return False
     try:
         _post(callback)
-    except NotTaken as error:
+    except CallbackNotAccepted as error:
         down.add(callback.host)
         _not_taken(callback, error)
         return False
@@ -84,7 +84,7 @@ def _deliver(callback: Callback, down: set[str]) -> bool:
         raise
     except Exception as bug:  # it must not keep the others waiting
         logger.exception("approval %s: telling its asker failed", callback.approval_id)
-        _not_taken(callback, NotTaken(type(bug).__name__))
+        _not_taken(callback, CallbackNotAccepted(type(bug).__name__))
         return False
     CALLBACK_FLOW.move(
         Callback.objects.filter(pk=callback.pk), to=C.DELIVERED, attempts=F("attempts") + 1, last_error=""
@@ -99,7 +99,7 @@ def _post(callback: Callback) -> None:
     house = settings.APPROVALS
     problem = address_problem(callback.url, house.callback_places)
     if problem:  # the operator has changed their mind since the question was asked
-        raise NotTaken(problem, gone=True)
+        raise CallbackNotAccepted(problem, gone=True)
     approval = readable_approvals().get(pk=callback.approval_id)
     body = {"type": "approval.closed", "timestamp": approval.decided_at, "data": _told(approval)}
     webhook.post(
@@ -127,7 +127,7 @@ def _chosen(approval: Approval) -> int | None:
     return options.index(answers[0]) if answers and answers[0] in options else None
 
 
-def _not_taken(callback: Callback, error: NotTaken) -> None:
+def _not_taken(callback: Callback, error: CallbackNotAccepted) -> None:
     why, attempts = str(error)[:200], callback.attempts + 1
     if error.gone or attempts >= MOST_ATTEMPTS:
         CALLBACK_FLOW.move(Callback.objects.filter(pk=callback.pk), to=C.FAILED, attempts=attempts, last_error=why)

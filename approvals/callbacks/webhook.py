@@ -16,7 +16,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from approvals.callbacks.signature import signature
-from approvals.errors import NotTaken
+from approvals.errors import CallbackNotAccepted
 
 CONNECT_S, READ_S = 5.0, 10.0
 
@@ -45,9 +45,9 @@ def post(url: str, body: bytes, *, message_id: str, key: bytes) -> None:
             ) as answer:
                 status = answer.status_code
         except (requests.RequestException, HTTPError, ForbiddenAddress) as error:
-            raise NotTaken(type(error).__name__) from error
+            raise CallbackNotAccepted(type(error).__name__) from error
     if not 200 <= status < 300:
-        raise NotTaken(f"HTTP {status}", gone=status == 410)
+        raise CallbackNotAccepted(f"HTTP {status}", gone=status == 410)
 
 
 class ForbiddenAddress(Exception):

@@ -39,7 +39,7 @@ def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> PolicyDec
     """What happens to ``call`` before any person is asked."""
     found = examine(call, around)
     if found.refusal:
-        return PolicyDecision(effect=DENY, reason=found.refusal, source="floor")
+        return PolicyDecision(effect=DENY, reason=found.refusal, source="guardrail")
     doubt = found.doubt or ("only a person can answer it" if call.tool_name in ALWAYS_ASK else "")
     by_effect: dict[str, list[Rule]] = {DENY: [], ASK: [], ALLOW: []}
     for rule in rules:

@@ -31,7 +31,7 @@ from approvals.policy.surroundings import (
 from approvals.policy.tool_call import KNOWN_TOOLS, Call
 
 # They act later or by themselves, when nobody is asked any more.
-NEVER = ("CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "Monitor", "Workflow")
+FORBIDDEN_TOOLS = ("CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "Monitor", "Workflow")
 
 OURS = "this path belongs to Orchestra itself"
 OURS_BELOW = "it would take in Orchestra's own data folder, below a folder that it names; name the folders you need"
@@ -61,7 +61,7 @@ class Finding:
 
 def examine(call: Call, around: Surroundings) -> Finding:
     """What the guardrails say about ``call``."""
-    if call.tool_name in NEVER:
+    if call.tool_name in FORBIDDEN_TOOLS:
         return Finding(refusal=f"{call.tool_name} acts when nobody is asked any more; Orchestra never allows it")
     if call.readable_arguments is None:
         return Finding(refusal="its input cannot be read")
@@ -72,11 +72,6 @@ def examine(call: Call, around: Surroundings) -> Finding:
         return Finding(_text_refusal(call, around), _doubt(call, around))
     except TooMuch:
         return Finding(_plain_refusal(call.tool_input, around), TOO_LARGE)
-
-
-def floor_violation(call: Call, around: Surroundings) -> str:
-    """Why nobody may allow this call; empty if the guardrails have nothing to say."""
-    return examine(call, around).refusal
 
 
 def _path_refusal(call: Call, around: Surroundings) -> str:

@@ -7,7 +7,7 @@ S = Approval.Status
 LARGEST = 100_000  # characters of one request; a page shows fifty of them whole
 
 
-def why_not_with_others(approval: Approval, decision: str) -> str:
+def why_not_in_batch(approval: Approval, decision: str) -> str:
     """Why this one is not answered in a batch; empty if it may be."""
     if not approval.is_open:
         return f"already {approval.status}"

@@ -92,7 +92,7 @@ def _forget_typed(source: TextIO) -> None:
         termios.tcflush(source, termios.TCIFLUSH)
 
 
-def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") -> bool:
+def show_approval(screen: Screen, approval: Approval, *, reveal_to: str = "") -> bool:
     """What would run, why it may be dangerous, and how long there is; False if a part was too large to be shown.
 
     Secrets are hidden, unless ``reveal_to`` says who asked for them, which is noted in the audit.
@@ -103,7 +103,7 @@ def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") ->
     approval = shown.approval
     demo = " (demo: scripted, not an AI)" if approval.facts.get("agent") == "demo" else ""
     screen.line(
-        f"{approval.status} {short(approval)}{demo}  {render.one_line(approval.title, 200)}",
+        f"{approval.status} {short_id(approval)}{demo}  {render.one_line(approval.title, 200)}",
         "bold",
         STATUS_COLOURS.get(approval.status, ""),
     )
@@ -165,7 +165,7 @@ def show_block(screen: Screen, block: render.Block) -> None:
             screen.line(f"  ({remark})", colour)
 
 
-def ask_person(screen: Screen, approval: Approval, *, by: str, all_shown: bool = True) -> None:
+def prompt_for_decision(screen: Screen, approval: Approval, *, by: str, all_shown: bool = True) -> None:
     """Let the person at the terminal answer what was just shown; an answer given elsewhere ends the asking."""
 
     def still_open() -> bool:
@@ -176,9 +176,9 @@ def ask_person(screen: Screen, approval: Approval, *, by: str, all_shown: bool =
     if choice not in ("a", "n", "r"):
         now = find_approval(approval.pk)
         screen.line(
-            outcome(now)
+            outcome_line(now)
             if not now.is_open
-            else f"Skipped; answer later with ./manage.py approvals approve {short(approval)}",
+            else f"Skipped; answer later with ./manage.py approvals approve {short_id(approval)}",
             "dim",
         )
         return
@@ -197,11 +197,11 @@ def ask_person(screen: Screen, approval: Approval, *, by: str, all_shown: bool =
         note = screen.ask("Note to the agent: ", while_true=still_open) or ""
     decision = S.REJECTED if choice == "r" else S.APPROVED
     try:
-        decided = record(approval, decision=decision, by=by, reason=reason, note=note, answers=answers)
+        decided = record_decision(approval, decision=decision, by=by, reason=reason, note=note, answers=answers)
     except OrchestraError as error:
         screen.line(f"Not recorded. {render.visible(error.detail)}", "yellow")
     else:
-        screen.line(outcome(decided), STATUS_COLOURS[decided.status])
+        screen.line(outcome_line(decided), STATUS_COLOURS[decided.status])
 
 
 def _typed_answers(screen: Screen, approval: Approval, still_open: Callable[[], bool]) -> str:
@@ -224,7 +224,7 @@ def reopen(approval: Approval, *, by: str) -> Approval:
     return reopening.reopen_approval(approval_id=approval.pk, by=by, via=DecisionSource.CLI, address=address())
 
 
-def record(
+def record_decision(
     approval: Approval,
     *,
     decision: str,
@@ -241,21 +241,21 @@ def record(
     )  # fmt: skip
 
 
-def tell_of_stop(screen: Screen) -> None:
+def print_stop_notice(screen: Screen) -> None:
     """Say that all agents are stopped, if they are, above whatever else is printed."""
     if stop := stops.current_stop():
         screen.line(stop_words.headline(stop), "bold", "red")
         screen.line(f"  {stop_words.effect(stop)} Deadlines stand still. Lift it with: ./manage.py resume", "dim")
 
 
-def outcome(approval: Approval) -> str:
+def outcome_line(approval: Approval) -> str:
     """How a question ended, in one line."""
     who = f" by {render.visible(approval.decided_by)}" if approval.decided_by else ""
     via = f" via {approval.decided_via}" if approval.decided_via else ""
     hide = shown_of(approval).hide
     reason = f": {render.one_line(hide(approval.reason), 300)}" if approval.reason else ""
     note = f" (note: {render.one_line(hide(approval.note), 300)})" if approval.note else ""
-    return f"{short(approval)} {approval.status}{who}{via}{reason}{note}"
+    return f"{short_id(approval)} {approval.status}{who}{via}{reason}{note}"
 
 
 def add_reveal_option(parser: CommandParser) -> None:
@@ -289,12 +289,12 @@ def address() -> str:
     return connection[0] if connection else "terminal"
 
 
-def short(row: Model) -> str:
+def short_id(row: Model) -> str:
     """The part of an id that people read and type."""
     return str(row.pk)[:SHORT]
 
 
-def by_prefix(rows: QuerySet[Row], text: str, what: str) -> Row:
+def find_by_prefix(rows: QuerySet[Row], text: str, what: str) -> Row:
     """The one row whose id starts with ``text``, dashes or not.
 
     Raises:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from approvals.callbacks.addresses import address_problem
@@ -56,7 +56,8 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
         return max(0, math.ceil(left.total_seconds()))
 
 
-class ExternalAskSerializer(serializers.Serializer[Any]):
+@extend_schema_serializer(component_name="ExternalAsk")  # as published
+class ExternalRequestSerializer(serializers.Serializer[Any]):
     """An approval request of any program to a person."""
 
     title = Text(max_length=300)

@@ -25,7 +25,7 @@ from approvals.rest import decisions
 from approvals.rest.serializers import (
     ApprovalSerializer,
     ApproveSerializer,
-    ExternalAskSerializer,
+    ExternalRequestSerializer,
     MinutesSerializer,
     ReasonSerializer,
 )
@@ -91,12 +91,12 @@ class ApprovalViewSet(OrchestraViewSet):
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(ApprovalSerializer(page, many=True).data)
 
-    @write("Ask a person", ExternalAskSerializer, ApprovalSerializer, status=201, example=ASK_EXAMPLE)
+    @write("Ask a person", ExternalRequestSerializer, ApprovalSerializer, status=201, example=ASK_EXAMPLE)
     @idempotent
     def create(self, request: Request) -> Response:
-        wanted = self.body(ExternalAskSerializer)
+        wanted = self.body(ExternalRequestSerializer)
         minutes = wanted["timeout_minutes"]
-        question = commands.Question(
+        question = commands.ApprovalRequest(
             kind=Approval.Kind.EXTERNAL,
             title=wanted["title"],
             body=wanted["body"],

@@ -16,7 +16,7 @@ from approvals.presentation.redacted import Shown, hidden_text, shown_of
 from approvals.presentation.render import answers_given
 from approvals.presentation.safe_text import one_line, visible
 from approvals.presentation.session_scope import scope_pattern, scope_sentence
-from approvals.queries import is_own, may_answer
+from approvals.queries import can_decide, is_own
 from approvals.reopening import may_be_reopened
 from orchestra.auth.permissions import Right, may
 from sessions_app.queries import readable_sessions
@@ -233,7 +233,7 @@ def card_for(
     whole = shown.blocks(longest=render.WHOLE) if is_open else []
     extent = extent_of(shown.raw, whole) if is_open else None
     blocks = [_nearby(block, approval) for block in _cut(whole, approval, extent)]
-    own, answerable = is_own(user, approval), may_answer(user, approval)
+    own, answerable = is_own(user, approval), can_decide(user, approval)
     return Card(
         approval=approval,
         shown=shown,

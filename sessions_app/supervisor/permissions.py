@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from approvals import commands as approval_commands
 from approvals import deadlines, violations
-from approvals.commands import Question
+from approvals.commands import ApprovalRequest
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval, DecisionSource, Rule
 from approvals.policy import (
@@ -144,10 +144,10 @@ def put_off(claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surr
     return replace(asked, effect="deny", message=PUT_OFF_MESSAGE)
 
 
-def _forbid(claim: Claim, question: Question, answer: PolicyDecision) -> Decision:
+def _forbid(claim: Claim, question: ApprovalRequest, answer: PolicyDecision) -> Decision:
     with transaction.atomic():
         require_fence(claim.session().update(fence=claim.fence))
-        approval_commands.record_policy_answer(question, decision=A.REJECTED, reason=answer.reason, consumed=False)
+        approval_commands.record_policy_decision(question, decision=A.REJECTED, reason=answer.reason, consumed=False)
     return Decision(effect="deny", message=_policy_message(answer), status=A.REJECTED, by=answer.reason)
 
 
@@ -320,14 +320,14 @@ def _judge(call: Call, rules: list[Rule], surroundings: Surroundings) -> PolicyD
         return decide(call, rules, surroundings)
     except (ValueError, OSError, RecursionError):
         logger.exception("the policy could not judge a call of %s", call.tool_name)
-        return PolicyDecision(effect=DENY, reason="the call could not be judged", source="floor")
+        return PolicyDecision(effect=DENY, reason="the call could not be judged", source="guardrail")
 
 
 def _rules(claim: Claim) -> list[Rule]:
     return rules_for(session_id=claim.session_id, directory=claim.directory, requester=claim.requested_by)
 
 
-def _allow(claim: Claim, request: ToolRequest, answer: PolicyDecision, question: Question) -> Decision | None:
+def _allow(claim: Claim, request: ToolRequest, answer: PolicyDecision, question: ApprovalRequest) -> Decision | None:
     """Let a call go that no person has to see: under the fence, counted, and never while agents are stopped.
 
     None if the rule that allowed it no longer counts, so that a person is asked.
@@ -339,7 +339,7 @@ def _allow(claim: Claim, request: ToolRequest, answer: PolicyDecision, question:
         if not _rule_still_counts(answer.rule):
             return None
         if answer.source in ("rule", "plan"):
-            approval_commands.record_policy_answer(question, decision=A.APPROVED, reason=answer.reason, consumed=True)
+            approval_commands.record_policy_decision(question, decision=A.APPROVED, reason=answer.reason, consumed=True)
     return Decision(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
 
 
@@ -351,7 +351,7 @@ def _rule_still_counts(rule: Rule | None) -> bool:
     return bool(left.update(uses=F("uses") + 1))
 
 
-def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may_have_run: bool) -> Question:
+def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may_have_run: bool) -> ApprovalRequest:
     risk, why = assess_risk(request.tool_name, telling_argument(request.tool_name, request.tool_input))
     facts = {"session": claim.title, "agent": claim.agent, "host": settings.ORCHESTRA.hostname}
     if request.agent_id:
@@ -362,7 +362,7 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
     ]
     if warnings:
         facts["warning"] = " ".join(warnings)
-    return Question(
+    return ApprovalRequest(
         kind=KINDS.get(request.tool_name, Approval.Kind.TOOL),
         title=title_for(request.tool_name, request.tool_input, body=plan),
         summary=summary_for(request.tool_name, request.tool_input),
@@ -386,10 +386,10 @@ def in_background(request: ToolRequest) -> bool:
 
 
 def _ask_person(
-    claim: Claim, request: ToolRequest, question: Question, approval_id: UUID, *, put_off: bool = False
+    claim: Claim, request: ToolRequest, question: ApprovalRequest, approval_id: UUID, *, put_off: bool = False
 ) -> Decision:
     unit = UnitOfWork(_moving(claim, S.WAITING))
-    approval_commands.add_question(unit, question, approval_id=approval_id, timeout=claim.approval_timeout)
+    approval_commands.add_approval_request(unit, question, approval_id=approval_id, timeout=claim.approval_timeout)
     unit.insert(
         PermissionRequest(
             session_id=claim.session_id,

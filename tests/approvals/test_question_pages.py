@@ -117,7 +117,7 @@ def test_what_was_asked_before_in_the_same_words_is_shown(anna: Client) -> None:
     make_approval(title="Bash: make", status="approved")
     make_approval(title="Write: rm -r build", tool_name="Write", status="approved")
     approval = make_approval(title="Bash: rm -r build")
-    assert queries.asked_before(approval, most=5) == [alike]
+    assert queries.similar_approvals(approval, most=5) == [alike]
     assert "Rejected by boris, in the admin" in page(anna, approval)
 
 

@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from approvals.commands import (
-    Question,
+    ApprovalRequest,
     consume_approval,
     decide_approval,
     expire_approval,
@@ -19,7 +19,7 @@ from approvals.commands import (
     extend_approval,
     request_approval,
 )
-from approvals.errors import AnotherStop, ApprovalExpired, InvalidAnswer, StopNotFound
+from approvals.errors import AnotherStop, ApprovalExpired, InvalidDecision, StopNotFound
 from approvals.models import Approval, AuditEntry, Stop, StopSwitch
 from approvals.queries import readable_approvals
 from approvals.reminders import remind_of_deadlines
@@ -257,7 +257,7 @@ def test_an_extension_may_reach_as_far_as_it_could_without_the_stop(settings: An
     lift()
     extended = extend_approval(approval_id=approval.pk, minutes=10, by="anna", via="api")
     assert extended.expires_at - extended.created_at > most
-    with pytest.raises(InvalidAnswer):
+    with pytest.raises(InvalidDecision):
         extend_approval(approval_id=approval.pk, minutes=10, by="anna", via="api")
 
 
@@ -272,7 +272,7 @@ def test_a_request_may_be_extended_during_a_stop_after_its_old_deadline() -> Non
 def test_a_request_asked_during_a_stop_gets_its_whole_time() -> None:
     stop()
     began_ago(600)
-    asked = Approval.objects.get(pk=request_approval(Question(title="May I?")))
+    asked = Approval.objects.get(pk=request_approval(ApprovalRequest(title="May I?")))
     assert expire_due_approvals(batch=10) == 0
     lift()
     asked.refresh_from_db()

@@ -33,9 +33,9 @@ PATIENCE_S = 6.0  # a live answer takes milliseconds, a swept one less than two 
 
 def ask(world: World, **overrides: Any) -> Approval:
     """A question without an agent behind it, as another program asks."""
-    from approvals.commands import Question, request_approval
+    from approvals.commands import ApprovalRequest, request_approval
 
-    return Approval.objects.get(pk=request_approval(Question(title="may I?", requested_by="olga", **overrides)))
+    return Approval.objects.get(pk=request_approval(ApprovalRequest(title="may I?", requested_by="olga", **overrides)))
 
 
 def two_doors(world: World) -> list[str]:

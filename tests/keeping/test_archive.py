@@ -89,7 +89,7 @@ def verified() -> str:
 
 def counters() -> dict[Any, float]:
     """All that are not 0; sums of seconds differ in the last digits by the order of adding."""
-    totals = {**metrics.figures().totals, **session_metrics.run_totals()}
+    totals = {**metrics.read_snapshot().totals, **session_metrics.run_totals()}
     return {series: round(value, 2) for series, value in totals.items() if value}
 
 

@@ -50,7 +50,7 @@ def backup_of(house: Path) -> Path:
 
 def ask(session: AgentSession, turn: Turn, tool_use_id: str = "toolu_1") -> Approval:
     """An open request of a running session, through the doors an agent uses."""
-    from approvals.commands import Question, request_approval
+    from approvals.commands import ApprovalRequest, request_approval
     from approvals.policy.digest import input_digest
     from sessions_app.models import PermissionRequest
 
@@ -58,7 +58,7 @@ def ask(session: AgentSession, turn: Turn, tool_use_id: str = "toolu_1") -> Appr
     digest = input_digest(
         tool_name="Bash", tool_input=text, working_directory=session.working_directory, session=session.pk
     )
-    question = Question(
+    question = ApprovalRequest(
         title="Bash", tool_name="Bash", tool_input=text, input_digest=digest, session=session.pk,
         subject=f"session:{session.pk}:{tool_use_id}", requested_by="olga", working_directory=session.working_directory,
     )  # fmt: skip

@@ -103,13 +103,13 @@ import django
 django.setup()
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
-from approvals.commands import Question, decide_approval, request_approval
+from approvals.commands import ApprovalRequest, decide_approval, request_approval
 from orchestra import doorbell
 listener, rings = doorbell.Listener(), []
 listener.add(lambda topic, key: rings.append((topic, key)))
 alive = listener.listening.wait(float(sys.argv[1]))
 began = time.monotonic()
-pk = request_approval(Question(title="x"))
+pk = request_approval(ApprovalRequest(title="x"))
 approval = decide_approval(approval_id=pk, decision="approved", by="anna", via="cli")
 took = time.monotonic() - began
 end = time.monotonic() + float(sys.argv[1])

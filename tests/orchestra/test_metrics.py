@@ -8,8 +8,8 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from approvals import tasks
-from approvals.commands import Question, cancel_approval, decide_approval, record_policy_answer
-from approvals.metrics import count_closed, families, figures
+from approvals.commands import ApprovalRequest, cancel_approval, decide_approval, record_policy_decision
+from approvals.metrics import count_closed, families, read_snapshot
 from approvals.models import Approval
 from orchestra.db import leases
 from orchestra.db.counters import add_to_tallies
@@ -130,7 +130,7 @@ def test_the_response_time_is_sorted_into_buckets_before_and_after_counting(clie
 
 
 def test_policy_answers_never_enter_the_figures_about_people(client, db):
-    record_policy_answer(Question(title="Read x"), decision="approved", reason="a rule", consumed=True)
+    record_policy_decision(ApprovalRequest(title="Read x"), decision="approved", reason="a rule", consumed=True)
     for _ in range(2):
         found = values(client)
         assert found["escalation_queue_enqueue_total"] == found["escalation_approvals_accepted_total"] == 0
@@ -143,7 +143,7 @@ def test_two_counters_at_once_count_each_approval_once():
     for _ in range(60):
         make_approval(status="approved")
     assert sum(at_once([count_closed] * 4)) == 60
-    assert figures().totals["escalation_approvals_accepted_total", ""] == 60
+    assert read_snapshot().totals["escalation_approvals_accepted_total", ""] == 60
     assert Tally.objects.get(name="escalation_approvals_accepted_total").value == 60
 
 

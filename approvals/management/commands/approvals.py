@@ -82,25 +82,25 @@ class Command(BaseCommand):
 
             screen.line(as_json(ApprovalSerializer(found, many=True).data))
             return
-        terminal.tell_of_stop(screen)
+        terminal.print_stop_notice(screen)
         for approval in found:
             when = left(approval) if approval.is_open else ago(approval.decided_at)
             status = screen.tinted(f"{approval.status:<9}", STATUS_COLOURS.get(approval.status, ""))
             risk = screen.tinted(f"{approval.risk:<6}", RISK_COLOURS[approval.risk])
             demo = "[demo] " if approval.facts.get("agent") == "demo" else ""
             title = demo + render.one_line(hidden_text(approval.title), 100)
-            screen.line(f"{terminal.short(approval)}  {status}  {risk}  {when:<15}  {title}")
+            screen.line(f"{terminal.short_id(approval)}  {status}  {risk}  {when:<15}  {title}")
         if not found:
             screen.line("Nothing waits for a person.")
 
     def _show(self, screen: Screen, options: dict[str, Any]) -> None:
-        approval = terminal.by_prefix(readable_approvals(), options["id"], "approval")
+        approval = terminal.find_by_prefix(readable_approvals(), options["id"], "approval")
         if options["json"]:
             from approvals.rest.serializers import ApprovalSerializer
 
             screen.line(as_json(ApprovalSerializer(approval).data))
             return
-        terminal.show_question(screen, approval, reveal_to=_who_reveals(options))
+        terminal.show_approval(screen, approval, reveal_to=_who_reveals(options))
         hide = shown_of(approval, revealed=options["reveal"]).hide
         for entry in approval.audit.order_by("id"):
             by = f" by {render.visible(entry.by)}" if entry.by else ""
@@ -116,43 +116,43 @@ class Command(BaseCommand):
 
     def _decide(self, screen: Screen, options: dict[str, Any], decision: str) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
-        approval = terminal.by_prefix(Approval.objects.all(), options["id"], "approval")
+        approval = terminal.find_by_prefix(Approval.objects.all(), options["id"], "approval")
         answers = terminal.answers_in_order(approval, options.get("answer", []))
         if decision == S.APPROVED and render.questions_of(approval) and not answers:
             raise CommandError("The agent asks a question: give --answer TEXT, once for each question, or reject.")
         edited = _edited(options["edit"]) if options.get("edit") else ""
         if approval.is_open:
-            all_shown = terminal.show_question(screen, approval, reveal_to=by if options["reveal"] else "")
+            all_shown = terminal.show_approval(screen, approval, reveal_to=by if options["reveal"] else "")
             if decision == S.APPROVED and not all_shown:
                 raise CommandError(f"Not approved: {terminal.LEFT_OUT}.")
             if decision == S.APPROVED and not options["read"]:
                 _require_reading(screen, approval)
-        decided = terminal.record(
+        decided = terminal.record_decision(
             approval, decision=decision, by=by, reason=options["reason"], updated_input=edited, answers=answers,
             note=options.get("note", ""),
         )  # fmt: skip
-        screen.line(terminal.outcome(decided), STATUS_COLOURS[decided.status])
-        terminal.tell_of_stop(screen)
+        screen.line(terminal.outcome_line(decided), STATUS_COLOURS[decided.status])
+        terminal.print_stop_notice(screen)
 
     def _reopen(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
-        old = terminal.by_prefix(Approval.objects.all(), options["id"], "approval")
+        old = terminal.find_by_prefix(Approval.objects.all(), options["id"], "approval")
         fresh = terminal.reopen(old, by=by)
-        terminal.show_question(screen, fresh)
-        screen.line(f"{terminal.short(old)} is asked again as {fresh.pk}")
+        terminal.show_approval(screen, fresh)
+        screen.line(f"{terminal.short_id(old)} is asked again as {fresh.pk}")
 
     def _watch(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
         bell = Bell()
         screen.line("Waiting for approval requests; Ctrl-C ends this, nothing else.", "dim")
-        terminal.tell_of_stop(screen)
+        terminal.print_stop_notice(screen)
         seen: set[UUID] = set()
         try:
             while True:
                 for approval in open_approvals():
                     if approval.pk not in seen:
                         seen.add(approval.pk)
-                        offer(screen, approval, by=by, reveal=options["reveal"])
+                        offer_request(screen, approval, by=by, reveal=options["reveal"])
                 bell.wait()
         except KeyboardInterrupt:
             screen.line()
@@ -177,16 +177,16 @@ def _who_reveals(options: dict[str, Any]) -> str:
     return terminal.acting_as(options["user"], Right.READ) if options["reveal"] else ""
 
 
-def offer(screen: Screen, approval: Approval, *, by: str, reveal: bool = False) -> None:
+def offer_request(screen: Screen, approval: Approval, *, by: str, reveal: bool = False) -> None:
     """Show a question that has just opened; ask on a terminal, else say how to answer."""
     screen.line()
-    all_shown = terminal.show_question(screen, approval, reveal_to=by if reveal else "")
+    all_shown = terminal.show_approval(screen, approval, reveal_to=by if reveal else "")
     if screen.is_terminal:
-        terminal.ask_person(screen, approval, by=by, all_shown=all_shown)
+        terminal.prompt_for_decision(screen, approval, by=by, all_shown=all_shown)
         return
     answer = " --answer TEXT" if render.questions_of(approval) else ""
-    screen.line(f"  ./manage.py approvals approve {terminal.short(approval)}{answer}")
-    screen.line(f"  ./manage.py approvals reject {terminal.short(approval)} --reason TEXT")
+    screen.line(f"  ./manage.py approvals approve {terminal.short_id(approval)}{answer}")
+    screen.line(f"  ./manage.py approvals reject {terminal.short_id(approval)} --reason TEXT")
 
 
 def _require_reading(screen: Screen, approval: Approval) -> None:

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from approvals.commands import decide_approval
-from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, InvalidAnswer, SelfApproval
+from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, InvalidDecision, SelfApproval
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.render import one_line
 from approvals.stop.commands import is_stopped
@@ -85,7 +85,7 @@ class Press:
             )  # fmt: skip
         except (ApprovalClosed, ApprovalExpired):
             self.say(closed_text(self.approval()), alert=True)
-        except InvalidAnswer as error:
+        except InvalidDecision as error:
             self.say(f"Not recorded. {error.detail}", alert=True)
             return
         else:

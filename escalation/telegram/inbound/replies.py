@@ -5,7 +5,7 @@ import re
 from uuid import UUID
 
 from approvals.commands import decide_approval
-from approvals.errors import ApprovalClosed, ApprovalExpired, InvalidAnswer, SelfApproval
+from approvals.errors import ApprovalClosed, ApprovalExpired, InvalidDecision, SelfApproval
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.render import questions_of
 from escalation.models import Message
@@ -63,7 +63,7 @@ def _answer(said: Json, person: Person, row: Message, approval: Approval, after:
         return _take(text, person, row, approval, after)
     except (ApprovalClosed, ApprovalExpired):
         return closed_text(asked(pk=approval.pk) or approval)
-    except (SelfApproval, InvalidAnswer) as error:
+    except (SelfApproval, InvalidDecision) as error:
         person.audit_refusal(error.detail, approval.pk)
         return f"{error.detail} Nothing was changed."
 
