@@ -34,8 +34,6 @@ from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
 from orchestra.auth.permissions import Right, may
 from orchestra.errors import OrchestraError
 
-S = Approval.Status
-
 MOST_SIMILAR = 5
 LONGEST_CHANGE = 200  # characters of a change in the list of the audit
 
@@ -68,8 +66,8 @@ class ApprovalAdmin(Holdable):
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         """Open ones first, the most urgent on top; then the newest."""
-        waiting = When(status=S.PENDING, then=Value(0))
-        urgent = Case(When(status=S.PENDING, then=F("expires_at")))
+        waiting = When(status=Approval.Status.PENDING, then=Value(0))
+        urgent = Case(When(status=Approval.Status.PENDING, then=F("expires_at")))
         return [
             Case(waiting, default=Value(1), output_field=IntegerField()),
             urgent.asc(nulls_last=True),
@@ -129,11 +127,11 @@ class ApprovalAdmin(Holdable):
 
     @admin.action(description="Approve selected…", permissions=["decide"])
     def approve_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> HttpResponse | None:
-        return self._answer_selected(request, chosen, decision=S.APPROVED)
+        return self._answer_selected(request, chosen, decision=Approval.Status.APPROVED)
 
     @admin.action(description="Reject selected…", permissions=["decide"])
     def reject_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> HttpResponse | None:
-        return self._answer_selected(request, chosen, decision=S.REJECTED)
+        return self._answer_selected(request, chosen, decision=Approval.Status.REJECTED)
 
     @admin.action(description="Ask selected again", permissions=["decide"])
     def reopen_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> None:
@@ -160,18 +158,18 @@ class ApprovalAdmin(Holdable):
                 seen = request.POST.get(f"digest_{approval.pk}", "")
                 if why_not_in_batch(approval, decision):
                     continue
-                words = {"note": parse_note(request.POST)} if decision == S.APPROVED else {}
-                reason = request.POST.get("reason", "") if decision == S.REJECTED else ""
+                words = {"note": parse_note(request.POST)} if decision == Approval.Status.APPROVED else {}
+                reason = request.POST.get("reason", "") if decision == Approval.Status.REJECTED else ""
                 answer = FormDecision(decision=decision, reason=reason, seen_digest=seen, **words)
                 self._record(request, approval.pk, answer)
             return None
         asked = [Asked.of(one, whole=not is_large(one)) for one in chosen.order_by("expires_at")]
         context = {
             **self.admin_site.each_context(request),
-            "title": "Approve these" if decision == S.APPROVED else "Reject these",
+            "title": "Approve these" if decision == Approval.Status.APPROVED else "Reject these",
             "opts": self.opts,
             "decision": decision,
-            "action": "approve_selected" if decision == S.APPROVED else "reject_selected",
+            "action": "approve_selected" if decision == Approval.Status.APPROVED else "reject_selected",
             "able": [one for one in asked if not why_not_in_batch(one.approval, decision)],
             "unable": [(one, why) for one in asked if (why := why_not_in_batch(one.approval, decision))],
             "checkbox": ACTION_CHECKBOX_NAME,
@@ -291,7 +289,7 @@ class ApprovalAdmin(Holdable):
             approval_id, answer, by=request.user.get_username(), via=DecisionSource.ADMIN,
             address=request.META.get("REMOTE_ADDR", ""),
         )  # fmt: skip
-        word = "Approved" if answer.decision == S.APPROVED else "Rejected"
+        word = "Approved" if answer.decision == Approval.Status.APPROVED else "Rejected"
         return self._say(request, decide, f"{word}. Recorded; the agent is told.")
 
     def _say(self, request: HttpRequest, act: Callable[[], Approval], done: str) -> bool:

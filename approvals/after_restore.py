@@ -10,7 +10,6 @@ from approvals.commands import cancel_approval
 from approvals.models import CALLBACK_FLOW, Approval, AuditEntry, Callback, DecisionSource, Rule
 from approvals.queries import rules_in_force
 
-S = Approval.Status
 EXTERNAL = Approval.Kind.EXTERNAL
 
 
@@ -22,14 +21,16 @@ def invalidate_restored_rows(*, taken_at: str, keep_rules: bool, **_: Any) -> st
     ended = _end_rules(keep_rules, why)
     AuditEntry.objects.create(approval=None, action="restored", won=True, via=DecisionSource.SYSTEM, reason=why)
     _stop_callbacks(why)
-    for approval in Approval.objects.filter(status=S.PENDING):
+    for approval in Approval.objects.filter(status=Approval.Status.PENDING):
         approval.facts = approval.facts | {"warning": f"{why} This may have been answered since."}
         approval.save(update_fields=["facts"])
     return f"{withdrawn} open requests withdrawn, {voided} unspent approvals voided, {ended} standing rules ended"
 
 
 def _withdraw(why: str) -> int:
-    asked = list(Approval.objects.filter(status=S.PENDING).exclude(kind=EXTERNAL).values_list("pk", flat=True))
+    asked = list(
+        Approval.objects.filter(status=Approval.Status.PENDING).exclude(kind=EXTERNAL).values_list("pk", flat=True)
+    )
     for approval_id in asked:
         cancel_approval(approval_id=approval_id, by="", via=DecisionSource.SYSTEM, reason=why)
     return len(asked)
@@ -37,7 +38,7 @@ def _withdraw(why: str) -> int:
 
 def _void(why: str) -> int:
     """A grant that was unspent in the backup may have been spent since: it counts as spent, so the call asks again."""
-    unspent = Approval.objects.filter(status=S.APPROVED, consumed_at=None).exclude(kind=EXTERNAL)
+    unspent = Approval.objects.filter(status=Approval.Status.APPROVED, consumed_at=None).exclude(kind=EXTERNAL)
     digests = dict(unspent.values_list("pk", "run_digest"))
     unspent.update(consumed_at=Now())
     AuditEntry.objects.bulk_create(
@@ -49,7 +50,9 @@ def _void(why: str) -> int:
 
 def _stop_callbacks(why: str) -> None:
     """An outcome that was posted since would be acted upon a second time; who asked can still read it."""
-    closed = Callback.objects.exclude(approval__status=S.PENDING)  # nobody else writes to a copy: a join does no harm
+    closed = Callback.objects.exclude(
+        approval__status=Approval.Status.PENDING
+    )  # nobody else writes to a copy: a join does no harm
     CALLBACK_FLOW.move(closed, to=Callback.Status.FAILED, last_error=why)
 
 

@@ -31,9 +31,7 @@ class ApprovalsConfig(AppConfig):
         checks.register_checks()
         retention.register()
         copy_checks["audit"] = lambda: chain.problems(chain.head())
-        database_restored.connect(
-            after_restore.invalidate_restored_rows, dispatch_uid="approvals.after_restore"
-        )
+        database_restored.connect(after_restore.invalidate_restored_rows, dispatch_uid="approvals.after_restore")
         register_source(metrics.families)
         hub.connect()
         stop_hub.connect()

@@ -31,7 +31,6 @@ from orchestra.redaction import PLACEHOLDER
 
 logger = logging.getLogger(__name__)
 
-S = Approval.Status
 NOBODY = ""
 TIMED_OUT = "Timeout waiting for approval"
 LONGEST_NOTE = 4_000  # characters; of more than 10,000 the CLI (2.1.309 to 2.1.332) shows the model a beginning alone
@@ -87,7 +86,7 @@ def add_approval_request(
     approval = Approval(pk=approval_id, **_fields(question))
     unit.insert(approval, expires_at=deadline_after(allowed_time(timeout)))
     unit.insert(audit_entry(approval, action="requested", won=True, by=question.requested_by, via=via))
-    _announce(unit, approval_id, S.PENDING)
+    _announce(unit, approval_id, Approval.Status.PENDING)
 
 
 def record_policy_decision(question: ApprovalRequest, *, decision: str, reason: str, consumed: bool) -> UUID:
@@ -153,7 +152,7 @@ def decide_approval(
         "scope": scope,
         "updated_input": updated_input,
         "answers": answers,
-        "run_digest": will_run if decision == S.APPROVED else "",
+        "run_digest": will_run if decision == Approval.Status.APPROVED else "",
     }
     latest = stops.deadline_clock(-settings.APPROVALS.grace)
     alive = sql.Statement(f"expires_at > {latest.text}", latest.values)
@@ -166,7 +165,7 @@ def decide_approval(
         digest=will_run,
     )  # fmt: skip
     unit.insert(attempt(won=True))
-    if decision == S.APPROVED and scope == Approval.Scope.SESSION:
+    if decision == Approval.Status.APPROVED and scope == Approval.Scope.SESSION:
         rule = _session_rule(approval, by=by)
         unit.insert(rule)
         unit.insert(audit_changes.entry(action="rule_added", what=audit_changes.described([rule]), by=by, via=via))
@@ -228,16 +227,16 @@ def cancel_approval(*, approval_id: UUID, by: str, via: str, reason: str = "") -
         approval = find_approval(approval_id)
         won = _cancel(approval_id, session=approval.session, by=by, via=via, reason=reason)
         if not won:
-            audit_entry(approval, action=S.CANCELLED, won=False, by=by, via=via, reason=reason).save()
+            audit_entry(approval, action=Approval.Status.CANCELLED, won=False, by=by, via=via, reason=reason).save()
     approval.refresh_from_db()
-    if not won and approval.status != S.CANCELLED:
+    if not won and approval.status != Approval.Status.CANCELLED:
         raise _closed(approval)
     return approval
 
 
 def cancel_open_approvals(*, session: UUID, by: str, via: str, reason: str, which: Q | None = None) -> int:
     """Withdraw every open question of a session, or those of ``which``; return how many."""
-    rows = Approval.objects.filter(which or Q(), status=S.PENDING, session=session)
+    rows = Approval.objects.filter(which or Q(), status=Approval.Status.PENDING, session=session)
     open_ids = list(rows.values_list("pk", flat=True))
     return sum(_cancel(approval_id, session=session, by=by, via=via, reason=reason) for approval_id in open_ids)
 
@@ -292,11 +291,11 @@ def _change_deadline(
     approval: Approval, rows: QuerySet[Approval], *, by: str, via: str, reason: str, **changes: Any
 ) -> bool:
     """Make ``changes`` if the request is open, in time and one of ``rows``; whether it was. Losers leave a row, too."""
-    alive = rows.filter(pk=approval.pk, status=S.PENDING, expires_at__gt=stops.deadline_now())
+    alive = rows.filter(pk=approval.pk, status=Approval.Status.PENDING, expires_at__gt=stops.deadline_now())
     won = bool(alive.update(**changes))
     audit_entry(approval, action="extended", won=won, by=by, via=via, reason=reason).save()
     if won:
-        _announce_now(approval.pk, S.PENDING)
+        _announce_now(approval.pk, Approval.Status.PENDING)
     return won
 
 
@@ -413,7 +412,9 @@ def _telling_this_process(approval_id: UUID, status: str) -> Callable[[], object
 
 
 def _overdue() -> QuerySet[Approval]:
-    return Approval.objects.filter(status=S.PENDING, expires_at__lte=stops.deadline_now() - settings.APPROVALS.grace)
+    return Approval.objects.filter(
+        status=Approval.Status.PENDING, expires_at__lte=stops.deadline_now() - settings.APPROVALS.grace
+    )
 
 
 def _expire_batch(batch: int, bad: set[UUID]) -> int:
@@ -446,7 +447,9 @@ def _expire(locked: QuerySet[Approval]) -> int:
     if not sessions:
         return 0
     ids = list(sessions)
-    APPROVAL_FLOW.move(Approval.objects.filter(pk__in=ids), to=S.EXPIRED, decided_at=Now(), reason=TIMED_OUT)
+    APPROVAL_FLOW.move(
+        Approval.objects.filter(pk__in=ids), to=Approval.Status.EXPIRED, decided_at=Now(), reason=TIMED_OUT
+    )
     _audit_expiries(ids)
     notify.send_many("approval", [str(pk) for pk in ids])
     transaction.on_commit(partial(_tell_of_expiries, sessions), robust=True)
@@ -472,19 +475,23 @@ def _tell_of_expiries(sessions: Mapping[UUID, UUID | None]) -> None:
     if notify.is_muted():
         return
     for approval_id in sessions:
-        approval_changed.send_robust(sender=Approval, approval_id=approval_id, status=S.EXPIRED, swept=True)
+        approval_changed.send_robust(
+            sender=Approval, approval_id=approval_id, status=Approval.Status.EXPIRED, swept=True
+        )
     approvals_swept.send_robust(sender=Approval, approval_ids=list(sessions))
 
 
 def _cancel(approval_id: UUID, *, session: UUID | None, by: str, via: str, reason: str) -> int:
     with transaction.atomic():
         rows = Approval.objects.filter(pk=approval_id)
-        won = APPROVAL_FLOW.move(rows, to=S.CANCELLED, decided_at=Now(), decided_by=by, decided_via=via, reason=reason)
+        won = APPROVAL_FLOW.move(
+            rows, to=Approval.Status.CANCELLED, decided_at=Now(), decided_by=by, decided_via=via, reason=reason
+        )
         if won:
             AuditEntry.objects.create(
-                approval_id=approval_id, action=S.CANCELLED, won=True, by=by, via=via, reason=reason
+                approval_id=approval_id, action=Approval.Status.CANCELLED, won=True, by=by, via=via, reason=reason
             )
-            _announce_now(approval_id, S.CANCELLED)
+            _announce_now(approval_id, Approval.Status.CANCELLED)
     if won:
         with bind(approval=approval_id, session=session):
             logger.info("approval cancelled: %s", approval_id)
@@ -523,17 +530,17 @@ def _refuse_unfit(
     seen_digest: str,
     note: str,
 ) -> None:
-    if decision not in (S.APPROVED, S.REJECTED):
+    if decision not in (Approval.Status.APPROVED, Approval.Status.REJECTED):
         raise InvalidDecision("An answer is approved or rejected.")
     refuse_self_approval(approval, by)
-    if decision == S.APPROVED and approval.kind == Approval.Kind.PLAN and not holds_a_plan(approval):
+    if decision == Approval.Status.APPROVED and approval.kind == Approval.Kind.PLAN and not holds_a_plan(approval):
         raise InvalidDecision("This holds no plan, so there is nothing to approve. Reject it and say what is missing.")
     if seen_digest and seen_digest != approval.input_digest:
         raise DigestMismatch(
             "The input is not the one you looked at; load the approval again.", input_digest=approval.input_digest
         )
     if updated_input:
-        if approval.kind != Approval.Kind.TOOL or decision != S.APPROVED:
+        if approval.kind != Approval.Kind.TOOL or decision != Approval.Status.APPROVED:
             raise InvalidDecision("Only an approved tool call can be edited.", {"updated_input": ["not possible here"]})
         if not isinstance(_parsed(updated_input, "updated_input"), dict):
             raise InvalidDecision("An edited input is a JSON object.", {"updated_input": ["not an object"]})
@@ -547,7 +554,7 @@ def _refuse_unfit(
 
 
 def _refuse_unfit_note(note: str, *, decision: str) -> None:
-    if decision != S.APPROVED:
+    if decision != Approval.Status.APPROVED:
         raise InvalidDecision(
             "A note goes with an approval; a rejection has a reason.", {"note": ["not possible here"]}
         )
@@ -603,7 +610,7 @@ def _session_rule(approval: Approval, *, by: str) -> Rule:
 def _repeated_or_refuse(
     approval: Approval, decision: str, by: str, *, will_run: str, answers: str, note: str
 ) -> Approval:
-    same_effect = decision != S.APPROVED or (
+    same_effect = decision != Approval.Status.APPROVED or (
         (approval.run_digest, approval.answers, approval.note) == (will_run, answers, note)
     )
     if approval.status == decision and approval.decided_by == by and same_effect:
@@ -612,7 +619,7 @@ def _repeated_or_refuse(
 
 
 def _closed(approval: Approval) -> ApprovalClosed | ApprovalExpired:
-    if approval.status in (S.PENDING, S.EXPIRED):
+    if approval.status in (Approval.Status.PENDING, Approval.Status.EXPIRED):
         return ApprovalExpired(TIMED_OUT, status=approval.status, expires_at=approval.expires_at.isoformat())
     who = approval.decided_by or "the system"
     return ApprovalClosed(

@@ -12,8 +12,6 @@ from approvals.presentation import render
 from approvals.presentation.reading import why_unread
 from approvals.presentation.redacted import shown_of
 
-S = Approval.Status
-
 
 @dataclass(frozen=True, slots=True)
 class FormDecision:
@@ -44,25 +42,25 @@ def parse_decision(form: QueryDict, approval: Approval) -> FormDecision | str:
     if not seen and approval.input_digest:
         return "The page did not say what you were looking at; load it again."
     if decision == "reject":
-        return FormDecision(S.REJECTED, reason=reason, seen_digest=seen)
+        return FormDecision(Approval.Status.REJECTED, reason=reason, seen_digest=seen)
     if why := why_unread(approval, form.get("read_digest", "")):
         return why
     if decision == "approve" and render.questions_of(approval):
         answers = parse_answers(form, approval)
         return (
-            FormDecision(S.APPROVED, note=note, seen_digest=seen, answers=answers)
+            FormDecision(Approval.Status.APPROVED, note=note, seen_digest=seen, answers=answers)
             if answers != "{}"
             else "Answer at least one question, or reject."
         )
     if decision == "approve":
-        return FormDecision(S.APPROVED, note=note, seen_digest=seen)
+        return FormDecision(Approval.Status.APPROVED, note=note, seen_digest=seen)
     if decision == "approve_session":
-        return FormDecision(S.APPROVED, note=note, seen_digest=seen, scope=Approval.Scope.SESSION)
+        return FormDecision(Approval.Status.APPROVED, note=note, seen_digest=seen, scope=Approval.Scope.SESSION)
     if decision == "edit" and "updated_input" not in form:
         return "The page did not say what to run instead; reveal its secrets first, then edit."
     if decision == "edit":
         return FormDecision(
-            S.APPROVED,
+            Approval.Status.APPROVED,
             note=note,
             seen_digest=seen,
             updated_input=render.exact_json(form.get("updated_input", "")) or "{}",

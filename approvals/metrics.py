@@ -14,7 +14,6 @@ from orchestra.db import leases, sql
 from orchestra.db.counters import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
 from orchestra.metrics.exposition import counter
 
-S = Approval.Status
 TIMEOUT_SERVICE = "approval_timeout_service"
 CLOSED = "NOT (status = 'pending')"  # as the partial index says it
 RESPONSE = Histogram(
@@ -32,7 +31,11 @@ DEQUEUED = "escalation_queue_dequeue_total"
 ENQUEUED = "escalation_queue_enqueue_total"
 POLICY = "policy_answers_total"
 VIOLATIONS = "approvals_violations_total"
-BY_STATUS: dict[str, str] = {S.APPROVED: ACCEPTED, S.REJECTED: REJECTED, S.EXPIRED: TIMED_OUT}
+BY_STATUS: dict[str, str] = {
+    Approval.Status.APPROVED: ACCEPTED,
+    Approval.Status.REJECTED: REJECTED,
+    Approval.Status.EXPIRED: TIMED_OUT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def totals_of(closed: Iterable[Closed]) -> Totals:
         totals[DEQUEUED, ""] += some.number
         if some.status in BY_STATUS:
             totals[BY_STATUS[some.status], ""] += some.number
-        if some.status in (S.APPROVED, S.REJECTED):
+        if some.status in (Approval.Status.APPROVED, Approval.Status.REJECTED):
             RESPONSE.add(totals, place=some.bucket, number=some.number, seconds=some.seconds)
     return totals
 
@@ -134,7 +137,7 @@ def families() -> Iterator[Metric]:
     by_policy = CounterMetricFamily(
         "policy_answers", "Requests that a standing rule decided by itself.", labels=["verdict"]
     )
-    for verdict in (S.APPROVED, S.REJECTED):
+    for verdict in (Approval.Status.APPROVED, Approval.Status.REJECTED):
         by_policy.add_metric([verdict], total[POLICY, f"verdict={verdict}"])
     yield by_policy
     yield counter(VIOLATIONS, "Tools that ran although no decision allowed it.", total[VIOLATIONS, ""])
@@ -161,7 +164,7 @@ def _open_families(waiting: list[Open]) -> Iterator[Metric]:
 
 def _open_by_tool() -> Metric:
     by_tool = GaugeMetricFamily("approvals_open_by_tool", "Approvals that wait for a person, by tool.", labels=["tool"])
-    pending = Approval.objects.filter(status=S.PENDING).order_by()
+    pending = Approval.objects.filter(status=Approval.Status.PENDING).order_by()
     for tool, number in pending.values_list("tool_name").annotate(number=Count("pk")):
         by_tool.add_metric([tool], number)
     return by_tool

@@ -139,8 +139,13 @@ class Approval(Base):
         return self.expires_at == NEVER
 
 
-S = Approval.Status
-APPROVAL_FLOW = Flow({S.PENDING: frozenset({S.APPROVED, S.REJECTED, S.EXPIRED, S.CANCELLED})})
+APPROVAL_FLOW = Flow(
+    {
+        Approval.Status.PENDING: frozenset(
+            {Approval.Status.APPROVED, Approval.Status.REJECTED, Approval.Status.EXPIRED, Approval.Status.CANCELLED}
+        )
+    }
+)
 
 
 class Callback(Base):
@@ -171,8 +176,7 @@ class Callback(Base):
         return urlsplit(self.url).netloc
 
 
-C = Callback.Status
-CALLBACK_FLOW = Flow({C.WAITING: frozenset({C.DELIVERED, C.FAILED})})
+CALLBACK_FLOW = Flow({Callback.Status.WAITING: frozenset({Callback.Status.DELIVERED, Callback.Status.FAILED})})
 
 
 class AuditEntry(models.Model):

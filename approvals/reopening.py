@@ -26,8 +26,7 @@ from orchestra.logs.config import bind
 
 logger = logging.getLogger(__name__)
 
-S = Approval.Status
-REOPENABLE = (S.REJECTED, S.EXPIRED, S.CANCELLED)
+REOPENABLE = (Approval.Status.REJECTED, Approval.Status.EXPIRED, Approval.Status.CANCELLED)
 MOST_LINKS = 1_000  # a chain is followed no further, whatever the rows say
 
 Veto = Callable[[Approval], str]
@@ -132,7 +131,7 @@ def _ask_again(approval: Approval, fresh_id: UUID, *, by: str, via: str, address
 
 def _tell_this_process(old: UUID, fresh: UUID, status: str) -> None:
     approval_changed.send_robust(sender=Approval, approval_id=old, status=status)
-    approval_changed.send_robust(sender=Approval, approval_id=fresh, status=S.PENDING)
+    approval_changed.send_robust(sender=Approval, approval_id=fresh, status=Approval.Status.PENDING)
 
 
 def _same_question(approval: Approval) -> dict[str, object]:
@@ -145,9 +144,9 @@ def _same_question(approval: Approval) -> dict[str, object]:
 
 def _how_it_ended(approval: Approval) -> str:
     who = f" by {approval.decided_by}" if approval.decided_by else ""
-    if approval.status == S.EXPIRED:
+    if approval.status == Approval.Status.EXPIRED:
         return "Nobody answered this in time before."
-    if approval.status == S.REJECTED:
+    if approval.status == Approval.Status.REJECTED:
         reason = f": {approval.reason[:200]}" if approval.reason else ""
         return f"This was rejected{who} before{reason}."
     return f"This was withdrawn{who} before."

@@ -14,8 +14,6 @@ from approvals.models import Approval, AuditEntry, AuditSeal
 from orchestra.archive.registry import Changed, Rows, Shelf, registry
 from orchestra.models import Archive
 
-S = Approval.Status
-
 Exclusion = Callable[[QuerySet[Approval]], QuerySet[Approval]]
 exclusions: list[Exclusion] = []
 """Other apps take out what they still need."""
@@ -29,7 +27,7 @@ def register() -> None:
 def closed_approvals(age: timedelta) -> QuerySet[Approval]:
     """Those closed longer ago than that, counted, and under no hold."""
     old = Approval.objects.filter(created_at__lt=Now() - age, decided_at__lt=Now() - age)
-    return old.filter(counted=True, legal_hold=False).exclude(status=S.PENDING)
+    return old.filter(counted=True, legal_hold=False).exclude(status=Approval.Status.PENDING)
 
 
 def archivable_approvals(age: timedelta) -> QuerySet[Approval]:

@@ -15,7 +15,6 @@ from approvals.queries import count_open
 from orchestra.db.counters import seconds_between
 from orchestra.statistics import Chapter, Figure, Period, Plot, Series, in_words, rows, whole
 
-S = Approval.Status
 MOST_DECISIONS = 5_000
 HASTY_S = 2.0  # an answer quicker than that was hardly read
 HASTY_SHARE = 0.2  # and so many of them deserve a word
@@ -28,7 +27,13 @@ DOORS = {
     DecisionSource.WEBSOCKET: "console",
     DecisionSource.CLI: "terminal",
 }
-OUTCOMES = (S.APPROVED, S.REJECTED, S.EXPIRED, S.CANCELLED, BY_RULE)
+OUTCOMES = (
+    Approval.Status.APPROVED,
+    Approval.Status.REJECTED,
+    Approval.Status.EXPIRED,
+    Approval.Status.CANCELLED,
+    BY_RULE,
+)
 PERCENTILES = ((50, "half"), (95, "95 of 100"), (99, "99 of 100"))
 
 
@@ -125,9 +130,16 @@ def newest_decisions(period: Period) -> list[PersonDecision]:
         " FROM approvals WHERE decided_at >= %s AND status IN (%s, %s) AND decided_via <> %s"
         " ORDER BY decided_at DESC LIMIT %s"
     )
-    found = rows(statement, period.begin, S.APPROVED, S.REJECTED, DecisionSource.POLICY, MOST_DECISIONS)
+    found = rows(
+        statement,
+        period.begin,
+        Approval.Status.APPROVED,
+        Approval.Status.REJECTED,
+        DecisionSource.POLICY,
+        MOST_DECISIONS,
+    )
     return [
-        PersonDecision(slot, float(took), by, via, status == S.REJECTED)
+        PersonDecision(slot, float(took), by, via, status == Approval.Status.REJECTED)
         for start, took, by, via, status in found
         if (slot := period.slot(start)) is not None
     ]

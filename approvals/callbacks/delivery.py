@@ -24,7 +24,6 @@ from orchestra.rest.exact_json import ExactJSONRenderer
 
 logger = logging.getLogger(__name__)
 
-C = Callback.Status
 LEASE = timedelta(seconds=60)  # a sender that dies lets its rows come due again
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5, 3600
 MOST_ATTEMPTS = 20  # after 5, 15, 45 s … 1 h: some 14 hours in all
@@ -61,7 +60,7 @@ def post_due_callbacks() -> int:
 
 def _claim() -> list[Callback]:
     """Take due rows; nobody else sees them until their lease is over."""
-    due = Callback.objects.filter(status=C.WAITING, next_try_at__lte=Now()).exclude(
+    due = Callback.objects.filter(status=Callback.Status.WAITING, next_try_at__lte=Now()).exclude(
         approval__status=Approval.Status.PENDING
     )
     with transaction.atomic():
@@ -87,7 +86,7 @@ def _deliver(callback: Callback, down: set[str]) -> bool:
         _not_taken(callback, CallbackNotAccepted(type(bug).__name__))
         return False
     CALLBACK_FLOW.move(
-        Callback.objects.filter(pk=callback.pk), to=C.DELIVERED, attempts=F("attempts") + 1, last_error=""
+        Callback.objects.filter(pk=callback.pk), to=Callback.Status.DELIVERED, attempts=F("attempts") + 1, last_error=""
     )
     logger.info("approval %s: its asker was told", callback.approval_id)
     return True
@@ -130,7 +129,9 @@ def _chosen(approval: Approval) -> int | None:
 def _not_taken(callback: Callback, error: CallbackNotAccepted) -> None:
     why, attempts = str(error)[:200], callback.attempts + 1
     if error.gone or attempts >= MOST_ATTEMPTS:
-        CALLBACK_FLOW.move(Callback.objects.filter(pk=callback.pk), to=C.FAILED, attempts=attempts, last_error=why)
+        CALLBACK_FLOW.move(
+            Callback.objects.filter(pk=callback.pk), to=Callback.Status.FAILED, attempts=attempts, last_error=why
+        )
         logger.error("approval %s: its asker cannot be told: %s", callback.approval_id, why)
         return
     callback.attempts = attempts
@@ -140,4 +141,4 @@ def _not_taken(callback: Callback, error: CallbackNotAccepted) -> None:
 
 def _try_again(callback: Callback, **changes: object) -> None:
     pause = timedelta(seconds=min(FIRST_PAUSE_S * 3 ** max(0, callback.attempts - 1), LONGEST_PAUSE_S))
-    Callback.objects.filter(pk=callback.pk, status=C.WAITING).update(next_try_at=Now() + pause, **changes)
+    Callback.objects.filter(pk=callback.pk, status=Callback.Status.WAITING).update(next_try_at=Now() + pause, **changes)

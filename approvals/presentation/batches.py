@@ -3,7 +3,6 @@
 from approvals.models import Approval
 from approvals.presentation.reading import extent_of
 
-S = Approval.Status
 LARGEST = 100_000  # characters of one request; a page shows fifty of them whole
 
 
@@ -11,7 +10,7 @@ def why_not_in_batch(approval: Approval, decision: str) -> str:
     """Why this one is not answered in a batch; empty if it may be."""
     if not approval.is_open:
         return f"already {approval.status}"
-    if decision == S.REJECTED:
+    if decision == Approval.Status.REJECTED:
         return ""
     if is_large(approval):
         return "long: read it on its own page"

@@ -28,7 +28,6 @@ from orchestra.errors import Forbidden, OrchestraError
 from orchestra.management.accounts import find_account
 
 Row = TypeVar("Row", bound=Model)
-S = Approval.Status
 SHORT = 8  # characters of an id that people type
 SHORTEST_PREFIX = 4
 LEFT_OUT = "a part is hidden because it is too large to be searched for secrets; --reveal shows it, and is recorded"
@@ -195,7 +194,7 @@ def prompt_for_decision(screen: Screen, approval: Approval, *, by: str, all_show
         reason = screen.ask("What should the agent do instead? (optional) ", while_true=still_open) or ""
     if choice == "n":
         note = screen.ask("Note to the agent: ", while_true=still_open) or ""
-    decision = S.REJECTED if choice == "r" else S.APPROVED
+    decision = Approval.Status.REJECTED if choice == "r" else Approval.Status.APPROVED
     try:
         decided = record_decision(approval, decision=decision, by=by, reason=reason, note=note, answers=answers)
     except OrchestraError as error:

@@ -38,7 +38,6 @@ from orchestra.rest.pagination import Ordering, StrictFilters
 from orchestra.rest.schema import query, read, write
 from orchestra.rest.viewsets import OrchestraViewSet, any_of, id_or_not_found, query_number
 
-S = Approval.Status
 LONGEST_WAIT_S = 60
 POLL_S = 1.0  # a lost ring costs so much
 WAIT = query("wait", "Wait so many seconds for it to be closed.", least=0, most=LONGEST_WAIT_S)
@@ -47,7 +46,7 @@ WAIT = query("wait", "Wait so many seconds for it to be closed.", least=0, most=
 class ApprovalFilters(StrictFilters):
     """What a list of approvals can be narrowed to."""
 
-    status = filters.ChoiceFilter(choices=S.choices)
+    status = filters.ChoiceFilter(choices=Approval.Status.choices)
     session = filters.UUIDFilter()
     tool = filters.CharFilter(field_name="tool_name")
     risk = filters.ChoiceFilter(choices=Approval.Risk.choices)
@@ -195,7 +194,11 @@ def until_closed(view: Callable[..., Response]) -> Callable[..., Awaitable[Respo
     @wraps(view)
     async def waiting_view(request: HttpRequest, **kwargs: Any) -> Response:
         response = await in_request_thread(view, request, **kwargs)
-        if response.status_code != 200 or response.data["status"] != S.PENDING or not request.GET.get("wait"):
+        if (
+            response.status_code != 200
+            or response.data["status"] != Approval.Status.PENDING
+            or not request.GET.get("wait")
+        ):
             return response
         await _closed_or_time_up(UUID(response.data["id"]), float(request.GET["wait"]))
         return await in_request_thread(view, request, **kwargs)
@@ -205,7 +208,7 @@ def until_closed(view: Callable[..., Response]) -> Callable[..., Awaitable[Respo
 
 async def _closed_or_time_up(approval_id: UUID, wait_s: float) -> None:
     end = time.monotonic() + wait_s
-    still_open = Approval.objects.filter(pk=approval_id, status=S.PENDING)
+    still_open = Approval.objects.filter(pk=approval_id, status=Approval.Status.PENDING)
     with listening("approval", str(approval_id)) as bell:
         while (left := end - time.monotonic()) > 0 and await in_thread(still_open.exists):
             await bell.wait(min(left, POLL_S))

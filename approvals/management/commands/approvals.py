@@ -21,7 +21,6 @@ from orchestra.auth.permissions import Right
 from orchestra.db.notify import listener
 from orchestra.errors import OrchestraError
 
-S = Approval.Status
 POLL_S = 1.0
 MOST_LISTED = 200
 
@@ -75,7 +74,11 @@ class Command(BaseCommand):
 
     def _list(self, screen: Screen, options: dict[str, Any]) -> None:
         rows = readable_approvals()
-        rows = rows.order_by("-created_at") if options["all"] else rows.filter(status=S.PENDING).order_by("expires_at")
+        rows = (
+            rows.order_by("-created_at")
+            if options["all"]
+            else rows.filter(status=Approval.Status.PENDING).order_by("expires_at")
+        )
         found = list(rows[:MOST_LISTED])
         if options["json"]:
             from approvals.rest.serializers import ApprovalSerializer
@@ -106,26 +109,26 @@ class Command(BaseCommand):
             by = f" by {render.visible(entry.by)}" if entry.by else ""
             reason = f": {render.one_line(hide(entry.reason), 200)}" if entry.reason else ""
             lost = "" if entry.won else " (changed nothing)"
-            screen.line(f"  {entry.at:%H:%M:%S} {entry.action}{by} via {entry.via}{lost}{reason}", "dim")
+            screen.line(f"  {entry.at:%H:%M:%Approval.Status} {entry.action}{by} via {entry.via}{lost}{reason}", "dim")
 
     def _approve(self, screen: Screen, options: dict[str, Any]) -> None:
-        self._decide(screen, options, S.APPROVED)
+        self._decide(screen, options, Approval.Status.APPROVED)
 
     def _reject(self, screen: Screen, options: dict[str, Any]) -> None:
-        self._decide(screen, options, S.REJECTED)
+        self._decide(screen, options, Approval.Status.REJECTED)
 
     def _decide(self, screen: Screen, options: dict[str, Any], decision: str) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
         approval = terminal.find_by_prefix(Approval.objects.all(), options["id"], "approval")
         answers = terminal.answers_in_order(approval, options.get("answer", []))
-        if decision == S.APPROVED and render.questions_of(approval) and not answers:
+        if decision == Approval.Status.APPROVED and render.questions_of(approval) and not answers:
             raise CommandError("The agent asks a question: give --answer TEXT, once for each question, or reject.")
         edited = _edited(options["edit"]) if options.get("edit") else ""
         if approval.is_open:
             all_shown = terminal.show_approval(screen, approval, reveal_to=by if options["reveal"] else "")
-            if decision == S.APPROVED and not all_shown:
+            if decision == Approval.Status.APPROVED and not all_shown:
                 raise CommandError(f"Not approved: {terminal.LEFT_OUT}.")
-            if decision == S.APPROVED and not options["read"]:
+            if decision == Approval.Status.APPROVED and not options["read"]:
                 _require_reading(screen, approval)
         decided = terminal.record_decision(
             approval, decision=decision, by=by, reason=options["reason"], updated_input=edited, answers=answers,
