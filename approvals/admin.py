@@ -84,7 +84,7 @@ class ApprovalAdmin(Holdable):
             '<a class="question" href="{}"><bdi>{}</bdi></a>{}',
             address,
             render.one_line(hidden_text(approval.title), 120),
-            _demo_mark(approval),
+            format_html(' <span class="demo">{}</span>', "demo") if approval.is_demo else "",
         )
 
     @admin.display(description="status", ordering="status")
@@ -251,7 +251,7 @@ class ApprovalAdmin(Holdable):
             "may_never_expire": settings.APPROVALS.allow_never_expires and not approval.never_expires,
             "reopenable": may(request.user, Right.DECIDE) and not own and reopening.may_be_reopened(approval),
             "session_address": session_address(approval.session) if approval.session else "",
-            "demo": is_demo(approval),
+            "demo": approval.is_demo,
             "history": AuditEntry.objects.filter(approval=approval).order_by("id"),
             "similar": similar.order_by("-created_at")[:MOST_SIMILAR],
         }
@@ -324,15 +324,6 @@ class Asked:
         blocks = render.without_title(approval, shown.blocks(longest=longest))
         extent = extent_of(shown.raw, blocks)
         return cls(shown.approval, blocks, extent, shown.secrets, offered_proof(shown), shown.left_out)
-
-
-def is_demo(approval: Approval) -> bool:
-    """Whether the scripted demo agent asks."""
-    return bool(approval.facts.get("agent") == "demo")
-
-
-def _demo_mark(approval: Approval) -> SafeString | str:
-    return format_html(' <span class="demo">{}</span>', "demo") if is_demo(approval) else ""
 
 
 def session_address(session: UUID) -> str:

@@ -138,6 +138,11 @@ class Approval(Base):
     def never_expires(self) -> bool:
         return self.expires_at == NEVER
 
+    @property
+    def is_demo(self) -> bool:
+        """Whether the scripted demo agent made the request."""
+        return bool(self.facts.get("agent") == "demo")
+
 
 APPROVAL_FLOW = Flow(
     {

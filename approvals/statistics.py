@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.safe_text import visible
+from approvals.presentation.surfaces import names_of
 from approvals.queries import count_open
 from orchestra.db.counters import seconds_between
 from orchestra.statistics import Chapter, Figure, Period, Plot, Series, in_words, rows, whole
@@ -19,14 +20,6 @@ MOST_DECISIONS = 5_000
 HASTY_S = 2.0  # an answer quicker than that was hardly read
 HASTY_SHARE = 0.2  # and so many of them deserve a word
 BY_RULE = "by rule"
-DOORS = {
-    DecisionSource.TELEGRAM: "Telegram",
-    DecisionSource.ADMIN: "admin",
-    DecisionSource.API: "API",
-    DecisionSource.DASHBOARD: "console",
-    DecisionSource.WEBSOCKET: "console",
-    DecisionSource.CLI: "terminal",
-}
 OUTCOMES = (
     Approval.Status.APPROVED,
     Approval.Status.REJECTED,
@@ -57,7 +50,7 @@ class Person:
     rejected: float
     median: str
     hasty: float
-    doors: str
+    surfaces: str
 
     @property
     def too_hasty(self) -> bool:
@@ -174,14 +167,14 @@ def percentile(seconds: list[float], share: int) -> float | None:
 
 def _person(name: str, own: list[PersonDecision]) -> Person:
     seconds = sorted(answer.seconds for answer in own)
-    doors = Counter(DOORS.get(DecisionSource(answer.via), answer.via) for answer in own)
+    surfaces = Counter(names_of(answer.via).label for answer in own)
     return Person(
         name=visible(name) or "nobody in particular",
         answers=len(own),
         rejected=sum(answer.rejected for answer in own) / len(own),
         median=in_words(percentile(seconds, 50) or 0),
         hasty=sum(one < HASTY_S for one in seconds) / len(own),
-        doors=", ".join(f"{door} {number}" for door, number in doors.most_common()),
+        surfaces=", ".join(f"{surface} {number}" for surface, number in surfaces.most_common()),
     )
 
 

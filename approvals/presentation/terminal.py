@@ -100,7 +100,7 @@ def show_approval(screen: Screen, approval: Approval, *, reveal_to: str = "") ->
     if reveal_to and shown.secrets:
         record_reveal(approval, by=reveal_to, via=DecisionSource.CLI, address=address())
     approval = shown.approval
-    demo = " (demo: scripted, not an AI)" if approval.facts.get("agent") == "demo" else ""
+    demo = " (demo: scripted, not an AI)" if approval.is_demo else ""
     screen.line(
         f"{approval.status} {short_id(approval)}{demo}  {render.one_line(approval.title, 200)}",
         "bold",

@@ -2,17 +2,10 @@
 
 from approvals.models import Stop
 from approvals.presentation.render import one_line
+from approvals.presentation.surfaces import names_of
 from approvals.stop.commands import lasted
 
 LONGEST_REASON = 300  # characters shown
-VIA = {
-    "api": "over REST",
-    "cli": "in a terminal",
-    "telegram": "in Telegram",
-    "admin": "in the admin",
-    "dashboard": "in the console",
-    "websocket": "over a socket",
-}
 EFFECTS = {
     Stop.Mode.HOLD: "Running agents may go on thinking, but each tool call waits for the lift.",
     Stop.Mode.INTERRUPT: "Turns that ran were interrupted; their dialogs go on with the next message after the lift.",
@@ -61,5 +54,5 @@ def lift_line(stop: Stop) -> str:
 
 
 def _by(name: str, via: str) -> str:
-    place = VIA.get(via, "")
-    return one_line(name, 150) + (f" ({place})" if place else "")
+    surface = names_of(via).of_stop
+    return one_line(name, 150) + (f" ({surface})" if surface else "")

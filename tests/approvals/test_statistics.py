@@ -83,7 +83,7 @@ def test_who_answers_too_quickly_is_shown() -> None:
         closed(status, ago=timedelta(hours=2), by="anna")
     anna, otto = decisions_by_person(newest_decisions(period()))
     assert (anna.name, anna.answers, anna.percent_rejected, anna.too_hasty) == ("anna", 4, 75, False)
-    assert (otto.percent_hasty, otto.too_hasty, otto.doors, otto.median) == (67, True, "Telegram 3", "1.0 s")
+    assert (otto.percent_hasty, otto.too_hasty, otto.surfaces, otto.median) == (67, True, "Telegram 3", "1.0 s")
 
 
 def test_no_more_than_so_many_answers_are_read(django_assert_max_num_queries: Any) -> None:

@@ -90,7 +90,7 @@ class Command(BaseCommand):
             when = left(approval) if approval.is_open else ago(approval.decided_at)
             status = screen.tinted(f"{approval.status:<9}", STATUS_COLOURS.get(approval.status, ""))
             risk = screen.tinted(f"{approval.risk:<6}", RISK_COLOURS[approval.risk])
-            demo = "[demo] " if approval.facts.get("agent") == "demo" else ""
+            demo = "[demo] " if approval.is_demo else ""
             title = demo + render.one_line(hidden_text(approval.title), 100)
             screen.line(f"{terminal.short_id(approval)}  {status}  {risk}  {when:<15}  {title}")
         if not found:

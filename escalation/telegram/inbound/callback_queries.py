@@ -13,6 +13,7 @@ from approvals.commands import decide_approval
 from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, InvalidDecision, SelfApproval
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.render import one_line
+from approvals.presentation.surfaces import names_of
 from approvals.stop.commands import is_stopped
 from escalation.models import Button, Message
 from escalation.queries import asked
@@ -21,7 +22,6 @@ from escalation.telegram.inbound import rejections
 from escalation.telegram.inbound.after_commit import Aftermath
 from escalation.telegram.inbound.people import Json, Person
 from escalation.telegram.messages import cards, posting
-from escalation.telegram.messages.outcomes import DOORS
 
 A, S = Button.Action, Approval.Status
 AGAIN_AFTER = timedelta(seconds=30)  # what only shows something may be asked for again, if it did not come
@@ -135,7 +135,10 @@ def closed_text(approval: Approval) -> str:
     if approval.status in (S.PENDING, S.EXPIRED):
         return "Too late: nobody answered in time. Nothing was changed."
     who = f" by {_name(approval.decided_by)}" if approval.decided_by else ""
-    return f"Already {approval.status}{who} {DOORS.get(approval.decided_via, '')}".rstrip() + ". Nothing was changed."
+    return (
+        f"Already {approval.status}{who} {names_of(approval.decided_via).in_message}".rstrip()
+        + ". Nothing was changed."
+    )
 
 
 def _do(press: Press, deeds: dict[str, Deed]) -> None:
