@@ -1,4 +1,4 @@
-"""What a form says about a question, understood the same on every page."""
+"""Parsing of the decision form; the console and the admin share it."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,9 @@ from approvals.presentation.redacted import shown_of
 
 @dataclass(frozen=True, slots=True)
 class FormDecision:
-    """What a form said; JSON texts as ``decide_approval`` takes them."""
+    """A submitted decision; ``updated_input`` and ``answers`` are JSON text, as ``decide_approval``
+    takes them.
+    """
 
     decision: str
     reason: str = ""
@@ -27,7 +29,7 @@ class FormDecision:
 
 
 def record_decision(approval_id: UUID, answer: FormDecision, *, by: str, via: str, address: str) -> Approval:
-    """Decide what the form meant; raises as ``decide_approval`` does."""
+    """Record the submitted decision; raises what ``decide_approval`` raises."""
     return commands.decide_approval(
         approval_id=approval_id, decision=answer.decision, reason=answer.reason, updated_input=answer.updated_input,
         answers=answer.answers, scope=answer.scope, seen_digest=answer.seen_digest, by=by, via=via, address=address,
@@ -36,7 +38,7 @@ def record_decision(approval_id: UUID, answer: FormDecision, *, by: str, via: st
 
 
 def parse_decision(form: QueryDict, approval: Approval) -> FormDecision | str:
-    """The answer a form means, or one sentence why it means none."""
+    """Return the submitted decision, or a sentence that says why the form has none."""
     reason, seen, decision = form.get("reason", ""), form.get("seen_digest", ""), form.get("decision", "")
     note = parse_note(form)
     if not seen and approval.input_digest:
@@ -69,14 +71,16 @@ def parse_decision(form: QueryDict, approval: Approval) -> FormDecision | str:
 
 
 def parse_note(form: QueryDict) -> str:
-    """The note to the agent that goes with an approval, as a text column takes it."""
+    """Return the note to the agent; PostgreSQL stores no NUL, so it is replaced."""
     return form.get("note", "").replace("\r\n", "\n").replace("\0", "\ufffd").strip()
 
 
 def parse_answers(form: QueryDict, approval: Approval) -> str:
-    """Question text to answer, as JSON text; several choices joined by commas, as the CLI wants them.
+    """Return JSON text that maps each question's text to its answer; the CLI expects several
+    choices joined by commas.
 
-    A choice comes as the page showed it, perhaps with hidden secrets, and counts as the option that it stands for.
+    The form sends a choice as the page showed it, with secrets hidden; it is mapped back to the
+    original option.
     """
     given = {}
     hidden = render.questions_of(shown_of(approval).approval)
@@ -87,7 +91,6 @@ def parse_answers(form: QueryDict, approval: Approval) -> str:
         }
         chosen = [labels.get(label, label) for label in form.getlist(f"answer_{number}")]
         words = [*chosen, form.get(f"other_{number}", "").strip()]
-        said = ", ".join(word for word in words if word)
-        if said:
-            given[question["question"]] = said
+        if answer := ", ".join(word for word in words if word):
+            given[question["question"]] = answer
     return json.dumps(given)
