@@ -1,7 +1,9 @@
-"""How people answer, in figures: read-only, over a period, and bounded however many approvals there are.
+"""Statistics of people's decisions over a period. Read-only; the cost is bounded, however large the
+table is.
 
-Counts come from two indexes alone (``approvals_by_decision``, ``approvals_by_time``). Times and people come from the
-newest ``MOST_ANSWERS`` answers of the period, which the page says if there were more.
+Counts come from two indexes alone (``approvals_by_decision``, ``approvals_by_time``). Times and
+people come from the newest ``MOST_DECISIONS`` decisions of the period; the page says so if there
+were more.
 """
 
 import math
@@ -17,8 +19,8 @@ from orchestra.db.counters import seconds_between
 from orchestra.statistics import Chapter, Figure, Period, Plot, Series, in_words, rows, whole
 
 MOST_DECISIONS = 5_000
-HASTY_S = 2.0  # an answer quicker than that was hardly read
-HASTY_SHARE = 0.2  # and so many of them deserve a word
+HASTY_S = 2.0  # a request that is decided more quickly was hardly read
+HASTY_SHARE = 0.2  # of a person's decisions; from this share on the page marks it
 BY_RULE = "by rule"
 OUTCOMES = (
     Approval.Status.APPROVED,
@@ -32,7 +34,7 @@ PERCENTILES = ((50, "half"), (95, "95 of 100"), (99, "99 of 100"))
 
 @dataclass(frozen=True, slots=True)
 class PersonDecision:
-    """One answer of a person: when, as a slot of the period, and after how many seconds."""
+    """One decision of a person: its slot of the period, and the seconds since the request."""
 
     slot: int
     seconds: float
@@ -43,7 +45,7 @@ class PersonDecision:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """How one person answers; shares are between 0 and 1, times in seconds."""
+    """The decisions of one person; shares are between 0 and 1, ``median`` is in words."""
 
     name: str
     answers: int
@@ -66,19 +68,25 @@ class Person:
 
 
 def chapter(period: Period) -> Chapter:
-    """Everything the page of statistics shows about questions."""
+    """Everything that the statistics page shows about approvals."""
     closed = outcomes_per_slot(period)
-    answers = newest_decisions(period)
+    decisions = newest_decisions(period)
     return Chapter(
-        figures=_figures(period, closed, answers),
-        plots=[_queue_plot(period, closed), _outcome_plot(period, closed), _time_plot(period, answers)],
+        figures=_figures(period, closed, decisions),
+        plots=[_queue_plot(period, closed), _outcome_plot(period, closed), _time_plot(period, decisions)],
         template="console/how_we_decide.html",
-        context={"people": decisions_by_person(answers), "cut": len(answers) == MOST_DECISIONS, "most": MOST_DECISIONS},
+        context={
+            "people": decisions_by_person(decisions),
+            "cut": len(decisions) == MOST_DECISIONS,
+            "most": MOST_DECISIONS,
+        },
     )
 
 
 def outcomes_per_slot(period: Period) -> dict[str, list[int]]:
-    """How many questions closed in each slot, by outcome; what a rule answered by itself is apart."""
+    """Count the approvals closed in each slot, by outcome; decisions of the policy are an outcome
+    of their own.
+    """
     found = {outcome: [0] * period.count for outcome in OUTCOMES}
     statement = (
         f"SELECT {period.bucket('decided_at')} AS slot, status, decided_via = %s, count(*)"  # noqa: S608 - our own words
@@ -91,7 +99,7 @@ def outcomes_per_slot(period: Period) -> dict[str, list[int]]:
 
 
 def requests_per_slot(period: Period) -> list[int]:
-    """How many questions were asked in each slot, those that a rule answered at once included."""
+    """Count the requests made in each slot, including those that a rule decided at once."""
     found = [0] * period.count
     statement = (
         f"SELECT {period.bucket('created_at')} AS slot, count(*) FROM approvals WHERE created_at >= %s GROUP BY 1"  # noqa: S608
@@ -103,20 +111,20 @@ def requests_per_slot(period: Period) -> list[int]:
 
 
 def queue_sizes(period: Period, closed: dict[str, list[int]]) -> list[int]:
-    """How many questions were open at the end of each slot: those open now, counted backwards.
+    """Count the open requests at the end of each slot, backwards from those that are open now.
 
-    What a rule answers is opened and closed at the same instant, so it cancels out.
+    A request that a rule decides is opened and closed at the same instant, so it cancels out.
     """
-    came, went = requests_per_slot(period), [sum(numbers) for numbers in zip(*closed.values(), strict=True)]
+    requested, decided = requests_per_slot(period), [sum(numbers) for numbers in zip(*closed.values(), strict=True)]
     sizes, size = [], count_open()
     for slot in reversed(range(period.count)):
         sizes.append(max(0, size))
-        size += went[slot] - came[slot]
+        size += decided[slot] - requested[slot]
     return sizes[::-1]
 
 
 def newest_decisions(period: Period) -> list[PersonDecision]:
-    """The newest answers that people gave in the period, at most ``MOST_ANSWERS``."""
+    """Return the newest decisions of people in the period, at most ``MOST_DECISIONS``."""
     seconds = seconds_between("created_at", "decided_at")
     statement = (
         f"SELECT {period.bucket('decided_at')}, {seconds}, decided_by, decided_via, status"  # noqa: S608 - our own words
@@ -139,52 +147,53 @@ def newest_decisions(period: Period) -> list[PersonDecision]:
 
 
 def median_response_time(period: Period) -> str:
-    """Half of what people approved or rejected in the period was decided within this time, in words; empty if nothing.
+    """Return the median time from request to decision in words, or an empty text if nothing was
+    decided.
 
-    From the request to the decision. What a rule, the clock or a withdrawal ended is no answer. Every page that names
-    a median takes it from here.
+    Only approvals and rejections by people count: no rules, expiries or withdrawals. Every page
+    that shows a median response time uses this function.
     """
     return _median(newest_decisions(period))
 
 
-def _median(answers: list[PersonDecision]) -> str:
-    middle = percentile(sorted(answer.seconds for answer in answers), 50)
+def _median(decisions: list[PersonDecision]) -> str:
+    middle = percentile(sorted(decision.seconds for decision in decisions), 50)
     return "" if middle is None else in_words(middle)
 
 
-def decisions_by_person(answers: Iterable[PersonDecision]) -> list[Person]:
-    """Who answered, the busiest first."""
-    of: dict[str, list[PersonDecision]] = defaultdict(list)
-    for answer in answers:
-        of[answer.by].append(answer)
-    return sorted((_person(name, own) for name, own in of.items()), key=lambda one: (-one.answers, one.name))
+def decisions_by_person(decisions: Iterable[PersonDecision]) -> list[Person]:
+    """Group decisions by person, the person with the most decisions first."""
+    by_name: dict[str, list[PersonDecision]] = defaultdict(list)
+    for decision in decisions:
+        by_name[decision.by].append(decision)
+    return sorted((_person(name, own) for name, own in by_name.items()), key=lambda one: (-one.answers, one.name))
 
 
 def percentile(seconds: list[float], share: int) -> float | None:
-    """The nearest-rank percentile of ``seconds``, which are sorted; None of nothing."""
+    """Return the nearest-rank percentile of ``seconds``, a sorted list; None for an empty one."""
     return seconds[max(0, math.ceil(share / 100 * len(seconds)) - 1)] if seconds else None
 
 
 def _person(name: str, own: list[PersonDecision]) -> Person:
-    seconds = sorted(answer.seconds for answer in own)
-    surfaces = Counter(names_of(answer.via).label for answer in own)
+    seconds = sorted(decision.seconds for decision in own)
+    surfaces = Counter(names_of(decision.via).label for decision in own)
     return Person(
         name=visible(name) or "nobody in particular",
         answers=len(own),
-        rejected=sum(answer.rejected for answer in own) / len(own),
+        rejected=sum(decision.rejected for decision in own) / len(own),
         median=in_words(percentile(seconds, 50) or 0),
         hasty=sum(one < HASTY_S for one in seconds) / len(own),
         surfaces=", ".join(f"{surface} {number}" for surface, number in surfaces.most_common()),
     )
 
 
-def _figures(period: Period, closed: dict[str, list[int]], answers: list[PersonDecision]) -> list[Figure]:
+def _figures(period: Period, closed: dict[str, list[int]], decisions: list[PersonDecision]) -> list[Figure]:
     total = {outcome: sum(numbers) for outcome, numbers in closed.items()}
     by_people = sum(total.values()) - total[BY_RULE]
     return [
         Figure("Closed", f"{by_people:,}", f"+ {total[BY_RULE]:,} by rule" if total[BY_RULE] else ""),
         *(Figure(word.capitalize(), f"{total[word]:,}", _share(total[word], by_people)) for word in OUTCOMES[:3]),
-        Figure("Median response time", _median(answers) or "none", f"approved or rejected, last {period.word}"),
+        Figure("Median response time", _median(decisions) or "none", f"approved or rejected, last {period.word}"),
     ]
 
 
@@ -213,15 +222,15 @@ def _outcome_plot(period: Period, closed: dict[str, list[int]]) -> Plot:
     return Plot("outcomes", "Decisions by outcome", sentence, "bars", "count", period.labels, series)
 
 
-def _time_plot(period: Period, answers: list[PersonDecision]) -> Plot:
+def _time_plot(period: Period, decisions: list[PersonDecision]) -> Plot:
     slots: list[list[float]] = [[] for _ in range(period.count)]
-    for answer in answers:
-        slots[answer.slot].append(answer.seconds)
+    for decision in decisions:
+        slots[decision.slot].append(decision.seconds)
     series = []
     for share, word in PERCENTILES:
         values = [percentile(sorted(seconds), share) for seconds in slots]
         series.append(Series(word, values, whole(values, in_words)))
-    everything = sorted(answer.seconds for answer in answers)
+    everything = sorted(decision.seconds for decision in decisions)
     within = [f"{word} within {in_words(percentile(everything, share) or 0)}" for share, word in PERCENTILES]
     sentence = f"{period.word.capitalize()}; {', '.join(within)}." if everything else "Nobody answered in this time."
     return Plot("times", "Time from request to decision", sentence, "lines", "seconds", period.labels, series)

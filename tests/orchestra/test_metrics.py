@@ -175,7 +175,7 @@ def test_a_sweep_that_stopped_two_intervals_ago_is_not_healthy(client, db):
 
 
 def test_the_first_sweep_of_a_process_says_that_the_service_started(db, caplog):
-    tasks._say_started.cache_clear()
+    tasks._log_start.cache_clear()
     with caplog.at_level("INFO"):
         tasks.expire_due()
         tasks.expire_due()
