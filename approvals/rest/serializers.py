@@ -78,7 +78,7 @@ class ExternalRequestSerializer(serializers.Serializer[Any]):
         required=False,
         allow_blank=True,
         default="",
-        help_text="URL that the outcome is posted to; its host must be in APPROVAL_CALLBACK_HOSTS, which is empty by default.",
+        help_text="URL to post the outcome to; its host must be in APPROVAL_CALLBACK_HOSTS (empty by default).",
     )
 
     def validate_title(self, title: str) -> str:

@@ -114,7 +114,8 @@ class ApprovalViewSet(OrchestraViewSet):
 
     @read("Show an approval, at once or when it is closed", ApprovalSerializer, parameters=[WAIT])
     def retrieve(self, request: Request, pk: str) -> Response:
-        """Return the approval; ``until_closed`` implements ``wait``."""
+        """Return the approval: at once, or with ``wait`` as soon as it is closed."""
+        # until_closed does the waiting; this only refuses a wrong number
         query_number(request, "wait", default=0, least=0, most=LONGEST_WAIT_S)
         return self.respond(self.known_id(pk))
 

@@ -1,4 +1,5 @@
-"""``manage.py approvals list | show | approve | reject | reopen | watch``: the questions of agents, in a terminal."""
+"""``manage.py approvals list | show | approve | reject | reopen | watch``: approvals in a terminal.
+"""
 
 import logging
 import sys
@@ -27,7 +28,7 @@ MOST_LISTED = 200
 
 class Command(BaseCommand):
     help = "Read and decide approval requests. Needs the database alone."
-    requires_system_checks: list[str] = []  # they load every route, which takes longer than the command
+    requires_system_checks: list[str] = []  # the checks load every route, which takes longer than the command
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -103,7 +104,7 @@ class Command(BaseCommand):
 
             screen.line(as_json(ApprovalSerializer(approval).data))
             return
-        terminal.show_approval(screen, approval, reveal_to=_who_reveals(options))
+        terminal.show_approval(screen, approval, reveal_to=_revealing_user(options))
         hide = shown_of(approval, revealed=options["reveal"]).hide
         for entry in approval.audit.order_by("id"):
             by = f" by {render.visible(entry.by)}" if entry.by else ""
@@ -146,7 +147,7 @@ class Command(BaseCommand):
 
     def _watch(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
-        bell = Bell()
+        changes = ChangeListener()
         screen.line("Waiting for approval requests; Ctrl-C ends this, nothing else.", "dim")
         terminal.print_stop_notice(screen)
         seen: set[UUID] = set()
@@ -156,32 +157,34 @@ class Command(BaseCommand):
                     if approval.pk not in seen:
                         seen.add(approval.pk)
                         offer_request(screen, approval, by=by, reveal=options["reveal"])
-                bell.wait()
+                changes.wait()
         except KeyboardInterrupt:
             screen.line()
 
 
-class Bell:
-    """Wakes a watching command when something was rung, and every second anyway."""
+class ChangeListener:
+    """Waits for the next notification of any topic, or ``POLL_S`` seconds."""
 
     def __init__(self) -> None:
-        # With Redis gone the poll below does the work; a warning a second would bury what people came to read.
+        # Without Redis the poll does the work; a warning each second would flood the terminal.
         logging.getLogger("orchestra.db.notify").setLevel(logging.ERROR)
-        self._rung = threading.Event()
-        listener.add(lambda topic, key: self._rung.set())
+        self._notified = threading.Event()
+        listener.add(lambda topic, key: self._notified.set())
 
     def wait(self) -> None:
-        self._rung.wait(POLL_S)
-        self._rung.clear()
+        self._notified.wait(POLL_S)
+        self._notified.clear()
 
 
-def _who_reveals(options: dict[str, Any]) -> str:
-    """Under whose name secrets are shown; empty where they stay hidden."""
+def _revealing_user(options: dict[str, Any]) -> str:
+    """Return the name under which secrets are revealed; empty if they stay hidden."""
     return terminal.acting_as(options["user"], Right.READ) if options["reveal"] else ""
 
 
 def offer_request(screen: Screen, approval: Approval, *, by: str, reveal: bool = False) -> None:
-    """Show a question that has just opened; ask on a terminal, else say how to answer."""
+    """Show a new request, and prompt for a decision on a terminal; otherwise print the commands
+    that decide it.
+    """
     screen.line()
     all_shown = terminal.show_approval(screen, approval, reveal_to=by if reveal else "")
     if screen.is_terminal:
@@ -195,7 +198,7 @@ def offer_request(screen: Screen, approval: Approval, *, by: str, reveal: bool =
 def _require_reading(screen: Screen, approval: Approval) -> None:
     """
     Raises:
-        CommandError: it is long, and nobody said to have read it.
+        CommandError: the request is long, and the person has not confirmed to have read it.
     """
     extent = extent_of(approval)
     if not extent.is_long:
@@ -209,7 +212,9 @@ def _require_reading(screen: Screen, approval: Approval) -> None:
 
 
 def as_json(data: Any) -> str:
-    """What the REST door would say, in ASCII: nothing in it can act on a terminal."""
+    """Return the JSON of the REST surface in ASCII, so that no character in it can control the
+    terminal.
+    """
     from orchestra.rest import exact_json
 
     return render.exact_json(exact_json.dumps(data))
