@@ -1,5 +1,4 @@
-"""The hash chain over the audit: each committed entry is chained to the one that was sealed before
-it.
+"""The hash chain over the audit: each committed entry is chained to the one sealed before it.
 
 One sealer does this after the deciding transactions have committed, because chaining inside them
 would make every decision wait for every other. This has two consequences:
@@ -79,8 +78,7 @@ def content_of(entry: AuditEntry) -> dict[str, Any]:
 
 
 def content_sha256(entry: AuditEntry) -> str:
-    """Return the SHA-256 of the canonical JSON (sorted keys, no spaces, ASCII) of ``content_of``.
-    """
+    """Return the SHA-256 of the canonical JSON (sorted keys, no spaces, ASCII) of ``content_of``."""
     text = json.dumps(content_of(entry), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -187,8 +185,7 @@ def _seal_batch(after: int, settled: int) -> _Batch:
 
 
 def _head_of(lease: Lease | None) -> Head:
-    """Return the head that the sealer stored; without its row, the head is that of the last seal.
-    """
+    """Return the head that the sealer stored; without its row, the head is that of the last seal."""
     if lease and lease.state:
         return Head(**lease.state)
     last = AuditSeal.objects.order_by("number").last()

@@ -217,9 +217,8 @@ def _all(model: type[Model], values: Values) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = scrub(
-        json.dumps(value, default=str, ensure_ascii=False)
-    )  # before it is cut, because the redaction does not find half a secret
+    # Redact before cutting: the redaction does not find half a secret.
+    text = scrub(json.dumps(value, default=str, ensure_ascii=False))
     if len(text) <= LONGEST_VALUE:
         return text
     digest = sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -9,8 +9,9 @@ from approvals.models import DecisionSource
 class SurfaceNames:
     """The forms of one surface's name. An empty form is left out of the sentence.
 
-    ``label`` is the name alone, as in a table. ``on_card`` follows "Approved by anna, " in the console, ``in_message``
-    follows "Approved by anna " in a chat message, and ``of_stop`` stands in parentheses after who stopped all agents.
+    ``label`` is the name alone, as in a table. ``on_card`` follows "Approved by anna, " in the
+    console, ``in_message`` follows "Approved by anna " in a chat message, and ``of_stop`` stands in
+    parentheses after who stopped all agents.
     """
 
     label: str
@@ -32,5 +33,7 @@ SURFACES: dict[DecisionSource, SurfaceNames] = {
 
 
 def names_of(via: str) -> SurfaceNames:
-    """Return the names of the surface whose stored value is ``via``; an unknown value is its own label."""
+    """Return the names of the surface whose stored value is ``via``; an unknown value is its own
+    label.
+    """
     return SURFACES[DecisionSource(via)] if via in DecisionSource.values else SurfaceNames(via)

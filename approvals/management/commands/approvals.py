@@ -1,5 +1,4 @@
-"""``manage.py approvals list | show | approve | reject | reopen | watch``: approvals in a terminal.
-"""
+"""``manage.py approvals list | show | approve | reject | reopen | watch``: approvals in a terminal."""
 
 import logging
 import sys
