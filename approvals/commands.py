@@ -596,8 +596,9 @@ def _check_note(note: str, *, decision: str) -> None:
 
 
 def _refuse_placeholders(updated_input: str, approval: Approval) -> None:
-    """Refuse an input that was edited while its secrets were hidden: it would run with ``[secret
-    1]`` in it.
+    """Refuse an input that was edited while its secrets were hidden.
+
+    It would run with placeholders such as ``[secret 1]`` in it.
     """
     put_in = {found[0] for found in PLACEHOLDER.finditer(updated_input)} - set(PLACEHOLDER.findall(approval.tool_input))
     if put_in:

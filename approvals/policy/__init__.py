@@ -1,4 +1,4 @@
-"""What happens to a tool call before a person is asked: guardrails, rules, defaults."""
+"""The policy: guardrails, rules and defaults decide a tool call before a person is asked."""
 
 from approvals.policy.engine import ALLOW, ASK, DENY, PolicyDecision, decide
 from approvals.policy.guardrails import FORBIDDEN_TOOLS

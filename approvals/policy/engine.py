@@ -1,6 +1,8 @@
-"""Rules and surroundings in, allow, deny or ask out. Pure but for resolving symbolic links.
+"""The policy engine: decides allow, deny or ask for one tool call. Pure, apart from resolving
+symbolic links.
 
-Order: guardrails > deny > ask > allow > default. Nobody lifts the guardrails.
+The order is guardrails, deny rules, ask rules, allow rules, defaults. No rule and no person lifts a
+guardrail.
 """
 
 from collections.abc import Iterable
@@ -16,18 +18,23 @@ from approvals.policy.tool_call import Call, inside, resolve
 ALLOW, DENY, ASK = Rule.Effect.ALLOW, Rule.Effect.DENY, Rule.Effect.ASK
 
 ALWAYS_PASS = frozenset(
-    # Agent is what the CLI calls Task since 2.1.197; SubagentHandback gives a sub-agent's report to its caller
+    # The CLI renamed Task to Agent in 2.1.197. SubagentHandback returns a sub-agent's report to its
+    # caller.
     {"ToolSearch", "TaskStop", "ListAgents", "Task", "Agent", "SubagentHandback"}
 )
 AGENTS = frozenset({"Task", "Agent"})
-# An agent with other arguments, such as isolation, makes a checkout and a branch before anything is asked.
+# A sub-agent with other arguments, such as isolation, makes a checkout and a branch before its
+# first request.
 AGENT_ARGUMENTS = frozenset({"description", "prompt", "subagent_type", "run_in_background", "model"})
 ALWAYS_ASK = frozenset({"AskUserQuestion", "ExitPlanMode"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyDecision:
-    """``source`` is floor, rule, plan or default; ``rule`` is the rule that answered, if one did."""
+    """``effect`` is allow, deny or ask.
+
+    ``source`` is guardrail, rule, plan or default; ``rule`` is set for a rule.
+    """
 
     effect: str
     reason: str
@@ -36,7 +43,7 @@ class PolicyDecision:
 
 
 def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> PolicyDecision:
-    """What happens to ``call`` before any person is asked."""
+    """Decide ``call`` before a person is asked; ``around`` is what the guardrails protect."""
     found = examine(call, around)
     if found.refusal:
         return PolicyDecision(effect=DENY, reason=found.refusal, source="guardrail")

@@ -1,6 +1,6 @@
-"""How dangerous a tool call looks: a small table by tool and pattern.
+"""The risk level of a tool call, from a small table by tool and pattern.
 
-A hint for the person who decides, never a reason to let something run.
+It is a hint for the person who decides; it never allows a call.
 """
 
 import re
@@ -20,7 +20,7 @@ FOREIGN_TEXT = r"\b(curl|wget)\b[^|]*\|\s*(ba|z|da)?sh\b|\beval\b|base64\s+(-d|-
 CONTROLS = r"\b(kill|pkill|killall|systemctl|service|shutdown|reboot|crontab|iptables)\b"
 CONFIGURATION = r"(^|/)\.(env|ssh|aws|git|bashrc|profile|zshrc|netrc)|id_rsa|authorized_keys|/etc/"
 
-# The first row that matches wins; patterns search the telling argument (command, path, URL).
+# The first matching row applies; patterns search the telling argument (command, path, URL).
 TABLE: tuple[tuple[str, str, str, str], ...] = (
     ("Bash", r"\brm\s+(-\w*\s+)*-\w*[rf]|\bshred\b|\bmkfs|\bdd\s+.*\bof=", HIGH, "deletes or overwrites data"),
     ("Bash", OTHER_USER, HIGH, "changes rights or acts as another user"),
@@ -46,9 +46,10 @@ LONGEST_READABLE = 8_000
 
 
 def assess_risk(tool_name: str, telling: str) -> tuple[str, str]:
-    """The level (low, medium, high) and a short reason for a call; unknown tools are medium.
+    """Return the level (low, medium, high) and a short reason; unknown tools are medium.
 
-    What is too long to be read by a person is high without a look: the patterns would be slow on it, too.
+    A command that is too long for a person to read is high without a search, on which the patterns
+    would be slow.
     """
     if len(telling) > LONGEST_READABLE and tool_name == "Bash":
         return HIGH, "too long to be read"

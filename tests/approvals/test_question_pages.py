@@ -171,7 +171,7 @@ def test_the_page_of_all_costs_the_same_however_many_there_are(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_spreadsheet_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "AT_ONCE", 2)
+    monkeypatch.setattr(exports, "BATCH", 2)
     titles = ["=HYPERLINK(1)", "+1", "@x", "plain, with a comma", "two\nlines \u202e"]
     for title in titles:
         make_approval(title=title)
