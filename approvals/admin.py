@@ -54,9 +54,9 @@ class ApprovalAdmin(Holdable):
         "risk_word",
         "session_link",
         "shown_requester",
-        "asked",
+        "request_age",
         "time_left",
-        "answered_by",
+        "outcome",
         "held",
     )
     list_display_links = None
@@ -114,7 +114,7 @@ class ApprovalAdmin(Holdable):
         return render.visible(approval.requested_by)
 
     @admin.display(description="asked", ordering="created_at")
-    def asked(self, approval: Approval) -> str:
+    def request_age(self, approval: Approval) -> str:
         return ago(approval.created_at)
 
     @admin.display(description="time left", ordering="expires_at")
@@ -122,7 +122,7 @@ class ApprovalAdmin(Holdable):
         return left(approval) if approval.is_open else ""
 
     @admin.display(description="answered", ordering="decided_by")
-    def answered_by(self, approval: Approval) -> str:
+    def outcome(self, approval: Approval) -> str:
         if approval.is_open:
             return ""
         return (
@@ -170,8 +170,8 @@ class ApprovalAdmin(Holdable):
                     continue
                 words = {"note": parse_note(request.POST)} if decision == Approval.Status.APPROVED else {}
                 reason = request.POST.get("reason", "") if decision == Approval.Status.REJECTED else ""
-                answer = FormDecision(decision=decision, reason=reason, seen_digest=seen, **words)
-                self._record(request, approval.pk, answer)
+                submitted = FormDecision(decision=decision, reason=reason, seen_digest=seen, **words)
+                self._record(request, approval.pk, submitted)
             return None
         drawn = [DrawnRequest.of(one, whole=not is_large(one)) for one in chosen.order_by("expires_at")]
         context = {
@@ -292,18 +292,18 @@ class ApprovalAdmin(Holdable):
             return self._run_command(
                 request, extend, f"{minutes} more minutes to answer." if minutes else "No deadline now."
             )
-        answer = parse_decision(request.POST, approval)
-        if isinstance(answer, str):
-            self.message_user(request, answer, messages.ERROR)
+        submitted = parse_decision(request.POST, approval)
+        if isinstance(submitted, str):
+            self.message_user(request, submitted, messages.ERROR)
             return False
-        return self._record(request, approval.pk, answer)
+        return self._record(request, approval.pk, submitted)
 
-    def _record(self, request: HttpRequest, approval_id: UUID, answer: FormDecision) -> bool:
+    def _record(self, request: HttpRequest, approval_id: UUID, submitted: FormDecision) -> bool:
         decide = lambda: record_decision(  # noqa: E731
-            approval_id, answer, by=request.user.get_username(), via=DecisionSource.ADMIN,
+            approval_id, submitted, by=request.user.get_username(), via=DecisionSource.ADMIN,
             address=request.META.get("REMOTE_ADDR", ""),
         )  # fmt: skip
-        word = "Approved" if answer.decision == Approval.Status.APPROVED else "Rejected"
+        word = "Approved" if submitted.decision == Approval.Status.APPROVED else "Rejected"
         return self._run_command(request, decide, f"{word}. Recorded; the agent is told.")
 
     def _run_command(self, request: HttpRequest, act: Callable[[], Approval], done: str) -> bool:

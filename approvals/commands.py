@@ -579,7 +579,9 @@ def _check_decision(
             raise InvalidDecision("An edited input is a JSON object.", {"updated_input": ["not an object"]})
         _refuse_placeholders(updated_input, approval)
     if answers and not isinstance(_parsed(answers, "answers"), dict):
-        raise InvalidDecision("Answers are a JSON object: question to answer.", {"answers": ["not an object"]})
+        raise InvalidDecision(
+            "Answers are a JSON object: each question with its answer.", {"answers": ["not an object"]}
+        )
     if note:
         _check_note(note, decision=decision)
     if scope != Approval.Scope.ONCE:

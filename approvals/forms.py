@@ -1,7 +1,8 @@
 """Parsing of the decision form; the console and the admin share it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from uuid import UUID
 
 from django.http import QueryDict
@@ -28,45 +29,33 @@ class FormDecision:
     seen_digest: str = ""
 
 
-def record_decision(approval_id: UUID, answer: FormDecision, *, by: str, via: str, address: str) -> Approval:
+def record_decision(approval_id: UUID, submitted: FormDecision, *, by: str, via: str, address: str) -> Approval:
     """Record the submitted decision; raises what ``decide_approval`` raises."""
-    return commands.decide_approval(
-        approval_id=approval_id, decision=answer.decision, reason=answer.reason, updated_input=answer.updated_input,
-        answers=answer.answers, scope=answer.scope, seen_digest=answer.seen_digest, by=by, via=via, address=address,
-        note=answer.note,
-    )  # fmt: skip
+    return commands.decide_approval(approval_id=approval_id, by=by, via=via, address=address, **asdict(submitted))
 
 
 def parse_decision(form: QueryDict, approval: Approval) -> FormDecision | str:
     """Return the submitted decision, or a sentence that says why the form has none."""
-    reason, seen, decision = form.get("reason", ""), form.get("seen_digest", ""), form.get("decision", "")
-    note = parse_note(form)
+    seen, decision = form.get("seen_digest", ""), form.get("decision", "")
     if not seen and approval.input_digest:
         return "The page did not say what you were looking at; load it again."
     if decision == "reject":
-        return FormDecision(Approval.Status.REJECTED, reason=reason, seen_digest=seen)
+        return FormDecision(Approval.Status.REJECTED, reason=form.get("reason", ""), seen_digest=seen)
     if why := why_unread(approval, form.get("read_digest", "")):
         return why
-    if decision == "approve" and render.questions_of(approval):
-        answers = parse_answers(form, approval)
-        return (
-            FormDecision(Approval.Status.APPROVED, note=note, seen_digest=seen, answers=answers)
-            if answers != "{}"
-            else "Answer at least one question, or reject."
-        )
-    if decision == "approve":
-        return FormDecision(Approval.Status.APPROVED, note=note, seen_digest=seen)
-    if decision == "approve_session":
-        return FormDecision(Approval.Status.APPROVED, note=note, seen_digest=seen, scope=Approval.Scope.SESSION)
-    if decision == "edit" and "updated_input" not in form:
-        return "The page did not say what to run instead; reveal its secrets first, then edit."
-    if decision == "edit":
-        return FormDecision(
-            Approval.Status.APPROVED,
-            note=note,
-            seen_digest=seen,
-            updated_input=render.exact_json(form.get("updated_input", "")) or "{}",
-        )
+    approved = partial(FormDecision, Approval.Status.APPROVED, note=parse_note(form), seen_digest=seen)
+    match decision:
+        case "approve" if render.questions_of(approval):
+            answers = parse_answers(form, approval)
+            return approved(answers=answers) if answers != "{}" else "Answer at least one question, or reject."
+        case "approve":
+            return approved()
+        case "approve_session":
+            return approved(scope=Approval.Scope.SESSION)
+        case "edit" if "updated_input" not in form:
+            return "The page did not say what to run instead; reveal its secrets first, then edit."
+        case "edit":
+            return approved(updated_input=render.exact_json(form.get("updated_input", "")) or "{}")
     return "Choose what to answer."
 
 

@@ -83,5 +83,5 @@ def _nearly_over() -> QuerySet[Approval]:
 
 def _send_reminder(approval_id: UUID, expires_at: datetime) -> None:
     when = "never expires" if expires_at == NEVER else f"expires at {expires_at.isoformat('T', 'seconds')}"
-    logger.warning("approval %s %s and nobody has answered", approval_id, when)
+    logger.warning("approval %s %s and is still open", approval_id, when)
     approval_expiring.send_robust(sender=Approval, approval_id=approval_id, expires_at=expires_at)

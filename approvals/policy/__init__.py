@@ -1,4 +1,4 @@
-"""The policy: guardrails, rules and defaults decide a tool call before a person is asked."""
+"""The policy: guardrails, rules and defaults decide a tool call before a person does."""
 
 from approvals.policy.engine import ALLOW, ASK, DENY, PolicyDecision, decide
 from approvals.policy.guardrails import FORBIDDEN_TOOLS

@@ -43,7 +43,7 @@ class PolicyDecision:
 
 
 def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> PolicyDecision:
-    """Decide ``call`` before a person is asked; ``around`` is what the guardrails protect."""
+    """Decide ``call`` as far as the policy can; ``around`` is what the guardrails protect."""
     found = examine(call, around)
     if found.refusal:
         return PolicyDecision(effect=DENY, reason=found.refusal, source="guardrail")

@@ -66,7 +66,7 @@ class Finding:
 def examine(call: Call, around: Surroundings) -> Finding:
     """Check ``call`` against the guardrails."""
     if call.tool_name in FORBIDDEN_TOOLS:
-        return Finding(refusal=f"{call.tool_name} acts when nobody is asked any more; Orchestra never allows it")
+        return Finding(refusal=f"{call.tool_name} acts later, without a permission request; Orchestra never allows it")
     if call.readable_arguments is None:
         return Finding(refusal="its input cannot be read")
     refusal = _path_refusal(call, around)

@@ -246,11 +246,11 @@ def _notebook(tool_name: str, arguments: dict[str, Any], directory: str) -> Draw
 
 
 def _questions(tool_name: str, arguments: dict[str, Any], directory: str) -> Drawn:
-    asked = _well_formed(arguments.get("questions"))
-    if not asked or len(asked) != len(arguments["questions"]):
+    questions = _well_formed(arguments.get("questions"))
+    if not questions or len(questions) != len(arguments["questions"]):
         return [], frozenset()
     blocks = []
-    for question in asked:
+    for question in questions:
         choice = "Several may be chosen" if question["multiSelect"] else "One may be chosen"
         options = [": ".join(filter(None, (one["label"], one["description"]))) for one in question["options"]]
         text = visible("\n".join([question["question"], *numbered(options)]))
@@ -337,7 +337,7 @@ def questions_in(tool_input: str) -> list[dict[str, Any]]:
     return _well_formed(parsed_arguments(tool_input).get("questions"))
 
 
-def _well_formed(asked: object) -> list[dict[str, Any]]:
+def _well_formed(questions: object) -> list[dict[str, Any]]:
     return [
         {
             "question": one["question"],
@@ -349,7 +349,7 @@ def _well_formed(asked: object) -> list[dict[str, Any]]:
                 if isinstance(option, dict) and isinstance(option.get("label"), str)
             ],
         }
-        for one in (asked if isinstance(asked, list) else ())
+        for one in (questions if isinstance(questions, list) else ())
         if isinstance(one, dict) and isinstance(one.get("question"), str)
     ]
 

@@ -226,8 +226,8 @@ def answers_in_order(approval: Approval, typed: list[str]) -> str:
 
     Returns JSON text, or an empty text if there is no answer.
     """
-    asked = render.questions_of(approval)
-    given = {question["question"]: text for question, text in zip(asked, typed, strict=False) if text}
+    questions = render.questions_of(approval)
+    given = {question["question"]: text for question, text in zip(questions, typed, strict=False) if text}
     return json.dumps(given) if given else ""
 
 

@@ -20,10 +20,9 @@ MOST_OPTIONS = 20
 
 
 class ApprovalSerializer(serializers.ModelSerializer[Approval]):
-    """One approval request, its decision and its deadline.
+    """One approval request, its decision and its deadline."""
 
-    Rows come from ``approvals.queries.readable_approvals``.
-    """
+    # Rows come from approvals.queries.readable_approvals, because seconds_left needs read_at.
 
     tool_input = ExactJSON(help_text="The complete input, exactly as the agent gave it; null for other kinds.")
     updated_input = ExactJSON(help_text="The input as the approver edited it, or null.")

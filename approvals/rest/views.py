@@ -90,7 +90,7 @@ class ApprovalViewSet(OrchestraViewSet):
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(ApprovalSerializer(page, many=True).data)
 
-    @write("Ask a person", ExternalRequestSerializer, ApprovalSerializer, status=201, example=ASK_EXAMPLE)
+    @write("Request an approval", ExternalRequestSerializer, ApprovalSerializer, status=201, example=ASK_EXAMPLE)
     @idempotent
     def create(self, request: Request) -> Response:
         wanted = self.body(ExternalRequestSerializer)
@@ -150,7 +150,7 @@ class ApprovalViewSet(OrchestraViewSet):
         commands.cancel_approval(approval_id=approval.pk, by=self.username, via=DecisionSource.API)
         return self.respond(approval.pk)
 
-    @write("Ask a closed request again", NothingSerializer, ApprovalSerializer)
+    @write("Reopen a closed request", NothingSerializer, ApprovalSerializer)
     @action(detail=True, methods=["post"])
     @idempotent
     def reopen(self, request: Request, pk: str) -> Response:
@@ -161,7 +161,7 @@ class ApprovalViewSet(OrchestraViewSet):
         )
         return self.respond(fresh.pk)
 
-    @write("Give people more time", MinutesSerializer, ApprovalSerializer, example={"minutes": 15})
+    @write("Extend the deadline", MinutesSerializer, ApprovalSerializer, example={"minutes": 15})
     @action(detail=True, methods=["post"])
     @idempotent
     def extend(self, request: Request, pk: str) -> Response:

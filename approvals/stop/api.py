@@ -88,7 +88,7 @@ class StopViewSet(OrchestraViewSet):
         return state(made)
 
     @extend_schema(parameters=[WHICH])
-    @change("Let agents go on", None, StopStateSerializer)
+    @change("Lift the stop", None, StopStateSerializer)
     def lift(self, request: Request) -> Response:
         """Lift the stop in force, if any; ``stop`` names the one that the caller saw."""
         named = request.query_params.get("stop")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from approvals.management.commands.approvals import Bell, as_json, offer_request
+from approvals.management.commands.approvals import ChangeListener, as_json, offer_request
 from approvals.models import DecisionSource
 from approvals.presentation import terminal
 from approvals.presentation.render import one_line, visible
@@ -194,7 +194,7 @@ class Watch:
         self._decider = decider
         self._offered: set[UUID] = set()
         self._seq = self._before_the_prompt()
-        self._bell = Bell()
+        self._changes = ChangeListener()
         self._rounds = 0
 
     def to_the_end(self) -> Turn:
@@ -208,7 +208,7 @@ class Watch:
             self._rounds += 1
             if self._rounds == NOBODY_CAME_S and self._turn.status == T.QUEUED:
                 self._screen.line("No worker has taken the turn yet. Is `make run` running?", "yellow")
-            self._bell.wait()
+            self._changes.wait()
 
     def _before_the_prompt(self) -> int:
         prompts = self._turn.session.events.filter(kind="prompt").order_by("-seq").values_list("seq", flat=True)
