@@ -618,8 +618,7 @@ def _check_scope(approval: Approval, *, scope: str, updated_input: str) -> None:
             "Only a tool call of a session can be approved for the session.", {"scope": ["not possible here"]}
         )
     if updated_input:
-        # the agent would repeat its original call, which the rule for the edited input would not
-        # match
+        # the agent would repeat its original call, not the edited one that the person approved
         raise InvalidDecision(
             "An edited call is approved once, never for the session.", {"scope": ["not with an edited input"]}
         )
