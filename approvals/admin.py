@@ -1,4 +1,7 @@
-"""The desk in the admin: every answer goes through ``decide_approval``; this file only parses and shows."""
+"""Approvals in the admin, the surface that works when the console does not.
+
+This module only parses and renders: commands make every change.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,21 +23,19 @@ from django.utils.safestring import SafeString
 from approvals import commands, reopening, retention
 from approvals.deadlines import EXTENSION_MINUTES
 from approvals.errors import ApprovalNotFound
-from approvals.forms import Answer, answer_from, note_from, record
+from approvals.forms import FormDecision, parse_decision, parse_note, record_decision
 from approvals.models import Approval, AuditEntry, Callback, DecisionSource, Rule, Stop, Violation
 from approvals.presentation import render
-from approvals.presentation.batches import is_large, why_not_with_others
+from approvals.presentation.batches import is_large, why_not_in_batch
 from approvals.presentation.reading import Extent, extent_of, offered_proof
 from approvals.presentation.redacted import hidden_text, record_reveal, shown_of
 from approvals.presentation.session_scope import scope_label, scope_sentence
-from approvals.queries import approvals_with_ids, find_approval, is_own, may_answer
+from approvals.queries import approvals_with_ids, can_decide, find_approval, is_own
 from approvals.stop.commands import deadline_now_of_row
 from approvals.templatetags.shown import ago, left, visible
 from orchestra.admin import ByRights, Holdable, PlainAdmin, Reading
 from orchestra.auth.permissions import Right, may
 from orchestra.errors import OrchestraError
-
-S = Approval.Status
 
 MOST_SIMILAR = 5
 LONGEST_CHANGE = 200  # characters of a change in the list of the audit
@@ -42,7 +43,10 @@ LONGEST_CHANGE = 200  # characters of a change in the list of the audit
 
 @admin.register(Approval)
 class ApprovalAdmin(Holdable):
-    """Approval requests to people. Nothing is edited here: the command of every surface records a decision, once."""
+    """Approval requests.
+
+    Rows are not editable; ``decide_approval`` records a decision, as on every surface.
+    """
 
     list_display = (
         "question",
@@ -50,9 +54,9 @@ class ApprovalAdmin(Holdable):
         "risk_word",
         "session_link",
         "shown_requester",
-        "asked",
+        "request_age",
         "time_left",
-        "answered_by",
+        "outcome",
         "held",
     )
     list_display_links = None
@@ -62,14 +66,14 @@ class ApprovalAdmin(Holdable):
     set_hold = staticmethod(retention.set_hold)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """With the time from which the time left is counted."""
+        """Annotate ``read_at``, from which the time left is computed."""
         rows: QuerySet[Any] = super().get_queryset(request).annotate(read_at=deadline_now_of_row())
         return rows
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
-        """Open ones first, the most urgent on top; then the newest."""
-        waiting = When(status=S.PENDING, then=Value(0))
-        urgent = Case(When(status=S.PENDING, then=F("expires_at")))
+        """Sort open requests first, the most urgent on top, then closed ones, the newest on top."""
+        waiting = When(status=Approval.Status.PENDING, then=Value(0))
+        urgent = Case(When(status=Approval.Status.PENDING, then=F("expires_at")))
         return [
             Case(waiting, default=Value(1), output_field=IntegerField()),
             urgent.asc(nulls_last=True),
@@ -86,7 +90,7 @@ class ApprovalAdmin(Holdable):
             '<a class="question" href="{}"><bdi>{}</bdi></a>{}',
             address,
             render.one_line(hidden_text(approval.title), 120),
-            _demo_mark(approval),
+            format_html(' <span class="demo">{}</span>', "demo") if approval.is_demo else "",
         )
 
     @admin.display(description="status", ordering="status")
@@ -110,7 +114,7 @@ class ApprovalAdmin(Holdable):
         return render.visible(approval.requested_by)
 
     @admin.display(description="asked", ordering="created_at")
-    def asked(self, approval: Approval) -> str:
+    def request_age(self, approval: Approval) -> str:
         return ago(approval.created_at)
 
     @admin.display(description="time left", ordering="expires_at")
@@ -118,7 +122,7 @@ class ApprovalAdmin(Holdable):
         return left(approval) if approval.is_open else ""
 
     @admin.display(description="answered", ordering="decided_by")
-    def answered_by(self, approval: Approval) -> str:
+    def outcome(self, approval: Approval) -> str:
         if approval.is_open:
             return ""
         return (
@@ -129,11 +133,11 @@ class ApprovalAdmin(Holdable):
 
     @admin.action(description="Approve selected…", permissions=["decide"])
     def approve_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> HttpResponse | None:
-        return self._answer_selected(request, chosen, verdict=S.APPROVED)
+        return self._decide_selected(request, chosen, decision=Approval.Status.APPROVED)
 
     @admin.action(description="Reject selected…", permissions=["decide"])
     def reject_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> HttpResponse | None:
-        return self._answer_selected(request, chosen, verdict=S.REJECTED)
+        return self._decide_selected(request, chosen, decision=Approval.Status.REJECTED)
 
     @admin.action(description="Ask selected again", permissions=["decide"])
     def reopen_selected(self, request: HttpRequest, chosen: QuerySet[Approval]) -> None:
@@ -141,7 +145,9 @@ class ApprovalAdmin(Holdable):
             self._reopen(request, approval.pk)
 
     def _reopen(self, request: HttpRequest, approval_id: UUID) -> UUID:
-        """Ask again; the request to show then, which is the old one if that did not work."""
+        """Reopen a request; return the id of the request to show, which is the old one after an
+        error.
+        """
         by, address = request.user.get_username(), request.META.get("REMOTE_ADDR", "")
         try:
             fresh = reopening.reopen_approval(approval_id=approval_id, by=by, via=DecisionSource.ADMIN, address=address)
@@ -151,29 +157,31 @@ class ApprovalAdmin(Holdable):
         self.message_user(request, f"Asked again. {render.one_line(hidden_text(fresh.title), 80)}", messages.SUCCESS)
         return fresh.pk
 
-    def _answer_selected(
-        self, request: HttpRequest, chosen: QuerySet[Approval], *, verdict: str
+    def _decide_selected(
+        self, request: HttpRequest, chosen: QuerySet[Approval], *, decision: str
     ) -> HttpResponse | None:
-        """Show exactly what would run, then answer what was shown: the ids and digests of that page, nothing newer."""
+        """Show what would run, then decide exactly what was shown: the form holds its ids and
+        digests.
+        """
         if request.POST.get("confirmed") == "yes":
             for approval in approvals_with_ids([UUID(key) for key in request.POST.getlist(ACTION_CHECKBOX_NAME)]):
                 seen = request.POST.get(f"digest_{approval.pk}", "")
-                if why_not_with_others(approval, verdict):
+                if why_not_in_batch(approval, decision):
                     continue
-                words = {"note": note_from(request.POST)} if verdict == S.APPROVED else {}
-                reason = request.POST.get("reason", "") if verdict == S.REJECTED else ""
-                answer = Answer(verdict=verdict, reason=reason, seen_digest=seen, **words)
-                self._record(request, approval.pk, answer)
+                words = {"note": parse_note(request.POST)} if decision == Approval.Status.APPROVED else {}
+                reason = request.POST.get("reason", "") if decision == Approval.Status.REJECTED else ""
+                submitted = FormDecision(decision=decision, reason=reason, seen_digest=seen, **words)
+                self._record(request, approval.pk, submitted)
             return None
-        asked = [Asked.of(one, whole=not is_large(one)) for one in chosen.order_by("expires_at")]
+        drawn = [DrawnRequest.of(one, whole=not is_large(one)) for one in chosen.order_by("expires_at")]
         context = {
             **self.admin_site.each_context(request),
-            "title": "Approve these" if verdict == S.APPROVED else "Reject these",
+            "title": "Approve these" if decision == Approval.Status.APPROVED else "Reject these",
             "opts": self.opts,
-            "verdict": verdict,
-            "action": "approve_selected" if verdict == S.APPROVED else "reject_selected",
-            "able": [one for one in asked if not why_not_with_others(one.approval, verdict)],
-            "unable": [(one, why) for one in asked if (why := why_not_with_others(one.approval, verdict))],
+            "decision": decision,
+            "action": "approve_selected" if decision == Approval.Status.APPROVED else "reject_selected",
+            "able": [one for one in drawn if not why_not_in_batch(one.approval, decision)],
+            "unable": [(one, why) for one in drawn if (why := why_not_in_batch(one.approval, decision))],
             "checkbox": ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "admin/approvals/approval/decide_selected.html", context)
@@ -190,7 +198,7 @@ class ApprovalAdmin(Holdable):
         ]
 
     def reveal_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
-        """The page with its secrets in clear; who asked for them is noted first."""
+        """Show the page with its secrets in clear, after an audit entry about it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method != "POST":
@@ -208,7 +216,7 @@ class ApprovalAdmin(Holdable):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The page of one question; it is read and answered, never saved."""
+        """Show one request. Django's own form is not used, because no field is editable."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if not self.has_view_permission(request):
@@ -219,33 +227,35 @@ class ApprovalAdmin(Holdable):
     def _page(
         self, request: HttpRequest, approval: Approval, *, draft: QueryDict | None = None, revealed: bool = False
     ) -> dict[str, Any]:
-        """What the page of ``approval`` shows; ``draft`` is what somebody typed in an answer that was refused."""
+        """Build the template context; ``draft`` is the submitted form of a decision that was
+        refused.
+        """
         whole = "whole" in request.GET or "whole" in request.POST
-        asked = Asked.of(approval, longest=render.WHOLE if whole else render.LONGEST_BLOCK, revealed=revealed)
+        drawn = DrawnRequest.of(approval, longest=render.WHOLE if whole else render.LONGEST_BLOCK, revealed=revealed)
         similar = Approval.objects.filter(tool_name=approval.tool_name, title=approval.title).exclude(pk=approval.pk)
         typed = draft if draft is not None else QueryDict()
-        shown = asked.approval
+        shown = drawn.approval
         questions = render.questions_of(shown)
-        may_edit = revealed or not asked.secrets or "updated_input" in typed
+        may_edit = revealed or not drawn.secrets or "updated_input" in typed
         own = is_own(request.user, approval)
         return {
             **self.admin_site.each_context(request),
             "title": render.one_line(shown.title, render.LONGEST_TITLE),
             "opts": self.opts,
-            "asked": asked,
-            "cut": any(block.cut for block in asked.blocks),
-            "read_proof": asked.read_proof,
-            "left_out": asked.left_out,
+            "drawn": drawn,
+            "cut": any(block.cut for block in drawn.blocks),
+            "read_proof": drawn.read_proof,
+            "left_out": drawn.left_out,
             "approval": shown,
             "revealed": revealed,
             "whole": whole,
             "may_edit": may_edit,
             "own": own,
             "may_decide": may(request.user, Right.DECIDE),
-            "answerable": may_answer(request.user, approval),
+            "answerable": can_decide(request.user, approval),
             "questions": list(enumerate(questions)),
             "input_to_edit": typed.get("updated_input")
-            or (render.editable(approval.tool_input or "{}") if revealed or not asked.secrets else ""),
+            or (render.editable(approval.tool_input or "{}") if revealed or not drawn.secrets else ""),
             "draft": typed,
             "session_scope": scope_sentence(approval),
             "session_label": scope_label(approval),
@@ -253,13 +263,13 @@ class ApprovalAdmin(Holdable):
             "may_never_expire": settings.APPROVALS.allow_never_expires and not approval.never_expires,
             "reopenable": may(request.user, Right.DECIDE) and not own and reopening.may_be_reopened(approval),
             "session_address": session_address(approval.session) if approval.session else "",
-            "demo": is_demo(approval),
+            "demo": approval.is_demo,
             "history": AuditEntry.objects.filter(approval=approval).order_by("id"),
             "similar": similar.order_by("-created_at")[:MOST_SIMILAR],
         }
 
     def decide_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
-        """Take one answer; whatever is wrong with it is said on the page of the question."""
+        """Record one decision; a refused one shows the page again with a message."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_decide_permission(request):
@@ -267,34 +277,37 @@ class ApprovalAdmin(Holdable):
         approval = _found(str(approval_id))
         if request.POST.get("decision") == "reopen":
             return Redirect(reverse("admin:approvals_approval_change", args=[self._reopen(request, approval_id)]))
-        recorded = self._take(request, approval)
+        recorded = self._apply(request, approval)
         if not recorded:
             page = self._page(request, _found(str(approval_id)), draft=request.POST)
             return TemplateResponse(request, "admin/approvals/approval/change_form.html", page)
         return Redirect(reverse("admin:approvals_approval_change", args=[approval_id]))
 
-    def _take(self, request: HttpRequest, approval: Approval) -> bool:
+    def _apply(self, request: HttpRequest, approval: Approval) -> bool:
         if request.POST.get("decision") in ("extend", "never"):
             minutes = EXTENSION_MINUTES if request.POST["decision"] == "extend" else 0
             extend = lambda: commands.extend_approval(  # noqa: E731
                 approval_id=approval.pk, minutes=minutes, by=request.user.get_username(), via=DecisionSource.ADMIN
             )
-            return self._say(request, extend, f"{minutes} more minutes to answer." if minutes else "No deadline now.")
-        answer = answer_from(request.POST, approval)
-        if isinstance(answer, str):
-            self.message_user(request, answer, messages.ERROR)
+            return self._run_command(
+                request, extend, f"{minutes} more minutes to answer." if minutes else "No deadline now."
+            )
+        submitted = parse_decision(request.POST, approval)
+        if isinstance(submitted, str):
+            self.message_user(request, submitted, messages.ERROR)
             return False
-        return self._record(request, approval.pk, answer)
+        return self._record(request, approval.pk, submitted)
 
-    def _record(self, request: HttpRequest, approval_id: UUID, answer: Answer) -> bool:
-        decide = lambda: record(  # noqa: E731
-            approval_id, answer, by=request.user.get_username(), via=DecisionSource.ADMIN,
+    def _record(self, request: HttpRequest, approval_id: UUID, submitted: FormDecision) -> bool:
+        decide = lambda: record_decision(  # noqa: E731
+            approval_id, submitted, by=request.user.get_username(), via=DecisionSource.ADMIN,
             address=request.META.get("REMOTE_ADDR", ""),
         )  # fmt: skip
-        word = "Approved" if answer.verdict == S.APPROVED else "Rejected"
-        return self._say(request, decide, f"{word}. Recorded; the agent is told.")
+        word = "Approved" if submitted.decision == Approval.Status.APPROVED else "Rejected"
+        return self._run_command(request, decide, f"{word}. Recorded; the agent is told.")
 
-    def _say(self, request: HttpRequest, act: Callable[[], Approval], done: str) -> bool:
+    def _run_command(self, request: HttpRequest, act: Callable[[], Approval], done: str) -> bool:
+        """Run ``act`` and show ``done``, or the error; return whether it succeeded."""
         try:
             approval = act()
         except OrchestraError as error:
@@ -305,8 +318,8 @@ class ApprovalAdmin(Holdable):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question with what would run, for templates."""
+class DrawnRequest:
+    """A request with what would run, for templates."""
 
     approval: Approval
     blocks: list[render.Block]
@@ -318,8 +331,8 @@ class Asked:
     @classmethod
     def of(
         cls, approval: Approval, *, longest: int = render.LONGEST_BLOCK, revealed: bool = False, whole: bool = True
-    ) -> "Asked":
-        """Without ``whole`` it has no blocks."""
+    ) -> "DrawnRequest":
+        """Build it from a row; without ``whole`` it has no blocks."""
         shown = shown_of(approval, revealed=revealed, whole=whole)
         if not whole:
             return cls(shown.approval, [], Extent(0, 0, 0))
@@ -328,17 +341,8 @@ class Asked:
         return cls(shown.approval, blocks, extent, shown.secrets, offered_proof(shown), shown.left_out)
 
 
-def is_demo(approval: Approval) -> bool:
-    """Whether the scripted demo agent asks."""
-    return bool(approval.facts.get("agent") == "demo")
-
-
-def _demo_mark(approval: Approval) -> SafeString | str:
-    return format_html(' <span class="demo">{}</span>', "demo") if is_demo(approval) else ""
-
-
 def session_address(session: UUID) -> str:
-    """Where the admin shows the asking session; this app knows its id and nothing else of it."""
+    """Return the admin URL of a session; this app knows the session's id and nothing else of it."""
     return reverse("admin:sessions_app_agentsession_change", args=[session])
 
 
@@ -351,7 +355,7 @@ def _found(object_id: str) -> Approval:
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(Reading):
-    """Every attempt to decide, won or lost, and every change of what gives power; append-only."""
+    """Every attempt to decide and every change of permissions or policy; append-only."""
 
     list_display = ("at", "action", "won", "by", "via", "address", "about")
     list_filter = ("action", "won", "via")
@@ -387,7 +391,7 @@ class AuditEntryAdmin(Reading):
 
 @admin.register(Violation)
 class ViolationAdmin(Reading):
-    """Tools that ran unapproved; acknowledged by the button of the red banner."""
+    """Tools that ran unapproved. The button of the banner acknowledges them."""
 
     list_display = ("created_at", "tool_name", "reason", "requested_by", "session", "acknowledged_by")
     list_filter = (("acknowledged_at", admin.EmptyFieldListFilter),)
@@ -406,7 +410,10 @@ class ViolationAdmin(Reading):
 
 @admin.register(Stop)
 class StopAdmin(Reading):
-    """Times in which all agents were stopped; stopped and lifted by the page that the banner leads to."""
+    """Periods in which all agents were stopped.
+
+    The page behind the banner starts and lifts them.
+    """
 
     list_display = ("started_at", "started_by", "started_via", "mode", "reason", "lifted_at", "lifted_by", "lifted_via")
     list_filter = (("lifted_at", admin.EmptyFieldListFilter), "mode")
@@ -416,7 +423,7 @@ class StopAdmin(Reading):
 
 @admin.register(Callback)
 class CallbackAdmin(Reading):
-    """Who waits to be told the outcome of a question, and whether they were."""
+    """The outbox of callbacks to programs that requested approvals."""
 
     list_display = ("created_at", "host", "status", "attempts", "next_try_at", "last_error", "approval")
     list_filter = ("status",)
@@ -427,7 +434,7 @@ class CallbackAdmin(Reading):
 
 @admin.register(Rule)
 class RuleAdmin(ByRights, PlainAdmin):
-    """Standing answers; nobody lifts the hard floor with one."""
+    """Policy rules; no rule lifts a guardrail."""
 
     list_display = (
         "tool",

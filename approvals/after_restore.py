@@ -1,4 +1,6 @@
-"""What a restore does to questions, grants and rules: nothing that ran since the backup may run again unasked."""
+"""After-restore steps for approvals: no call that ran since the backup may run again without a new
+decision.
+"""
 
 from typing import Any
 
@@ -10,34 +12,41 @@ from approvals.commands import cancel_approval
 from approvals.models import CALLBACK_FLOW, Approval, AuditEntry, Callback, DecisionSource, Rule
 from approvals.queries import rules_in_force
 
-S = Approval.Status
 EXTERNAL = Approval.Kind.EXTERNAL
 
 
-def make_fit(*, taken_at: str, keep_rules: bool, **_: Any) -> str:
-    """Withdraw what agents asked, void what they were given, end rules; questions of programs stay, with a warning."""
+def invalidate_restored_rows(*, taken_at: str, keep_rules: bool, **_: Any) -> str:
+    """Withdraw the open requests of agents, void unspent approvals, and end allow rules.
+
+    External requests stay open and get a warning. ``keep_rules`` keeps those rules that belong to
+    no session. Returns one line for the report of the restore.
+    """
     why = f"The database was restored from a backup of {taken_at}."
-    withdrawn = _withdraw(why)
-    voided = _void(why)
+    withdrawn = _withdraw_open_requests(why)
+    voided = _void_unspent_approvals(why)
     ended = _end_rules(keep_rules, why)
     AuditEntry.objects.create(approval=None, action="restored", won=True, via=DecisionSource.SYSTEM, reason=why)
     _stop_callbacks(why)
-    for approval in Approval.objects.filter(status=S.PENDING):
+    for approval in Approval.objects.filter(status=Approval.Status.PENDING):
         approval.facts = approval.facts | {"warning": f"{why} This may have been answered since."}
         approval.save(update_fields=["facts"])
     return f"{withdrawn} open requests withdrawn, {voided} unspent approvals voided, {ended} standing rules ended"
 
 
-def _withdraw(why: str) -> int:
-    asked = list(Approval.objects.filter(status=S.PENDING).exclude(kind=EXTERNAL).values_list("pk", flat=True))
-    for approval_id in asked:
+def _withdraw_open_requests(why: str) -> int:
+    open_ids = list(
+        Approval.objects.filter(status=Approval.Status.PENDING).exclude(kind=EXTERNAL).values_list("pk", flat=True)
+    )
+    for approval_id in open_ids:
         cancel_approval(approval_id=approval_id, by="", via=DecisionSource.SYSTEM, reason=why)
-    return len(asked)
+    return len(open_ids)
 
 
-def _void(why: str) -> int:
-    """A grant that was unspent in the backup may have been spent since: it counts as spent, so the call asks again."""
-    unspent = Approval.objects.filter(status=S.APPROVED, consumed_at=None).exclude(kind=EXTERNAL)
+def _void_unspent_approvals(why: str) -> int:
+    """Mark unspent approvals as spent: they may have been spent after the backup, so the agent must
+    request again.
+    """
+    unspent = Approval.objects.filter(status=Approval.Status.APPROVED, consumed_at=None).exclude(kind=EXTERNAL)
     digests = dict(unspent.values_list("pk", "run_digest"))
     unspent.update(consumed_at=Now())
     AuditEntry.objects.bulk_create(
@@ -48,13 +57,20 @@ def _void(why: str) -> int:
 
 
 def _stop_callbacks(why: str) -> None:
-    """An outcome that was posted since would be acted upon a second time; who asked can still read it."""
-    closed = Callback.objects.exclude(approval__status=S.PENDING)  # nobody else writes to a copy: a join does no harm
+    """Cancel callbacks of closed requests: the receiver of a repeated post might act on it a second
+    time.
+    """
+    closed = Callback.objects.exclude(
+        approval__status=Approval.Status.PENDING
+    )  # a join is safe here: nothing else writes to the restored copy
     CALLBACK_FLOW.move(closed, to=Callback.Status.FAILED, last_error=why)
 
 
 def _end_rules(keep: bool, why: str) -> int:
-    """A rule that was withdrawn since would apply again. A session's rules go with the answers they were made by."""
+    """End allow rules: one that was revoked after the backup would apply again.
+
+    Rules of a session end in any case, together with the approvals that made them.
+    """
     alive = rules_in_force().filter(effect=Rule.Effect.ALLOW)
     if keep:
         alive = alive.filter(scope=Rule.ScopeKind.SESSION)

@@ -18,7 +18,9 @@ class ApprovalsConfig(AppConfig):
             self.register_for_servers()
 
     def register_for_servers(self) -> None:
-        """What pages, probes, figures, checks and the keeping of data need."""
+        """Register the probes, metrics, checks, retention and signal receivers, which light
+        commands do not need.
+        """
         from approvals import after_restore, checks, hub, metrics, retention
         from approvals.audit import chain
         from approvals.stop import commands as stops
@@ -31,22 +33,21 @@ class ApprovalsConfig(AppConfig):
         checks.register_checks()
         retention.register()
         copy_checks["audit"] = lambda: chain.problems(chain.head())
-        database_restored.connect(after_restore.make_fit, dispatch_uid="approvals.make_fit")
+        database_restored.connect(after_restore.invalidate_restored_rows, dispatch_uid="approvals.after_restore")
         register_source(metrics.families)
         hub.connect()
         stop_hub.connect()
-        about = "whether people may answer what they asked for themselves"
+        about = "whether people may decide requests that they made themselves"
         register(Probe("self_approval", _self_approval, Weight.NOTE, ready_only=True, about=about))
         register(Probe("stopped", _stopped, Weight.NOTE, about="whether all agents are stopped"))
 
 
 def _self_approval() -> str:
-    """Whether people may answer what they asked themselves; said aloud because it is a weaker house."""
+    """Readiness shows this setting because self-approval weakens the four-eyes principle."""
     return "on" if settings.APPROVALS.self_approval else "off"
 
 
 def _stopped() -> str:
-    """Whether a stop is in force: nothing is broken then, and nothing runs."""
     from approvals.stop import commands as stops
 
     return "yes" if stops.is_stopped() else "no"

@@ -1,4 +1,4 @@
-"""Settings of this app that do not go together."""
+"""System checks that refuse a bad combination of settings at start."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,30 +12,29 @@ MAKE_ONE = "python3 -c 'import base64, os; print(\"whsec_\" + base64.b64encode(o
 
 
 def register_checks() -> None:
-    """Called once when the app is ready."""
     checks.register(check_callbacks, checks.Tags.security)
-    checks.register(check_timeouts, checks.Tags.security)  # with a tag that every start looks at
+    checks.register(check_timeouts, checks.Tags.security)  # each process runs the checks with this tag when it starts
 
 
 def check_timeouts(**_: Any) -> list[checks.CheckMessage]:
-    """A default that no request could get would be cut to the maximum without a word."""
-    house, minute = settings.APPROVALS, timedelta(minutes=1)
-    if house.timeout <= house.max_timeout:
+    """Without this check a default above the maximum would be shortened silently."""
+    approvals, minute = settings.APPROVALS, timedelta(minutes=1)
+    if approvals.timeout <= approvals.max_timeout:
         return []
     problem = (
-        f"APPROVAL_DEFAULT_TIMEOUT_MINUTES ({house.timeout / minute:g}) is above APPROVAL_MAX_TIMEOUT_MINUTES "
-        f"({house.max_timeout / minute:g})."
+        f"APPROVAL_DEFAULT_TIMEOUT_MINUTES ({approvals.timeout / minute:g}) is above APPROVAL_MAX_TIMEOUT_MINUTES "
+        f"({approvals.max_timeout / minute:g})."
     )
     return [checks.Error(problem, hint="Lower the first, or raise the second.", id="approvals.E002")]
 
 
 def check_callbacks(**_: Any) -> list[checks.CheckMessage]:
-    """Callbacks are signed or not sent: who allows hosts gives a secret."""
-    house = settings.APPROVALS
-    if not house.callback_places:
+    """Every callback is signed, so a list of hosts needs a secret."""
+    approvals = settings.APPROVALS
+    if not approvals.callback_places:
         return []
     try:
-        secret_key(house.callback_secret)
+        secret_key(approvals.callback_secret)
     except ValueError as error:
         problem = f"APPROVAL_CALLBACK_HOSTS needs APPROVAL_CALLBACK_SECRET: {error}."
         return [checks.Error(problem, hint=f"Make one with: {MAKE_ONE}", id="approvals.E001")]

@@ -1,4 +1,4 @@
-"""Every write to approvals: request, decide, expire, cancel, extend, consume."""
+"""Every command that writes approvals: request, decide, expire, cancel, extend, consume."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from approvals.audit import changes as audit_changes
 from approvals.deadlines import NEVER, allowed_time, deadline_after, refuse_never
-from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidAnswer, SelfApproval
+from approvals.errors import ApprovalClosed, ApprovalExpired, DigestMismatch, InvalidDecision, SelfApproval
 from approvals.models import APPROVAL_FLOW, Approval, AuditEntry, DecisionSource, Rule
 from approvals.policy.digest import input_digest
 from approvals.presentation.render import holds_a_plan
@@ -31,15 +31,13 @@ from orchestra.redaction import PLACEHOLDER
 
 logger = logging.getLogger(__name__)
 
-S = Approval.Status
-NOBODY = ""
 TIMED_OUT = "Timeout waiting for approval"
-LONGEST_NOTE = 4_000  # characters; of more than 10,000 the CLI (2.1.309 to 2.1.332) shows the model a beginning alone
+LONGEST_NOTE = 4_000  # characters; of more than 10,000 the CLI (2.1.309 to 2.1.332) shows the model only the start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What to ask a person; ``tool_input`` and ``options`` are exact JSON text."""
+class ApprovalRequest:
+    """The content of a new approval; ``tool_input`` and ``options`` are exact JSON text."""
 
     title: str
     kind: str = Approval.Kind.TOOL
@@ -58,59 +56,65 @@ class Question:
     requested_by: str = ""
 
 
-def request_approval(question: Question, *, timeout: timedelta | None = None, via: str = DecisionSource.SYSTEM) -> UUID:
-    """Ask; the deadline is the database's now + ``timeout`` (default and ceiling from the settings).
+def request_approval(
+    request: ApprovalRequest, *, timeout: timedelta | None = None, via: str = DecisionSource.SYSTEM
+) -> UUID:
+    """Create an open approval and return its id.
 
-    Runs inside the caller's transaction if there is one, so that the asker's own rows commit with it.
+    The deadline is the database's time plus ``timeout``; the settings give the default and the
+    maximum. The command runs inside the caller's transaction if there is one, so that the
+    requester's own rows commit with it.
 
     Raises:
-        IntegrityError: the same subject is already pending.
+        IntegrityError: an approval with the same subject is already pending.
     """
     unit = UnitOfWork()
     approval_id = uuid4()
-    add_question(unit, question, approval_id=approval_id, timeout=timeout, via=via)
+    add_approval_request(unit, request, approval_id=approval_id, timeout=timeout, via=via)
     unit.commit()
     return approval_id
 
 
-def add_question(
+def add_approval_request(
     unit: UnitOfWork,
-    question: Question,
+    request: ApprovalRequest,
     *,
     approval_id: UUID,
     timeout: timedelta | None = None,
     via: str = DecisionSource.SYSTEM,
 ) -> None:
-    """``request_approval`` as part of the asker's own unit, whose rows commit with it, or not at all."""
-    approval = Approval(pk=approval_id, **_fields(question))
+    """``request_approval`` within the requester's unit of work, whose rows commit together with the
+    approval.
+    """
+    approval = Approval(pk=approval_id, **_fields(request))
     unit.insert(approval, expires_at=deadline_after(allowed_time(timeout)))
-    unit.insert(audit_entry(approval, action="requested", won=True, by=question.requested_by, via=via))
-    _announce(unit, approval_id, S.PENDING)
+    unit.insert(audit_entry(approval, action="requested", won=True, by=request.requested_by, via=via))
+    _announce(unit, approval_id, Approval.Status.PENDING)
 
 
-def record_policy_answer(question: Question, *, verdict: str, reason: str, consumed: bool) -> UUID:
-    """Record what a rule answered by itself, as an approval that was never open."""
+def record_policy_decision(request: ApprovalRequest, *, decision: str, reason: str, consumed: bool) -> UUID:
+    """Record a decision of the policy, as an approval that was never open."""
     with transaction.atomic():
         approval = Approval(
             pk=uuid4(),
-            status=verdict,
+            status=decision,
             expires_at=Now(),
             decided_at=Now(),
             decided_via=DecisionSource.POLICY,
             reason=reason,
             consumed_at=Now() if consumed else None,
-            run_digest=question.input_digest if consumed else "",
-            **_fields(question),
+            run_digest=request.input_digest if consumed else "",
+            **_fields(request),
         )
         approval.save(force_insert=True)
-        audit_entry(approval, action=verdict, won=True, by=NOBODY, via=DecisionSource.POLICY, reason=reason).save()
+        audit_entry(approval, action=decision, won=True, by="", via=DecisionSource.POLICY, reason=reason).save()
     return approval.pk
 
 
 def decide_approval(
     *,
     approval_id: UUID,
-    verdict: str,
+    decision: str,
     by: str,
     via: str,
     reason: str = "",
@@ -121,25 +125,27 @@ def decide_approval(
     seen_digest: str = "",
     address: str = "",
 ) -> Approval:
-    """Record a person's answer; the first one wins, whichever door it came through.
+    """Record a person's decision. The first decision wins, whichever surface it came from.
 
-    Needs the database alone: with Redis and Telegram down, the admin page still decides. The caller has
-    checked that ``by`` may decide now. ``note`` is guidance that the agent reads together with what an approved call
-    returns; ``reason`` is what it reads after a rejection, and of an approval for the record alone. ``updated_input``
-    and ``answers`` are JSON text; ``seen_digest`` is the digest of what the person looked at, if the door knows it. The
-    same verdict by the same person again returns the approval unchanged.
+    The command needs the database alone: with Redis and Telegram down, the admin still decides. The
+    caller has checked that ``by`` may decide now. The agent reads ``note`` together with the result
+    of an approved call. It reads ``reason`` after a rejection; the reason of an approval is for the
+    audit alone. ``updated_input`` and ``answers`` are JSON text. ``seen_digest`` is the digest of
+    the input that the person saw, if the surface knows it. The same decision by the same person
+    again returns the approval unchanged.
 
     Raises:
-        ApprovalNotFound: no such approval.
-        ApprovalClosed: answered before; names the winner, the door and the time.
-        ApprovalExpired: its deadline has passed, whether or not a sweep ran.
+        ApprovalNotFound: there is no such approval.
+        ApprovalClosed: it was decided before; the facts name the decider, the surface and the time.
+        ApprovalExpired: its deadline has passed, whether or not a sweep has closed it.
         DigestMismatch: ``seen_digest`` is not the approval's.
-        SelfApproval: ``by`` requested it, and the settings forbid that.
-        InvalidAnswer: edited input or answers that do not fit the question.
+        SelfApproval: ``by`` requested it, and self-approval is off.
+        InvalidDecision: the edited input, the answers, the note or the scope do not fit the
+            request.
     """
-    approval = find_approval(approval_id)  # what is judged here never changes after the asking
-    _refuse_unfit(
-        approval, verdict=verdict, by=by, updated_input=updated_input, answers=answers, scope=scope,
+    approval = find_approval(approval_id)  # the checks below read only fields that never change after the request
+    _check_decision(
+        approval, decision=decision, by=by, updated_input=updated_input, answers=answers, scope=scope,
         seen_digest=seen_digest, note=note,
     )  # fmt: skip
     will_run = _digest_of(approval, updated_input)
@@ -151,44 +157,45 @@ def decide_approval(
         "scope": scope,
         "updated_input": updated_input,
         "answers": answers,
-        "run_digest": will_run if verdict == S.APPROVED else "",
+        "run_digest": will_run if decision == Approval.Status.APPROVED else "",
     }
     latest = stops.deadline_clock(-settings.APPROVALS.grace)
     alive = sql.Statement(f"expires_at > {latest.text}", latest.values)
     unit = UnitOfWork(
-        APPROVAL_FLOW.moving(Approval, approval_id, to=verdict, guard=alive, stamp="decided_at", **changes),
+        APPROVAL_FLOW.moving(Approval, approval_id, to=decision, guard=alive, stamp="decided_at", **changes),
         returning="decided_at",
     )
     attempt = partial(
-        audit_entry, approval, action=verdict, by=by, via=via, reason=_for_the_record(reason, note), address=address,
+        audit_entry, approval, action=decision, by=by, via=via, reason=_audit_reason(reason, note), address=address,
         digest=will_run,
     )  # fmt: skip
     unit.insert(attempt(won=True))
-    if verdict == S.APPROVED and scope == Approval.Scope.SESSION:
+    if decision == Approval.Status.APPROVED and scope == Approval.Scope.SESSION:
         rule = _session_rule(approval, by=by)
         unit.insert(rule)
         unit.insert(audit_changes.entry(action="rule_added", what=audit_changes.described([rule]), by=by, via=via))
-    _announce(unit, approval_id, verdict)
+    _announce(unit, approval_id, decision)
     won = unit.commit()
     if won is None:
         attempt(won=False).save()
         return _repeated_or_refuse(
-            find_approval(approval_id), verdict, by, will_run=will_run, answers=answers, note=note
+            find_approval(approval_id), decision, by, will_run=will_run, answers=answers, note=note
         )
     decided_at = sql.loaded(Approval._meta.get_field("decided_at"), won[0])
-    for name, value in {"status": verdict, "decided_at": decided_at, **changes}.items():
+    for name, value in {"status": decision, "decided_at": decided_at, **changes}.items():
         setattr(approval, name, value)
     with bind(approval=approval_id, session=approval.session):
-        logger.info("approval %s %s by %s via %s", approval_id, verdict, by, via)
+        logger.info("approval %s %s by %s via %s", approval_id, decision, by, via)
     return approval
 
 
 def expire_due_approvals(*, batch: int) -> int:
-    """Close everything overdue, oldest first, a batch a transaction, until nothing is due; return how many.
+    """Expire all overdue approvals, the oldest first, one batch in each transaction; return how
+    many were closed.
 
-    Safe to run twice at once: sweepers take different rows, and a row that somebody is deciding this instant is
-    left to them. A batch that fails is tried again row by row; a row that fails alone is logged and left for the
-    next sweep, so that it never blocks the younger ones.
+    Concurrent runs are safe: they lock different rows, and skip a row that a decision has locked.
+    If a batch fails, its rows are tried one by one; a row that fails alone is logged and left to
+    the next sweep, so that it does not block the younger ones.
     """
     total = 0
     bad: set[UUID] = set()
@@ -196,7 +203,7 @@ def expire_due_approvals(*, batch: int) -> int:
         try:
             moved = _expire_batch(batch, bad)
         except DatabaseError:
-            logger.exception("a batch of overdue approvals could not be closed at once; trying them one by one")
+            logger.exception("a batch of overdue approvals could not be closed; they are tried one by one")
             moved, failed = _expire_one_by_one(batch, bad)
             bad |= failed
             total += moved
@@ -209,60 +216,64 @@ def expire_due_approvals(*, batch: int) -> int:
 
 
 def expire_approval(approval_id: UUID) -> bool:
-    """Close one overdue approval; False if it is not due yet, or somebody else closed it first."""
+    """Expire one overdue approval; return False if it is not due yet or was closed before."""
     with transaction.atomic():
         won = _expire(_overdue().filter(pk=approval_id).select_for_update())
     return bool(won)
 
 
 def cancel_approval(*, approval_id: UUID, by: str, via: str, reason: str = "") -> Approval:
-    """Withdraw a question; cancelling a cancelled one again is a harmless repeat.
+    """Withdraw a request. A second cancellation returns the approval unchanged.
 
     Raises:
-        ApprovalNotFound: no such approval.
-        ApprovalClosed: somebody answered first.
+        ApprovalNotFound: there is no such approval.
+        ApprovalClosed: it was decided before.
     """
     with transaction.atomic():
         approval = find_approval(approval_id)
         won = _cancel(approval_id, session=approval.session, by=by, via=via, reason=reason)
         if not won:
-            audit_entry(approval, action=S.CANCELLED, won=False, by=by, via=via, reason=reason).save()
+            audit_entry(approval, action=Approval.Status.CANCELLED, won=False, by=by, via=via, reason=reason).save()
     approval.refresh_from_db()
-    if not won and approval.status != S.CANCELLED:
+    if not won and approval.status != Approval.Status.CANCELLED:
         raise _closed(approval)
     return approval
 
 
 def cancel_open_approvals(*, session: UUID, by: str, via: str, reason: str, which: Q | None = None) -> int:
-    """Withdraw every open question of a session, or those of ``which``; return how many."""
-    rows = Approval.objects.filter(which or Q(), status=S.PENDING, session=session)
+    """Withdraw every open request of a session, or only those that match ``which``; return how
+    many.
+    """
+    rows = Approval.objects.filter(which or Q(), status=Approval.Status.PENDING, session=session)
     open_ids = list(rows.values_list("pk", flat=True))
     return sum(_cancel(approval_id, session=session, by=by, via=via, reason=reason) for approval_id in open_ids)
 
 
 def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> Approval:
-    """Give people ``minutes`` more, up to the maximum counted from the creation; 0 takes the deadline away.
+    """Move the deadline by ``minutes``, up to the maximum counted from the creation; 0 removes the
+    deadline.
 
     Raises:
         ApprovalNotFound, ApprovalClosed, ApprovalExpired: as for deciding.
-        InvalidAnswer: more than the maximum, below 0, or 0 where the settings allow no request without a deadline.
+        InvalidDecision: more than the maximum, below 0, or 0 where the settings allow no request
+            without a deadline.
     """
     if not minutes:
-        return _take_deadline_away(approval_id, by=by, via=via)
+        return _remove_deadline(approval_id, by=by, via=via)
     most = settings.APPROVALS.max_timeout / timedelta(minutes=1)
     if not 0 < minutes <= most:
-        raise InvalidAnswer(
+        raise InvalidDecision(
             f"An extension takes up to {most:g} minutes.", {"minutes": [f"Not above 0 and up to {most:g}."]}
         )
     more = timedelta(minutes=minutes)
     with transaction.atomic():
         approval = find_approval(approval_id)
         if approval.never_expires:
-            raise InvalidAnswer("This request never expires.", {"minutes": ["it has no deadline"]})
+            raise InvalidDecision("This request never expires.", {"minutes": ["it has no deadline"]})
         most_at = approval.created_at + settings.APPROVALS.max_timeout + stops.frozen_since(approval.created_at)
         if approval.expires_at + more > most_at:
             longest = settings.APPROVALS.max_timeout // timedelta(minutes=1)
-            raise InvalidAnswer(f"An approval may wait {longest:g} minutes in all.", {"minutes": ["too many"]})
+            raise InvalidDecision(f"An approval may wait {longest:g} minutes in all.", {"minutes": ["too many"]})
         early = Approval.objects.filter(expires_at__lte=most_at - more)
         won = _change_deadline(
             approval, early, by=by, via=via, reason=f"{minutes:g} minutes", expires_at=F("expires_at") + more
@@ -270,7 +281,7 @@ def extend_approval(*, approval_id: UUID, minutes: float, by: str, via: str) -> 
     return _extended(approval, won)
 
 
-def _take_deadline_away(approval_id: UUID, *, by: str, via: str) -> Approval:
+def _remove_deadline(approval_id: UUID, *, by: str, via: str) -> Approval:
     refuse_never()
     with transaction.atomic():
         approval = find_approval(approval_id)
@@ -289,12 +300,16 @@ def _take_deadline_away(approval_id: UUID, *, by: str, via: str) -> Approval:
 def _change_deadline(
     approval: Approval, rows: QuerySet[Approval], *, by: str, via: str, reason: str, **changes: Any
 ) -> bool:
-    """Make ``changes`` if the request is open, in time and one of ``rows``; whether it was. Losers leave a row, too."""
-    alive = rows.filter(pk=approval.pk, status=S.PENDING, expires_at__gt=stops.deadline_now())
+    """Make ``changes`` if the approval is open, not overdue and one of ``rows``; return whether
+    they were made.
+
+    A failed attempt is audited as well.
+    """
+    alive = rows.filter(pk=approval.pk, status=Approval.Status.PENDING, expires_at__gt=stops.deadline_now())
     won = bool(alive.update(**changes))
     audit_entry(approval, action="extended", won=won, by=by, via=via, reason=reason).save()
     if won:
-        _announce_now(approval.pk, S.PENDING)
+        _announce_now(approval.pk, Approval.Status.PENDING)
     return won
 
 
@@ -308,14 +323,19 @@ def _extended(approval: Approval, won: bool) -> Approval:
 def record_attempt(
     *, action: str, by: str, via: str, address: str, reason: str, approval_id: UUID | None = None, won: bool = False
 ) -> None:
-    """Note in the audit what somebody tried and what decides nothing: a press nobody may make, a linked account."""
+    """Record in the audit an action that decides nothing, such as a refused callback query or a
+    linked account.
+    """
     AuditEntry.objects.create(
         approval_id=approval_id, action=action, won=won, by=by, via=via, address=address, reason=reason
     )
 
 
 def revoke_session_rule(*, rule_id: UUID, session: UUID, by: str, via: str, address: str = "") -> bool:
-    """End a rule that lets calls of ``session`` pass; whether it was in force. What it let pass stays allowed."""
+    """End an allow rule of ``session``; return whether it was in force.
+
+    Calls that it allowed before stay allowed.
+    """
     mine = rules_in_force().filter(scope=Rule.ScopeKind.SESSION, scope_value=str(session), effect=Rule.Effect.ALLOW)
     with transaction.atomic():
         ended = mine.filter(pk=rule_id).update(ends_at=Now())
@@ -327,7 +347,9 @@ def revoke_session_rule(*, rule_id: UUID, session: UUID, by: str, via: str, addr
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a spent approval lets run: the edited input if there is one, and the answers to a question (JSON text)."""
+    """What a consumed approval allows to run: the edited input, or empty, and the answers to
+    questions (JSON text).
+    """
 
     updated_input: str
     answers: str
@@ -336,11 +358,14 @@ class Grant:
 
 
 def consume_approval(*, approval_id: UUID, digest: str, under: sql.Statement = sql.ALWAYS) -> Grant | None:
-    """Spend an approved, unspent grant for exactly the input with ``digest``; None if it is not there, or agents are
-    stopped.
+    """Mark an approval as consumed for exactly the input with ``digest``, and return what it
+    allows.
 
-    ``under`` is a condition that must hold as well, such as the supervisor's fence. Call it before the answer is
-    written. One statement, since a person's press is waiting; update() cannot return what it found, hence SQL.
+    Returns None if the approval is not approved, was consumed before, has another digest, or if
+    agents are stopped. ``under`` is a further condition, such as the supervisor's fencing token.
+    The supervisor calls this before it writes the decision to the CLI. It is one SQL statement,
+    because the person who decided is waiting for the effect, and ``update()`` cannot return
+    columns.
     """
     going = stops.not_stopped()
     row = sql.row(
@@ -351,22 +376,25 @@ def consume_approval(*, approval_id: UUID, digest: str, under: sql.Statement = s
     )  # fmt: skip
     if row is None:
         return None
-    updated_input, answers, decided_by, note, delivered_at = row  # judged here: RETURNING x IS NULL is 0 in SQLite 3.40
+    # delivered_at is tested in Python, because RETURNING x IS NULL gives 0 in SQLite 3.40
+    updated_input, answers, decided_by, note, delivered_at = row
     return Grant(updated_input, answers, decided_by, "" if delivered_at else note)
 
 
 def mark_note_delivered(approval_ids: Collection[UUID]) -> int:
-    """The agent has been given these approvals' notes; return of how many that was news."""
+    """Record that the agent has received the notes of these approvals; return how many were not
+    recorded before.
+    """
     return Approval.objects.filter(pk__in=approval_ids, note_delivered_at=None).update(note_delivered_at=Now())
 
 
-def _for_the_record(reason: str, note: str) -> str:
-    """Both in the one text that an audit entry has."""
+def _audit_reason(reason: str, note: str) -> str:
+    """Join both into the one text column of an audit entry."""
     return "\n".join(part for part in (reason, f"note: {note}" if note else "") if part)
 
 
-def _fields(question: Question) -> dict[str, Any]:
-    return {name: getattr(question, name) for name in Question.__dataclass_fields__}
+def _fields(request: ApprovalRequest) -> dict[str, Any]:
+    return {name: getattr(request, name) for name in ApprovalRequest.__dataclass_fields__}
 
 
 def audit_entry(
@@ -393,25 +421,27 @@ def audit_entry(
 
 
 def _announce(unit: UnitOfWork, approval_id: UUID, status: str) -> None:
-    """Ring other processes with the commit, this process right after it."""
+    """Notify other processes with the commit, and send the signal in this process after it."""
     unit.ring("approval", str(approval_id))
     if not notify.is_muted():
-        unit.then(_telling_this_process(approval_id, status))
+        unit.then(_changed_signal(approval_id, status))
 
 
 def _announce_now(approval_id: UUID, status: str) -> None:
-    """The same for a transaction that is under way."""
+    """``_announce`` for a transaction that is already open."""
     notify.send("approval", str(approval_id))
     if not notify.is_muted():
-        transaction.on_commit(_telling_this_process(approval_id, status), robust=True)
+        transaction.on_commit(_changed_signal(approval_id, status), robust=True)
 
 
-def _telling_this_process(approval_id: UUID, status: str) -> Callable[[], object]:
+def _changed_signal(approval_id: UUID, status: str) -> Callable[[], object]:
     return partial(approval_changed.send_robust, sender=Approval, approval_id=approval_id, status=status)
 
 
 def _overdue() -> QuerySet[Approval]:
-    return Approval.objects.filter(status=S.PENDING, expires_at__lte=stops.deadline_now() - settings.APPROVALS.grace)
+    return Approval.objects.filter(
+        status=Approval.Status.PENDING, expires_at__lte=stops.deadline_now() - settings.APPROVALS.grace
+    )
 
 
 def _expire_batch(batch: int, bad: set[UUID]) -> int:
@@ -421,7 +451,7 @@ def _expire_batch(batch: int, bad: set[UUID]) -> int:
 
 
 def _expire_one_by_one(batch: int, bad: set[UUID]) -> tuple[int, set[UUID]]:
-    """How many of the batch were closed, and which could not be."""
+    """Return how many of the batch were closed, and the ids of those that could not be."""
     moved, failed = 0, set()
     due = _overdue().exclude(pk__in=bad).order_by("expires_at")
     for approval_id in list(due.values_list("pk", flat=True)[:batch]):
@@ -435,24 +465,29 @@ def _expire_one_by_one(batch: int, bad: set[UUID]) -> tuple[int, set[UUID]]:
 
 
 def _expire(locked: QuerySet[Approval]) -> int:
-    """Close these overdue rows; exactly those that are closed are audited and announced.
+    """Close these overdue rows, and audit and announce exactly those that are closed.
 
-    They are locked while they are read, so what the one UPDATE moves is known before it runs. SQLite has no row
+    The rows are locked when they are read, so the one UPDATE moves exactly these. SQLite has no row
     locks and needs none: its transaction is the only one that writes.
     """
     sessions = dict(locked.values_list("pk", "session"))
     if not sessions:
         return 0
     ids = list(sessions)
-    APPROVAL_FLOW.move(Approval.objects.filter(pk__in=ids), to=S.EXPIRED, decided_at=Now(), reason=TIMED_OUT)
+    APPROVAL_FLOW.move(
+        Approval.objects.filter(pk__in=ids), to=Approval.Status.EXPIRED, decided_at=Now(), reason=TIMED_OUT
+    )
     _audit_expiries(ids)
     notify.send_many("approval", [str(pk) for pk in ids])
-    transaction.on_commit(partial(_tell_of_expiries, sessions), robust=True)
+    transaction.on_commit(partial(_announce_expiries, sessions), robust=True)
     return len(ids)
 
 
 def _audit_expiries(ids: list[UUID]) -> None:
-    """One statement, since the ORM would build thousands of rows for what stands in the table already."""
+    """One INSERT ...
+
+    SELECT, because the ORM would build thousands of objects from rows that are in the table.
+    """
     sql.run(
         'INSERT INTO audit_entries (approval_id, action, won, "by", via, address, reason, digest)'  # noqa: S608
         " SELECT id, 'expired', TRUE, '', 'system', '', '', input_digest FROM approvals"
@@ -461,8 +496,10 @@ def _audit_expiries(ids: list[UUID]) -> None:
     )
 
 
-def _tell_of_expiries(sessions: Mapping[UUID, UUID | None]) -> None:
-    """The log, and this process; ``sessions`` by the approvals they asked for."""
+def _announce_expiries(sessions: Mapping[UUID, UUID | None]) -> None:
+    """Log the expiries and send the signals in this process; ``sessions`` maps approval ids to
+    their sessions.
+    """
     for approval_id, session in sessions.items():
         about = {"approval": str(approval_id)} | ({"session": str(session)} if session else {})
         logger.warning("approval %s timeout", approval_id, extra=about)
@@ -470,19 +507,23 @@ def _tell_of_expiries(sessions: Mapping[UUID, UUID | None]) -> None:
     if notify.is_muted():
         return
     for approval_id in sessions:
-        approval_changed.send_robust(sender=Approval, approval_id=approval_id, status=S.EXPIRED, swept=True)
+        approval_changed.send_robust(
+            sender=Approval, approval_id=approval_id, status=Approval.Status.EXPIRED, swept=True
+        )
     approvals_swept.send_robust(sender=Approval, approval_ids=list(sessions))
 
 
 def _cancel(approval_id: UUID, *, session: UUID | None, by: str, via: str, reason: str) -> int:
     with transaction.atomic():
         rows = Approval.objects.filter(pk=approval_id)
-        won = APPROVAL_FLOW.move(rows, to=S.CANCELLED, decided_at=Now(), decided_by=by, decided_via=via, reason=reason)
+        won = APPROVAL_FLOW.move(
+            rows, to=Approval.Status.CANCELLED, decided_at=Now(), decided_by=by, decided_via=via, reason=reason
+        )
         if won:
             AuditEntry.objects.create(
-                approval_id=approval_id, action=S.CANCELLED, won=True, by=by, via=via, reason=reason
+                approval_id=approval_id, action=Approval.Status.CANCELLED, won=True, by=by, via=via, reason=reason
             )
-            _announce_now(approval_id, S.CANCELLED)
+            _announce_now(approval_id, Approval.Status.CANCELLED)
     if won:
         with bind(approval=approval_id, session=session):
             logger.info("approval cancelled: %s", approval_id)
@@ -501,19 +542,20 @@ def _digest_of(approval: Approval, updated_input: str) -> str:
 
 
 def refuse_self_approval(approval: Approval, by: str) -> None:
-    """For doors that ask something else before they decide.
+    """Check this ahead of the decision, for surfaces that first prompt for a reason or reopen a
+    request.
 
     Raises:
-        SelfApproval: ``by`` requested it, and the settings forbid that.
+        SelfApproval: ``by`` requested it, and self-approval is off.
     """
     if by and by == approval.requested_by and not settings.APPROVALS.self_approval:
         raise SelfApproval("Nobody decides what they requested themselves.")
 
 
-def _refuse_unfit(
+def _check_decision(
     approval: Approval,
     *,
-    verdict: str,
+    decision: str,
     by: str,
     updated_input: str,
     answers: str,
@@ -521,56 +563,63 @@ def _refuse_unfit(
     seen_digest: str,
     note: str,
 ) -> None:
-    if verdict not in (S.APPROVED, S.REJECTED):
-        raise InvalidAnswer("An answer is approved or rejected.")
+    if decision not in (Approval.Status.APPROVED, Approval.Status.REJECTED):
+        raise InvalidDecision("A decision is approved or rejected.")
     refuse_self_approval(approval, by)
-    if verdict == S.APPROVED and approval.kind == Approval.Kind.PLAN and not holds_a_plan(approval):
-        raise InvalidAnswer("This holds no plan, so there is nothing to approve. Reject it and say what is missing.")
+    if decision == Approval.Status.APPROVED and approval.kind == Approval.Kind.PLAN and not holds_a_plan(approval):
+        raise InvalidDecision("This holds no plan, so there is nothing to approve. Reject it and say what is missing.")
     if seen_digest and seen_digest != approval.input_digest:
         raise DigestMismatch(
             "The input is not the one you looked at; load the approval again.", input_digest=approval.input_digest
         )
     if updated_input:
-        if approval.kind != Approval.Kind.TOOL or verdict != S.APPROVED:
-            raise InvalidAnswer("Only an approved tool call can be edited.", {"updated_input": ["not possible here"]})
+        if approval.kind != Approval.Kind.TOOL or decision != Approval.Status.APPROVED:
+            raise InvalidDecision("Only an approved tool call can be edited.", {"updated_input": ["not possible here"]})
         if not isinstance(_parsed(updated_input, "updated_input"), dict):
-            raise InvalidAnswer("An edited input is a JSON object.", {"updated_input": ["not an object"]})
+            raise InvalidDecision("An edited input is a JSON object.", {"updated_input": ["not an object"]})
         _refuse_placeholders(updated_input, approval)
     if answers and not isinstance(_parsed(answers, "answers"), dict):
-        raise InvalidAnswer("Answers are a JSON object: question to answer.", {"answers": ["not an object"]})
+        raise InvalidDecision(
+            "Answers are a JSON object: each question with its answer.", {"answers": ["not an object"]}
+        )
     if note:
-        _refuse_unfit_note(note, verdict=verdict)
+        _check_note(note, decision=decision)
     if scope != Approval.Scope.ONCE:
-        _refuse_unfit_scope(approval, scope=scope, updated_input=updated_input)
+        _check_scope(approval, scope=scope, updated_input=updated_input)
 
 
-def _refuse_unfit_note(note: str, *, verdict: str) -> None:
-    if verdict != S.APPROVED:
-        raise InvalidAnswer("A note goes with an approval; a rejection has a reason.", {"note": ["not possible here"]})
+def _check_note(note: str, *, decision: str) -> None:
+    if decision != Approval.Status.APPROVED:
+        raise InvalidDecision(
+            "A note goes with an approval; a rejection has a reason.", {"note": ["not possible here"]}
+        )
     if len(note) > LONGEST_NOTE:
-        raise InvalidAnswer(f"A note has at most {LONGEST_NOTE:,} characters.", {"note": ["too long"]})
+        raise InvalidDecision(f"A note has at most {LONGEST_NOTE:,} characters.", {"note": ["too long"]})
 
 
 def _refuse_placeholders(updated_input: str, approval: Approval) -> None:
-    """What was edited with its secrets hidden would run with ``[secret 1]`` in their place."""
+    """Refuse an input that was edited while its secrets were hidden.
+
+    It would run with placeholders such as ``[secret 1]`` in it.
+    """
     put_in = {found[0] for found in PLACEHOLDER.finditer(updated_input)} - set(PLACEHOLDER.findall(approval.tool_input))
     if put_in:
-        raise InvalidAnswer(
+        raise InvalidDecision(
             f"The edited input holds {min(put_in)} where a secret was hidden. Reveal the secrets, and edit again.",
             {"updated_input": ["holds a placeholder"]},
         )
 
 
-def _refuse_unfit_scope(approval: Approval, *, scope: str, updated_input: str) -> None:
+def _check_scope(approval: Approval, *, scope: str, updated_input: str) -> None:
     if scope != Approval.Scope.SESSION:
-        raise InvalidAnswer("The scope is once or session.", {"scope": ["unknown"]})
+        raise InvalidDecision("The scope is once or session.", {"scope": ["unknown"]})
     if approval.session is None or approval.kind != Approval.Kind.TOOL:
-        raise InvalidAnswer(
+        raise InvalidDecision(
             "Only a tool call of a session can be approved for the session.", {"scope": ["not possible here"]}
         )
     if updated_input:
-        # the agent would repeat what it asked, not what the person made of it
-        raise InvalidAnswer(
+        # the agent would repeat its original call, not the edited one that the person approved
+        raise InvalidDecision(
             "An edited call is approved once, never for the session.", {"scope": ["not with an edited input"]}
         )
 
@@ -579,11 +628,13 @@ def _parsed(text: str, name: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidAnswer("That is not JSON.", {name: [str(error)]}) from error
+        raise InvalidDecision("That is not JSON.", {name: [str(error)]}) from error
 
 
 def _session_rule(approval: Approval, *, by: str) -> Rule:
-    """ "Approve for session": exactly this input passes from now on, but for what `scope_sentence` says may change."""
+    """Build the rule of "Approve for session": the same input passes, apart from what
+    `scope_sentence` says may differ.
+    """
     return Rule(
         effect=Rule.Effect.ALLOW,
         tool=approval.tool_name,
@@ -597,18 +648,18 @@ def _session_rule(approval: Approval, *, by: str) -> Rule:
 
 
 def _repeated_or_refuse(
-    approval: Approval, verdict: str, by: str, *, will_run: str, answers: str, note: str
+    approval: Approval, decision: str, by: str, *, will_run: str, answers: str, note: str
 ) -> Approval:
-    same_effect = verdict != S.APPROVED or (
+    same_effect = decision != Approval.Status.APPROVED or (
         (approval.run_digest, approval.answers, approval.note) == (will_run, answers, note)
     )
-    if approval.status == verdict and approval.decided_by == by and same_effect:
+    if approval.status == decision and approval.decided_by == by and same_effect:
         return approval
     raise _closed(approval)
 
 
 def _closed(approval: Approval) -> ApprovalClosed | ApprovalExpired:
-    if approval.status in (S.PENDING, S.EXPIRED):
+    if approval.status in (Approval.Status.PENDING, Approval.Status.EXPIRED):
         return ApprovalExpired(TIMED_OUT, status=approval.status, expires_at=approval.expires_at.isoformat())
     who = approval.decided_by or "the system"
     return ApprovalClosed(

@@ -1,4 +1,4 @@
-"""How long people get to answer; units are in the variables' names."""
+"""The settings of approvals, read from the environment once; the variables' names carry the units."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,7 +10,10 @@ from orchestra.environment import Environment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalSettings:
-    """Deadlines, sweeps and who may answer whom."""
+    """Deadlines, sweeps, callbacks, and whether people may decide their own requests.
+
+    ``hold`` is how long an agent process waits for a decision before its session is parked.
+    """
 
     timeout: timedelta
     max_timeout: timedelta

@@ -1,7 +1,7 @@
-"""How long people have, including without an end. A request that never expires has the deadline ``NEVER``.
+"""How long people have to decide, and requests without a deadline.
 
-That is a time like any other, so that every order, index and comparison of deadlines works as it is; it is shown
-nowhere.
+A request that never expires has the deadline ``NEVER``. That is an ordinary time, so that every
+order, index and comparison of deadlines works unchanged. No surface shows it.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -9,29 +9,31 @@ from typing import Final
 
 from django.conf import settings
 
-from approvals.errors import InvalidAnswer
+from approvals.errors import InvalidDecision
 from orchestra.db import sql
 
 NEVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
 FOREVER: Final = timedelta.max
-"""The time people have for a request that never expires."""
+"""The timeout of a request that never expires."""
 NEVER_WORDS = "Never expires"
 EXTENSION_MINUTES = 15
-"""What the button of every surface adds."""
+"""What the Extend button of every surface adds."""
 NOT_ALLOWED = "0 means that it never expires, which APPROVAL_ALLOW_NEVER_EXPIRES does not allow here."
 
 
 def time_of(minutes: float | None) -> timedelta | None:
-    """The time that ``timeout_minutes`` means: 0 is ``FOREVER``, None stays None."""
+    """Convert ``timeout_minutes``: 0 becomes ``FOREVER``, None stays None."""
     if minutes is None:
         return None
     return timedelta(minutes=minutes) if minutes else FOREVER
 
 
 def timeout_problem(minutes: float | None) -> str:
-    """What is wrong with ``timeout_minutes``, as a sentence; empty if it is fine, or nobody asks for one.
+    """Return what is wrong with ``timeout_minutes`` as a sentence, or an empty text if it is
+    allowed or not given.
 
-    What is longer than the maximum is refused, not cut: who asked for a day must not find out by an expiry.
+    A timeout above the maximum is refused, not shortened: otherwise the requester would learn of it
+    by an early expiry.
     """
     most = settings.APPROVALS.max_timeout / timedelta(minutes=1)
     if minutes is None or 0 < minutes <= most:
@@ -42,7 +44,7 @@ def timeout_problem(minutes: float | None) -> str:
 
 
 def allowed_time(wanted: timedelta | None) -> timedelta:
-    """``wanted`` or the default, as far as the settings of now allow it."""
+    """Return ``wanted`` or the default timeout, limited to what the settings allow."""
     if wanted == FOREVER and settings.APPROVALS.allow_never_expires:
         return FOREVER
     shorter: timedelta = min(wanted or settings.APPROVALS.timeout, settings.APPROVALS.max_timeout)
@@ -50,12 +52,12 @@ def allowed_time(wanted: timedelta | None) -> timedelta:
 
 
 def deadline_after(time: timedelta) -> sql.Statement:
-    """The deadline of a request that is made now."""
+    """Return the SQL expression for the deadline of a request that is made now."""
     return sql.Statement("%s", (never_as_kept(),)) if time == FOREVER else sql.from_now(time)
 
 
 def seconds_of(time: timedelta) -> float:
-    """``time`` with the grace period, for a clock of floats; infinite for ``FOREVER``."""
+    """Return ``time`` plus the grace period in seconds; infinity for ``FOREVER``."""
     if time == FOREVER:
         return float("inf")
     total: float = time.total_seconds() + settings.APPROVALS.grace.total_seconds()
@@ -63,7 +65,7 @@ def seconds_of(time: timedelta) -> float:
 
 
 def never_as_kept() -> object:
-    """``NEVER`` as the database keeps it: SQLite has no type for times, and compares their texts."""
+    """Return ``NEVER`` as the database stores it: SQLite has no type for times and compares texts."""
     from django.db import connection
 
     return connection.ops.adapt_datetimefield_value(NEVER)
@@ -72,7 +74,7 @@ def never_as_kept() -> object:
 def refuse_never() -> None:
     """
     Raises:
-        InvalidAnswer: the settings do not allow requests that never expire.
+        InvalidDecision: the settings do not allow requests that never expire.
     """
     if not settings.APPROVALS.allow_never_expires:
-        raise InvalidAnswer(NOT_ALLOWED, {"minutes": ["0 is not allowed here"]})
+        raise InvalidDecision(NOT_ALLOWED, {"minutes": ["0 is not allowed here"]})

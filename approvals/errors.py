@@ -1,68 +1,68 @@
-"""What the approvals app refuses."""
+"""The errors of the approvals app; ``orchestra.rest`` maps each to an HTTP status."""
 
 from orchestra.errors import Conflict, Forbidden, Invalid, NotFound, OrchestraError
 
 
 class ApprovalNotFound(NotFound):
-    """No such approval."""
+    """There is no approval with this id."""
 
     code = "approval_not_found"
 
 
 class ViolationNotFound(NotFound):
-    """No such violation."""
+    """There is no violation with this id."""
 
     code = "violation_not_found"
 
 
 class ApprovalClosed(Conflict):
-    """Answered before; the facts name the winner, the door and the time."""
+    """The approval was decided before; the facts name the decider, the surface and the time."""
 
     code = "approval_closed"
 
 
 class ApprovalExpired(Conflict):
-    """Its deadline has passed, whether or not a sweep ran."""
+    """The deadline of the approval has passed, whether or not a sweep has closed it."""
 
     code = "approval_expired"
 
 
 class NotReopenable(Conflict):
-    """It cannot be asked again; the sentence says why."""
+    """The request cannot be reopened; ``detail`` gives the reason."""
 
     code = "not_reopenable"
 
 
 class DigestMismatch(Conflict):
-    """The caller looked at another input than the one that would run."""
+    """The digest that the caller sent is not that of the input that would run."""
 
     code = "digest_mismatch"
 
 
 class SelfApproval(Forbidden):
-    """Nobody decides what they requested themselves."""
+    """The caller requested this approval, and self-approval is off."""
 
     code = "self_approval"
 
 
-class InvalidAnswer(Invalid):
-    """The answer does not fit the question."""
+class InvalidDecision(Invalid):
+    """The decision does not fit the request; ``fields`` names the wrong parts."""
 
 
 class StopNotFound(NotFound):
-    """No such stop."""
+    """There is no stop with this id."""
 
     code = "stop_not_found"
 
 
 class AnotherStop(Conflict):
-    """The stop that somebody wants to lift was lifted, and another one is in force."""
+    """The stop that the caller named was lifted before, and another one is in force."""
 
     code = "another_stop"
 
 
-class NotTaken(OrchestraError):
-    """The far side of a callback did not take it. ``gone``: it never will."""
+class CallbackNotAccepted(OrchestraError):
+    """The receiver of a callback did not accept it. ``gone``: it will accept no repeat either."""
 
     code = "not_taken"
 

@@ -1,4 +1,7 @@
-"""Approvals as a file: one line each, for spreadsheets (CSV) or programs (JSON lines). Written as it is read."""
+"""Approvals as CSV or JSON Lines, one line for each.
+
+Rows are streamed: they are written while they are read.
+"""
 
 import csv
 import io
@@ -14,48 +17,55 @@ from approvals.presentation.safe_text import visible
 from orchestra.db.async_notify import in_thread
 
 MOST_ROWS = 50_000
-AT_ONCE = 500
+BATCH = 500
 COLUMNS = (
     "id", "created_at", "status", "kind", "tool_name", "title", "risk", "session", "working_directory", "requested_by",
     "expires_at", "decided_at", "decided_by", "decided_via", "reason", "note", "scope", "consumed_at", "input_digest",
     "run_digest", "reopened_from", "reopened_as",
 )  # fmt: skip
-TEXTS = ("tool_input", "updated_input", "answers")  # in JSON lines alone, word for word
+TEXTS = ("tool_input", "updated_input", "answers")  # only JSON Lines has them, unchanged
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 async def csv_lines(rows: QuerySet[Approval]) -> AsyncIterator[bytes]:
-    """A heading, then one line an approval. A cell that a spreadsheet would run as a formula gets an apostrophe."""
+    """Yield a header line, then one line for each approval.
+
+    A cell that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
     yield _line(COLUMNS)
     async for row in _rows(rows, COLUMNS):
         yield _line([_cell(value) for value in row])
 
 
 async def json_lines(rows: QuerySet[Approval]) -> AsyncIterator[bytes]:
-    """One JSON object an approval, with complete inputs."""
+    """Yield one JSON object for each approval, with complete inputs."""
     names = (*COLUMNS, *TEXTS)
     async for row in _rows(rows, names):
         yield (json.dumps(dict(zip(names, row, strict=True)), default=_plain_or_null) + "\n").encode()
 
 
 async def _rows(rows: QuerySet[Approval], names: tuple[str, ...]) -> AsyncIterator[tuple[Any, ...]]:
-    """The newest ``MOST_ROWS``, read piece by piece after the last one seen, so that none is held or read twice."""
+    """Yield the newest ``MOST_ROWS`` rows.
+
+    Keyset paging (each batch starts after the last row of the one before) holds one batch in memory
+    and yields no row twice.
+    """
     after: tuple[Any, Any] | None = None
-    for _ in range(MOST_ROWS // AT_ONCE):
-        piece = await in_thread(_piece, rows, names, after)
-        for row in piece:
+    for _ in range(MOST_ROWS // BATCH):
+        batch = await in_thread(_batch, rows, names, after)
+        for row in batch:
             yield row
-        if len(piece) < AT_ONCE:
+        if len(batch) < BATCH:
             return
-        key, at = piece[-1][:2]
+        key, at = batch[-1][:2]
         after = (at, key)
 
 
-def _piece(rows: QuerySet[Approval], names: tuple[str, ...], after: tuple[Any, Any] | None) -> list[tuple[Any, ...]]:
+def _batch(rows: QuerySet[Approval], names: tuple[str, ...], after: tuple[Any, Any] | None) -> list[tuple[Any, ...]]:
     if after is not None:
         at, key = after
         rows = rows.filter(created_at__lte=at).exclude(created_at=at, pk__lte=key)
-    found: list[tuple[Any, ...]] = list(rows.order_by("-created_at", "pk").values_list(*names)[:AT_ONCE])
+    found: list[tuple[Any, ...]] = list(rows.order_by("-created_at", "pk").values_list(*names)[:BATCH])
     return found
 
 

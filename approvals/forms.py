@@ -1,7 +1,8 @@
-"""What a form says about a question, understood the same on every page."""
+"""Parsing of the decision form; the console and the admin share it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from uuid import UUID
 
 from django.http import QueryDict
@@ -12,14 +13,14 @@ from approvals.presentation import render
 from approvals.presentation.reading import why_unread
 from approvals.presentation.redacted import shown_of
 
-S = Approval.Status
-
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a form said; JSON texts as ``decide_approval`` takes them."""
+class FormDecision:
+    """A submitted decision; ``updated_input`` and ``answers`` are JSON text, as ``decide_approval``
+    takes them.
+    """
 
-    verdict: str
+    decision: str
     reason: str = ""
     note: str = ""
     updated_input: str = ""
@@ -28,57 +29,47 @@ class Answer:
     seen_digest: str = ""
 
 
-def record(approval_id: UUID, answer: Answer, *, by: str, via: str, address: str) -> Approval:
-    """Decide what the form meant; raises as ``decide_approval`` does."""
-    return commands.decide_approval(
-        approval_id=approval_id, verdict=answer.verdict, reason=answer.reason, updated_input=answer.updated_input,
-        answers=answer.answers, scope=answer.scope, seen_digest=answer.seen_digest, by=by, via=via, address=address,
-        note=answer.note,
-    )  # fmt: skip
+def record_decision(approval_id: UUID, submitted: FormDecision, *, by: str, via: str, address: str) -> Approval:
+    """Record the submitted decision; raises what ``decide_approval`` raises."""
+    return commands.decide_approval(approval_id=approval_id, by=by, via=via, address=address, **asdict(submitted))
 
 
-def answer_from(form: QueryDict, approval: Approval) -> Answer | str:
-    """The answer a form means, or one sentence why it means none."""
-    reason, seen, decision = form.get("reason", ""), form.get("seen_digest", ""), form.get("decision", "")
-    note = note_from(form)
+def parse_decision(form: QueryDict, approval: Approval) -> FormDecision | str:
+    """Return the submitted decision, or a sentence that says why the form has none."""
+    seen, decision = form.get("seen_digest", ""), form.get("decision", "")
     if not seen and approval.input_digest:
         return "The page did not say what you were looking at; load it again."
     if decision == "reject":
-        return Answer(S.REJECTED, reason=reason, seen_digest=seen)
+        return FormDecision(Approval.Status.REJECTED, reason=form.get("reason", ""), seen_digest=seen)
     if why := why_unread(approval, form.get("read_digest", "")):
         return why
-    if decision == "approve" and render.questions_of(approval):
-        answers = answers_from(form, approval)
-        return (
-            Answer(S.APPROVED, note=note, seen_digest=seen, answers=answers)
-            if answers != "{}"
-            else "Answer at least one question, or reject."
-        )
-    if decision == "approve":
-        return Answer(S.APPROVED, note=note, seen_digest=seen)
-    if decision == "approve_session":
-        return Answer(S.APPROVED, note=note, seen_digest=seen, scope=Approval.Scope.SESSION)
-    if decision == "edit" and "updated_input" not in form:
-        return "The page did not say what to run instead; reveal its secrets first, then edit."
-    if decision == "edit":
-        return Answer(
-            S.APPROVED,
-            note=note,
-            seen_digest=seen,
-            updated_input=render.exact_json(form.get("updated_input", "")) or "{}",
-        )
+    approved = partial(FormDecision, Approval.Status.APPROVED, note=parse_note(form), seen_digest=seen)
+    match decision:
+        case "approve" if render.questions_of(approval):
+            answers = parse_answers(form, approval)
+            return approved(answers=answers) if answers != "{}" else "Answer at least one question, or reject."
+        case "approve":
+            return approved()
+        case "approve_session":
+            return approved(scope=Approval.Scope.SESSION)
+        case "edit" if "updated_input" not in form:
+            return "The page did not say what to run instead; reveal its secrets first, then edit."
+        case "edit":
+            return approved(updated_input=render.exact_json(form.get("updated_input", "")) or "{}")
     return "Choose what to answer."
 
 
-def note_from(form: QueryDict) -> str:
-    """The note to the agent that goes with an approval, as a text column takes it."""
+def parse_note(form: QueryDict) -> str:
+    """Return the note to the agent; PostgreSQL stores no NUL, so it is replaced."""
     return form.get("note", "").replace("\r\n", "\n").replace("\0", "\ufffd").strip()
 
 
-def answers_from(form: QueryDict, approval: Approval) -> str:
-    """Question text to answer, as JSON text; several choices joined by commas, as the CLI wants them.
+def parse_answers(form: QueryDict, approval: Approval) -> str:
+    """Return JSON text that maps each question's text to its answer; the CLI expects several
+    choices joined by commas.
 
-    A choice comes as the page showed it, perhaps with hidden secrets, and counts as the option that it stands for.
+    The form sends a choice as the page showed it, with secrets hidden; it is mapped back to the
+    original option.
     """
     given = {}
     hidden = render.questions_of(shown_of(approval).approval)
@@ -89,7 +80,6 @@ def answers_from(form: QueryDict, approval: Approval) -> str:
         }
         chosen = [labels.get(label, label) for label in form.getlist(f"answer_{number}")]
         words = [*chosen, form.get(f"other_{number}", "").strip()]
-        said = ", ".join(word for word in words if word)
-        if said:
-            given[question["question"]] = said
+        if answer := ", ".join(word for word in words if word):
+            given[question["question"]] = answer
     return json.dumps(given)

@@ -73,7 +73,7 @@ def decide(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
     wanted = checked(DecideSerializer, data)
     approval_id = id_or_not_found(wanted["approval"], ApprovalNotFound, "Approval not found")
     via = DecisionSource.DASHBOARD if caller.by_cookie else DecisionSource.WEBSOCKET
-    approval = decisions.answer(approval_id, wanted, by=caller.username, via=via, address=caller.address)
+    approval = decisions.decide(approval_id, wanted, by=caller.username, via=via, address=caller.address)
     return {"approval": str(approval.pk)}
 
 

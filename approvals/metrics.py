@@ -1,4 +1,6 @@
-"""Figures about people's answers: tallies plus what no sweep has counted yet, in one statement."""
+"""Metrics of people's decisions: the stored counters plus the rows not counted yet, read in one
+statement.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,9 +16,8 @@ from orchestra.db import leases, sql
 from orchestra.db.counters import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
 from orchestra.metrics.exposition import counter
 
-S = Approval.Status
 TIMEOUT_SERVICE = "approval_timeout_service"
-CLOSED = "NOT (status = 'pending')"  # as the partial index says it
+CLOSED = "NOT (status = 'pending')"  # as in the partial index, so that the database uses it
 RESPONSE = Histogram(
     "escalation_response_time_seconds",
     "Seconds from the request to a person's decision.",
@@ -32,12 +33,19 @@ DEQUEUED = "escalation_queue_dequeue_total"
 ENQUEUED = "escalation_queue_enqueue_total"
 POLICY = "policy_answers_total"
 VIOLATIONS = "approvals_violations_total"
-BY_STATUS: dict[str, str] = {S.APPROVED: ACCEPTED, S.REJECTED: REJECTED, S.EXPIRED: TIMED_OUT}
+BY_STATUS: dict[str, str] = {
+    Approval.Status.APPROVED: ACCEPTED,
+    Approval.Status.REJECTED: REJECTED,
+    Approval.Status.EXPIRED: TIMED_OUT,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """``number`` approvals with one status, closed within one bucket of time; ``seconds`` in all."""
+    """``number`` approvals with one status, closed within one bucket of the histogram.
+
+    ``seconds`` is the sum of their response times.
+    """
 
     status: str
     by_policy: bool
@@ -48,7 +56,9 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """``number`` approvals that wait, of one risk and age; ``oldest`` in seconds."""
+    """``number`` open approvals of one risk and age range; ``oldest`` is the age of the oldest in
+    seconds.
+    """
 
     risk: str
     age: str
@@ -57,8 +67,10 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """One consistent look: what was counted and closed, what is open, and whether all is stopped."""
+class MetricsSnapshot:
+    """What one statement read: counters with uncounted closes, open approvals, violations, and the
+    stop (0 or 1).
+    """
 
     totals: Totals
     open: list[Open]
@@ -67,15 +79,15 @@ class Figures:
 
 
 def count_closed() -> int:
-    """Move closed approvals into the tallies, a batch a transaction; return how many."""
+    """Add closed approvals to the counters, one batch in each transaction; return how many."""
     total = 0
     while counted := _count_batch():
         total += counted
     return total
 
 
-def figures() -> Figures:
-    """Tallies, uncounted closed and open approvals, read in one statement and so of one moment."""
+def read_snapshot() -> MetricsSnapshot:
+    """Read all metrics in one statement, so that they are of one moment."""
     with connection.cursor() as cursor:
         cursor.execute(_scrape_sql(), [DecisionSource.POLICY])
         rows = cursor.fetchall()
@@ -92,13 +104,14 @@ def figures() -> Figures:
     ]
     open_violations = sum(number for kind, *_, number, _oldest in rows if kind == "violations")
     stopped = sum(number for kind, *_, number, _oldest in rows if kind == "stopped")
-    return Figures(totals, waiting, open_violations, stopped)
+    return MetricsSnapshot(totals, waiting, open_violations, stopped)
 
 
 def totals_of(closed: Iterable[Closed]) -> Totals:
-    """What closed approvals add to the counters. Policy answers never enter the figures about people.
+    """Return what closed approvals add to the counters. Decisions of the policy have a counter of
+    their own.
 
-    The response time is that of an answer, so expired and cancelled ones have none.
+    Only an approval or a rejection has a response time; expired and cancelled requests have none.
     """
     totals: Totals = defaultdict(float)
     for some in closed:
@@ -108,34 +121,34 @@ def totals_of(closed: Iterable[Closed]) -> Totals:
         totals[DEQUEUED, ""] += some.number
         if some.status in BY_STATUS:
             totals[BY_STATUS[some.status], ""] += some.number
-        if some.status in (S.APPROVED, S.REJECTED):
+        if some.status in (Approval.Status.APPROVED, Approval.Status.REJECTED):
             RESPONSE.add(totals, place=some.bucket, number=some.number, seconds=some.seconds)
     return totals
 
 
 def families() -> Iterator[Metric]:
-    """The business figures of the metrics page; every name is there from the first scrape."""
-    now = figures()
+    """Yield the metric families of approvals; every name is present from the first scrape."""
+    now = read_snapshot()
     total = now.totals
     waiting = sum(some.number for some in now.open)
     yield GaugeMetricFamily("escalation_queue_size", "Approvals that wait for a person.", value=waiting)
-    # what was ever asked is what was closed and what is open, read in the same statement
-    yield counter(ENQUEUED, "Approvals people were asked for.", total[DEQUEUED, ""] + waiting)
+    # The number of requests ever made is closed plus open, read in the same statement.
+    yield counter(ENQUEUED, "Approvals requested from people.", total[DEQUEUED, ""] + waiting)
     yield counter(DEQUEUED, "Approvals closed, in any way.", total[DEQUEUED, ""])
-    yield counter(ACCEPTED, "Approvals a person gave.", total[ACCEPTED, ""])
-    yield counter(REJECTED, "Approvals a person refused.", total[REJECTED, ""])
-    yield counter(TIMED_OUT, "Approvals nobody answered in time.", total[TIMED_OUT, ""])
+    yield counter(ACCEPTED, "Approvals that a person approved.", total[ACCEPTED, ""])
+    yield counter(REJECTED, "Approvals that a person rejected.", total[REJECTED, ""])
+    yield counter(TIMED_OUT, "Approvals that expired without a decision.", total[TIMED_OUT, ""])
     yield RESPONSE.family(total)
     alive = leases.touched_within(TIMEOUT_SERVICE, 2 * settings.APPROVALS.check_interval)
     yield GaugeMetricFamily(
-        "approval_timeout_service_health", "1 if an expiry sweep finished lately.", value=int(alive)
+        "approval_timeout_service_health", "1 if an expiry sweep finished within two intervals.", value=int(alive)
     )
     yield from _open_families(now.open)
     by_policy = CounterMetricFamily(
         "policy_answers", "Requests that a standing rule decided by itself.", labels=["verdict"]
     )
-    for verdict in (S.APPROVED, S.REJECTED):
-        by_policy.add_metric([verdict], total[POLICY, f"verdict={verdict}"])
+    for decision in (Approval.Status.APPROVED, Approval.Status.REJECTED):
+        by_policy.add_metric([decision], total[POLICY, f"verdict={decision}"])
     yield by_policy
     yield counter(VIOLATIONS, "Tools that ran although no decision allowed it.", total[VIOLATIONS, ""])
     yield GaugeMetricFamily(
@@ -161,7 +174,7 @@ def _open_families(waiting: list[Open]) -> Iterator[Metric]:
 
 def _open_by_tool() -> Metric:
     by_tool = GaugeMetricFamily("approvals_open_by_tool", "Approvals that wait for a person, by tool.", labels=["tool"])
-    pending = Approval.objects.filter(status=S.PENDING).order_by()
+    pending = Approval.objects.filter(status=Approval.Status.PENDING).order_by()
     for tool, number in pending.values_list("tool_name").annotate(number=Count("pk")):
         by_tool.add_metric([tool], number)
     return by_tool

@@ -1,4 +1,6 @@
-"""A question to a person, its one answer, and the record of every attempt."""
+"""Approval requests with their decisions, and the audit, rules, callbacks, violations and stops
+around them.
+"""
 
 from urllib.parse import urlsplit
 
@@ -13,7 +15,7 @@ from orchestra.models import Archive, Base
 
 
 class DecisionSource(models.TextChoices):
-    """Where an answer came in."""
+    """The surface through which a decision, or another change, came in."""
 
     TELEGRAM = "telegram"
     ADMIN = "admin"
@@ -26,12 +28,13 @@ class DecisionSource(models.TextChoices):
 
 
 class Approval(Base):
-    """One question, one answer, one deadline.
+    """One approval request, its one decision, and its deadline.
 
-    ``tool_input``, ``updated_input``, ``options`` and ``answers`` hold exact JSON text (ASCII, escapes kept):
-    a JSON column would reorder, round or refuse some of what an agent may send. ``subject`` says what the
-    question is about without this app knowing what that is (``session:<uuid>:<tool use id>``). ``reopened_from`` and
-    ``reopened_as`` are on purpose no foreign keys: retention takes the older one first.
+    ``tool_input``, ``updated_input``, ``options`` and ``answers`` hold exact JSON text (ASCII,
+    escapes kept): a JSON column would reorder, round or refuse some of what an agent may send.
+    ``subject`` identifies what the request is about; it is opaque to this app
+    (``session:<uuid>:<tool use id>``). ``reopened_from`` and ``reopened_as`` are not foreign keys,
+    because retention removes the older request first.
     """
 
     class Kind(models.TextChoices):
@@ -138,13 +141,26 @@ class Approval(Base):
     def never_expires(self) -> bool:
         return self.expires_at == NEVER
 
+    @property
+    def is_demo(self) -> bool:
+        """Whether the scripted demo agent made the request."""
+        return bool(self.facts.get("agent") == "demo")
 
-S = Approval.Status
-APPROVAL_FLOW = Flow({S.PENDING: frozenset({S.APPROVED, S.REJECTED, S.EXPIRED, S.CANCELLED})})
+
+APPROVAL_FLOW = Flow(
+    {
+        Approval.Status.PENDING: frozenset(
+            {Approval.Status.APPROVED, Approval.Status.REJECTED, Approval.Status.EXPIRED, Approval.Status.CANCELLED}
+        )
+    }
+)
 
 
 class Callback(Base):
-    """The promise to post an outcome to the program that asked; kept until it is taken or has failed for good."""
+    """An outbox row: the outcome to post to the program that made the request.
+
+    The row waits until the receiver accepts the post or the last attempt has failed.
+    """
 
     class Status(models.TextChoices):
         WAITING = "waiting"
@@ -167,19 +183,19 @@ class Callback(Base):
 
     @property
     def host(self) -> str:
-        """Host and port alone: the rest of an address may be somebody's key."""
+        """Host and port alone: the rest of the address may contain a secret of the receiver."""
         return urlsplit(self.url).netloc
 
 
-C = Callback.Status
-CALLBACK_FLOW = Flow({C.WAITING: frozenset({C.DELIVERED, C.FAILED})})
+CALLBACK_FLOW = Flow({Callback.Status.WAITING: frozenset({Callback.Status.DELIVERED, Callback.Status.FAILED})})
 
 
 class AuditEntry(models.Model):
-    """One attempt to change an approval, won or lost; written in the same transaction, never changed.
+    """One attempt to change an approval, whether it had an effect (``won``) or not.
 
-    ``digest`` is that of the input which would have run; ``address`` says where the person was
-    (network address, or Telegram user, chat and update).
+    The entry is written in the transaction of the change and never edited. ``digest`` is that of
+    the input that would have run. ``address`` is the network address of the person, or the Telegram
+    user, chat and update.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -205,9 +221,10 @@ class AuditEntry(models.Model):
 
 
 class Violation(Base):
-    """A tool that ran although no decision of its run allowed it; shown on every page until somebody acknowledges it.
+    """A tool that ran although no decision of its run allowed it. Every page shows it until it is
+    acknowledged.
 
-    ``session`` and ``run`` are on purpose no foreign keys: the record outlives both.
+    ``session`` and ``run`` are not foreign keys, because the record is kept longer than both.
     """
 
     session = models.UUIDField()
@@ -233,9 +250,11 @@ class Violation(Base):
 
 
 class AuditSeal(models.Model):
-    """One link of the chain over the audit, in the order of sealing; see ``approvals.audit.chain``.
+    """One link of the hash chain over the audit, in the order of sealing; see
+    ``approvals.audit.chain``.
 
-    ``entry`` is the id of an audit entry, on purpose no foreign key: the seal outlives the entry and shows its absence.
+    ``entry`` is the id of an audit entry and not a foreign key: the seal stays when the entry is
+    gone, and shows that it is missing.
     """
 
     number = models.BigIntegerField(primary_key=True)
@@ -256,11 +275,12 @@ class AuditSeal(models.Model):
 
 
 class Rule(Base):
-    """A standing answer: allow, deny or ask for a tool and a pattern, within a scope.
+    """A policy rule: allow, deny or ask for calls of a tool that match a pattern, within a scope.
 
-    ``scope_value`` is the session's UUID or the directory's real path; empty for everywhere.
-    ``pattern`` is a glob over the tool's telling argument (command, path or URL); empty matches all. A command's may
-    end in ``:*``, which means whole words; one that is a JSON object without wildcards is about the whole input.
+    ``scope_value`` is the session's UUID or the directory's real path, and empty for the scope
+    everywhere. ``pattern`` is a glob over the tool's telling argument (command, path or URL); an
+    empty one matches every call. A pattern for commands may end in ``:*``, which matches whole
+    words. A pattern that is a JSON object without wildcards is compared with the whole input.
     """
 
     class Effect(models.TextChoices):
@@ -299,9 +319,11 @@ class Rule(Base):
 
 
 class Stop(Base):
-    """One time in which all agents were stopped; in force while ``lifted_at`` is null. See ``approvals.stop.commands``.
+    """One period in which all agents are stopped; in force while ``lifted_at`` is null. See
+    ``approvals.stop.commands``.
 
-    The deadlines of open requests stand still from ``started_at`` on; lifting adds the time that was lost.
+    The deadlines of open requests stand still from ``started_at`` on; lifting the stop adds the
+    lost time to them.
     """
 
     class Mode(models.TextChoices):
@@ -335,10 +357,11 @@ class Stop(Base):
 
 
 class StopSwitch(models.Model):
-    """The one row that whoever lets a tool call go locks and reads: the stop in force, or null.
+    """The single row that each statement which allows a tool call reads and locks: the stop in
+    force, or null.
 
-    A condition on ``stops`` alone would not do on PostgreSQL: a statement that began before the stop committed could
-    still let a call go afterwards. See ``stops.not_stopped``.
+    A condition on the table ``stops`` is not enough on PostgreSQL: a statement that started before
+    the stop committed could still allow a call afterwards. See ``stop.commands.not_stopped``.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)

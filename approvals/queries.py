@@ -1,4 +1,4 @@
-"""Every read of approvals that others need."""
+"""Every query of approvals that other modules share."""
 
 from typing import Any
 from uuid import UUID
@@ -16,10 +16,10 @@ from orchestra.db import sql
 
 
 def find_approval(approval_id: UUID) -> Approval:
-    """The approval with that id.
+    """Return the approval with this id.
 
     Raises:
-        ApprovalNotFound: there is none.
+        ApprovalNotFound: there is no such approval.
     """
     for approval in sql.select(Approval, "id = %s", approval_id):
         return approval
@@ -27,10 +27,10 @@ def find_approval(approval_id: UUID) -> Approval:
 
 
 def status_of(approval_id: UUID) -> str:
-    """Its status alone, for those who look often.
+    """Return the status alone, in one cheap statement for callers that poll.
 
     Raises:
-        ApprovalNotFound: there is none.
+        ApprovalNotFound: there is no such approval.
     """
     found = sql.row("SELECT status FROM approvals WHERE id = %s", approval_id)
     if found is None:
@@ -39,12 +39,14 @@ def status_of(approval_id: UUID) -> str:
 
 
 def rules_in_force() -> QuerySet[Rule]:
-    """Rules that have not ended, by the database's clock; one whose uses are spent is among them."""
+    """Rules that have not ended, by the database's clock. Rules without uses left are included."""
     return Rule.objects.filter(Q(ends_at=None) | Q(ends_at__gt=Now()))
 
 
 def open_approvals(session: UUID | None = None, *, most: int | None = None) -> list[Approval]:
-    """Pending approvals, the most urgent first; of one session if given, and no more than ``most``."""
+    """Return pending approvals, the most urgent first: those of ``session`` if given, and at most
+    ``most``.
+    """
     rows = Approval.objects.filter(status=Approval.Status.PENDING)
     if session is not None:
         rows = rows.filter(session=session)
@@ -52,38 +54,43 @@ def open_approvals(session: UUID | None = None, *, most: int | None = None) -> l
 
 
 def reminded_approvals() -> list[Approval]:
-    """Open approvals whose present deadline people were reminded of, or that they were reminded of although they never
-    expire; for listeners that may have missed the signal."""
+    """Return open approvals whose current deadline has had its reminder, and those without a
+    deadline that had one.
+
+    Listeners that may have missed ``approval_expiring`` sweep with this.
+    """
     reminded = Q(reminded_for=F("expires_at")) | Q(expires_at__gte=NEVER, reminded_for__isnull=False)
     rows = Approval.objects.filter(reminded, status=Approval.Status.PENDING, expires_at__gt=deadline_now())
     return list(rows.order_by("expires_at"))
 
 
 def count_open() -> int:
-    """How many questions wait for a person."""
     return Approval.objects.filter(status=Approval.Status.PENDING).count()
 
 
 def approvals_with_ids(ids: list[UUID]) -> list[Approval]:
-    """The approvals with these ids, in no order; unknown ids are left out."""
+    """Return the approvals with these ids, in no particular order; unknown ids are left out."""
     return list(Approval.objects.filter(pk__in=ids))
 
 
 def readable_approvals() -> QuerySet[Approval]:
-    """All approvals, each with ``read_at``, the database's time, against which the time left is told.
+    """All approvals, annotated with ``read_at``: the database's time, from which the time left is
+    computed.
 
-    While agents are stopped it stands still with the deadlines.
+    While agents are stopped, ``read_at`` stands still as the deadlines do.
     """
     return Approval.objects.annotate(read_at=deadline_now_of_row())
 
 
-LOOKED_BACK = 5_000  # approvals among which those before are looked for
+LOOKED_BACK = 5_000  # newest approvals that similar_approvals searches
 
 
-def asked_before(approval: Approval, *, most: int) -> list[Approval]:
-    """What the same tool asked before in the same first words, the newest first.
+def similar_approvals(approval: Approval, *, most: int) -> list[Approval]:
+    """Return other approvals of the same tool whose title starts with the same three words, the
+    newest first.
 
-    Looked for among the newest ``LOOKED_BACK`` approvals: nobody walks through a long table for a hint.
+    Only the newest ``LOOKED_BACK`` approvals are searched, so that the cost does not grow with the
+    table.
     """
     if not approval.tool_name:
         return []
@@ -94,10 +101,12 @@ def asked_before(approval: Approval, *, most: int) -> list[Approval]:
 
 
 def is_own(user: Any, approval: Approval) -> bool:
-    """Whether the reader asked for it, so that somebody else must decide."""
+    """Whether ``user`` made the request and self-approval is off, so that another person must
+    decide.
+    """
     return bool(approval.requested_by == user.get_username() and not settings.APPROVALS.self_approval)
 
 
-def may_answer(user: Any, approval: Approval) -> bool:
-    """Whether the reader may decide it now."""
+def can_decide(user: Any, approval: Approval) -> bool:
+    """Whether ``user`` may decide this approval now."""
     return approval.is_open and may(user, Right.DECIDE) and not is_own(user, approval)

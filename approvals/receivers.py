@@ -1,4 +1,4 @@
-"""What this app does when its own doorbell rings, inside one process."""
+"""Receivers of this app's own signals."""
 
 import logging
 from typing import Any
@@ -15,19 +15,21 @@ logger = logging.getLogger(__name__)
 
 
 def connect() -> None:
-    """Called once when the app is ready."""
-    approval_changed.connect(tell_asker, dispatch_uid="approvals.tell_asker")
-    approvals_swept.connect(tell_askers, dispatch_uid="approvals.tell_askers")
+    approval_changed.connect(post_callback_on_close, dispatch_uid="approvals.post_callback_on_close")
+    approvals_swept.connect(enqueue_callbacks, dispatch_uid="approvals.enqueue_callbacks")
 
 
-def tell_asker(*, approval_id: UUID, status: str, swept: bool = False, **_: Any) -> None:
-    """A question is closed whose asker waits for a callback: have a worker post it now. The sweep does it anyway."""
+def post_callback_on_close(*, approval_id: UUID, status: str, swept: bool = False, **_: Any) -> None:
+    """Enqueue the callback of an approval that was closed outside of a sweep."""
     if status != Approval.Status.PENDING and not swept:
-        tell_askers(approval_ids=[approval_id])
+        enqueue_callbacks(approval_ids=[approval_id])
 
 
-def tell_askers(*, approval_ids: list[UUID], **_: Any) -> None:
-    """The same for all that a sweep closed."""
+def enqueue_callbacks(*, approval_ids: list[UUID], **_: Any) -> None:
+    """Enqueue the posting task if one of these approvals has a callback.
+
+    A failure is logged and not raised: the periodic sweep posts the callback later.
+    """
     from approvals.tasks import post_callbacks
 
     if not settings.APPROVALS.callback_places:
@@ -36,6 +38,4 @@ def tell_askers(*, approval_ids: list[UUID], **_: Any) -> None:
         if Callback.objects.filter(approval__in=approval_ids).exists():
             post_callbacks.apply_async(retry=False, expires=60)
     except (DatabaseError, OperationalError, OSError) as error:
-        logger.warning(
-            "telling askers of %d answers is left to the sweep (%s)", len(approval_ids), type(error).__name__
-        )
+        logger.warning("callbacks of %d approvals are left to the sweep (%s)", len(approval_ids), type(error).__name__)

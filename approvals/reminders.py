@@ -1,4 +1,4 @@
-"""Reminding people of a question before its time is up."""
+"""Reminders of approval requests whose deadline is near."""
 
 import logging
 from datetime import datetime
@@ -20,18 +20,20 @@ logger = logging.getLogger(__name__)
 
 
 def remind_of_deadlines(*, batch: int) -> int:
-    """Ring for everything that nobody has answered and that is nearly over, the most urgent first; return how many.
+    """Send ``approval_expiring`` for every open request that is nearly due, the most urgent first;
+    return how many.
 
-    While agents are stopped deadlines stand still, and nobody is reminded.
+    While agents are stopped, deadlines stand still and no reminder is sent.
 
-    Safe to run twice at once: the row notes the deadline that was rung for, so each deadline is rung for once. The ring
-    follows the commit; a listener that missed it finds ``queries.reminded_approvals``.
+    Concurrent runs are safe: the row records the deadline of its last reminder (``reminded_for``),
+    so each deadline has one reminder. The signal follows the commit; a listener that missed it
+    reads ``queries.reminded_approvals``.
     """
     total = 0
-    while rung := _remind_batch(batch):
-        total += rung
-    while rung := _remind_of_endless(batch):
-        total += rung
+    while sent := _remind_batch(batch):
+        total += sent
+    while sent := _remind_of_endless(batch):
+        total += sent
     return total
 
 
@@ -42,12 +44,14 @@ def _remind_batch(batch: int) -> int:
         Approval.objects.filter(pk__in=deadlines).update(reminded_for=F("expires_at"))
         for approval_id, expires_at in deadlines.items():
             notify.send("approval_expiring", str(approval_id))
-            transaction.on_commit(partial(_tell, approval_id, expires_at), robust=True)
+            transaction.on_commit(partial(_send_reminder, approval_id, expires_at), robust=True)
     return len(deadlines)
 
 
 def _remind_of_endless(batch: int) -> int:
-    """What never expires is rung for again and again; its row notes when that was done last."""
+    """Remind of requests that never expire, at intervals; ``reminded_for`` holds the time of the
+    last reminder.
+    """
     every = settings.APPROVALS.reminder
     if not every:
         return 0
@@ -58,12 +62,16 @@ def _remind_of_endless(batch: int) -> int:
         Approval.objects.filter(pk__in=ids).update(reminded_for=Now())
         for approval_id in ids:
             notify.send("approval_expiring", str(approval_id))
-            transaction.on_commit(partial(_tell, approval_id, NEVER), robust=True)
+            transaction.on_commit(partial(_send_reminder, approval_id, NEVER), robust=True)
     return len(ids)
 
 
 def _nearly_over() -> QuerySet[Approval]:
-    """Open, little time left, no reminder of this deadline yet. Who was asked just now needs none."""
+    """Open requests with little time left and no reminder of this deadline yet.
+
+    A request whose whole time is shorter than the warning gets no reminder: people have just been
+    notified of it.
+    """
     warning = settings.APPROVALS.warning
     now = deadline_now()
     near = Approval.objects.filter(
@@ -73,7 +81,7 @@ def _nearly_over() -> QuerySet[Approval]:
     return near.filter(fresh, created_at__lt=F("expires_at") - warning)
 
 
-def _tell(approval_id: UUID, expires_at: datetime) -> None:
+def _send_reminder(approval_id: UUID, expires_at: datetime) -> None:
     when = "never expires" if expires_at == NEVER else f"expires at {expires_at.isoformat('T', 'seconds')}"
-    logger.warning("approval %s %s and nobody has answered", approval_id, when)
+    logger.warning("approval %s %s and is still open", approval_id, when)
     approval_expiring.send_robust(sender=Approval, approval_id=approval_id, expires_at=expires_at)

@@ -1,7 +1,8 @@
-"""Asking again: a request that was rejected, expired or withdrawn is put once more, as a new request.
+"""Reopening: a request that was rejected, expired or withdrawn is made again, as a new request.
 
-The old one stays as it is. Both name each other (``reopened_from``, ``reopened_as``), so that they form one chain, of
-which at most the newest is open. What a rule or a guardrail refused was never a person's to decide, and stays refused.
+The old request stays as it is. Both rows name each other (``reopened_from``, ``reopened_as``), so
+that they form a chain, of which at most the newest is open. What a rule or a guardrail refused
+cannot be reopened, because no person could have decided it.
 """
 
 import logging
@@ -14,7 +15,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from approvals.commands import Question, audit_entry, refuse_self_approval
+from approvals.commands import ApprovalRequest, audit_entry, refuse_self_approval
 from approvals.deadlines import FOREVER, allowed_time, deadline_after
 from approvals.errors import NotReopenable
 from approvals.models import Approval, Callback, DecisionSource
@@ -26,29 +27,32 @@ from orchestra.logs.config import bind
 
 logger = logging.getLogger(__name__)
 
-S = Approval.Status
-REOPENABLE = (S.REJECTED, S.EXPIRED, S.CANCELLED)
-MOST_LINKS = 1_000  # a chain is followed no further, whatever the rows say
+REOPENABLE = (Approval.Status.REJECTED, Approval.Status.EXPIRED, Approval.Status.CANCELLED)
+MOST_LINKS = 1_000  # a bound for walking a chain, in case its rows form a loop
 
 Veto = Callable[[Approval], str]
 _vetoes: list[Veto] = []
 
 
 def register_veto(veto: Veto) -> None:
-    """Let another app say why a request cannot be asked again, as a sentence; empty if it can."""
+    """Register a function of another app that returns why a request cannot be reopened, or an empty
+    text.
+    """
     _vetoes.append(veto)
 
 
 def reopen_approval(*, approval_id: UUID, by: str, via: str, address: str = "") -> Approval:
-    """Ask once more; the request that is open then. The caller has checked that ``by`` may decide now.
+    """Make a closed request again and return the open one. The caller has checked that ``by`` may
+    decide now.
 
-    Of a chain the newest counts. While that is open it is returned unchanged, so that two people who press at the same
-    time get the same request.
+    The newest request of the chain counts. If that is open it is returned unchanged, so that two
+    people who reopen at the same time get the same request.
 
     Raises:
-        ApprovalNotFound: no such approval.
-        NotReopenable: it is open, was approved, was refused by a rule, or its session cannot take it up.
-        SelfApproval: ``by`` requested it, and the settings forbid that.
+        ApprovalNotFound: there is no such approval.
+        NotReopenable: it is open, was approved, was refused by a rule, or its session cannot
+        continue.
+        SelfApproval: ``by`` requested it, and self-approval is off.
     """
     approval = newest_of(find_approval(approval_id))
     refuse_self_approval(approval, by)
@@ -57,14 +61,16 @@ def reopen_approval(*, approval_id: UUID, by: str, via: str, address: str = "") 
     if why_not := why_not_reopened(approval):
         raise NotReopenable(why_not, status=approval.status)
     fresh_id = uuid4()
-    if _ask_again(approval, fresh_id, by=by, via=via, address=address):
+    if _create_again(approval, fresh_id, by=by, via=via, address=address):
         with bind(approval=fresh_id, session=approval.session):
             logger.info("approval %s asked again as %s by %s via %s", approval.pk, fresh_id, by, via)
     return newest_of(find_approval(approval_id))
 
 
 def why_not_reopened(approval: Approval) -> str:
-    """Why this request, the newest of its chain, cannot be asked again, as a sentence; empty if it can."""
+    """Return why this request, the newest of its chain, cannot be reopened, or an empty text if it
+    can.
+    """
     if approval.is_open:
         return "This request is still open."
     if approval.status not in REOPENABLE:
@@ -75,12 +81,12 @@ def why_not_reopened(approval: Approval) -> str:
 
 
 def may_be_reopened(approval: Approval) -> bool:
-    """Whether a surface offers it: not on a request that was asked again already."""
+    """Whether surfaces offer to reopen this request: not if it was reopened before."""
     return approval.reopened_as is None and not why_not_reopened(approval)
 
 
 def newest_of(approval: Approval) -> Approval:
-    """The last request of the chain that ``approval`` belongs to, as far as it is kept."""
+    """Return the newest request of the chain of ``approval``, as far as its rows still exist."""
     for _ in range(MOST_LINKS):
         following = approval.reopened_as and Approval.objects.filter(pk=approval.reopened_as).first()
         if not following:
@@ -90,7 +96,9 @@ def newest_of(approval: Approval) -> Approval:
 
 
 def earlier_of(approval: Approval) -> list[UUID]:
-    """The requests that ``approval`` asks again, as far as they are kept; the youngest first."""
+    """Return the ids of the requests that ``approval`` repeats, the youngest first, as far as their
+    rows still exist.
+    """
     earlier: list[UUID] = []
     rows = Approval.objects.filter(reopened_as__isnull=False)
     while approval.reopened_from and len(earlier) < MOST_LINKS:
@@ -102,15 +110,17 @@ def earlier_of(approval: Approval) -> list[UUID]:
     return earlier
 
 
-def _ask_again(approval: Approval, fresh_id: UUID, *, by: str, via: str, address: str) -> bool:
-    """One unit: the old row gets its link, or somebody else was quicker and nothing is written."""
+def _create_again(approval: Approval, fresh_id: UUID, *, by: str, via: str, address: str) -> bool:
+    """Link the old row and insert the new one in one unit of work; return False if another call was
+    first.
+    """
     linking = sql.Statement(
         "UPDATE approvals SET reopened_as = %s"
         " WHERE id = %s AND reopened_as IS NULL AND status IN ('rejected', 'expired', 'cancelled')",
         (fresh_id, approval.pk),
     )
     unit = UnitOfWork(linking, returning="id")
-    fresh = Approval(pk=fresh_id, reopened_from=approval.pk, **_same_question(approval))
+    fresh = Approval(pk=fresh_id, reopened_from=approval.pk, **_same_content(approval))
     unit.insert(fresh, expires_at=deadline_after(allowed_time(_time_given(approval))))
     entry = partial(audit_entry, won=True, by=by, via=via, address=address)
     unit.insert(entry(approval, action="reopened", reason=f"asked again as {fresh_id}"))
@@ -121,7 +131,7 @@ def _ask_again(approval: Approval, fresh_id: UUID, *, by: str, via: str, address
     for key in (approval.pk, fresh_id):
         unit.ring("approval", str(key))
     if not notify.is_muted():
-        unit.then(partial(_tell_this_process, approval.pk, fresh_id, approval.status))
+        unit.then(partial(_send_changed_signals, approval.pk, fresh_id, approval.status))
     unit.then(partial(approval_reopened.send_robust, sender=Approval, approval_id=fresh_id, by=by))
     try:
         with transaction.atomic():
@@ -130,31 +140,35 @@ def _ask_again(approval: Approval, fresh_id: UUID, *, by: str, via: str, address
         raise NotReopenable("This very call is being asked already.", status=approval.status) from None
 
 
-def _tell_this_process(old: UUID, fresh: UUID, status: str) -> None:
+def _send_changed_signals(old: UUID, fresh: UUID, status: str) -> None:
     approval_changed.send_robust(sender=Approval, approval_id=old, status=status)
-    approval_changed.send_robust(sender=Approval, approval_id=fresh, status=S.PENDING)
+    approval_changed.send_robust(sender=Approval, approval_id=fresh, status=Approval.Status.PENDING)
 
 
-def _same_question(approval: Approval) -> dict[str, object]:
-    """Everything that was asked, and for our own agents' calls a remark on how it ended."""
-    question = {field.name: getattr(approval, field.name) for field in fields(Question)}
+def _same_content(approval: Approval) -> dict[str, object]:
+    """Return the content of the old request, for an agent's call with a warning that names how it
+    ended.
+    """
+    content = {field.name: getattr(approval, field.name) for field in fields(ApprovalRequest)}
     if approval.kind != Approval.Kind.EXTERNAL and isinstance(approval.facts, dict):
-        question["facts"] = approval.facts | {"warning": f"{_how_it_ended(approval)} Asked again."}
-    return question
+        content["facts"] = approval.facts | {"warning": f"{_how_it_ended(approval)} Asked again."}
+    return content
 
 
 def _how_it_ended(approval: Approval) -> str:
     who = f" by {approval.decided_by}" if approval.decided_by else ""
-    if approval.status == S.EXPIRED:
+    if approval.status == Approval.Status.EXPIRED:
         return "Nobody answered this in time before."
-    if approval.status == S.REJECTED:
+    if approval.status == Approval.Status.REJECTED:
         reason = f": {approval.reason[:200]}" if approval.reason else ""
         return f"This was rejected{who} before{reason}."
     return f"This was withdrawn{who} before."
 
 
 def _time_given(approval: Approval) -> timedelta:
-    """What people were given the first time, extensions included, but no less than is usual: it was too short."""
+    """The time of the old request, extensions included, but at least the default: the old time was
+    too short.
+    """
     if approval.never_expires:
         return FOREVER
     return max(approval.expires_at - approval.created_at, settings.APPROVALS.timeout)

@@ -1,4 +1,4 @@
-"""Which approvals may leave the database, what stays of them, and the legal hold that keeps them."""
+"""Which approvals the archive may take out of the database, what stays of them, and the legal hold."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
@@ -14,40 +14,37 @@ from approvals.models import Approval, AuditEntry, AuditSeal
 from orchestra.archive.registry import Changed, Rows, Shelf, registry
 from orchestra.models import Archive
 
-S = Approval.Status
-
-Spare = Callable[[QuerySet[Approval]], QuerySet[Approval]]
-spares: list[Spare] = []
-"""Other apps take out what they still need."""
+Exclusion = Callable[[QuerySet[Approval]], QuerySet[Approval]]
+exclusions: list[Exclusion] = []
+"""Other apps append a function here that excludes the rows which they still need."""
 
 
 def register() -> None:
-    """Called once, when the apps are ready."""
-    registry.add(Shelf(name="approvals", model=Approval, ripe=ripe, before=prepare, leave=leave_seals))
+    registry.add(Shelf(name="approvals", model=Approval, ripe=archivable_approvals, before=prepare, leave=leave_seals))
 
 
-def closed(age: timedelta) -> QuerySet[Approval]:
-    """Those closed longer ago than that, counted, and under no hold."""
+def closed_approvals(age: timedelta) -> QuerySet[Approval]:
+    """Approvals that were closed longer ago than ``age``, are counted, and are under no legal hold."""
     old = Approval.objects.filter(created_at__lt=Now() - age, decided_at__lt=Now() - age)
-    return old.filter(counted=True, legal_hold=False).exclude(status=S.PENDING)
+    return old.filter(counted=True, legal_hold=False).exclude(status=Approval.Status.PENDING)
 
 
-def ripe(age: timedelta) -> QuerySet[Approval]:
-    """Those closed longer ago than that which nobody keeps."""
-    rows = closed(age)
-    for spare in spares:
-        rows = spare(rows)
+def archivable_approvals(age: timedelta) -> QuerySet[Approval]:
+    """``closed_approvals`` without those that another app still needs."""
+    rows = closed_approvals(age)
+    for exclude in exclusions:
+        rows = exclude(rows)
     return rows
 
 
 def prepare() -> None:
-    """What is archived is sealed and counted before."""
+    """Seal and count what the archive is about to take."""
     chain.seal_new_entries()
     metrics.count_closed()
 
 
 def leave_seals(archive: Archive, rows: Sequence[Rows]) -> None:
-    """The seals of archived audit entries stay, and name the archive.
+    """Keep the seals of archived audit entries, and write the archive into them.
 
     Raises:
         Changed: an entry has no seal yet.
@@ -60,7 +57,9 @@ def leave_seals(archive: Archive, rows: Sequence[Rows]) -> None:
 
 
 def set_hold(ids: Collection[UUID], *, held: bool, by: str, via: str) -> int:
-    """Keep approvals whatever their age, or no longer; audited. Returns how many that changed."""
+    """Set or release the legal hold of approvals, with an audit entry each; return how many
+    changed.
+    """
     with transaction.atomic():
         rows = Approval.objects.filter(pk__in=ids).exclude(legal_hold=held)
         changed = list(rows.select_for_update().values_list("pk", flat=True))
@@ -73,6 +72,8 @@ def set_hold(ids: Collection[UUID], *, held: bool, by: str, via: str) -> int:
 
 
 def audit_hold(what: str, *, held: bool, by: str, via: str) -> None:
-    """Note a hold on something else that has approvals."""
+    """Record in the audit a hold on another object, such as a session, that holds its approvals
+    too.
+    """
     action = "held" if held else "released"
     AuditEntry.objects.create(approval=None, action=action, won=True, by=by, via=via, reason=what)

@@ -1,4 +1,4 @@
-"""Security settings of approvals, as lines for the page of diagnostics."""
+"""Security settings of approvals, as lines for the diagnostics page."""
 
 from django.conf import settings
 from django.db.models import Max
@@ -6,11 +6,11 @@ from django.db.models import Max
 from approvals.models import AuditEntry, AuditSeal
 from orchestra.diagnostics.security_settings import Fact
 
-SEALED_WITHIN = 1_000  # entries; more unsealed ones mean that nobody seals
+SEALED_WITHIN = 1_000  # entries; a larger backlog means that the sealing task does not run
 
 
 def facts() -> list[Fact]:
-    """Who may answer, and how far the audit is sealed."""
+    """Return who may decide, and how far the audit is sealed."""
     if settings.APPROVALS.self_approval:
         eyes = Fact("People may answer what they asked for themselves", "user", fine=settings.ORCHESTRA.embedded)
     else:

@@ -1,7 +1,9 @@
-"""How people answer, in figures: read-only, over a period, and bounded however many approvals there are.
+"""Statistics of people's decisions over a period. Read-only; the cost is bounded, however large the
+table is.
 
-Counts come from two indexes alone (``approvals_by_decision``, ``approvals_by_time``). Times and people come from the
-newest ``MOST_ANSWERS`` answers of the period, which the page says if there were more.
+Counts come from two indexes alone (``approvals_by_decision``, ``approvals_by_time``). Times and
+people come from the newest ``MOST_DECISIONS`` decisions of the period; the page says so if there
+were more.
 """
 
 import math
@@ -11,30 +13,28 @@ from dataclasses import dataclass
 
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.safe_text import visible
+from approvals.presentation.surfaces import names_of
 from approvals.queries import count_open
 from orchestra.db.counters import seconds_between
 from orchestra.statistics import Chapter, Figure, Period, Plot, Series, in_words, rows, whole
 
-S = Approval.Status
-MOST_ANSWERS = 5_000
-HASTY_S = 2.0  # an answer quicker than that was hardly read
-HASTY_SHARE = 0.2  # and so many of them deserve a word
+MOST_DECISIONS = 5_000
+HASTY_S = 2.0  # a request that is decided more quickly was hardly read
+HASTY_SHARE = 0.2  # of a person's decisions; from this share on the page marks it
 BY_RULE = "by rule"
-DOORS = {
-    DecisionSource.TELEGRAM: "Telegram",
-    DecisionSource.ADMIN: "admin",
-    DecisionSource.API: "API",
-    DecisionSource.DASHBOARD: "console",
-    DecisionSource.WEBSOCKET: "console",
-    DecisionSource.CLI: "terminal",
-}
-OUTCOMES = (S.APPROVED, S.REJECTED, S.EXPIRED, S.CANCELLED, BY_RULE)
+OUTCOMES = (
+    Approval.Status.APPROVED,
+    Approval.Status.REJECTED,
+    Approval.Status.EXPIRED,
+    Approval.Status.CANCELLED,
+    BY_RULE,
+)
 PERCENTILES = ((50, "half"), (95, "95 of 100"), (99, "99 of 100"))
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """One answer of a person: when, as a slot of the period, and after how many seconds."""
+class PersonDecision:
+    """One decision of a person: its slot of the period, and the seconds since the request."""
 
     slot: int
     seconds: float
@@ -45,14 +45,14 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """How one person answers; shares are between 0 and 1, times in seconds."""
+    """The decisions of one person; shares are between 0 and 1, ``median`` is in words."""
 
     name: str
     answers: int
     rejected: float
     median: str
     hasty: float
-    doors: str
+    surfaces: str
 
     @property
     def too_hasty(self) -> bool:
@@ -68,19 +68,25 @@ class Person:
 
 
 def chapter(period: Period) -> Chapter:
-    """Everything the page of statistics shows about questions."""
-    closed = outcomes(period)
-    answers = newest_answers(period)
+    """Everything that the statistics page shows about approvals."""
+    closed = outcomes_per_slot(period)
+    decisions = newest_decisions(period)
     return Chapter(
-        figures=_figures(period, closed, answers),
-        plots=[_queue_plot(period, closed), _outcome_plot(period, closed), _time_plot(period, answers)],
+        figures=_figures(period, closed, decisions),
+        plots=[_queue_plot(period, closed), _outcome_plot(period, closed), _time_plot(period, decisions)],
         template="console/how_we_decide.html",
-        context={"people": people(answers), "cut": len(answers) == MOST_ANSWERS, "most": MOST_ANSWERS},
+        context={
+            "people": decisions_by_person(decisions),
+            "cut": len(decisions) == MOST_DECISIONS,
+            "most": MOST_DECISIONS,
+        },
     )
 
 
-def outcomes(period: Period) -> dict[str, list[int]]:
-    """How many questions closed in each slot, by outcome; what a rule answered by itself is apart."""
+def outcomes_per_slot(period: Period) -> dict[str, list[int]]:
+    """Count the approvals closed in each slot, by outcome; decisions of the policy are an outcome
+    of their own.
+    """
     found = {outcome: [0] * period.count for outcome in OUTCOMES}
     statement = (
         f"SELECT {period.bucket('decided_at')} AS slot, status, decided_via = %s, count(*)"  # noqa: S608 - our own words
@@ -92,8 +98,8 @@ def outcomes(period: Period) -> dict[str, list[int]]:
     return found
 
 
-def asked(period: Period) -> list[int]:
-    """How many questions were asked in each slot, those that a rule answered at once included."""
+def requests_per_slot(period: Period) -> list[int]:
+    """Count the requests made in each slot, including those that a rule decided at once."""
     found = [0] * period.count
     statement = (
         f"SELECT {period.bucket('created_at')} AS slot, count(*) FROM approvals WHERE created_at >= %s GROUP BY 1"  # noqa: S608
@@ -104,82 +110,90 @@ def asked(period: Period) -> list[int]:
     return found
 
 
-def waiting(period: Period, closed: dict[str, list[int]]) -> list[int]:
-    """How many questions were open at the end of each slot: those open now, counted backwards.
+def queue_sizes(period: Period, closed: dict[str, list[int]]) -> list[int]:
+    """Count the open requests at the end of each slot, backwards from those that are open now.
 
-    What a rule answers is opened and closed at the same instant, so it cancels out.
+    A request that a rule decides is opened and closed at the same instant, so it cancels out.
     """
-    came, went = asked(period), [sum(numbers) for numbers in zip(*closed.values(), strict=True)]
+    requested, decided = requests_per_slot(period), [sum(numbers) for numbers in zip(*closed.values(), strict=True)]
     sizes, size = [], count_open()
     for slot in reversed(range(period.count)):
         sizes.append(max(0, size))
-        size += went[slot] - came[slot]
+        size += decided[slot] - requested[slot]
     return sizes[::-1]
 
 
-def newest_answers(period: Period) -> list[Answered]:
-    """The newest answers that people gave in the period, at most ``MOST_ANSWERS``."""
+def newest_decisions(period: Period) -> list[PersonDecision]:
+    """Return the newest decisions of people in the period, at most ``MOST_DECISIONS``."""
     seconds = seconds_between("created_at", "decided_at")
     statement = (
         f"SELECT {period.bucket('decided_at')}, {seconds}, decided_by, decided_via, status"  # noqa: S608 - our own words
         " FROM approvals WHERE decided_at >= %s AND status IN (%s, %s) AND decided_via <> %s"
         " ORDER BY decided_at DESC LIMIT %s"
     )
-    found = rows(statement, period.begin, S.APPROVED, S.REJECTED, DecisionSource.POLICY, MOST_ANSWERS)
+    found = rows(
+        statement,
+        period.begin,
+        Approval.Status.APPROVED,
+        Approval.Status.REJECTED,
+        DecisionSource.POLICY,
+        MOST_DECISIONS,
+    )
     return [
-        Answered(slot, float(took), by, via, status == S.REJECTED)
+        PersonDecision(slot, float(took), by, via, status == Approval.Status.REJECTED)
         for start, took, by, via, status in found
         if (slot := period.slot(start)) is not None
     ]
 
 
-def median_answer(period: Period) -> str:
-    """Half of what people approved or rejected in the period was decided within this time, in words; empty if nothing.
+def median_response_time(period: Period) -> str:
+    """Return the median time from request to decision in words, or an empty text if nothing was
+    decided.
 
-    From the request to the decision. What a rule, the clock or a withdrawal ended is no answer. Every page that names
-    a median takes it from here.
+    Only approvals and rejections by people count: no rules, expiries or withdrawals. Every page
+    that shows a median response time uses this function.
     """
-    return _median(newest_answers(period))
+    return _median(newest_decisions(period))
 
 
-def _median(answers: list[Answered]) -> str:
-    middle = percentile(sorted(answer.seconds for answer in answers), 50)
+def _median(decisions: list[PersonDecision]) -> str:
+    middle = percentile(sorted(decision.seconds for decision in decisions), 50)
     return "" if middle is None else in_words(middle)
 
 
-def people(answers: Iterable[Answered]) -> list[Person]:
-    """Who answered, the busiest first."""
-    of: dict[str, list[Answered]] = defaultdict(list)
-    for answer in answers:
-        of[answer.by].append(answer)
-    return sorted((_person(name, own) for name, own in of.items()), key=lambda one: (-one.answers, one.name))
+def decisions_by_person(decisions: Iterable[PersonDecision]) -> list[Person]:
+    """Group decisions by person, the person with the most decisions first."""
+    by_name: dict[str, list[PersonDecision]] = defaultdict(list)
+    for decision in decisions:
+        by_name[decision.by].append(decision)
+    return sorted((_person(name, own) for name, own in by_name.items()), key=lambda one: (-one.answers, one.name))
 
 
 def percentile(seconds: list[float], share: int) -> float | None:
-    """The nearest-rank percentile of ``seconds``, which are sorted; None of nothing."""
+    """Return the nearest-rank percentile of ``seconds``, a sorted list; None for an empty one."""
     return seconds[max(0, math.ceil(share / 100 * len(seconds)) - 1)] if seconds else None
 
 
-def _person(name: str, own: list[Answered]) -> Person:
-    seconds = sorted(answer.seconds for answer in own)
-    doors = Counter(DOORS.get(DecisionSource(answer.via), answer.via) for answer in own)
+def _person(name: str, own: list[PersonDecision]) -> Person:
+    seconds = sorted(decision.seconds for decision in own)
+    surfaces = Counter(names_of(decision.via).label for decision in own)
     return Person(
         name=visible(name) or "nobody in particular",
         answers=len(own),
-        rejected=sum(answer.rejected for answer in own) / len(own),
+        rejected=sum(decision.rejected for decision in own) / len(own),
         median=in_words(percentile(seconds, 50) or 0),
         hasty=sum(one < HASTY_S for one in seconds) / len(own),
-        doors=", ".join(f"{door} {number}" for door, number in doors.most_common()),
+        surfaces=", ".join(f"{surface} {number}" for surface, number in surfaces.most_common()),
     )
 
 
-def _figures(period: Period, closed: dict[str, list[int]], answers: list[Answered]) -> list[Figure]:
+def _figures(period: Period, closed: dict[str, list[int]], decisions: list[PersonDecision]) -> list[Figure]:
     total = {outcome: sum(numbers) for outcome, numbers in closed.items()}
     by_people = sum(total.values()) - total[BY_RULE]
     return [
         Figure("Closed", f"{by_people:,}", f"+ {total[BY_RULE]:,} by rule" if total[BY_RULE] else ""),
         *(Figure(word.capitalize(), f"{total[word]:,}", _share(total[word], by_people)) for word in OUTCOMES[:3]),
-        Figure("Median response time", _median(answers) or "none", f"approved or rejected, last {period.word}"),
+        Figure("Median response time", _median(decisions) or "none", f"approved or rejected, last {period.word}"),
     ]
 
 
@@ -188,7 +202,7 @@ def _share(part: int, all_of: int) -> str:
 
 
 def _queue_plot(period: Period, closed: dict[str, list[int]]) -> Plot:
-    sizes = waiting(period, closed)
+    sizes = queue_sizes(period, closed)
     each = "hour" if period.hourly else "day"
     sentence = (
         f"At the end of each {each}: between {min(sizes)} and {max(sizes)} in the last {period.word}; now {sizes[-1]}."
@@ -208,15 +222,15 @@ def _outcome_plot(period: Period, closed: dict[str, list[int]]) -> Plot:
     return Plot("outcomes", "Decisions by outcome", sentence, "bars", "count", period.labels, series)
 
 
-def _time_plot(period: Period, answers: list[Answered]) -> Plot:
+def _time_plot(period: Period, decisions: list[PersonDecision]) -> Plot:
     slots: list[list[float]] = [[] for _ in range(period.count)]
-    for answer in answers:
-        slots[answer.slot].append(answer.seconds)
+    for decision in decisions:
+        slots[decision.slot].append(decision.seconds)
     series = []
     for share, word in PERCENTILES:
         values = [percentile(sorted(seconds), share) for seconds in slots]
         series.append(Series(word, values, whole(values, in_words)))
-    everything = sorted(answer.seconds for answer in answers)
+    everything = sorted(decision.seconds for decision in decisions)
     within = [f"{word} within {in_words(percentile(everything, share) or 0)}" for share, word in PERCENTILES]
     sentence = f"{period.word.capitalize()}; {', '.join(within)}." if everything else "Nobody answered in this time."
     return Plot("times", "Time from request to decision", sentence, "lines", "seconds", period.labels, series)

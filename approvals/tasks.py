@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 
 @shared_task(name="approvals.expire_due", ignore_result=True)
 def expire_due() -> int:
-    """Beat rings this; running twice at once, or missing a turn, does no harm."""
-    _say_started()
+    """Expire overdue approvals and send reminders. Concurrent and missed runs do no harm."""
+    _log_start()
     expired = commands.expire_due_approvals(batch=settings.APPROVALS.sweep_batch)
     leases.touch(metrics.TIMEOUT_SERVICE)
     reminders.remind_of_deadlines(batch=settings.APPROVALS.sweep_batch)
@@ -24,23 +24,26 @@ def expire_due() -> int:
 
 @shared_task(name="approvals.seal_audit", ignore_result=True)
 def seal_audit() -> int:
-    """Chain what the audit gained since the last time."""
+    """Add new audit entries to the chain of seals."""
     return chain.seal_new_entries()
 
 
 @shared_task(name="approvals.count_closed", ignore_result=True)
 def count_closed() -> int:
-    """Move closed approvals into the counters that outlive them."""
+    """Add closed approvals to the counters, which are kept after retention removes the rows."""
     return metrics.count_closed()
 
 
 @shared_task(name="approvals.post_callbacks", ignore_result=True)
 def post_callbacks() -> int:
-    """Tell programs what became of what they asked; rung when such a question is closed, and repeated."""
+    """Post outcomes to the programs that requested approvals.
+
+    Enqueued when one is closed, and by beat.
+    """
     return delivery.post_due_callbacks()
 
 
 @cache
-def _say_started() -> None:
-    """Once a process: the line people look for after a start."""
+def _log_start() -> None:
+    """Log the line that the runbook looks for, once in each process."""
     logger.info("ApprovalTimeoutService started")

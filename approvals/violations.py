@@ -1,4 +1,7 @@
-"""Tools that ran without a decision: recorded, counted, shown to everybody, and acknowledged by an administrator."""
+"""Tools that ran without a decision.
+
+They are recorded and counted, and shown until an administrator acknowledges them.
+"""
 
 from uuid import UUID
 
@@ -16,7 +19,10 @@ ACTION = "ran_unapproved"
 def record_violation(
     *, session: UUID, run: UUID, requested_by: str, tool_name: str, tool_use_id: str, tool_input: str, reason: str
 ) -> None:
-    """Keep a violation with its audit entry and its count, all or none; a repeat of the same call changes nothing."""
+    """Store a violation, its audit entry and its count in one transaction.
+
+    A repeat of the same call changes nothing.
+    """
     with transaction.atomic():
         found, is_new = Violation.objects.get_or_create(
             run=run,
@@ -35,7 +41,8 @@ def record_violation(
 
 
 def acknowledge_violation(*, violation_id: UUID, by: str, via: str, address: str = "") -> Violation:
-    """Take a violation off the pages; it stays in the audit and in the count. A second time changes nothing.
+    """Take a violation off the pages; it stays in the audit and in the counter. A repeat changes
+    nothing.
 
     Raises:
         ViolationNotFound: there is no such violation.
@@ -52,7 +59,7 @@ def acknowledge_violation(*, violation_id: UUID, by: str, via: str, address: str
 
 
 def open_violations(*, most: int) -> list[Violation]:
-    """What nobody has acknowledged, the newest first, ``most`` at the most."""
+    """Return unacknowledged violations, the newest first, at most ``most``."""
     return list(Violation.objects.filter(acknowledged_at=None).order_by("-created_at")[:most])
 
 

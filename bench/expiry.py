@@ -105,10 +105,12 @@ def _sweep_s(overdue: int) -> tuple[float, list[float]]:
     """Seconds of the sweep, and of the decisions that were made meanwhile."""
     from django.conf import settings
 
-    from approvals.commands import Question, cancel_approval, expire_due_approvals, request_approval
+    from approvals.commands import ApprovalRequest, cancel_approval, expire_due_approvals, request_approval
     from approvals.models import Approval, AuditEntry
 
-    first = request_approval(Question(title="Bash: git push", tool_name="Bash", tool_input='{"command":"git push"}'))
+    first = request_approval(
+        ApprovalRequest(title="Bash: git push", tool_name="Bash", tool_input='{"command":"git push"}')
+    )
     template = Approval.objects.get(pk=first)
     fields = {field.attname: getattr(template, field.attname) for field in Approval._meta.concrete_fields}
     cancel_approval(approval_id=first, by="", via="system")
@@ -135,13 +137,13 @@ def _decisions_s(over: threading.Event | None = None, stop_after: int = 1000) ->
     """How long decisions take, one after the other, until it is ``over``."""
     from django.db import connection
 
-    from approvals.commands import Question, decide_approval, request_approval
+    from approvals.commands import ApprovalRequest, decide_approval, request_approval
 
     took = []
     while len(took) < stop_after and not (over and over.is_set()):
-        asked = request_approval(Question(title="Bash: make"))
+        asked = request_approval(ApprovalRequest(title="Bash: make"))
         began = time.monotonic()
-        decide_approval(approval_id=asked, verdict="approved", by="anna", via="api")
+        decide_approval(approval_id=asked, decision="approved", by="anna", via="api")
         took.append(time.monotonic() - began)
     connection.close()
     return took

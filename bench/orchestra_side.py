@@ -88,7 +88,7 @@ def decider() -> None:
             assert approval.is_open
             began = now()
             decide_approval(
-                approval_id=approval_id, verdict=Approval.Status.APPROVED, by="anna", via=DecisionSource.API
+                approval_id=approval_id, decision=Approval.Status.APPROVED, by="anna", via=DecisionSource.API
             )
             times[approval.subject.rpartition(":")[2]] = (seen, began, now())
             connection.close()

@@ -202,7 +202,7 @@ def fill(number: int) -> dict[str, Any]:
     from tests.factories import make_approval
 
     approval = make_approval(kind="external")
-    decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api")
     count_closed()
     old = number // OLD
     spread = f"CASE WHEN n <= {old} THEN 91 + 100.0 * n / {number} ELSE 89.0 * n / {number} END"

@@ -223,7 +223,7 @@ def _decided(server: BotServer, asks: int) -> Json:
         _until(_all_settled, "the card is settled")
         other, _ = _ask()
         began = time.monotonic()
-        decide_approval(approval_id=other, verdict="approved", by="anna", via="admin")
+        decide_approval(approval_id=other, decision="approved", by="anna", via="admin")
         floors.append(time.monotonic() - began)
         _until(_all_settled, "the other card is settled")
     return _ratio("decided", spans, floors)
@@ -246,7 +246,7 @@ def _burst(server: BotServer, number: int, seconds: float) -> Json:
     told_s = time.monotonic() - began
     expired = Approval.objects.filter(pk__in=ids).exclude(status="pending").count()
     for approval_id in ids:
-        decide_approval(approval_id=approval_id, verdict="rejected", by="anna", via="admin")
+        decide_approval(approval_id=approval_id, decision="rejected", by="anna", via="admin")
     closed = time.monotonic()
     _until(lambda: stale_cards() == 0, "no card is stale", patience_s=1800)
     settled_s = time.monotonic() - closed
@@ -318,10 +318,10 @@ def _press(person: Json, chat: Json, message: int, data: str) -> Json:
 
 def _ask() -> tuple[UUID, str]:
     """A new approval and its command, which no other has."""
-    from approvals.commands import Question, request_approval
+    from approvals.commands import ApprovalRequest, request_approval
 
     command = f"rm -r build/{secrets.token_hex(4)}"
-    question = Question(
+    question = ApprovalRequest(
         title=f"Bash: {command}", tool_name="Bash", tool_input=json.dumps({"command": command}), input_digest="0" * 64
     )
     return request_approval(question), command
@@ -330,7 +330,7 @@ def _ask() -> tuple[UUID, str]:
 def _settle(approval_id: UUID) -> None:
     from approvals.commands import decide_approval
 
-    decide_approval(approval_id=approval_id, verdict="rejected", by="olga", via="api")
+    decide_approval(approval_id=approval_id, decision="rejected", by="olga", via="api")
     _until(_all_settled, "the card is settled")
 
 

@@ -31,7 +31,7 @@ def register() -> None:
         name="sessions", model=AgentSession, ripe=ripe, step=SESSIONS_A_STEP, along=along, before=prepare, leave=leave
     )
     registry.shelves = {"sessions": shelf} | registry.shelves
-    approvals_retention.spares.append(spare)
+    approvals_retention.exclusions.append(spare)
     registry.pruners["outcomes of schedules"] = lambda: schedules.forget_old(settings.KEEPING.retention)
 
 
@@ -40,7 +40,7 @@ def ripe(age: timedelta) -> QuerySet[AgentSession]:
     old = AgentSession.objects.filter(created_at__lt=Now() - age, finished_at__lt=Now() - age, legal_hold=False)
     busy = Run.objects.filter(Q(ended_at=None) | Q(counted=False), session=OuterRef("pk"))
     asked = Approval.objects.filter(session=OuterRef("pk"))
-    kept = asked.exclude(pk__in=approvals_retention.closed(age).filter(session=OuterRef("session")))
+    kept = asked.exclude(pk__in=approvals_retention.closed_approvals(age).filter(session=OuterRef("session")))
     return old.exclude(status__in=OPEN_SESSION).filter(~Exists(busy), ~Exists(kept))
 
 

@@ -48,7 +48,7 @@ class Dialog:
         return until(look, f"approval request {nth} opens", PATIENCE_S)
 
     def answer(self, verdict: str, nth: int = 1, **answer: Any) -> None:
-        decide_approval(approval_id=self.ask(nth).pk, verdict=verdict, by="boris", via="api", **answer)
+        decide_approval(approval_id=self.ask(nth).pk, decision=verdict, by="boris", via="api", **answer)
 
     def end(self) -> Turn:
         """The last turn, when its run is over."""

@@ -1,4 +1,4 @@
-"""Audit entries that retention took out of the database: are they in the archives as they were sealed?"""
+"""Verification of audit entries in archives: each must be there as it was sealed."""
 
 import json
 from collections.abc import Iterator
@@ -21,8 +21,12 @@ BATCH = 1000
 
 @dataclass(slots=True)
 class Findings:
-    """``checked`` entries are as they were sealed; of ``hidden`` ones a secret was taken out, so nobody can tell;
-    ``absent`` are archives that are not in the folder, with the number of their entries."""
+    """The result of a verification.
+
+    ``checked`` entries match their seals. In ``hidden`` ones a secret was redacted for the archive,
+    so that they cannot be compared. ``absent`` maps the names of archives that are not in the
+    folder to the number of their entries.
+    """
 
     checked: int = 0
     hidden: int = 0
@@ -31,7 +35,10 @@ class Findings:
 
 
 def check_archives(folder: Path) -> Findings:
-    """Compare every archived audit entry with its seal; a file that is elsewhere is no problem, but is named."""
+    """Compare every archived audit entry with its seal.
+
+    A missing file is reported as absent, not as a problem.
+    """
     found = Findings()
     for archive in Archive.objects.order_by("created_at"):
         sealed = AuditSeal.objects.filter(archive=archive).count()
@@ -56,7 +63,7 @@ def _check_file(archive: Archive, path: Path, sealed: int, found: Findings) -> N
             met += len(contents)
             for entry in entries:
                 if entry.pk not in contents:
-                    continue  # it changed while it was written, stayed, and went with a later archive
+                    continue  # it changed while the archive was written, so that a later archive took it
                 if content_sha256(entry) == contents[entry.pk]:
                     found.checked += 1
                 elif HIDDEN in f"{entry.reason}{entry.address}{entry.by}":

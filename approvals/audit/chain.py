@@ -1,19 +1,21 @@
-"""The seal over the audit: each committed entry is chained to the one sealed before it.
+"""The hash chain over the audit: each committed entry is chained to the one sealed before it.
 
-Sealing happens after the deciding transactions, by one sealer, because chaining inside them would make every
-decision wait for every other. Two consequences, both meant:
+One sealer does this after the deciding transactions have committed, because chaining inside them
+would make every decision wait for every other. This has two consequences:
 
-* The chain's order is the order of sealing. Ids are given out before commit, so an entry may become visible after
-  one with a higher id was sealed. It is not lost: each pass looks at every unsealed entry above ``scan_from``, and
-  that mark only follows entries that have been visible for ten minutes, far longer than any of our transactions.
-  An unsealed entry below the mark was not written by Orchestra, and ``problems`` says so.
+* The chain's order is the order of sealing. Ids are assigned before commit, so an entry may become
+  visible after one with a higher id was sealed. It is not lost: each pass reads every unsealed
+  entry above ``scan_from``, and that mark moves only past entries that have been visible for ten
+  minutes, far longer than any of our transactions. An unsealed entry below the mark was not written
+  by Orchestra, and ``problems`` reports it.
 * An entry is unprotected until it is sealed, a few seconds after its commit.
 
-Retention takes old entries out of the database; their seals stay and name the archive (see
-``approvals.audit.archived``), so the chain goes on from the first entry there ever was.
+Retention removes old entries from the database; their seals stay and name the archive (see
+``approvals.audit.archived``), so that the chain starts at the first entry ever written.
 
-The chain shows what was changed by somebody who did not rewrite all that follows. Who may rewrite the whole table
-can make a new chain: keep the head that ``audit verify`` prints where they cannot reach it.
+The chain reveals every change by a person who did not rewrite all later seals. A person who can
+rewrite the whole table can make a new chain: keep the head that ``audit verify`` prints out of
+their reach.
 """
 
 import hashlib
@@ -39,7 +41,7 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The end of the chain, and the id up to which nothing unsealed can appear any more."""
+    """The end of the chain. Up to the id ``scan_from`` no unsealed entry can appear any more."""
 
     number: int = 0
     chain: str = GENESIS
@@ -47,9 +49,12 @@ class Head:
 
 
 def seal_new_entries() -> int:
-    """Chain every committed entry that is not yet sealed; return how many. Two at once: one works, one returns 0."""
+    """Seal every committed entry that has no seal; return how many.
+
+    Of two concurrent calls one returns 0.
+    """
     Lease.objects.bulk_create([Lease(name=SEALER)], ignore_conflicts=True)
-    settled = _settled_up_to(head().scan_from)  # before the entries are read: what it covers is among them
+    settled = _settled_up_to(head().scan_from)  # read first, so that the batches below contain all that it covers
     total = last = 0
     while (batch := _seal_batch(last, settled)).number:
         total, last = total + batch.number, batch.last
@@ -57,7 +62,7 @@ def seal_new_entries() -> int:
 
 
 def content_of(entry: AuditEntry) -> dict[str, Any]:
-    """Everything an entry says, JSON-ready; what is sealed and what is exported."""
+    """Return the whole content of an entry as JSON values; this is what is sealed and exported."""
     return {
         "id": entry.pk,
         "approval": str(entry.approval_id or ""),
@@ -73,23 +78,27 @@ def content_of(entry: AuditEntry) -> dict[str, Any]:
 
 
 def content_sha256(entry: AuditEntry) -> str:
-    """SHA-256 of the canonical JSON (sorted keys, no spaces, ASCII) of what the entry says."""
+    """Return the SHA-256 of the canonical JSON (sorted keys, no spaces, ASCII) of ``content_of``."""
     text = json.dumps(content_of(entry), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def link(previous: str, content: str) -> str:
-    """The chain value of an entry: SHA-256 over the previous one and the entry's own digest, as hexadecimal text."""
+    """Return the chain value: SHA-256 over the previous value and the entry's own digest, both as
+    hexadecimal text.
+    """
     return hashlib.sha256((previous + content).encode("ascii")).hexdigest()
 
 
 def head() -> Head:
-    """Where the chain ends."""
+    """Return the end of the chain."""
     return _head_of(Lease.objects.filter(name=SEALER).first())
 
 
 def problems(until: Head) -> Iterator[str]:
-    """One sentence for each row that was edited, deleted, moved or slipped in, in the chain up to ``until``."""
+    """Yield a sentence for each row that was edited, deleted, moved or inserted, in the chain up to
+    ``until``.
+    """
     number, chain = 0, GENESIS
     for seal, entry in sealed_entries(until):
         if seal.number != number + 1:
@@ -110,20 +119,22 @@ def problems(until: Head) -> Iterator[str]:
 
 
 def sealed_entries(until: Head) -> Iterator[tuple[AuditSeal, AuditEntry | None]]:
-    """The chain in its order, with each seal's entry, or None where that is gone."""
+    """Yield the seals in the chain's order, each with its entry, or None if that is not in the
+    database.
+    """
     seals = AuditSeal.objects.filter(number__lte=until.number).order_by("number")
-    for some in _batches(seals):
+    for some in _in_batches(seals):
         entries = AuditEntry.objects.in_bulk([seal.entry for seal in some])
         for seal in some:
             yield seal, entries.get(seal.entry)
 
 
 def unsealed_count() -> int:
-    """How many entries wait for the sealer."""
+    """Count the entries that have no seal yet."""
     return _unsealed().filter(pk__gt=head().scan_from).count()
 
 
-def _batches(seals: QuerySet[AuditSeal]) -> Iterator[list[AuditSeal]]:
+def _in_batches(seals: QuerySet[AuditSeal]) -> Iterator[list[AuditSeal]]:
     rows = seals.iterator(chunk_size=BATCH)
     while some := list(islice(rows, BATCH)):
         yield some
@@ -139,7 +150,7 @@ def _unsealed() -> QuerySet[AuditEntry]:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """How many entries were sealed, and the id of the last."""
+    """The number of entries that were sealed, and the id of the last one."""
 
     number: int = 0
     last: int = 0
@@ -147,11 +158,12 @@ class _Batch:
 
 @transaction.atomic
 def _seal_batch(after: int, settled: int) -> _Batch:
-    """Chain the oldest unsealed entries; the sealer's row stays locked until the seals are committed.
+    """Seal the oldest unsealed entries; the sealer's row stays locked until the seals are
+    committed.
 
-    ``after`` is where the batch before ended, so that a long backlog is not looked through anew for each. An entry
-    below it that appears meanwhile is found by the next pass: ``scan_from`` moves only to ``settled``, and only when
-    all is sealed.
+    ``after`` is where the previous batch ended, so that a long backlog is not searched again for
+    each batch. The next pass finds an entry that becomes visible below it: ``scan_from`` moves only
+    to ``settled``, and only when all entries are sealed.
     """
     lease = Lease.objects.select_for_update(skip_locked=True).filter(name=SEALER).first()
     if lease is None:
@@ -173,7 +185,7 @@ def _seal_batch(after: int, settled: int) -> _Batch:
 
 
 def _head_of(lease: Lease | None) -> Head:
-    """As the sealer left it; without its row, from the last seal that is there."""
+    """Return the head that the sealer stored; without its row, the head is that of the last seal."""
     if lease and lease.state:
         return Head(**lease.state)
     last = AuditSeal.objects.order_by("number").last()

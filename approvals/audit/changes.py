@@ -1,11 +1,13 @@
-"""Changes of what gives power (rules, accounts, groups, tokens, schedules) in the sealed audit.
+"""Audit entries for changes of permissions and policy: rules, accounts, groups, tokens, schedules.
 
-An app names its models with ``watch``. From then on each row that is added, changed or deleted leaves an audit entry in
-the transaction of the change, whichever surface it came through: signals see every ``save`` and ``delete`` of Django,
-``orchestra.auth.actor`` knows the author. Statements that send no signal (``QuerySet.update``, ``bulk_create``) call
-``record`` themselves; a test in ``tests/test_architecture.py`` looks for those that do not.
+An app registers its models with ``watch``. From then on each row that is added, changed or deleted
+leaves an audit entry in the transaction of the change, whichever surface made it: Django's signals
+report every ``save`` and ``delete``, and ``orchestra.auth.actor`` names the author. Code with
+statements that send no signal (``QuerySet.update``, ``bulk_create``) calls ``record``;
+``tests/test_architecture.py`` finds code that does not.
 
-An entry says what was and what is. Of secrets (passwords, codes) it says only that they changed.
+An entry holds the old and the new values. Of secrets (passwords, codes) it holds only that they
+changed.
 """
 
 import contextlib
@@ -26,7 +28,7 @@ from approvals.models import AuditEntry
 from orchestra.auth import actor as acting
 from orchestra.logs.redaction import scrub
 
-LONGEST_VALUE = 1000  # characters; of more the beginning and a digest are kept
+LONGEST_VALUE = 1000  # characters; a longer value is cut and gets a digest
 LONGEST_NAME = 200
 BEFORE = "_audited_before"
 
@@ -35,10 +37,12 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """What of a model gives power. ``noun`` begins the actions: ``rule_added``, ``rule_changed``, ``rule_deleted``.
+    """Which changes of a model are audited.
 
-    Of ``secrets`` no value is ever shown. ``related`` are many-to-many accessors, either end. ``matters`` says of a
-    row that is added or deleted whether that is a change of power, ``by_people`` that only what people do is.
+    The actions start with ``noun``: ``rule_added``, ``rule_changed``, ``rule_deleted``. The values
+    of ``secrets`` are never written. ``related`` are many-to-many accessors, of either end.
+    ``matters`` decides whether an added or deleted row is audited. With ``by_people``, only changes
+    by people are.
     """
 
     noun: str
@@ -56,7 +60,7 @@ _silent: ContextVar[bool] = ContextVar("audit_silent", default=False)
 
 
 def watch(model: type[Model], what: Watched) -> None:
-    """Audit the changes of a model from now on; called from an app's ``ready``."""
+    """Audit the changes of a model from now on; an app calls this in ``ready``."""
     watched[model] = what
     _save_in_transactions(model)
     for signal, receiver in ((pre_save, _before_save), (post_save, _after_save)):
@@ -70,12 +74,15 @@ def watch(model: type[Model], what: Watched) -> None:
 
 
 def record(*, action: str, what: str, by: str | None = None, via: str = "", using: str | None = None) -> None:
-    """Write that something was changed, in the transaction of the change; the author is who acts now, if not given."""
+    """Write an audit entry in the transaction of the change.
+
+    Without ``by``, the author is the current actor.
+    """
     entry(action=action, what=what, by=by, via=via).save(using=using)
 
 
 def entry(*, action: str, what: str, by: str | None = None, via: str = "") -> AuditEntry:
-    """The row that ``record`` writes, for a unit of work."""
+    """Build the row that ``record`` writes, for a unit of work."""
     actor = acting.current()
     name = actor.name if by is None else by
     return AuditEntry(
@@ -85,13 +92,13 @@ def entry(*, action: str, what: str, by: str | None = None, via: str = "") -> Au
 
 
 def described(rows: Iterable[Model]) -> str:
-    """Rows of a watched model that were just made, in one text."""
+    """Describe new rows of a watched model in one text, one line each."""
     return "\n".join(_sentence(row, _all(type(row), _in_memory(row))) for row in rows)
 
 
 @contextlib.contextmanager
 def recorded_elsewhere() -> Iterator[None]:
-    """Within this block rows that only mirror an audited one change without entries of their own."""
+    """Suspend auditing within this block, for rows that only mirror a row that is audited."""
     token = _silent.set(True)
     try:
         yield
@@ -121,7 +128,7 @@ def _after_save(sender: type[Model], instance: Model, using: str, **_: Any) -> N
 
 
 def _before_delete(sender: type[Model], instance: Model, using: str, **_: Any) -> None:
-    """What belongs to the row is gone by the time it is."""
+    """Collect the values before the deletion, because related rows are gone afterwards."""
     what = watched[sender]
     lost = [f"{name} {_shown(names)}" for name in what.related if (names := _names_of(instance, name, using))]
     instance.__dict__[BEFORE] = [*_all(sender, _stored(sender, instance, using) or {}), *lost]
@@ -154,7 +161,7 @@ def _related(sender: Any, instance: Model, action: str, reverse: bool, using: st
 
 
 def _keys_of(instance: Model, accessor: str, using: str) -> set[Any]:
-    """Read from the table of links: the manager would return what was prefetched."""
+    """Read the join table, because the manager would return prefetched rows."""
     manager = getattr(instance, accessor)
     links = manager.through._base_manager.using(using)
     here, there = manager.source_field_name, manager.target_field_name
@@ -166,7 +173,7 @@ def _names_of(instance: Model, accessor: str, using: str) -> list[str]:
     return sorted(str(row) for row in rows.filter(pk__in=_keys_of(instance, accessor, using)))
 
 
-# --- what an entry says
+# --- texts of an entry
 
 
 def _record(model: type[Model], happened: str, what: str, using: str) -> None:
@@ -193,7 +200,10 @@ def _changes(row: Model, before: Values, after: Values) -> list[str]:
 
 
 def _secret(row: Model, name: str, after: Any) -> str:
-    """Django stores a password anew when its hash has become too cheap; it says so by not having the password."""
+    """Describe a changed secret.
+
+    Django rehashes a password whose hash parameters are outdated; then ``_password`` is not set.
+    """
     if name == "password" and str(after).startswith(UNUSABLE_PASSWORD_PREFIX):
         return f"{name} removed"
     renewed = name == "password" and getattr(row, "_password", None) is None
@@ -201,13 +211,14 @@ def _secret(row: Model, name: str, after: Any) -> str:
 
 
 def _all(model: type[Model], values: Values) -> list[str]:
-    """What a row says, but for what it leaves empty."""
+    """Describe the values of a row that are not empty."""
     empty = (None, "", False)
     return [f"{name} {_shown(values[name])}" for name in watched[model].fields if values.get(name) not in empty]
 
 
 def _shown(value: Any) -> str:
-    text = scrub(json.dumps(value, default=str, ensure_ascii=False))  # before it is cut: half a secret is not found
+    # Redact before cutting: the redaction does not find half a secret.
+    text = scrub(json.dumps(value, default=str, ensure_ascii=False))
     if len(text) <= LONGEST_VALUE:
         return text
     digest = sha256(text.encode("utf-8", "replace")).hexdigest()
@@ -219,7 +230,7 @@ def _names(what: Watched) -> tuple[str, ...]:
 
 
 def _stored(model: type[Model], row: Model, using: str) -> Values | None:
-    """What the table says, locked until the change commits, so that ``before`` is what is changed."""
+    """Read the row from the table and lock it, so that ``before`` is what the change replaces."""
     if row.pk is None:
         return None
     rows = model._base_manager.using(using).filter(pk=row.pk).select_for_update(no_key=True)
@@ -231,7 +242,11 @@ def _in_memory(row: Model) -> Values:
 
 
 def _save_in_transactions(model: type[Model]) -> None:
-    """Django sends ``post_save`` after its own commit; a change whose audit fails must not stay."""
+    """Make ``save`` commit together with its audit entry.
+
+    Django sends ``post_save`` after its own commit; then a change could stay whose audit entry
+    failed.
+    """
     plain = model.save_base
     if hasattr(plain, "__wrapped__"):
         return

@@ -1,4 +1,4 @@
-"""What of the kernel's and Django's own tables gives power, for ``approvals.audit.changes``."""
+"""The models of Django, knox and the kernel whose changes ``approvals.audit.changes`` audits."""
 
 from typing import Any
 
@@ -10,11 +10,10 @@ from approvals.audit.changes import Watched, watch
 from approvals.models import Rule
 from orchestra.models import SignInLink
 
-FIRST_LETTERS = 8  # of a token: enough to find it in the admin, of no use to anybody
+FIRST_LETTERS = 8  # of a token: enough to find it in the admin, too few to use it
 
 
 def watch_all() -> None:
-    """Called once when the app is ready."""
     watch(Rule, Watched(noun="rule", fields=RULE))
     watch(User, Watched(noun="account", fields=ACCOUNT, secrets=("password",), related=("groups", "user_permissions")))
     watch(Group, Watched(noun="group", fields=("name",), related=("permissions", "user_set")))
@@ -31,5 +30,7 @@ def _token(token: AuthToken) -> str:
 
 
 def _in_force(token: Any) -> bool:
-    """knox removes a token that has expired when somebody uses it; nobody loses anything by that."""
+    """Whether the token is valid. knox deletes an expired one at its next use, which is not worth
+    an entry.
+    """
     return token.expiry is None or token.expiry > timezone.now()

@@ -1,6 +1,7 @@
-"""Where callbacks may go: what the operator lists, and nothing that only looks like it.
+"""The addresses that callbacks may go to: those that the operator lists.
 
-An address is matched whole by a narrow pattern, so that no other parser can read another host in it.
+A narrow pattern must match the whole address, so that no other parser can read a different host in
+it.
 """
 
 import re
@@ -22,16 +23,19 @@ Place = tuple[str, str, int]
 
 
 def places(entries: Collection[str]) -> frozenset[Place]:
-    """What APPROVAL_CALLBACK_HOSTS names: ``host`` and ``host:port`` mean https, ``http://host:port`` plain http.
+    """Parse APPROVAL_CALLBACK_HOSTS: ``host`` and ``host:port`` mean https, ``http://host:port``
+    means plain http.
 
     Raises:
-        ImproperlyConfigured: an entry is something else.
+        ImproperlyConfigured: an entry has another form.
     """
     return frozenset(_place_of_entry(entry) for entry in entries)
 
 
 def address_problem(url: str, allowed: Collection[Place]) -> str:
-    """Why nothing is posted there, in one sentence; empty if all is well."""
+    """Return why callbacks to ``url`` are refused, as a sentence; an empty text if they are
+    allowed.
+    """
     found = _ADDRESS.fullmatch(url) if len(url) <= LONGEST_URL else None
     if found is None:
         return MALFORMED

@@ -1,4 +1,4 @@
-"""Telling the program that asked what became of its question: rows that are posted until they are taken."""
+"""Delivery of callbacks: an outbox whose rows are posted until the receiver accepts them."""
 
 import json
 import logging
@@ -14,8 +14,8 @@ from django.db.models.functions import Now
 
 from approvals.callbacks.addresses import address_problem
 from approvals.callbacks.signature import secret_key
-from approvals.commands import Question, request_approval
-from approvals.errors import NotTaken
+from approvals.commands import ApprovalRequest, request_approval
+from approvals.errors import CallbackNotAccepted
 from approvals.models import CALLBACK_FLOW, Approval, Callback
 from approvals.presentation.redacted import shown_of
 from approvals.queries import readable_approvals
@@ -24,16 +24,18 @@ from orchestra.rest.exact_json import ExactJSONRenderer
 
 logger = logging.getLogger(__name__)
 
-C = Callback.Status
-LEASE = timedelta(seconds=60)  # a sender that dies lets its rows come due again
+LEASE = timedelta(seconds=60)  # after it, the rows of a sender that died are due again
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5, 3600
-MOST_ATTEMPTS = 20  # after 5, 15, 45 s … 1 h: some 14 hours in all
+MOST_ATTEMPTS = 20  # after 5, 15, 45 s … 1 h: about 14 hours in total
 BATCH = 20
 _one_sender = threading.Lock()
 
 
-def request_with_callback(question: Question, *, timeout: timedelta | None, via: str, url: str) -> UUID:
-    """Ask, and promise to post the outcome to ``url``; the caller has checked the address. See ``request_approval``."""
+def request_with_callback(question: ApprovalRequest, *, timeout: timedelta | None, via: str, url: str) -> UUID:
+    """``request_approval`` with a callback to ``url``, in one transaction.
+
+    The caller has checked the address.
+    """
     with transaction.atomic():
         approval_id = request_approval(question, timeout=timeout, via=via)
         Callback.objects.create(approval_id=approval_id, url=url)
@@ -41,27 +43,28 @@ def request_with_callback(question: Question, *, timeout: timedelta | None, via:
 
 
 def post_due_callbacks() -> int:
-    """Post the outcome of every closed question whose asker waits for it; return how many were taken.
+    """Post the outcome of every closed request with a due callback; return how many were accepted.
 
-    At least once: a post whose answer is lost is repeated under the same ``webhook-id``. One thread of a process posts
-    at a time, and several processes take different rows. A host that fails is left alone for the rest of the round, so
-    that it delays nobody else.
+    Delivery is at least once: a post whose response is lost is repeated with the same
+    ``webhook-id``. Only one thread of a process posts at a time, and several processes claim
+    different rows. After a failure, a host gets no further post in this round, so that it does not
+    delay the others.
     """
     if not _one_sender.acquire(blocking=False):
-        return 0  # whoever posts now will find the row
+        return 0  # the thread that is posting will find the row
     try:
         down: set[str] = set()
-        taken = 0
+        accepted = 0
         while claimed := _claim():
-            taken += sum(_deliver(callback, down) for callback in claimed)
-        return taken
+            accepted += sum(_deliver(callback, down) for callback in claimed)
+        return accepted
     finally:
         _one_sender.release()
 
 
 def _claim() -> list[Callback]:
-    """Take due rows; nobody else sees them until their lease is over."""
-    due = Callback.objects.filter(status=C.WAITING, next_try_at__lte=Now()).exclude(
+    """Claim due rows; other senders do not see them until their lease ends."""
+    due = Callback.objects.filter(status=Callback.Status.WAITING, next_try_at__lte=Now()).exclude(
         approval__status=Approval.Status.PENDING
     )
     with transaction.atomic():
@@ -72,48 +75,49 @@ def _claim() -> list[Callback]:
 
 def _deliver(callback: Callback, down: set[str]) -> bool:
     if callback.host in down:
-        _try_again(callback)
+        _postpone(callback)
         return False
     try:
         _post(callback)
-    except NotTaken as error:
+    except CallbackNotAccepted as error:
         down.add(callback.host)
-        _not_taken(callback, error)
+        _record_failure(callback, error)
         return False
     except (OperationalError, InterfaceError):
         raise
-    except Exception as bug:  # it must not keep the others waiting
-        logger.exception("approval %s: telling its asker failed", callback.approval_id)
-        _not_taken(callback, NotTaken(type(bug).__name__))
+    except Exception as bug:  # an error in one callback must not block the others
+        logger.exception("approval %s: the callback failed", callback.approval_id)
+        _record_failure(callback, CallbackNotAccepted(type(bug).__name__))
         return False
     CALLBACK_FLOW.move(
-        Callback.objects.filter(pk=callback.pk), to=C.DELIVERED, attempts=F("attempts") + 1, last_error=""
+        Callback.objects.filter(pk=callback.pk), to=Callback.Status.DELIVERED, attempts=F("attempts") + 1, last_error=""
     )
-    logger.info("approval %s: its asker was told", callback.approval_id)
+    logger.info("approval %s: the callback was delivered", callback.approval_id)
     return True
 
 
 def _post(callback: Callback) -> None:
     from approvals.callbacks import webhook
 
-    house = settings.APPROVALS
-    problem = address_problem(callback.url, house.callback_places)
-    if problem:  # the operator has changed their mind since the question was asked
-        raise NotTaken(problem, gone=True)
+    approvals = settings.APPROVALS
+    problem = address_problem(callback.url, approvals.callback_places)
+    if problem:  # the operator has removed the host since the request was made
+        raise CallbackNotAccepted(problem, gone=True)
     approval = readable_approvals().get(pk=callback.approval_id)
-    body = {"type": "approval.closed", "timestamp": approval.decided_at, "data": _told(approval)}
+    body = {"type": "approval.closed", "timestamp": approval.decided_at, "data": _callback_data(approval)}
     webhook.post(
         callback.url,
         ExactJSONRenderer().render(body),
         message_id=str(callback.approval_id),
-        key=secret_key(house.callback_secret),
+        key=secret_key(approvals.callback_secret),
     )
 
 
-def _told(approval: Approval) -> dict[str, Any]:
-    """What a callback tells: the approval as REST gives it, but with its secrets hidden.
+def _callback_data(approval: Approval) -> dict[str, Any]:
+    """Return the approval as REST serializes it, with its secrets hidden.
 
-    The digests are those of the raw input. ``chosen`` is the number of the option that was picked, from 0.
+    The digests are those of the raw input. ``chosen`` is the index of the chosen option, from 0, or
+    None.
     """
     shown = shown_of(approval)
     data = dict(ApprovalSerializer(shown.approval).data)
@@ -127,17 +131,19 @@ def _chosen(approval: Approval) -> int | None:
     return options.index(answers[0]) if answers and answers[0] in options else None
 
 
-def _not_taken(callback: Callback, error: NotTaken) -> None:
+def _record_failure(callback: Callback, error: CallbackNotAccepted) -> None:
     why, attempts = str(error)[:200], callback.attempts + 1
     if error.gone or attempts >= MOST_ATTEMPTS:
-        CALLBACK_FLOW.move(Callback.objects.filter(pk=callback.pk), to=C.FAILED, attempts=attempts, last_error=why)
-        logger.error("approval %s: its asker cannot be told: %s", callback.approval_id, why)
+        CALLBACK_FLOW.move(
+            Callback.objects.filter(pk=callback.pk), to=Callback.Status.FAILED, attempts=attempts, last_error=why
+        )
+        logger.error("approval %s: the callback cannot be delivered: %s", callback.approval_id, why)
         return
     callback.attempts = attempts
-    _try_again(callback, attempts=attempts, last_error=why)
-    logger.warning("approval %s: its asker could not be told yet: %s", callback.approval_id, why)
+    _postpone(callback, attempts=attempts, last_error=why)
+    logger.warning("approval %s: the callback could not be delivered yet: %s", callback.approval_id, why)
 
 
-def _try_again(callback: Callback, **changes: object) -> None:
+def _postpone(callback: Callback, **changes: object) -> None:
     pause = timedelta(seconds=min(FIRST_PAUSE_S * 3 ** max(0, callback.attempts - 1), LONGEST_PAUSE_S))
-    Callback.objects.filter(pk=callback.pk, status=C.WAITING).update(next_try_at=Now() + pause, **changes)
+    Callback.objects.filter(pk=callback.pk, status=Callback.Status.WAITING).update(next_try_at=Now() + pause, **changes)

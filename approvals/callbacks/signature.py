@@ -1,7 +1,8 @@
-"""Signatures of callbacks, as Standard Webhooks 1.0 has them (standardwebhooks.com).
+"""Signatures of callbacks, after Standard Webhooks 1.0 (standardwebhooks.com).
 
-Headers ``webhook-id``, ``webhook-timestamp`` (seconds since the epoch) and ``webhook-signature``: ``v1,`` and the
-Base64 of HMAC-SHA256 over ``id.timestamp.body``. The secret is ``whsec_`` and the Base64 of 24 to 64 bytes.
+Headers ``webhook-id``, ``webhook-timestamp`` (seconds since the epoch) and ``webhook-signature``:
+``v1,`` and the Base64 of HMAC-SHA256 over ``id.timestamp.body``. The secret is ``whsec_`` and the
+Base64 of 24 to 64 bytes.
 """
 
 import base64
@@ -9,14 +10,14 @@ import binascii
 import hashlib
 import hmac
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
+SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a secret
 
 
 def secret_key(secret: str) -> bytes:
-    """The key in a ``whsec_…`` secret.
+    """Return the key of a ``whsec_…`` secret.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the secret has another form.
     """
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
@@ -28,6 +29,6 @@ def secret_key(secret: str) -> bytes:
 
 
 def signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
-    """The value of ``webhook-signature``."""
+    """Return the value of the header ``webhook-signature``."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()

@@ -1,7 +1,8 @@
-"""Posting to an address that a stranger gave: signed, without redirects or proxies, and never where nobody meant to.
+"""Signed POST requests to an address that an API client gave, without redirects or proxies.
 
-``approvals.callbacks.addresses`` has judged the address by then. Imported only where something is posted: requests
-costs a process a tenth of a second and 10 MB.
+The caller has checked the address with ``approvals.callbacks.addresses``. This module is imported
+only where a callback is posted, because importing requests costs a process a tenth of a second and
+10 MB.
 """
 
 import ipaddress
@@ -16,16 +17,16 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from approvals.callbacks.signature import signature
-from approvals.errors import NotTaken
+from approvals.errors import CallbackNotAccepted
 
 CONNECT_S, READ_S = 5.0, 10.0
 
 
 def post(url: str, body: bytes, *, message_id: str, key: bytes) -> None:
-    """Post ``body`` (JSON) and hear whether it was taken; whatever else the far side says is not read.
+    """Post ``body`` (JSON). Of the response only the status is read.
 
     Raises:
-        NotTaken: no answer in time, or another answer than 2xx; a redirect is one.
+        CallbackNotAccepted: no response in time, or a status other than 2xx, redirects included.
     """
     timestamp = str(int(time.time()))
     headers = {
@@ -42,23 +43,25 @@ def post(url: str, body: bytes, *, message_id: str, key: bytes) -> None:
         try:
             with session.post(
                 url, data=body, headers=headers, timeout=(CONNECT_S, READ_S), allow_redirects=False, stream=True
-            ) as answer:
-                status = answer.status_code
+            ) as response:
+                status = response.status_code
         except (requests.RequestException, HTTPError, ForbiddenAddress) as error:
-            raise NotTaken(type(error).__name__) from error
+            raise CallbackNotAccepted(type(error).__name__) from error
     if not 200 <= status < 300:
-        raise NotTaken(f"HTTP {status}", gone=status == 410)
+        raise CallbackNotAccepted(f"HTTP {status}", gone=status == 410)
 
 
 class ForbiddenAddress(Exception):
-    """A name led to an address that no callback goes to."""
+    """The host name resolved to an address that callbacks may not go to."""
 
 
 def _check_peer(sock: Any, host: str) -> Any:
-    """Close a connection that leads where the operator cannot have meant, before anything is sent.
+    """Close a connection to an address that the operator cannot have meant, before anything is
+    sent.
 
-    Checked on the connected socket, so that a name that changes between two look-ups gains nothing. Private networks
-    are fine, since the operator named the host; loopback only if that was named; never link-local (cloud metadata).
+    The check is on the connected socket, so that a name that resolves differently a second time
+    (DNS rebinding) cannot evade it. Private networks are allowed, since the operator named the
+    host. Loopback is allowed only if the operator named it, and link-local (cloud metadata) never.
     """
     address = ipaddress.ip_address(sock.getpeername()[0].partition("%")[0])
     address = getattr(address, "ipv4_mapped", None) or address
@@ -67,7 +70,7 @@ def _check_peer(sock: Any, host: str) -> Any:
         address.is_loopback and not loopback_named
     ):  # fmt: skip
         sock.close()
-        raise ForbiddenAddress(f"{host} leads to {address}")
+        raise ForbiddenAddress(f"{host} resolves to {address}")
     return sock
 
 
@@ -90,7 +93,9 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """requests' own, but every connection is checked; the system's certificates count beside requests' own."""
+    """The adapter of requests, with a check of every connection and the system's certificates
+    beside its own.
+    """
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=ssl.create_default_context(), **kwargs)

@@ -1,7 +1,7 @@
-"""What happens to a tool call before a person is asked: guardrails, rules, defaults."""
+"""The policy: guardrails, rules and defaults decide a tool call before a person does."""
 
-from approvals.policy.engine import ALLOW, ASK, DENY, Answer, decide
-from approvals.policy.guardrails import NEVER, floor_violation
+from approvals.policy.engine import ALLOW, ASK, DENY, PolicyDecision, decide
+from approvals.policy.guardrails import FORBIDDEN_TOOLS
 from approvals.policy.protected import is_protected, is_secret
 from approvals.policy.rules import matches, rule_from_request
 from approvals.policy.session_rules import session_label, session_pattern, session_scope
@@ -21,12 +21,11 @@ __all__ = [
     "ASK",
     "DENY",
     "EDITING_TOOLS",
-    "NEVER",
-    "Answer",
+    "FORBIDDEN_TOOLS",
     "Call",
+    "PolicyDecision",
     "Surroundings",
     "decide",
-    "floor_violation",
     "fnmatch_escape",
     "holds_ours",
     "inside",

@@ -1,4 +1,4 @@
-"""Whether a text names Orchestra's own port on this machine, in any notation."""
+"""Detects Orchestra's own address (this machine and port) in a text, in any notation."""
 
 import ipaddress
 import re
@@ -13,7 +13,7 @@ HOSTS = rf"\[[^\[\]\s]*\]|(?<!{LETTER}){LETTER}+|"
 
 
 def names_our_port(text: str, around: Surroundings) -> bool:
-    """Whether the text spells this machine and our port: as ``host:port`` in any notation, or as two words."""
+    """Whether the text names this machine and our port, as ``host:port`` or as two words."""
     port = rf"0*{around.port}(?![\d])"
     text = unquote(unicodedata.normalize("NFKC", text)).lower()
     if not re.search(rf"{around.port}(?!\d)", text):
@@ -31,7 +31,7 @@ def names_our_port(text: str, around: Surroundings) -> bool:
 
 def _is_local(host: str, around: Surroundings) -> bool:
     name = host.strip("[]").rstrip(".")
-    if not name or "$" in name or "`" in name:  # nothing, or computed: assume the worst
+    if not name or "$" in name or "`" in name:  # empty or computed by the shell: assume the worst
         return True
     if name in around.hostnames or name.endswith(".localhost"):
         return True
@@ -45,7 +45,9 @@ def _is_foreign_address(host: str) -> bool:
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Also in the notations of inet_aton(3): ``127.1``, ``0x7f000001``, ``2130706433``."""
+    """Parse an IP address, also in the notations of inet_aton(3): ``127.1``, ``0x7f000001``,
+    ``2130706433``.
+    """
     if len(name) > 100 or not (name[:1].isdigit() or ":" in name):
         return None
     try:

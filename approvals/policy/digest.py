@@ -1,4 +1,4 @@
-"""What exactly was approved, as 64 hexadecimal digits."""
+"""The digest that identifies exactly what was approved."""
 
 import hashlib
 import json
@@ -7,9 +7,11 @@ from uuid import UUID
 
 
 def input_digest(*, tool_name: str, tool_input: str, working_directory: str, session: UUID | None) -> str:
-    """SHA-256 over the canonical JSON of tool, complete input, real path of the directory, and session.
+    """Return the SHA-256 over the canonical JSON of tool, complete input, real path of the
+    directory, and session.
 
-    Canonical: sorted keys, no spaces, ASCII escapes, as the standard library writes it.
+    The result has 64 hexadecimal digits. Canonical JSON has sorted keys, no spaces and ASCII
+    escapes, as the standard library writes it.
 
     Raises:
         ValueError: ``tool_input`` is not JSON, or nested too deeply to be read.

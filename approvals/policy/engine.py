@@ -1,6 +1,8 @@
-"""Rules and surroundings in, allow, deny or ask out. Pure but for resolving symbolic links.
+"""The policy engine: decides allow, deny or ask for one tool call. Pure, apart from resolving
+symbolic links.
 
-Order: guardrails > deny > ask > allow > default. Nobody lifts the guardrails.
+The order is guardrails, deny rules, ask rules, allow rules, defaults. No rule and no person lifts a
+guardrail.
 """
 
 from collections.abc import Iterable
@@ -16,18 +18,23 @@ from approvals.policy.tool_call import Call, inside, resolve
 ALLOW, DENY, ASK = Rule.Effect.ALLOW, Rule.Effect.DENY, Rule.Effect.ASK
 
 ALWAYS_PASS = frozenset(
-    # Agent is what the CLI calls Task since 2.1.197; SubagentHandback gives a sub-agent's report to its caller
+    # The CLI renamed Task to Agent in 2.1.197. SubagentHandback returns a sub-agent's report to its
+    # caller.
     {"ToolSearch", "TaskStop", "ListAgents", "Task", "Agent", "SubagentHandback"}
 )
 AGENTS = frozenset({"Task", "Agent"})
-# An agent with other arguments, such as isolation, makes a checkout and a branch before anything is asked.
+# A sub-agent with other arguments, such as isolation, makes a checkout and a branch before its
+# first request.
 AGENT_ARGUMENTS = frozenset({"description", "prompt", "subagent_type", "run_in_background", "model"})
 ALWAYS_ASK = frozenset({"AskUserQuestion", "ExitPlanMode"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """``source`` is floor, rule, plan or default; ``rule`` is the rule that answered, if one did."""
+class PolicyDecision:
+    """``effect`` is allow, deny or ask.
+
+    ``source`` is guardrail, rule, plan or default; ``rule`` is set for a rule.
+    """
 
     effect: str
     reason: str
@@ -35,11 +42,11 @@ class Answer:
     rule: Rule | None = None
 
 
-def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> Answer:
-    """What happens to ``call`` before any person is asked."""
+def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> PolicyDecision:
+    """Decide ``call`` as far as the policy can; ``around`` is what the guardrails protect."""
     found = examine(call, around)
     if found.refusal:
-        return Answer(effect=DENY, reason=found.refusal, source="floor")
+        return PolicyDecision(effect=DENY, reason=found.refusal, source="guardrail")
     doubt = found.doubt or ("only a person can answer it" if call.tool_name in ALWAYS_ASK else "")
     by_effect: dict[str, list[Rule]] = {DENY: [], ASK: [], ALLOW: []}
     for rule in rules:
@@ -48,18 +55,18 @@ def decide(call: Call, rules: Iterable[Rule], around: Surroundings) -> Answer:
         matching = next((rule for rule in by_effect[effect] if matches(rule, call)), None)
         if matching:
             reason = matching.note or f"a standing rule says {effect}: {matching}"
-            return Answer(effect=effect, reason=reason, source="rule", rule=matching)
-    return Answer(effect=ASK, reason=doubt, source="default") if doubt else _default(call, around)
+            return PolicyDecision(effect=effect, reason=reason, source="rule", rule=matching)
+    return PolicyDecision(effect=ASK, reason=doubt, source="default") if doubt else _default(call, around)
 
 
-def _default(call: Call, around: Surroundings) -> Answer:
+def _default(call: Call, around: Surroundings) -> PolicyDecision:
     if around.plan_file and call.real_paths == [around.plan_file] and call.has_only_the_usual:
-        return Answer(effect=ALLOW, reason="the CLI's own plan file, in plan mode", source="plan")
+        return PolicyDecision(effect=ALLOW, reason="the CLI's own plan file, in plan mode", source="plan")
     if call.tool_name in ALWAYS_PASS and not (call.tool_name in AGENTS and set(call.arguments) - AGENT_ARGUMENTS):
-        return Answer(effect=ALLOW, reason="harmless by itself", source="default")
+        return PolicyDecision(effect=ALLOW, reason="harmless by itself", source="default")
     if call.tool_name == "Read" and _readable(call):
-        return Answer(effect=ALLOW, reason="reading inside the working directory", source="default")
-    return Answer(effect=ASK, reason="a person decides", source="default")
+        return PolicyDecision(effect=ALLOW, reason="reading inside the working directory", source="default")
+    return PolicyDecision(effect=ASK, reason="a person decides", source="default")
 
 
 def _readable(call: Call) -> bool:

@@ -1,6 +1,8 @@
-"""Globs over texts and over paths, each in time linear in the text: agents choose the texts.
+"""Globs for texts and for paths. Matching takes time linear in the text, because agents choose the
+texts.
 
-Over a text ``*`` stands for anything. Over a path it never crosses a ``/``; a part that is ``**`` does, if asked to.
+In a text ``*`` matches anything. In a path it does not match ``/``; a part ``**`` does, if the
+caller allows crossing.
 """
 
 import fnmatch
@@ -10,16 +12,16 @@ from functools import lru_cache
 
 WILDCARD = re.compile(r"[*?\[]")
 TOKEN = re.compile(r"\*+|\[!?\]?[^\]]*\]|.", re.DOTALL)
-LONGEST_PATTERN = 4_000  # characters; a longer one is compared as it stands, or not at all
+LONGEST_PATTERN = 4_000  # characters; a longer pattern matches only if it has no wildcard
 
 
 def escape(text: str) -> str:
-    """``text`` as a pattern that matches only itself."""
+    """Return a pattern that matches only ``text``."""
     return text.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
 
 
 def literal_of(pattern: str) -> str | None:
-    """The only text that ``pattern`` matches; None if it has a wildcard."""
+    """Return the only text that ``pattern`` matches; None if it has a wildcard."""
     text = pattern.replace("[?]", "?").replace("[*]", "*").replace("[[]", "[")
     if not WILDCARD.search(text):
         return text
@@ -27,7 +29,7 @@ def literal_of(pattern: str) -> str | None:
 
 
 def glob_matches(text: str, pattern: str) -> bool:
-    """Whether the whole of ``text`` is what ``pattern`` says, case and all."""
+    """Whether ``pattern`` matches the whole of ``text``; case matters."""
     if len(pattern) > LONGEST_PATTERN:
         return text == literal_of(pattern)
     pieces = _pieces(pattern)
@@ -46,7 +48,7 @@ def glob_matches(text: str, pattern: str) -> bool:
 
 
 class _Piece:
-    """What stands between two stars: a fixed number of characters."""
+    """The part of a pattern between two stars; it matches a fixed number of characters."""
 
     __slots__ = ("expression", "length", "text")
 
@@ -64,7 +66,9 @@ class _Piece:
         return self.expression.match(text, at) is not None
 
     def after(self, text: str, at: int, end: int) -> int:
-        """Where the text goes on behind the first place of this piece between ``at`` and ``end``; -1 if it has none."""
+        """Return the index after the first match between ``at`` and ``end``; -1 if there is no
+        match.
+        """
         if self.expression is None:
             found = text.find(self.text, at, end)
             return found + self.length if found >= 0 else -1
@@ -90,12 +94,15 @@ def _pieces(pattern: str) -> tuple[_Piece, ...]:
 
 
 def part_matches(name: str, part: str) -> bool:
-    """Whether one name of a path is what one part of a pattern says."""
+    """Whether one part of a pattern matches one name of a path."""
     return name == part or glob_matches(name, part)
 
 
 def could_reach(goal: Sequence[str], parts: Sequence[str], *, crossing: bool) -> bool:
-    """Whether a path pattern can name ``goal`` or something below it; ``crossing``: a part ``**`` is any folders."""
+    """Whether a path pattern can match ``goal`` or a path below it.
+
+    With ``crossing``, a part ``**`` matches any number of folders.
+    """
     for at, part in enumerate(parts):
         if at == len(goal) or (crossing and part == "**"):
             return True
@@ -105,5 +112,5 @@ def could_reach(goal: Sequence[str], parts: Sequence[str], *, crossing: bool) ->
 
 
 def could_name_above(goal: Sequence[str], parts: Sequence[str]) -> bool:
-    """Whether a path pattern can name a folder that holds ``goal``, or ``goal`` itself."""
+    """Whether a path pattern can match ``goal`` or a folder above it."""
     return len(parts) <= len(goal) and all(map(part_matches, goal, parts))

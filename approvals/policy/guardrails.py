@@ -1,10 +1,12 @@
-"""The guardrails: what touches Orchestra itself is refused, whatever rules or people say.
+"""The guardrails: calls that touch Orchestra itself are refused, whatever rules or people decide.
 
-For paths that a tool names this is exact, up to what changes between the check and the run. For shell commands it
-is best effort: quotes, ``$HOME``, ``cd``, globs and other spellings of an address are seen through, but a program can
-always compute what it does not spell. The real wall is another user account (``AGENT_RUN_AS``).
+For paths in a tool's arguments the check is exact, apart from changes on disk between the check and
+the run. For shell commands it is best effort: it resolves quotes, ``$HOME``, ``cd``, globs and
+other notations of an address, but a program can always compute a name that the command does not
+contain. The real protection is a separate user account (``AGENT_RUN_AS``).
 
-What is too large to be judged in a few milliseconds is looked through for plain words, and a person is asked.
+A call that is too large to be checked in a few milliseconds is searched for plain words, and then a
+person decides.
 """
 
 import re
@@ -30,8 +32,8 @@ from approvals.policy.surroundings import (
 )
 from approvals.policy.tool_call import KNOWN_TOOLS, Call
 
-# They act later or by themselves, when nobody is asked any more.
-NEVER = ("CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "Monitor", "Workflow")
+# These tools act later or by themselves, when no permission request is made any more.
+FORBIDDEN_TOOLS = ("CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "Monitor", "Workflow")
 
 OURS = "this path belongs to Orchestra itself"
 OURS_BELOW = "it would take in Orchestra's own data folder, below a folder that it names; name the folders you need"
@@ -40,10 +42,10 @@ INBOX = "the sockets of other agents' CLIs are not for agents"
 ENVIRONMENT = "the environment of processes is not readable"
 TOO_LARGE = "it is too large or too deep to be judged; a person reads it first"
 SEARCHES_OURS = "it searches a folder that holds Orchestra's own; a person decides"
-LONGEST_COMMAND = 128 * 1024  # Linux: MAX_ARG_STRLEN, the most `sh -c` can be given
-LONGEST_JUDGED = 8 * 1024  # characters of all texts of a call that are looked at closely
+LONGEST_COMMAND = 128 * 1024  # Linux: MAX_ARG_STRLEN, the longest argument of `sh -c`
+LONGEST_JUDGED = 8 * 1024  # characters of all texts of a call that are checked closely
 MOST_TEXTS = 1_000
-MOST_FOLDERS = 16  # a bound on the work; nobody changes directory more often to read one file
+MOST_FOLDERS = 16  # a bound on the work; ordinary commands change directory less often
 
 ENVIRON = re.compile(r"/proc/[^\s/]+/(?:task/[^\s/]+/)?environ")
 PS = re.compile(r"\bps\b([^|;&\n]*)")
@@ -53,16 +55,18 @@ PROC_FOLDER = re.compile(r"/proc/[^/]+(?:/task/[^/]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``refusal`` says why nobody may allow a call, ``doubt`` why no rule may; both are empty for most calls."""
+    """``refusal`` is why the call is denied, ``doubt`` why only a person may allow it; both are
+    empty for most calls.
+    """
 
     refusal: str = ""
     doubt: str = ""
 
 
 def examine(call: Call, around: Surroundings) -> Finding:
-    """What the guardrails say about ``call``."""
-    if call.tool_name in NEVER:
-        return Finding(refusal=f"{call.tool_name} acts when nobody is asked any more; Orchestra never allows it")
+    """Check ``call`` against the guardrails."""
+    if call.tool_name in FORBIDDEN_TOOLS:
+        return Finding(refusal=f"{call.tool_name} acts later, without a permission request; Orchestra never allows it")
     if call.readable_arguments is None:
         return Finding(refusal="its input cannot be read")
     refusal = _path_refusal(call, around)
@@ -72,11 +76,6 @@ def examine(call: Call, around: Surroundings) -> Finding:
         return Finding(_text_refusal(call, around), _doubt(call, around))
     except TooMuch:
         return Finding(_plain_refusal(call.tool_input, around), TOO_LARGE)
-
-
-def floor_violation(call: Call, around: Surroundings) -> str:
-    """Why nobody may allow this call; empty if the guardrails have nothing to say."""
-    return examine(call, around).refusal
 
 
 def _path_refusal(call: Call, around: Surroundings) -> str:
@@ -104,7 +103,7 @@ def _why_refused(real: str, top: str, around: Surroundings) -> str:
 def _text_refusal(call: Call, around: Surroundings) -> str:
     """
     Raises:
-        TooMuch: its texts are too many or too long.
+        TooMuch: the call has too many or too long texts.
     """
     command = call.arguments.get("command")
     if isinstance(command, str) and len(command.encode("utf-8", "replace")) > LONGEST_COMMAND:
@@ -114,7 +113,7 @@ def _text_refusal(call: Call, around: Surroundings) -> str:
         return _found_refusal(call, lookup, around)
     texts = _texts(call)
     if isinstance(command, str) and len(SHELL_COMPOSITION.findall(command)) > MOST_PARTS:
-        raise TooMuch  # rules that forbid would not see all of it
+        raise TooMuch  # deny rules would not see all of it
     for text in texts:
         if why := _refused_text(text, lookup, around):
             return why
@@ -124,10 +123,11 @@ def _text_refusal(call: Call, around: Surroundings) -> str:
 
 
 def _texts(call: Call) -> list[str]:
-    """The texts of a call that can name something: of a tool we know its command and URL, of another all.
+    """Return the texts of a call that can name a resource: command and URL of a known tool, every
+    text of another.
 
     Raises:
-        TooMuch: they are too many or too long.
+        TooMuch: there are too many, or they are too long.
     """
     if call.tool_name in KNOWN_TOOLS:
         found: Iterator[Any] = iter((call.arguments.get("command"), call.arguments.get("url")))
@@ -145,7 +145,7 @@ def _texts(call: Call) -> list[str]:
 
 
 def _strings(value: Any) -> Iterator[Any]:
-    """Every text anywhere in the arguments of a tool we do not know, and None for what is none."""
+    """Yield every text in the arguments of an unknown tool, and None for each other value."""
     left = [value]
     while left:
         one = left.pop()
@@ -157,7 +157,7 @@ def _strings(value: Any) -> Iterator[Any]:
 
 
 def _doubt(call: Call, around: Surroundings) -> str:
-    """Why a person must be asked: a search through folders that hold Orchestra's own."""
+    """Return why a person must decide: the call searches a folder that contains files of Orchestra."""
     if call.tool_name not in ("Grep", "Glob"):
         return ""
     lookup = Lookup(call.directory)
@@ -174,13 +174,13 @@ def _searched(call: Call, lookup: Lookup) -> str:
 
 
 def _found(call: Call, lookup: Lookup) -> str:
-    """What Glob looks for, as one absolute pattern."""
+    """Return what Glob searches for, as one absolute pattern."""
     return lookup.real(BRACES.sub("*", str(call.arguments.get("pattern", ""))), _searched(call, lookup))
 
 
 def _found_refusal(call: Call, lookup: Lookup, around: Surroundings) -> str:
     parts = _found(call, lookup).split("/")
-    if "**" in parts:  # what lies below that is searched, and a person is asked
+    if "**" in parts:  # below it the search crosses folders, for which _doubt makes a person decide
         parts = parts[: parts.index("**")]
     fixed = "/".join(parts)
     return _why_refused(fixed, lookup.top, around) or _glob_refusal(fixed, around, crossing=False)
@@ -203,7 +203,9 @@ def _ps_shows_environment(text: str) -> bool:
 
 
 def _refused_words(words: list[str], lookup: Lookup, around: Surroundings, *, crossing: bool) -> str:
-    """Whether a word names something of ours, seen from the directory or from a folder above ours that is named too."""
+    """Return why a word is refused. Words are resolved from the directory and from folders above
+    Orchestra's own that the command names.
+    """
     bases = [lookup.top]
     for word in words:
         for base in list(bases):
@@ -234,7 +236,7 @@ def _glob_refusal(pattern: str, around: Surroundings, *, crossing: bool) -> str:
 
 
 def _environments(parts: list[str]) -> Iterator[list[str]]:
-    """The environments of whatever process and thread the pattern names."""
+    """Yield the environment files of the process and the thread that the pattern names."""
     if len(parts) > 3:
         yield ["", "proc", parts[2], "environ"]
     if len(parts) > 5:
@@ -242,7 +244,7 @@ def _environments(parts: list[str]) -> Iterator[list[str]]:
 
 
 def _plain_refusal(text: str, around: Surroundings) -> str:
-    """What a look for plain words finds in a text of any length."""
+    """Return why a text of any length is refused, by a search for plain words alone."""
     for own in own_paths(around):
         within = sum(text.count(root) for root in around.working_roots if root.startswith(own + "/"))
         if text.count(own) > within:

@@ -1,7 +1,9 @@
-"""Files that say what runs later: no wildcard and no bare tool name lets anything write them.
+"""Protected files, which control what runs later: no rule with a wildcard or a bare tool name
+allows writing them.
 
-Hooks, settings of tools and editors, shell profiles, CI definitions, the agent's own instructions, and secrets.
-Names are compared without case, at any depth, as written and by real path.
+They are hooks, settings of tools and editors, shell profiles, CI definitions, the agent's own
+instructions, and secrets. Names are compared without case, at any depth, as written and by real
+path.
 """
 
 import fnmatch
@@ -29,18 +31,18 @@ CONTROL_FILES = frozenset({
     *(".zshrc", ".zshenv", ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".cshrc", ".tcshrc", ".login", "config.fish"),
 })  # fmt: skip
 GITHUB = re.compile(r"/\.github/(?:workflows|actions)(?:/|$)")
-OWN_WORKTREE = re.compile(r"/\.claude/worktrees/[^/]+(?=/)")  # a checkout of its own, where the CLI puts them
+OWN_WORKTREE = re.compile(r"/\.claude/worktrees/[^/]+(?=/)")  # where the CLI puts worktrees
 
 
 def is_secret(real: str) -> bool:
-    """Whether the path looks like a key, a credential or an environment file; case does not matter."""
+    """Whether the path looks like a key, a credential or an environment file, in any case."""
     parts = real.lower().rstrip("/").split("/")
     named = SECRET_NAME.match(parts[-1])
     return bool(named) or not SECRET_FOLDERS.isdisjoint(parts) or parts[-2:] == [".git", "config"]
 
 
 def is_protected(path: str) -> bool:
-    """Whether an absolute path is a control file, lies in a folder of them, or looks like a secret."""
+    """Whether an absolute path is a control file, is in a control folder, or looks like a secret."""
     plain = OWN_WORKTREE.sub("", os.path.normpath(path).casefold())
     parts = plain.split("/")
     if parts[-1] in CONTROL_FILES or GITHUB.search(plain):
@@ -49,7 +51,10 @@ def is_protected(path: str) -> bool:
 
 
 def could_be_protected(pattern: str, *, secrets_only: bool = False) -> bool:
-    """The same for a glob, whose wildcards stand for no leading dot."""
+    """Whether a glob can match a protected name.
+
+    As in a shell, wildcards do not match a leading dot.
+    """
     names = SECRET_EXAMPLES if secrets_only else SECRET_EXAMPLES | CONTROL_FILES | CONTROL_FOLDERS | {".github"}
     parts = [part for part in pattern.casefold().split("/") if part.startswith((".", "[")) and WILDCARD.search(part)]
     return any(glob_matches(name, part) for part in parts for name in names)

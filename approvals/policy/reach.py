@@ -1,4 +1,4 @@
-"""Whether a command takes in the data folder with all that is below a folder it names."""
+"""Detects commands that read Orchestra's data folder because they recurse into a folder above it."""
 
 from approvals.policy.globs import could_name_above
 from approvals.policy.lookup import Lookup
@@ -10,7 +10,7 @@ from approvals.policy.tool_call import Call
 
 
 def takes_in_our_data(call: Call, lookup: Lookup, around: Surroundings) -> bool:
-    """Whether a program that reads folders with all that is below them is run on one that holds our data folder."""
+    """Whether the call runs a recursive program on a folder that contains our data folder."""
     for script in scripts_of(call):
         current = lookup.top
         for found, _ in script:

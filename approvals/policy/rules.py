@@ -1,8 +1,9 @@
-"""Which rule speaks about which call.
+"""Matching of rules with calls.
 
-An allowing rule is read narrowly: real paths only, a wildcard never covers a composed shell command (``git *`` is not
-``git x; rm y``), nothing but an exact rule covers a protected path or a switch of the shell. A denying or asking rule
-is read widely: the path as written too, and each part of a composed command by itself.
+An allow rule is matched narrowly: with real paths only, a wildcard never covers a composed shell
+command (``git *`` is not ``git x; rm y``), and only an exact rule covers a protected path or a
+switch of the shell. A deny or ask rule is matched widely: with the path as written, too, and with
+each part of a composed command.
 """
 # The paths here are text that an agent wrote; pathlib would tidy away what matters.
 # ruff: noqa: PTH111, PTH118
@@ -21,13 +22,13 @@ from approvals.policy.tool_call import LONGEST_PATH, READING_TOOLS, Call, read_a
 from approvals.policy.writes import touches_protected
 
 ALLOW = Rule.Effect.ALLOW
-LONGEST_WIDE = 64 * 1024  # characters; of a longer text a forbidding pattern's ``?`` and ``[...]`` are read as ``*``
+LONGEST_WIDE = 64 * 1024  # characters; for a longer text ``?`` and ``[...]`` in a deny or ask pattern count as ``*``
 
 
 def matches(rule: Rule, call: Call) -> bool:
-    """Whether ``rule`` speaks about ``call``: its tool and its telling argument.
+    """Whether ``rule`` applies to ``call``, by its tool and its telling argument.
 
-    Of a tool we do not know no argument is telling: there the pattern is about the whole input.
+    An unknown tool has no telling argument: the pattern is compared with the whole input.
     """
     if not fnmatch.fnmatchcase(call.tool_name, rule.tool):
         return False
@@ -49,7 +50,9 @@ def _allows(pattern: str, call: Call) -> bool:
 
 @lru_cache(maxsize=256)
 def _literal(pattern: str) -> tuple[str | None, bool]:
-    """The only text a pattern matches, if it has no wildcard, and whether that is the whole input of a tool."""
+    """Return the only text that a pattern without wildcards matches, and whether it is a whole
+    input.
+    """
     literal = literal_of(pattern) if pattern else None
     return literal, literal is not None and literal.startswith("{") and read_arguments(literal) is not None
 
@@ -64,7 +67,7 @@ def _covers(pattern: str, call: Call) -> bool:
 
 
 def _is_free(call: Call, *, exact: bool) -> bool:
-    """Whether a wildcard, a bare tool name or the name of one file may cover the call."""
+    """Whether a rule without the whole input may allow the call: it must not touch protected files."""
     if call.tool_name == "Bash":
         return not touches_protected(call)
     if call.tool_name in READING_TOOLS:
@@ -74,10 +77,10 @@ def _is_free(call: Call, *, exact: bool) -> bool:
 
 
 def command_matches(text: str, pattern: str) -> bool:
-    """Whether a command is what ``pattern`` says; ``git diff:*`` and ``git diff *`` are about whole words.
+    """Whether ``pattern`` matches a command; ``git diff:*`` and ``git diff *`` match whole words.
 
-    As in the CLI: ``ls:*`` is ``ls`` alone or with arguments, never ``lsof``; so is ``ls *`` if it has no other
-    wildcard; ``ls*`` is both.
+    As in the CLI, ``ls:*`` matches ``ls`` alone or with arguments, never ``lsof``. A pattern
+    ``ls *`` without another wildcard does the same. ``ls*`` matches both.
     """
     words, is_literal = _whole_words(pattern)
     if words is None:
@@ -89,7 +92,9 @@ def command_matches(text: str, pattern: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _whole_words(pattern: str) -> tuple[str | None, bool]:
-    """What stands before ``:*`` or a last `` *``, and whether that is literal; None if the pattern is another."""
+    """Return the part before a final ``:*`` or `` *`` and whether it is literal; None for another
+    pattern.
+    """
     if not pattern.endswith((":*", " *")):
         return None, False
     literal = literal_of(pattern[:-2])
@@ -127,7 +132,9 @@ def _readings(call: Call) -> Iterator[str]:
 
 
 def anchored(pattern: str, call: Call) -> str:
-    """A relative path pattern belongs to the working directory, as in ``Edit(src/*)``; ``//x`` means ``/x``."""
+    """Make a path pattern absolute: a relative one starts at the working directory, and ``//x``
+    means ``/x``.
+    """
     if pattern.startswith("~/"):
         return escape(os.path.expanduser("~")) + pattern[1:]
     if pattern.startswith("/"):
@@ -136,12 +143,15 @@ def anchored(pattern: str, call: Call) -> str:
 
 
 def rule_from_request(spec: str) -> tuple[str, str]:
-    """Tool and pattern of an ``allowed_tools`` entry such as ``Write`` or ``Bash(git status:*)``.
+    """Return tool and pattern of an ``allowed_tools`` entry.
 
-    A command's ``:*`` stays as it is, since it is about whole words; of another tool it is a star.
+    Examples are ``Write`` and ``Bash(git status:*)``.
+
+    A final ``:*`` stays for commands, where it matches whole words; for other tools it becomes
+    ``*``.
 
     Raises:
-        ValueError: not of that form.
+        ValueError: the entry has another form.
     """
     found = re.fullmatch(r"([A-Za-z_][\w*-]*)(?:\((.*)\))?", spec.strip(), re.DOTALL)
     if not found:

@@ -1,4 +1,4 @@
-"""The shell scripts of a call: its command, and what it gives other shells to run."""
+"""The shell scripts of a call: its command, and the scripts that it passes to other shells."""
 
 import re
 
@@ -13,18 +13,18 @@ from approvals.policy.tool_call import Call
 BACKQUOTED = re.compile(r"`([^`]+)`")
 MOST_SCRIPTS = 8
 MOST_COMMANDS = 400
-LETTERS_FOR_GRAMMAR = 1_500  # of all scripts; what comes behind them is read roughly
+LETTERS_FOR_GRAMMAR = 1_500  # of all scripts; later scripts are read without the grammar
 MOST_LETTERS = 16 * 1024  # of all scripts with the values of their variables
 
 Step = tuple[Invocation, tuple[Word, ...]]
-"""A program with its arguments, and the files it is redirected to."""
+"""A program with its arguments, and the files that it is redirected to."""
 
 
 def scripts_of(call: Call) -> list[list[Step]]:
-    """What the scripts run, step by step; read once for each call.
+    """Return the steps of each script; they are parsed once for each call.
 
     Raises:
-        TooMuch: they are too many or too long.
+        TooMuch: the scripts are too many or too long.
     """
     if "scripts" not in call.notes:
         command = call.arguments.get("command")
@@ -37,7 +37,7 @@ def _read(command: str, directory: str) -> list[list[Step]]:
     known = variables_of(command, directory)
     scripts: list[list[Step]] = []
     texts, letters, steps = [command], 0, 0
-    for text in texts:  # grows while it is walked through
+    for text in texts:  # the list grows during the loop
         letters += len(text)
         if letters > MOST_LETTERS or len(scripts) == MOST_SCRIPTS:
             raise TooMuch

@@ -1,4 +1,6 @@
-"""What "approve for this session" lets pass: exactly this input, but for what the words below say may change."""
+"""The rule that "approve for session" makes: the same input passes, apart from what
+``session_scope`` says.
+"""
 
 from approvals.policy.globs import escape
 from approvals.policy.rules import matches
@@ -6,13 +8,17 @@ from approvals.policy.tool_call import EDITING_TOOLS, MAY_CHANGE, PATH_ARGUMENTS
 
 
 def session_pattern(call: Call) -> str:
-    """The pattern that covers this call: its telling argument if all else may change, or its whole input."""
-    return escape(call.comparable if _tells_all(call) else call.whole)
+    """Return the pattern for this call: its telling argument if all else may change, or else its
+    whole input.
+    """
+    return escape(call.comparable if _is_defined_by_telling_argument(call) else call.whole)
 
 
 def session_scope(call: Call) -> str:
-    """What would pass without a question, in one sentence for the person who decides; every surface says this."""
-    if not _tells_all(call):
+    """Return one sentence about the calls that would pass; every surface shows it to the person who
+    decides.
+    """
+    if not _is_defined_by_telling_argument(call):
         return "This very call, with exactly this input, passes without asking in this session from now on."
     if call.tool_name in EDITING_TOOLS:
         return (
@@ -28,14 +34,14 @@ def session_scope(call: Call) -> str:
 
 
 def session_label(call: Call) -> str:
-    """The same for a button."""
-    if _tells_all(call) and call.tool_name in EDITING_TOOLS:
+    """Return the label of the button."""
+    if _is_defined_by_telling_argument(call) and call.tool_name in EDITING_TOOLS:
         return "Approve any edit of this file for session"
     return "Approve for session"
 
 
-def _tells_all(call: Call) -> bool:
-    """Whether the telling argument is all that a rule for the session has to fix."""
+def _is_defined_by_telling_argument(call: Call) -> bool:
+    """Whether a rule for the session needs to fix nothing but the telling argument."""
     if call.tool_name not in MAY_CHANGE or not call.has_only_the_usual:
         return False
     if call.tool_name == "Bash":
@@ -49,7 +55,7 @@ def _is_text(command: str) -> bool:
 
 
 def _would_cover(call: Call) -> bool:
-    """Whether the path alone is enough; that of a protected file is not."""
+    """Whether a rule with the path alone matches; it does not for a protected file."""
     from approvals.models import Rule
 
     return matches(Rule(effect=Rule.Effect.ALLOW, tool=call.tool_name, pattern=escape(call.comparable)), call)

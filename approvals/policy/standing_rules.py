@@ -1,9 +1,9 @@
-"""Whom a standing rule serves: only who could have made it.
+"""Which rules apply to which requester.
 
-A rule of one session allows something in the name of whoever wrote the prompt. Several people may write into the same
-session, so each turn is judged by its own requester, and by the rights that this requester has at that moment.
-Rules for a directory or for everywhere are an administrator's policy and serve everybody; deny and ask rules always
-count.
+An allow rule of a session acts in the name of the person who wrote the prompt. Several people may
+write into the same session, so each turn is judged by its own requester, and by the rights that
+this requester has at that moment. Rules for a directory or for everywhere are an administrator's
+policy and apply to every requester. Deny and ask rules always apply.
 """
 
 from typing import Any
@@ -17,12 +17,16 @@ from orchestra.db import sql
 
 
 def may_allow_ahead(user: Any) -> bool:
-    """Whether ``user`` may make rules for their own requests: that takes what deciding those would take."""
+    """Whether ``user`` may make allow rules for their own requests: only if they may decide those
+    requests.
+    """
     return bool(settings.APPROVALS.self_approval) and may(user, Right.DECIDE)
 
 
 def rules_for(*, session_id: UUID, directory: str, requester: str) -> list[Rule]:
-    """The rules in force for what is asked in a turn of ``requester``, by the rights this person has now."""
+    """Return the rules that apply to a turn of ``requester``, by the rights that this person has
+    now.
+    """
     alive = f"(ends_at IS NULL OR ends_at > {sql.now()}) AND (max_uses IS NULL OR uses < max_uses)"
     counts = serves(requester)
     where = (
@@ -34,10 +38,11 @@ def rules_for(*, session_id: UUID, directory: str, requester: str) -> list[Rule]
 
 
 def serves(requester: str) -> sql.Statement:
-    """An SQL condition on ``rules``: those that count in a turn of ``requester``.
+    """Return an SQL condition on ``rules`` for those that apply to a turn of ``requester``.
 
-    An allow rule of a session counts if somebody else made it for the requester, who may still operate, or if the
-    requester may make such a rule now. Rules from before ``made_for`` was kept are their maker's own.
+    An allow rule of a session applies if another person made it for the requester, who may still
+    operate, or if the requester may make such a rule now. Rules that are older than the column
+    ``made_for`` belong to their maker.
     """
     person = holds(requester, Right.OPERATE)
     given = "(made_for = %s AND made_for <> created_by AND " + person.text + ")"
@@ -49,7 +54,9 @@ def serves(requester: str) -> sql.Statement:
 
 
 def served_by(rule: Rule) -> str:
-    """Whom an allow rule of a session serves, in words; empty for a rule that counts for everybody."""
+    """Return in words to whom an allow rule of a session applies; empty for a rule that applies to
+    everyone.
+    """
     if rule.effect != Rule.Effect.ALLOW or rule.scope != Rule.ScopeKind.SESSION:
         return ""
     makers = "whoever may decide their own requests" if settings.APPROVALS.self_approval else ""

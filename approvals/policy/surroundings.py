@@ -1,4 +1,6 @@
-"""What the guardrails protect: Orchestra's own folder, code, port and socket, and the sockets of the CLI."""
+"""What the guardrails protect: Orchestra's data folder, code, port and sockets, and the sockets of
+the CLI.
+"""
 # The paths here are text that an agent wrote; pathlib would tidy away what matters.
 # ruff: noqa: PTH118
 
@@ -14,9 +16,11 @@ TEMPORARY_NAMES = frozenset({"tmp", "temp", "shm", "run", "t"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """``private_paths`` are further files and folders of Orchestra's own, such as a socket outside the data folder.
+    """The protected paths and addresses, and the exceptions for one call.
 
-    ``plan_file`` is the real path of the one file that the call may write without asking: the CLI's own, in plan mode.
+    ``private_paths`` are further files and folders of Orchestra, such as a socket outside the data
+    folder. ``plan_file`` is the real path of the one file that the call may write without a
+    decision: the CLI's plan file, in plan mode.
     """
 
     data_dir: str
@@ -30,33 +34,38 @@ class Surroundings:
 
 @lru_cache(maxsize=8)
 def own_paths(around: Surroundings) -> tuple[str, ...]:
-    """The real paths of what is Orchestra's own."""
+    """Return the real paths of Orchestra's own files and folders."""
     manage = os.path.join(around.code_dir, "manage.py")
     return tuple(os.path.realpath(path) for path in (around.data_dir, manage, *around.private_paths))
 
 
 @lru_cache(maxsize=8)
 def data_folder(around: Surroundings) -> str:
-    """The real path of the data folder, where secrets and recordings lie."""
+    """Return the real path of the data folder, which contains secrets and transcripts."""
     return os.path.realpath(around.data_dir)
 
 
 @lru_cache(maxsize=8)
 def _roots_within(around: Surroundings) -> tuple[str, ...]:
-    """Working roots that lie inside of what is ours: theirs. A root that holds ours makes ours nobody's."""
+    """Return the working roots inside our folders; agents may use these.
+
+    A root that contains our folders does not count.
+    """
     roots = [os.path.realpath(root) for root in around.working_roots]
     return tuple(root for root in roots if any(root.startswith(own + "/") for own in own_paths(around)))
 
 
 @lru_cache(maxsize=8)
 def goals(around: Surroundings) -> tuple[tuple[str, ...], ...]:
-    """Own paths part by part, for patterns."""
+    """Return our paths split into parts, to compare with patterns."""
     return tuple(tuple(own.split("/")) for own in own_paths(around))
 
 
 @lru_cache(maxsize=8)
 def inbox_goals(temporary: str) -> tuple[tuple[str, ...], ...]:
-    """A socket of the CLI's in each temporary folder, part by part, for patterns."""
+    """Return a socket path of the CLI in each temporary folder, split into parts, to compare with
+    patterns.
+    """
     folders = (*TEMPORARY_FOLDERS, temporary)
     return tuple(tuple(f"{folder}/{INBOX_FOLDER}/1.sock".split("/")) for folder in folders)
 
@@ -66,7 +75,7 @@ def inboxes() -> tuple[tuple[str, ...], ...]:
 
 
 def is_ours(real: str, around: Surroundings) -> bool:
-    """Whether a real path is Orchestra's own, and in no working root."""
+    """Whether a real path is Orchestra's own and in no working root."""
     if around.plan_file and real == around.plan_file:
         return False
     if not any(real == own or real.startswith(own + "/") for own in own_paths(around)):
@@ -75,9 +84,10 @@ def is_ours(real: str, around: Surroundings) -> bool:
 
 
 def is_inbox(real: str, top: str) -> bool:
-    """Whether a path is, or lies in, a folder of the CLI's sockets in a folder for temporary files.
+    """Whether a path is, or is in, a folder of the CLI's sockets below a temporary folder.
 
-    A folder of that name below the working directory ``top`` is the agent's own, unless that is the temporary folder.
+    A folder of that name below the working directory ``top`` belongs to the agent, unless ``top``
+    is a temporary folder.
     """
     if INBOX_FOLDER not in real:
         return False
@@ -92,5 +102,5 @@ def _is_temporary_folder(folder: str) -> bool:
 
 
 def holds_ours(folder: str, around: Surroundings) -> bool:
-    """Whether something of Orchestra's lies in or below ``folder``, a real path."""
+    """Whether ``folder``, a real path, contains one of Orchestra's own paths, or is one."""
     return bool(folder) and any(f"{own}/".startswith(folder.rstrip("/") + "/") for own in own_paths(around))

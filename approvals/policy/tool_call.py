@@ -1,4 +1,4 @@
-"""A tool call and the words it is described with: its telling argument, its paths, what may change for a session."""
+"""A tool call with its telling argument, its paths, and which arguments a session rule leaves open."""
 # The paths here are text that an agent wrote; pathlib would tidy away what matters.
 # ruff: noqa: PTH111, PTH118
 
@@ -17,7 +17,7 @@ __all__ = ["Call", "fnmatch_escape", "inside", "parsed_arguments", "read_argumen
 PATH_ARGUMENTS = ("file_path", "notebook_path", "path")
 TELLING_ARGUMENTS = ("command", *PATH_ARGUMENTS, "url", "pattern", "query", "skill", "prompt")
 EDITING_TOOLS = ("Write", "Edit", "MultiEdit", "NotebookEdit")
-# No other argument of these tells what they do: an agent may add one that the tool does not read.
+# For these tools no other argument is telling: an agent may add one that the tool does not read.
 TELLING_BY_TOOL = {
     **dict.fromkeys((*EDITING_TOOLS, "Read", "NotebookRead", "LS"), PATH_ARGUMENTS),
     **dict.fromkeys(("Grep", "Glob"), ("path", "pattern")),
@@ -27,13 +27,13 @@ TELLING_BY_TOOL = {
     "Skill": ("skill",),
 }
 READING_TOOLS = ("Read", "NotebookRead", "Glob", "Grep", "LS")
-# Tools whose arguments are known: the telling one says what the call does, the others only how.
+# Tools whose arguments are known: the telling one defines what the call does, the others only how.
 KNOWN_TOOLS = frozenset(EDITING_TOOLS) | {
     *("Read", "NotebookRead", "Glob", "Grep", "LS", "Bash", "BashOutput", "KillShell", "WebFetch", "WebSearch"),
     *("Task", "Agent", "TaskStop", "ToolSearch", "ListAgents", "TodoWrite", "Skill", "SubagentHandback"),
     *("AskUserQuestion", "ExitPlanMode", "EnterPlanMode"),
 }
-# What an approval for the session leaves open beside the telling argument; of every other tool nothing.
+# The arguments that an approval for the session leaves open; for every other tool there are none.
 CONTENTS = frozenset({"content", "old_string", "new_string", "replace_all", "edits"})
 CELLS = frozenset({"new_source", "cell_id", "cell_number", "cell_type", "edit_mode"})
 MAY_CHANGE: Mapping[str, frozenset[str]] = {
@@ -48,14 +48,16 @@ USUAL: Mapping[str, frozenset[str]] = {
 LONGEST_PATH = 4096  # bytes; Linux: PATH_MAX
 MOST_CONTAINERS = 20_000
 STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-LONGEST_CANONICAL = 64 * 1024  # characters; a longer input is compared as it was written
+LONGEST_CANONICAL = 64 * 1024  # characters; a longer input is compared as written
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One tool call: ``tool_input`` is the exact JSON text, ``directory`` the real path it works in.
+    """One tool call: ``tool_input`` is the exact JSON text, ``directory`` the real path of its
+    working directory.
 
-    ``notes`` are what was found out about it while it is judged, so that many rules cost no more than one.
+    ``notes`` caches what is computed while the call is judged, so that many rules cost no more than
+    one.
     """
 
     tool_name: str
@@ -65,7 +67,7 @@ class Call:
 
     @cached_property
     def readable_arguments(self) -> dict[str, Any] | None:
-        """The input as a dictionary; None if it cannot be read as a JSON object."""
+        """The input as a dictionary; None if it is not a readable JSON object."""
         return read_arguments(self.tool_input)
 
     @property
@@ -78,7 +80,7 @@ class Call:
 
     @cached_property
     def paths(self) -> list[str]:
-        """Every path argument, as it is written."""
+        """Every path argument, as written."""
         return [path for name in PATH_ARGUMENTS if isinstance(path := self.arguments.get(name), str) and path]
 
     @cached_property
@@ -87,24 +89,28 @@ class Call:
 
     @cached_property
     def tells_a_path(self) -> bool:
-        """Whether the telling argument is a path of a tool we know."""
+        """Whether the telling argument is a path of a known tool."""
         return self.tool_name in KNOWN_TOOLS and self.telling in self.paths
 
     @cached_property
     def real_paths(self) -> list[str]:
-        """Where the path arguments lead, through symbolic links; an impossible one is empty."""
+        """The real paths of the path arguments; an impossible one is empty."""
         return [resolve(path, self.directory) for path in self.paths]
 
     @cached_property
     def comparable(self) -> str:
-        """What an allowing rule must cover: the real path, an unknown tool's whole input, the rest as it stands."""
+        """What an allow rule is compared with: the real path, or the telling argument; the input of
+        an unknown tool.
+        """
         if self.tool_name not in KNOWN_TOOLS:
             return self.tool_input
         return self.real_paths[self.paths.index(self.telling)] if self.tells_a_path else self.telling
 
     @cached_property
     def has_only_the_usual(self) -> bool:
-        """Whether nothing but the telling argument says what happens: one path or command, no switch set."""
+        """Whether the telling argument alone defines the call: one path or command, and no unusual
+        argument set.
+        """
         usual = USUAL.get(self.tool_name)
         if usual is None:
             return True
@@ -117,7 +123,7 @@ class Call:
 
     @cached_property
     def whole(self) -> str:
-        """The whole input as one text, whatever the order of its names; without what never matters."""
+        """The whole input as one text with sorted names, without the arguments that never matter."""
         if self.readable_arguments is None or len(self.tool_input) > LONGEST_CANONICAL:
             return self.tool_input
         ignored = MAY_CHANGE["Bash"] if self.tool_name == "Bash" else ()
@@ -127,7 +133,9 @@ class Call:
 
 
 def telling_argument(tool_name: str, tool_input: str) -> str:
-    """The argument a person looks at first: command, path, URL; the whole input if there is none."""
+    """Return the argument that people read first: command, path or URL; the whole input if there is
+    none.
+    """
     return _telling(tool_name, parsed_arguments(tool_input)) or tool_input
 
 
@@ -142,29 +150,33 @@ def _telling(tool_name: str, arguments: Mapping[str, Any]) -> str:
 def _is_storable(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # half a character
+    except UnicodeEncodeError:  # a lone surrogate
         return False
     return True
 
 
 def parsed_arguments(tool_input: str) -> dict[str, Any]:
-    """The input as a dictionary; empty if it is not a JSON object."""
+    """Return the input as a dictionary; empty if it is not a JSON object."""
     return read_arguments(tool_input) or {}
 
 
 def read_arguments(tool_input: str) -> dict[str, Any] | None:
-    """The input as a dictionary, empty for no input at all; None if it cannot be read as a JSON object."""
+    """Return the input as a dictionary, empty for an empty input; None if it is not a readable JSON
+    object.
+    """
     if len(tool_input) > LONGEST_CANONICAL and _has_too_many_parts(tool_input):
         return None
     try:
         value = json.loads(tool_input or "{}")
-    except (ValueError, RecursionError):  # broken, numbers longer than Python reads, nested too deeply
+    except (ValueError, RecursionError):  # malformed, numbers longer than Python reads, or nested too deeply
         return None
     return value if isinstance(value, dict) else None
 
 
 def _has_too_many_parts(text: str) -> bool:
-    """Whether lists and objects are so many that Python would look through its memory again and again for them."""
+    """Whether there are so many lists and objects that Python's garbage collector would slow the
+    parser down.
+    """
     if text.count("[") + text.count("{") <= MOST_CONTAINERS:
         return False
     outside = STRINGS.sub("", text)
@@ -172,12 +184,14 @@ def _has_too_many_parts(text: str) -> bool:
 
 
 def resolve(path: str, directory: str) -> str:
-    """The real path of ``path`` as seen from ``directory``, whether or not it exists; empty if it cannot be one."""
+    """Return the real path of ``path`` relative to ``directory``, whether or not it exists; empty
+    if it is impossible.
+    """
     if len(path) > LONGEST_PATH:
         return ""
     try:
         return os.path.realpath(os.path.join(directory, os.path.expanduser(path)))
-    except ValueError:  # NUL, or half a character
+    except ValueError:  # NUL, or a lone surrogate
         return ""
 
 

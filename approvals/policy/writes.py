@@ -1,4 +1,6 @@
-"""Whether a shell command plainly writes a protected path, or names a secret, as far as its text shows."""
+"""Detects shell commands that write a protected path or name a secret, as far as their text shows
+it.
+"""
 # The paths here are text that an agent wrote; pathlib would tidy away what matters.
 # ruff: noqa: PTH111, PTH118
 
@@ -13,13 +15,13 @@ from approvals.policy.shell import programs
 from approvals.policy.shell.words import Word
 from approvals.policy.tool_call import Call
 
-# These only read what they are given, or say it.
+# These only read their arguments, or print them.
 READERS = frozenset({
     *("cat", "head", "tail", "less", "more", "ls", "stat", "file", "wc", "grep", "egrep", "fgrep", "zgrep", "rg"),
     *("diff", "cmp", "cd", "pushd", "pwd", "test", "[", "[[", "du", "md5sum", "sha256sum", "realpath", "readlink"),
     *("basename", "dirname", "tree", "jq", "cut", "which", "type"),
 })  # fmt: skip
-SPEAKERS = frozenset({"echo", "printf", ":", "true", "false"})
+PRINTERS = frozenset({"echo", "printf", ":", "true", "false"})
 READING_GIT = frozenset({
     *("add", "blame", "commit", "describe", "diff", "log", "ls-files", "ls-tree", "rev-parse", "shortlog", "show"),
     *("status", "grep", "check-ignore"),
@@ -28,7 +30,9 @@ LONGEST_COMMAND = 8 * 1024
 
 
 def touches_protected(call: Call) -> bool:
-    """Whether the command writes a protected path or names a secret; so does one that cannot be judged in time."""
+    """Whether the command writes a protected path or names a secret; true for one that cannot be
+    judged in time.
+    """
     if "touches protected" not in call.notes:
         call.notes["touches protected"] = _touches(call)
     return bool(call.notes["touches protected"])
@@ -58,7 +62,7 @@ def _script_touches(script: list[Step], lookup: Lookup) -> bool:
 def _command_touches(found: programs.Invocation, writes: tuple[Word, ...], folders: list[str], lookup: Lookup) -> bool:
     if any(_is_protected(text, folders, lookup) for word in dict.fromkeys(writes) for text in _texts(word)):
         return True
-    if found.program in SPEAKERS:
+    if found.program in PRINTERS:
         return False
     reads = _only_reads(found)
     for text in dict.fromkeys(text for word in found.arguments for text in _texts(word)):
@@ -75,7 +79,9 @@ def _only_reads(found: programs.Invocation) -> bool:
 
 
 def _texts(word: Word) -> Iterator[str]:
-    """The word, and what follows ``=`` or a glued option in it; braces and unquoted wildcards stay a glob."""
+    """Yield the word and the values in it after ``=``, ``:`` or an option letter; unquoted
+    wildcards stay a glob.
+    """
     text = BRACES.sub("*", word.pattern if word.is_glob else word.text)
     yield text
     if text.startswith("-") and len(text) > 2:

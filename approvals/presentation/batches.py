@@ -1,17 +1,16 @@
-"""Which questions may be answered together, the same on every page that offers it."""
+"""Which requests may be decided in a batch; every page with batches uses this."""
 
 from approvals.models import Approval
 from approvals.presentation.reading import extent_of
 
-S = Approval.Status
-LARGEST = 100_000  # characters of one request; a page shows fifty of them whole
+LARGEST = 100_000  # characters of one request; a batch page shows fifty requests in full
 
 
-def why_not_with_others(approval: Approval, verdict: str) -> str:
-    """Why this one is not answered in a batch; empty if it may be."""
+def why_not_in_batch(approval: Approval, decision: str) -> str:
+    """Return why this request is not decided in a batch; an empty text if it may be."""
     if not approval.is_open:
         return f"already {approval.status}"
-    if verdict == S.REJECTED:
+    if decision == Approval.Status.REJECTED:
         return ""
     if is_large(approval):
         return "long: read it on its own page"
@@ -26,8 +25,9 @@ def why_not_with_others(approval: Approval, verdict: str) -> str:
 
 
 def is_large(approval: Approval) -> bool:
-    """Whether it is far too long for a page of many: it is not drawn there, and never approved there.
+    """Whether the request is too large to be drawn, and so to be approved, on a batch page.
 
-    That many characters of JSON are more than the few screens of `reading`, even where each is escaped.
+    A request of this size always exceeds the limit of ``reading``, even if every character is
+    escaped.
     """
     return len(approval.tool_input) + len(approval.body) + len(approval.options) + len(str(approval.facts)) > LARGEST

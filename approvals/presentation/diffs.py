@@ -1,4 +1,4 @@
-"""Changes line by line, and the file on disk they are against."""
+"""Line diffs, and reading the file on disk that a diff is against."""
 
 import difflib
 import os
@@ -12,12 +12,12 @@ from approvals.policy.tool_call import inside, resolve
 from approvals.presentation.safe_text import visible
 
 LARGEST_FILE = 512 * 1024  # bytes of a file on disk that a diff may read
-STEPS = 5_000_000  # lines compared for one diff: a second or two
+STEPS = 5_000_000  # line comparisons for one diff, which take a second or two
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a diff. ``kind`` is add, del, same, or hunk (a heading between the parts)."""
+    """One line of a diff. ``kind`` is add, del, same, or hunk (a heading between parts)."""
 
     kind: str
     text: str
@@ -30,18 +30,24 @@ class Line:
 
 
 def diff_lines(before: str, after: str) -> tuple[Line, ...]:
-    """The changes from one text to the other, each with three lines around it."""
+    """Return the changes from one text to the other, each with three lines of context."""
     return tuple(_diff_lines(split_lines(before), split_lines(after)))
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines with their ends, broken at newlines alone: other separators stay visible inside their line."""
+    """Split at newlines alone, keeping the line ends: other separators stay visible within their
+    line.
+    """
     return [line for line in re.split(r"(?<=\n)", text) if line]
 
 
 class _Bounded(difflib.SequenceMatcher[str]):
-    """Looks for what two texts have in common as long as ``STEPS`` last; what is left counts as changed, which is true
-    of any two texts. Ordinary changes need few; texts made for it would keep a process busy for hours."""
+    """Stops matching after ``STEPS`` comparisons; the rest counts as changed, which is a valid diff
+    of any two texts.
+
+    Ordinary changes need far fewer; without the bound, texts made for it would occupy a process for
+    hours.
+    """
 
     def __init__(self, before: list[str], after: list[str]) -> None:
         super().__init__(None, before, after)
@@ -78,14 +84,17 @@ def _line(raw: str) -> str:
 
 
 def file_now(path: str, directory: str) -> tuple[str | None, str]:
-    """The file's text, or None and the reason. Only inside the working directory, and never keys or credentials."""
+    """Return the file's text, or None and the reason.
+
+    Only files in the working directory are read, and no secrets.
+    """
     real = resolve(path, directory)
     if not directory or "\0" in path or not inside(real, directory):
         return None, "The file is outside the working directory, so what is there now is not shown."
     if is_secret(real):
         return None, "The file looks like a secret, so what is there now is not shown."
     try:
-        # O_NONBLOCK: a pipe must not hang us; O_NOFOLLOW: the path was resolved a moment ago
+        # O_NONBLOCK: a pipe must not block this process; O_NOFOLLOW: the path is already resolved
         with os.fdopen(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):

@@ -1,8 +1,10 @@
-"""What the CLI's Edit would make of a file. Pure; measured on 2.1.330 (docs/claude-cli.md).
+"""A preview of what the CLI's Edit would do to a file. Pure; measured on 2.1.330
+(docs/claude-cli.md).
 
-The CLI reads the file without its byte-order mark and with LF for CRLF, looks for the old text as it is written, then
-with straight quotes for curly ones, then with ``\\uXXXX`` for its character or the other way round. It refuses what
-occurs twice unless ``replace_all`` is set, and writes all line ends as most of the file's beginning has them.
+The CLI reads the file without its byte-order mark and with LF for CRLF, looks for the old text as
+it is written, then with straight quotes for curly ones, then with ``\\uXXXX`` for its character or
+the other way round. It refuses what occurs twice unless ``replace_all`` is set, and writes all line
+ends as most of the file's beginning has them.
 """
 # ruff: noqa: RUF001 - quotation marks of every form
 
@@ -14,7 +16,7 @@ BOM = "\ufeff"
 LINE_ENDS_JUDGED_BY = 4096  # characters at the beginning of the file
 STRAIGHT = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'"})
 ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
-MARKDOWN = (".md", ".mdx")  # where spaces at the end of a line mean something
+MARKDOWN = (".md", ".mdx")  # here trailing spaces have a meaning
 
 AGAINST_DISK = "Against the file as it is on disk now."
 NOT_THERE = "The text to replace is not in the file as it is on disk now, so the edit would fail."
@@ -28,7 +30,7 @@ ESCAPES = (
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One replacement, as the agent asks for it."""
+    """One replacement that the agent requests."""
 
     old: str
     new: str
@@ -37,8 +39,10 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The file before and after, both with LF alone; ``after`` is None where the edit would fail. ``note`` says why,
-    or what else happens."""
+    """The file before and after, both with LF line ends; ``after`` is None if the edit would fail.
+
+    ``note`` says why it would fail, or what else happens.
+    """
 
     before: str
     after: str | None
@@ -46,7 +50,7 @@ class Preview:
 
 
 def preview_edits(on_disk: str, edits: Sequence[Edit], *, path: str) -> Preview:
-    """What the file would be after ``edits``, one after the other."""
+    """Apply ``edits`` one after the other."""
     before = without_bom(on_disk).replace("\r\n", "\n")
     text, notes, places = before, [], 0
     for number, edit in enumerate(edits, 1):
@@ -63,7 +67,7 @@ def preview_edits(on_disk: str, edits: Sequence[Edit], *, path: str) -> Preview:
 
 
 def file_notes(on_disk: str) -> list[str]:
-    """What happens to the line ends and the byte-order mark of a file that is edited."""
+    """Return what happens to the line ends and the byte-order mark of an edited file."""
     crlf = on_disk.count("\r\n")
     lf = on_disk.count("\n") - crlf
     notes = []
@@ -77,7 +81,7 @@ def file_notes(on_disk: str) -> list[str]:
 
 
 def writes_crlf(on_disk: str) -> bool:
-    """Which line ends the CLI writes into a file that has these."""
+    """Whether the CLI writes CRLF into a file with these line ends."""
     head = without_bom(on_disk)[:LINE_ENDS_JUDGED_BY]
     crlf = head.count("\r\n")
     return crlf > head.count("\n") - crlf
@@ -88,7 +92,7 @@ def without_bom(text: str) -> str:
 
 
 def _apply(text: str, edit: Edit, *, keeps_spaces: bool) -> tuple[str, int, str] | str:
-    """The text after one edit, in how many places, and a remark; or why it would fail."""
+    """Return the text after one edit, the number of places and a note; or why the edit would fail."""
     if edit.old == edit.new:
         return NOTHING_CHANGES
     if not edit.old:
@@ -102,13 +106,13 @@ def _apply(text: str, edit: Edit, *, keeps_spaces: bool) -> tuple[str, int, str]
     if count > 1 and not edit.everywhere:
         return f"The text to replace occurs {count:,} times and the edit names one, so it would fail."
     if not new and not old.endswith("\n") and f"{old}\n" in text:
-        old += "\n"  # a line that is taken out takes its end along
+        old += "\n"  # removing a line removes its line end, too
         count = text.count(old)
     return text.replace(old, new, -1 if edit.everywhere else 1), count, note
 
 
 def _find(text: str, old: str, new: str) -> tuple[str, str, str] | None:
-    """The old text as the file has it, the new one to match, and a remark."""
+    """Return the old text as the file has it, the new text adapted to it, and a note."""
     if old in text:
         return old, new, ""
     at = text.translate(STRAIGHT).find(old.translate(STRAIGHT))
@@ -122,7 +126,7 @@ def _find(text: str, old: str, new: str) -> tuple[str, str, str] | None:
 
 
 def _with_quotes_of(there: str, new: str) -> str:
-    """``new`` with curly quotes where the text that it replaces has them."""
+    """Return ``new`` with curly quotes if the text that it replaces has them."""
     if "“" in there or "”" in there:
         new = re.sub(r'(^|[\s(\[{—–])"', r"\1“", new).replace('"', "”")
     if "‘" in there or "’" in there:

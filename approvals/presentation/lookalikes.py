@@ -1,17 +1,19 @@
-"""Letters that pass for others: a Cyrillic ``а`` in ``apple.com``, full-width letters, a slash that is none. Pure.
+"""Look-alike letters: a Cyrillic ``а`` in ``apple.com``, full-width letters, a sign that looks like
+a slash. Pure.
 
-Scripts come from Unicode's data (``regex``); which letters look like which is Unicode's list of confusables (UTS 39),
-as far as its answer is an ASCII letter. Ordinary writing is left alone: a word of one script, a Latin word beside a
-Russian one, Japanese and Thai that run into Latin words without a space, and formulas such as ``Δt``.
+Scripts come from Unicode's data (``regex``). Which letters look alike comes from Unicode's list of
+confusables (UTS 39), as far as the counterpart is an ASCII letter. Ordinary writing is not marked:
+a word of one script, a Latin word beside a Russian one, Japanese and Thai text that continues in
+Latin without a space, and formulas such as ``Δt``.
 """
-# ruff: noqa: RUF001, RUF002 - this module is about such letters
+# ruff: noqa: RUF001, RUF002 - this module lists such letters
 
 import unicodedata
 from collections.abc import Iterator
 
 import regex
 
-# Letters of other scripts, each with the ASCII letter that it passes for.
+# Letters of other scripts, each with the ASCII letter that it looks like.
 LOOKS_LIKE = {
     other: latin
     for latin, others in {
@@ -25,7 +27,7 @@ LOOKS_LIKE = {
     }.items()
     for other in others
 }  # fmt: skip
-# Signs that end a host's name or part its labels, without being what they look like.
+# Signs that look like those that end a host name or separate its labels.
 SIGNS = frozenset("⁄∕⧸╱／．。｡․：∶ꓽ﹕﹒")
 WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 LATIN = regex.compile(r"\p{Script=Latin}")
@@ -33,19 +35,19 @@ CHUNK = regex.compile(r"\S+")
 ENDS_LIKE_A_HOST = regex.compile(r"[.．。｡․](\p{Script=Latin}{2,})(?![\p{L}\p{M}\p{N}])")
 NAMES_A_HOST = regex.compile(r"://|@|^www[.．]")
 NO_LOOKALIKE = regex.compile(r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]")
-# Endings of files that are those of countries, too: a Russian word with one of them names a file.
+# File extensions that are top-level domains, too: a Russian word with one of them is a file name.
 FILES = frozenset({"py", "sh", "md", "pl", "rs", "cc", "ps", "so", "ml", "st", "mk", "zip", "mov", "vi", "tex", "txt"})
 LABEL = regex.compile(r"[\p{L}\p{M}\p{N}-]+")
 INTERESTING = regex.compile(
     "[" + "".join(map(regex.escape, sorted({*LOOKS_LIKE, *SIGNS}))) + r"\uff10-\uff5a\U0001d400-\U0001d7ff]"
 )
 MARK = regex.compile(r"⟨(\S) U\+[0-9A-F]{4,6}⟩")
-LONGEST_CHUNK = 4_000  # characters; an address or a word that is longer is looked at word by word
+LONGEST_CHUNK = 4_000  # characters; in a longer text without spaces only words are checked, not host names
 MOST_WORDS_NAMED = 3
 
 
 def marked_lookalikes(text: str) -> str:
-    """``text`` with the code point beside every letter that passes for another: ``⟨а U+0430⟩pple.com``."""
+    """Add the code point to every look-alike letter: ``⟨а U+0430⟩pple.com``."""
     places = set(lookalike_places(text))
     if not places:
         return text
@@ -53,7 +55,7 @@ def marked_lookalikes(text: str) -> str:
 
 
 def lookalike_places(text: str) -> Iterator[int]:
-    """Where in ``text`` a letter passes for another; what is marked already counts no more."""
+    """Yield the indexes of look-alike letters in ``text``, except those that are marked already."""
     if text.isascii() or not INTERESTING.search(text):
         return
     marked = {found.start(1) for found in MARK.finditer(text)}
@@ -70,17 +72,26 @@ def _places(text: str) -> Iterator[int]:
 
 
 def lookalike_warning(shown: str) -> str:
-    """What a text that was made visible holds of such letters, as sentences; empty for most texts."""
+    """Return sentences about the look-alike letters that ``shown`` marks; an empty text for most
+    texts.
+    """
     if not MARK.search(shown):
         return ""
     words = list(dict.fromkeys(chunk for chunk in shown.replace(" U+", "\0U+").split() if "⟨" in chunk))
-    told = [_told(word.replace("\0", " ")) for word in words if MARK.search(word.replace("\0", " "))]
-    more = f" {len(told) - MOST_WORDS_NAMED:,} more words have such letters." if len(told) > MOST_WORDS_NAMED else ""
-    return " ".join(told[:MOST_WORDS_NAMED]) + more
+    warnings = [_warning_for(word.replace("\0", " ")) for word in words if MARK.search(word.replace("\0", " "))]
+    more = (
+        f" {len(warnings) - MOST_WORDS_NAMED:,} more words have such letters."
+        if len(warnings) > MOST_WORDS_NAMED
+        else ""
+    )
+    return " ".join(warnings[:MOST_WORDS_NAMED]) + more
 
 
 def _names_a_host(chunk: str) -> bool:
-    """Whether a text without spaces is, or holds, a host's name; Japanese sentences and names of files are none."""
+    """Whether a text without spaces contains a host name.
+
+    Japanese sentences and file names do not count.
+    """
     ending = ENDS_LIKE_A_HOST.search(chunk)
     if ending is None or NO_LOOKALIKE.search(chunk):
         return False
@@ -89,37 +100,41 @@ def _names_a_host(chunk: str) -> bool:
 
 
 def _in_word(word: str) -> Iterator[int]:
-    """Strangers in a word that has plain Latin letters, too: of another script, or Latin in another dress."""
+    """Yield look-alikes in a word that also has ASCII letters: of another script, or styled Latin
+    letters.
+    """
     if not any(char.isascii() and char.isalpha() for char in word):
         return
     for at, char in enumerate(word):
-        if char in LOOKS_LIKE or _is_dressed_up(char):
+        if char in LOOKS_LIKE or _is_styled(char):
             yield at
 
 
 def _in_host(chunk: str) -> Iterator[int]:
-    """Whole labels of look-alikes under a Latin ending, letters in another dress, and signs that part nothing."""
+    """Yield look-alikes in a host name: labels of nothing else, styled letters, and separators that
+    are none.
+    """
     for label in LABEL.finditer(chunk):
         letters = [char for char in label[0] if char.isalpha()]
         if letters and all(char in LOOKS_LIKE for char in letters):
             yield from (label.start() + at for at, char in enumerate(label[0]) if char in LOOKS_LIKE)
     for at, char in enumerate(chunk):
-        if char in SIGNS or _is_dressed_up(char):
+        if char in SIGNS or _is_styled(char):
             yield at
 
 
-def _is_dressed_up(char: str) -> bool:
-    """Whether this is an ASCII letter or digit in full width, bold, script or the like."""
+def _is_styled(char: str) -> bool:
+    """Whether this is a full-width, bold, script or similar form of an ASCII letter or digit."""
     if char.isascii() or not ("\uff10" <= char <= "\uff5a" or "\U0001d400" <= char <= "\U0001d7ff"):
         return False
     plain = unicodedata.normalize("NFKC", char)
     return len(plain) == 1 and plain.isascii() and plain.isalnum()
 
 
-def _told(word: str) -> str:
-    strangers = [found[1] for found in MARK.finditer(word)]
+def _warning_for(word: str) -> str:
+    lookalikes = [found[1] for found in MARK.finditer(word)]
     short = word if len(word) <= 80 else word[:79] + "…"
-    scripts = list(dict.fromkeys(script for char in strangers if (script := _script(char)) != "Latin"))
+    scripts = list(dict.fromkeys(script for char in lookalikes if (script := _script(char)) != "Latin"))
     if not scripts:
         return f"{short} has letters or signs that pass for others."
     plain = MARK.sub("", word)

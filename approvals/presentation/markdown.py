@@ -1,4 +1,6 @@
-"""What agents write, as HTML that is safe to show: Markdown without raw HTML, images or links that do something."""
+"""Markdown of agents as safe HTML: without raw HTML, without images, and with links to the web and
+to mail alone.
+"""
 
 from functools import cache
 from urllib.parse import urlsplit
@@ -13,7 +15,7 @@ SCHEMES = frozenset({"http", "https", "mailto"})
 
 
 def to_html(text: str) -> str | None:
-    """``text`` as HTML, everything that could hide in it spelled out; None if it is too long to be laid out."""
+    """Render ``text`` as HTML, with hidden characters made visible; None if it is too long."""
     if len(text) > LONGEST or any(len(line) > LONGEST_LINE for line in text.split("\n")):
         return None
     try:
@@ -24,7 +26,10 @@ def to_html(text: str) -> str | None:
 
 @cache
 def _parser() -> MarkdownIt:
-    """CommonMark and tables. Raw HTML is shown as text; images would load from elsewhere, so they are not parsed."""
+    """CommonMark with tables.
+
+    Raw HTML is shown as text, and images are not parsed: they would load from other hosts.
+    """
     parser = (
         MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 20}).enable("table").disable("image")
     )
@@ -34,7 +39,7 @@ def _parser() -> MarkdownIt:
 
 
 def _is_harmless(address: str) -> bool:
-    """Relative links would lead into Orchestra itself, with the reader's rights."""
+    """Refuse relative links: they would lead into Orchestra itself, with the reader's permissions."""
     try:
         return urlsplit(address).scheme.lower() in SCHEMES
     except ValueError:
@@ -42,7 +47,7 @@ def _is_harmless(address: str) -> bool:
 
 
 def _link_open(self, tokens, index, options, env):  # type: ignore[no-untyped-def]
-    """A reader sees where a link leads before following it, and the page there learns nothing of ours."""
+    """Show the target of a link in its title, and send no referrer to it."""
     token = tokens[index]
     token.attrSet("rel", "noopener noreferrer nofollow")
     token.attrSet("target", "_blank")

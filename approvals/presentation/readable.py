@@ -1,20 +1,23 @@
-"""What programs send beside a request, as lines that a person reads. Pure; what others wrote is not made safe here."""
+"""The facts and options of an external request as lines of text.
+
+Pure; the caller makes the texts safe to read.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 DEEPEST = 6
-"""Levels that are indented; what lies deeper stands in one line."""
+"""Levels that are indented; deeper values are written in one line."""
 
 
 def fact_lines(facts: Mapping[str, Any]) -> list[str]:
-    """Return ``name: value`` lines; what is nested is indented below its name."""
+    """Return ``name: value`` lines; nested values are indented below their name."""
     return [line for name, value in facts.items() for line in _entry(str(name), value, depth=0)]
 
 
 def numbered(labels: Sequence[str]) -> list[str]:
-    """Return the options with the numbers that stand on their buttons: ``2 · Tonight``."""
+    """Return the options with the numbers of their buttons: ``2 · Tonight``."""
     return [f"{number} · {label}" for number, label in enumerate(labels, 1)]
 
 
@@ -43,7 +46,7 @@ def _entry(name: str, value: Any, *, depth: int) -> Iterator[str]:
 
 
 def _items(value: Any) -> list[tuple[str, Any]]:
-    """Return what is to be indented; nothing for what fits one line."""
+    """Return the nested entries of ``value``; an empty list if it is written in one line."""
     if isinstance(value, dict):
         return [(str(name), inner) for name, inner in value.items()]
     if isinstance(value, list) and any(isinstance(one, dict | list) for one in value):

@@ -1,8 +1,9 @@
 """Which requests are too long to be approved at a glance. One rule for every surface.
 
-Such a request is approved only with a proof that its end was reached, or that somebody says so; rejecting never needs
-one. Its size and its last lines stand on top wherever it is shown. The REST interface and the hub give programs the
-whole input and ask for no proof (docs/security.md).
+Such a request is approved only with a proof of reading: the page was scrolled to its end, or the
+person confirmed it. A rejection needs no proof. Every surface shows the size and the last lines of
+such a request on top. The REST surface and the WebSocket give programs the whole input and require
+no proof (docs/security.md).
 """
 
 import hashlib
@@ -20,12 +21,12 @@ from approvals.presentation.render import WHOLE, Block, what_would_run
 from approvals.presentation.safe_text import one_line, visible
 
 MOST_ROWS = 80  # a few screens: two on a desktop, three to four on a phone
-ROW = 60  # characters that fit a row on a phone held upright, or less
-LONG_BLOCK_ROWS = 20  # a block of more has its last lines on top
+ROW = 60  # characters; a row of an upright phone has at most this many
+LONG_BLOCK_ROWS = 20  # the last lines of a longer block are shown on top
 MOST_ENDINGS = 3
 LAST_LINES = 5
 LAST_CHARACTERS = 240
-# What any program that reads the text may take as the end of a line.
+# Everything that some program may take as the end of a line.
 LINE_END = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 
 
@@ -39,7 +40,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much there is to read. ``rows`` are lines as a narrow screen breaks them; ``size`` is in bytes."""
+    """How much there is to read.
+
+    ``rows`` are lines as wrapped on a narrow screen; ``size`` is in bytes.
+    """
 
     lines: int
     rows: int
@@ -48,26 +52,27 @@ class Extent:
 
     @property
     def is_long(self) -> bool:
-        """Whether it is read to its end before an approval counts."""
+        """Whether an approval needs the proof that the request was read to its end."""
         return self.rows > MOST_ROWS
 
     @property
     def words(self) -> str:
-        """Such as ``3,002 lines, 41 kB``."""
+        """The size in words, such as ``3,002 lines, 41 kB``."""
         lines = f"{self.lines:,} {'line' if self.lines == 1 else 'lines'}"
         return f"{lines}, {self.size:,} bytes" if self.size < 1000 else f"{lines}, {_kilobytes(self.size)}"
 
     @property
     def ending(self) -> str:
-        """The very last of it, on one line."""
+        """The end of the last block, on one line."""
         return one_line(self.endings[-1].text, 160) if self.endings else ""
 
 
 def extent_of(approval: Approval, blocks: Sequence[Block] | None = None) -> Extent:
-    """How much ``approval`` asks people to read: what was sent or what is shown of it, whichever is more.
+    """Return how much there is to read: of the sent texts or of the shown blocks, whichever is
+    more.
 
-    What was sent counts too, because thousands of empty lines are shown as a number. ``blocks`` are what is shown of
-    it, if the caller has them.
+    The sent texts count too, because thousands of empty lines are shown as a number. ``blocks`` are
+    the shown blocks, if the caller has them.
     """
     shown = what_would_run(approval, longest=WHOLE) if blocks is None else blocks
     sent = list(_texts(approval))
@@ -80,20 +85,22 @@ def extent_of(approval: Approval, blocks: Sequence[Block] | None = None) -> Exte
 
 
 def proof_of(approval: Approval) -> str:
-    """What a form sends back once its reader has come to the end of exactly this text."""
-    told = (
+    """Return what a form sends back after its reader has reached the end of exactly this text."""
+    content = (
         str(approval.pk), approval.title, approval.body, approval.facts, approval.options, approval.tool_input
     )  # fmt: skip
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 def offered_proof(shown: Shown) -> str:
-    """The proof for a page that shows ``shown``; empty where a part of it is too large to be shown unrevealed."""
+    """Return the proof for a page with ``shown``; empty if a part is hidden because of its size."""
     return "" if shown.left_out else proof_of(shown.raw)
 
 
 def why_unread(approval: Approval, proof: str) -> str:
-    """Why an approval with this ``proof`` does not count; empty if it does, or comes too late anyway."""
+    """Return why an approval with this ``proof`` is refused; empty if it is accepted, or the
+    request is closed.
+    """
     if not approval.is_open or (proof and proof == proof_of(approval)):
         return ""
     extent = extent_of(approval)
@@ -106,12 +113,12 @@ def why_unread(approval: Approval, proof: str) -> str:
 
 
 def rows_of(text: str) -> int:
-    """Lines of ``text`` as a narrow screen breaks them."""
+    """Count the lines of ``text`` as wrapped on a narrow screen."""
     return sum(max(1, math.ceil(len(line) / ROW)) for line in LINE_END.split(text)) if text else 0
 
 
 def ending_of(text: str) -> str:
-    """The last lines of a text that was made visible, from its beginning on if it is short."""
+    """Return the last lines of a text, or the whole text if it is short."""
     whole = text.strip()
     lines = [line for line in whole[-LAST_CHARACTERS:].split("\n") if line.strip()]
     kept = "\n".join(lines[-LAST_LINES:])
@@ -128,7 +135,7 @@ def _endings(blocks: Sequence[Block]) -> tuple[Ending, ...]:
 
 
 def _texts(approval: Approval) -> Iterator[str]:
-    """Every text that was sent, as it was sent."""
+    """Yield every text of the request, as it was sent."""
     if approval.kind == Approval.Kind.EXTERNAL:
         yield approval.title
         yield approval.options

@@ -1,6 +1,6 @@
-"""An approval request as it may be shown and sent: its secrets are hidden, its digest is that of the raw input.
+"""Approvals with their secrets hidden, for pages, channels, callbacks and the terminal.
 
-Channels, callbacks, pages and the terminal all take it from here. What runs, is edited and is kept stays raw.
+The digest stays that of the raw input. What runs, is edited or is stored is always the raw input.
 """
 
 import copy
@@ -23,7 +23,11 @@ REVEALED = "secrets_revealed"
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """``approval`` is a copy that is never saved, ``raw`` the row; of a ``revealed`` one nothing is hidden."""
+    """An approval to show: ``raw`` is the row, ``approval`` a copy with hidden secrets, which is
+    never saved.
+
+    If it is ``revealed``, nothing is hidden.
+    """
 
     raw: Approval
     approval: Approval
@@ -32,20 +36,20 @@ class Shown:
 
     @property
     def secrets(self) -> int:
-        """How many different secrets are hidden, or would be."""
+        """The number of different secrets that the approval contains."""
         return self.redaction.count
 
     @property
     def left_out(self) -> bool:
-        """Whether something is hidden because it is too large to be searched for secrets: nobody has seen it."""
+        """Whether a part is hidden because it is too large to be searched for secrets."""
         return self.redaction.left_out and not self.revealed
 
     def hide(self, text: str) -> str:
-        """Anything else that is said about the request."""
+        """Hide the secrets of this approval in another text about it."""
         return text if self.revealed else self.redaction.hide(text)
 
     def blocks(self, *, longest: int) -> list[Block]:
-        """What would run, in full or cut; its secrets are hidden before anything is cut."""
+        """Return what would run; secrets are hidden before a block is cut."""
         hide = None if self.revealed else self._hidden
         return what_would_run(self.raw, longest=longest, hide=hide)
 
@@ -59,7 +63,10 @@ class Shown:
 
 
 def shown_of(approval: Approval, *, revealed: bool = False, whole: bool = True) -> Shown:
-    """``approval`` with its secrets hidden. Without ``whole`` its input is not looked at: a list needs it not."""
+    """Hide the secrets of ``approval``.
+
+    Without ``whole`` its input is skipped, because a list does not show it.
+    """
     redaction = Redaction()
     read = {name: _read(getattr(approval, name)) for name in (JSON_TEXTS if whole or not approval.tool_name else ())}
     for value in (*read.values(), approval.facts):
@@ -77,25 +84,28 @@ def shown_of(approval: Approval, *, revealed: bool = False, whole: bool = True) 
 
 
 def hidden_text(text: str) -> str:
-    """Any text about a request, such as a title in a list, without its secrets."""
+    """Hide the secrets in any text, such as a title in a list."""
     return Redaction().hide(text)
 
 
 def record_reveal(approval: Approval, *, by: str, via: str, address: str) -> None:
-    """Note in the audit that somebody had the secrets of a request shown; call it before they are."""
+    """Record in the audit that ``by`` reveals the secrets; callers do this before they show them."""
     record_attempt(
         action=REVEALED, won=True, by=by, via=via, address=address, reason="", approval_id=approval.pk
     )  # fmt: skip
 
 
 def _hidden_lines(lines: tuple[Line, ...], hide: Callable[[str], str]) -> tuple[Line, ...]:
-    """A diff without secrets, line by line; one that goes over several lines is found in all of them."""
+    """Hide secrets in a diff.
+
+    The lines are searched together, to find a secret that spans several of them.
+    """
     texts = hide("\n".join(line.text for line in lines)).split("\n")
     return tuple(replace(line, text=text) for line, text in zip(lines, texts, strict=True))
 
 
 def _read(text: str) -> Any:
-    """The value of JSON text; the text itself where it is none."""
+    """Parse JSON text; return the text itself if it is not JSON."""
     try:
         return json.loads(text) if text else ""
     except (ValueError, RecursionError):
@@ -103,7 +113,9 @@ def _read(text: str) -> Any:
 
 
 def _written(redaction: Redaction, text: str, value: Any) -> str:
-    """JSON text again, or the hidden text itself where nothing is hidden or it never was JSON."""
+    """Write the redacted value as JSON text. The text stays as it is if nothing is hidden; what is
+    not JSON is redacted as text.
+    """
     if value is text or not text:
         return redaction.hide(text)
     hidden = redaction.hide_in(value)

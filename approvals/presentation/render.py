@@ -1,7 +1,7 @@
-"""What a person is shown about a question, the same at every door.
+"""What people see of a request, the same on every surface.
 
-Nothing here runs or changes anything; everything returned is safe to print. A door adds its own quoting (HTML,
-Markdown) and nothing else.
+Nothing here runs or changes anything, and everything that is returned is safe to print. A surface
+only adds its own escaping (HTML, Markdown).
 """
 
 import json
@@ -33,8 +33,8 @@ __all__ = [
 LONGEST_TITLE = 200
 LONGEST_SUMMARY = 500
 LONGEST_BLOCK = 200_000  # characters
-WHOLE = 20_000_000  # characters: as much as an input can have
-MOST_DIFF_LINES = 4_000  # unless the whole is wanted
+WHOLE = 20_000_000  # characters: the largest possible input
+MOST_DIFF_LINES = 4_000  # unless the caller wants the whole
 TITLE = "Title"
 NO_PLAN = "The agent gave no plan."
 NOT_ALLOWED = "Asked for, not allowed: "
@@ -49,9 +49,9 @@ PLAIN_TOOLS = frozenset({"Read", "Glob", "Grep", "LS", "WebFetch", "WebSearch"})
 class Block:
     """A part of what would run. ``kind`` is command, diff, text, json, question or plan.
 
-    ``text`` is complete unless ``cut`` says what is missing. A diff has ``lines``, and its ``text`` is the same
-    in the form every developer knows. ``note`` is Orchestra's remark, never the agent's words; a ``quiet`` one can be
-    left out where room is scarce.
+    ``text`` is complete unless ``cut`` says what is missing. A diff has ``lines``, and its ``text``
+    is the same diff in unified format. ``note`` is a remark of Orchestra, never words of the agent;
+    a ``quiet`` note may be left out where there is little room.
     """
 
     kind: str
@@ -64,7 +64,9 @@ class Block:
 
 
 def title_for(tool_name: str, tool_input: str, *, body: str = "") -> str:
-    """A heading such as ``Bash: rm -r build``, at most 200 characters; ``body`` is text that came along."""
+    """Return a title such as ``Bash: rm -r build``, at most 200 characters; ``body`` is a plan sent
+    beside the call.
+    """
     arguments = parsed_arguments(tool_input)
     if tool_name == "AskUserQuestion":
         return one_line("Question: " + "; ".join(q["question"] for q in questions_in(tool_input)), LONGEST_TITLE)
@@ -75,7 +77,10 @@ def title_for(tool_name: str, tool_input: str, *, body: str = "") -> str:
 
 
 def summary_for(tool_name: str, tool_input: str) -> str:
-    """One sentence below the title, at most 500 characters; what the agent itself claims is marked so."""
+    """Return a sentence for below the title, at most 500 characters.
+
+    Claims of the agent are marked as such.
+    """
     arguments = parsed_arguments(tool_input)
     if tool_name == "Write":
         content = _text(arguments, "content")
@@ -93,10 +98,11 @@ def summary_for(tool_name: str, tool_input: str) -> str:
 def what_would_run(
     approval: Approval, *, longest: int = LONGEST_BLOCK, hide: Callable[["Block"], "Block"] | None = None
 ) -> list[Block]:
-    """Everything about to happen if a person says yes, in the order to read it.
+    """Return everything that an approval would allow, in reading order.
 
-    No argument of the call is left out. A block longer than ``longest`` characters is cut and says how much is
-    missing, with the digest of the whole. ``hide`` takes secrets out of each block before it is cut.
+    No argument of the call is left out. A block longer than ``longest`` characters is cut and says
+    how much is missing, with the digest of the whole. ``hide`` removes the secrets from each block
+    before it is cut.
     """
     if approval.kind == Approval.Kind.EXTERNAL:
         blocks = _external(approval)
@@ -117,13 +123,16 @@ def what_would_run(
 
 
 def bounded(blocks: list[Block], approval: Approval, *, longest: int, most_lines: int = 0) -> list[Block]:
-    """``blocks``, each cut to ``longest`` characters and to ``most_lines``, if there is such a bound; it says so."""
+    """Cut each block to ``longest`` characters and to ``most_lines``; 0 lines means no limit.
+
+    ``cut`` says how much.
+    """
     digest = approval.run_digest or approval.input_digest
     return [_bounded(block, _first_lines(block.text, longest, most_lines), digest) for block in blocks]
 
 
 def _first_lines(text: str, longest: int, most_lines: int) -> int:
-    """How many characters that is."""
+    """Return how many characters of ``text`` fit both limits."""
     if not most_lines:
         return longest
     kept = "\n".join(text[: longest + 1].split("\n", most_lines)[:most_lines])
@@ -131,13 +140,15 @@ def _first_lines(text: str, longest: int, most_lines: int) -> int:
 
 
 def without_title(approval: Approval, blocks: list[Block], *, longest: int = LONGEST_TITLE) -> list[Block]:
-    """``blocks`` without the title of a program's request, for a surface whose heading has all of it already."""
+    """Remove the title block of an external request if the heading of the surface shows the whole
+    title.
+    """
     shown = one_line(approval.title, longest) == one_line(approval.title, 20 * LONGEST_TITLE)
     return [block for block in blocks if block.label != TITLE] if shown else blocks
 
 
 def _warned(block: Block) -> Block:
-    """With a remark on letters that pass for others; every surface shows it."""
+    """Add a note about look-alike letters, which every surface shows."""
     warning = lookalike_warning(f"{block.label}\n{block.text}")
     if not warning:
         return block
@@ -145,7 +156,10 @@ def _warned(block: Block) -> Block:
 
 
 def blocks_for(tool_name: str, tool_input: str, *, directory: str, body: str = "") -> list[Block]:
-    """The blocks of one tool call; ``directory`` is where relative paths start, ``body`` text that came along."""
+    """Return the blocks of one tool call.
+
+    Relative paths start at ``directory``; ``body`` is a plan sent beside the call.
+    """
     arguments = parsed_arguments(tool_input)
     if not arguments:
         if body or tool_name == "ExitPlanMode":
@@ -153,7 +167,7 @@ def blocks_for(tool_name: str, tool_input: str, *, directory: str, body: str = "
         empty = tool_input.strip() in ("", "{}")
         return [_json(f"Input of {visible(tool_name)}", tool_input, note="" if empty else "This is not a JSON object.")]
     if tool_name == "ExitPlanMode" and body and not arguments.get("plan"):
-        arguments["plan"] = body  # the plan stands in the file of the CLI, the call beside it
+        arguments["plan"] = body  # the CLI keeps the plan in a file and sends the call without it
     blocks, shown = DRAWN.get(tool_name, _plain)(tool_name, arguments, directory)
     if not blocks:
         blocks = [_json(f"Input of {visible(tool_name)}", pretty(tool_input))]
@@ -165,7 +179,9 @@ def blocks_for(tool_name: str, tool_input: str, *, directory: str, body: str = "
 
 
 Drawn = tuple[list[Block], frozenset[str]]
-"""Blocks, and the names of the arguments they show; no blocks where the input is not what the tool takes."""
+"""Blocks, and the names of the arguments that they show; no blocks if the input does not fit the
+tool.
+"""
 
 
 def _plain(tool_name: str, arguments: dict[str, Any], directory: str) -> Drawn:
@@ -230,11 +246,11 @@ def _notebook(tool_name: str, arguments: dict[str, Any], directory: str) -> Draw
 
 
 def _questions(tool_name: str, arguments: dict[str, Any], directory: str) -> Drawn:
-    asked = _well_formed(arguments.get("questions"))
-    if not asked or len(asked) != len(arguments["questions"]):
+    questions = _well_formed(arguments.get("questions"))
+    if not questions or len(questions) != len(arguments["questions"]):
         return [], frozenset()
     blocks = []
-    for question in asked:
+    for question in questions:
         choice = "Several may be chosen" if question["multiSelect"] else "One may be chosen"
         options = [": ".join(filter(None, (one["label"], one["description"]))) for one in question["options"]]
         text = visible("\n".join([question["question"], *numbered(options)]))
@@ -246,7 +262,7 @@ def _questions(tool_name: str, arguments: dict[str, Any], directory: str) -> Dra
 
 
 def _says_more(question: dict[str, Any]) -> bool:
-    """Whether a question, or one of its options, holds something that its form leaves out."""
+    """Whether a question, or one of its options, has content that the decision form does not show."""
     options = question.get("options", [])
     if not isinstance(options, list) or not question.keys() <= QUESTION_FIELDS:
         return True
@@ -266,7 +282,7 @@ def _plan(tool_name: str, arguments: dict[str, Any], directory: str) -> Drawn:
 
 
 def holds_a_plan(approval: Approval) -> bool:
-    """Whether there is anything to approve in a request to leave plan mode."""
+    """Whether a request to leave plan mode contains a plan."""
     return bool(approval.body.strip() or _text(parsed_arguments(approval.tool_input), "plan").strip())
 
 
@@ -298,7 +314,9 @@ def _json(label: str, text: str, *, note: str = "") -> Block:
 
 
 def questions_of(approval: Approval) -> list[dict[str, Any]]:
-    """What a person answers in words: an agent's questions, or the choices an external asker offers under its title."""
+    """Return the questions of an agent, or the choices of an external request as one question with
+    its title.
+    """
     if approval.kind == Approval.Kind.QUESTION:
         return questions_in(approval.tool_input)
     if approval.kind != Approval.Kind.EXTERNAL or not approval.options:
@@ -311,15 +329,15 @@ def questions_of(approval: Approval) -> list[dict[str, Any]]:
 
 
 def questions_in(tool_input: str) -> list[dict[str, Any]]:
-    """The well-formed questions of an AskUserQuestion input.
+    """Return the well-formed questions of an AskUserQuestion input.
 
-    Each has question, header, multiSelect and options (label, description). The texts are the agent's, exactly:
-    an answer is keyed by the question's own text.
+    Each has question, header, multiSelect and options (label, description). The texts are exactly
+    the agent's, because the CLI matches an answer by the text of its question.
     """
     return _well_formed(parsed_arguments(tool_input).get("questions"))
 
 
-def _well_formed(asked: object) -> list[dict[str, Any]]:
+def _well_formed(questions: object) -> list[dict[str, Any]]:
     return [
         {
             "question": one["question"],
@@ -331,20 +349,20 @@ def _well_formed(asked: object) -> list[dict[str, Any]]:
                 if isinstance(option, dict) and isinstance(option.get("label"), str)
             ],
         }
-        for one in (asked if isinstance(asked, list) else ())
+        for one in (questions if isinstance(questions, list) else ())
         if isinstance(one, dict) and isinstance(one.get("question"), str)
     ]
 
 
 def diff_block(label: str, before: str, after: str, *, note: str = "") -> Block:
-    """A unified diff with three lines of context, line by line and as text."""
+    """Build the block of a unified diff with three lines of context."""
     lines = diff_lines(before, after)
     text = "\n".join(line.text if line.kind == "hunk" else f"{line.sign}{line.text}" for line in lines)
     return Block(kind="diff", label=label, text=text, lines=lines, note=note)
 
 
 def _edits(tool_name: str, arguments: dict[str, Any]) -> list[Edit]:
-    """What is replaced by what; empty if any of it is malformed."""
+    """Return the replacements of the call; an empty list if any of them is malformed."""
     raw = arguments.get("edits") if tool_name == "MultiEdit" else [arguments]
     if not isinstance(raw, list):
         return []
@@ -369,7 +387,7 @@ def _counted_text(text: str) -> str:
 
 
 def _hidden_note(text: str) -> str:
-    """What a reader could not have seen in ``text``, counted."""
+    """Return the size of the command and how many kinds of hidden characters it has."""
     hidden = hidden_kinds(text)
     size = f"{len(text):,} {'character' if len(text) == 1 else 'characters'}"
     kinds = "kind" if hidden == 1 else "kinds"
@@ -394,7 +412,7 @@ def _bounded(block: Block, longest: int, digest: str) -> Block:
 
 
 def answers_given(approval: Approval) -> list[tuple[str, str]]:
-    """Questions and the answers people gave, as text."""
+    """Return pairs of question and answer, as safe text."""
     try:
         given = json.loads(approval.answers or "{}")
     except ValueError:

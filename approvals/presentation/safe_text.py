@@ -1,6 +1,6 @@
-"""Making text safe to read: what could hide, reorder or push away something is spelled out.
+"""Making text safe to read: characters that could hide, reorder or displace text become visible.
 
-JSON is laid out by its tokens, so that what is shown is what was written.
+JSON is formatted token by token, so that names and numbers are shown exactly as written.
 """
 
 import json
@@ -10,14 +10,15 @@ from typing import Any
 
 from approvals.presentation.lookalikes import lookalike_places, marked_lookalikes
 
-PADDING_SPACES = 80  # more in a row are counted, not shown
+PADDING_SPACES = 80  # a longer run is shown as a count
 PADDING_LINES = 12
-# Invisible or blank, although their category is that of a letter or a mark.
+# These are invisible or blank, although Unicode classes them as letters or marks.
 BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 PADDING = re.compile(rf"[ \t]{{{PADDING_SPACES},}}|(?:[ \t]*\n){{{PADDING_LINES},}}")
 _EMOJI, _ARABIC = "\u2600-\u27bf\U0001f000-\U0001faff", "\u0620-\u064a\u066e-\u06d3"
-# What belongs to ordinary writing: an emoji's variation selector, what joins emoji, what parts Persian letters.
+# Ordinary uses of hidden characters: the variation selector and the joiner of emoji, the non-joiner
+# in Persian.
 ORDINARY = re.compile(
     f"((?<=[\u2000-\U0001ffff])\ufe0f|(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])|(?<=[{_ARABIC}])\u200c(?=[{_ARABIC}]))"
 )
@@ -26,11 +27,12 @@ DEEPEST_INDENT = 40
 
 
 def visible(text: str) -> str:
-    """``text`` with everything that could hide, reorder or push away something spelled out.
+    """Return ``text`` with every character visible that could hide, reorder or displace text.
 
-    Control, bidirectional, zero-width, tag, blank and unassigned characters become escapes such as ``\\u202e``; long
-    runs of spaces or empty lines become a count. A letter that passes for another gets its code point beside it
-    (`lookalikes`). Newlines, tabs and ordinary writing of any direction stay.
+    Control, bidirectional, zero-width, tag, blank and unassigned characters become escapes such as
+    ``\\u202e``; long runs of spaces or empty lines become a count. A look-alike letter gets its
+    code point beside it (``lookalikes``). Newlines, tabs and ordinary writing of any direction
+    stay.
     """
     marked = marked_lookalikes(text)
     parts = ORDINARY.split(marked)
@@ -39,21 +41,22 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str, longest: int) -> str:
-    """``text`` made visible, on one line, cut to ``longest`` characters."""
+    """Return ``text`` made visible, on one line, and cut to ``longest`` characters."""
     flat = re.sub(r"\s*\n\s*", " ⏎ ", visible(text[: longest * 4].strip())).replace("\t", " ")
     return flat if len(flat) <= longest and len(text) <= longest * 4 else flat[: longest - 1] + "…"
 
 
 def hidden_kinds(text: str) -> int:
-    """How many different characters of ``text`` a reader could not have seen."""
+    """Count the different characters of ``text`` that a reader could not see."""
     rest = "".join(ORDINARY.split(text)[::2])
     return len({char for char in rest if char != "\ufe0f" and _ESCAPES[ord(char)] != char})
 
 
 def pretty(json_text: str) -> str:
-    """JSON text with line breaks and readable letters, every name and number exactly as written.
+    """Format JSON text with line breaks and readable letters.
 
-    Works on the tokens, so repeated names, long numbers and their spelling survive; no recursion.
+    It works on tokens, without recursion, so that repeated names, long numbers and their spelling
+    stay as written.
     """
     out: list[str] = []
     depth = 0
@@ -77,9 +80,9 @@ def pretty(json_text: str) -> str:
 
 
 def editable(json_text: str) -> str:
-    """JSON text to edit by hand, laid out, its meaning unchanged.
+    """Format JSON text for editing by hand; its meaning stays the same.
 
-    Hidden characters and letters that pass for others are written as JSON's own escapes.
+    Hidden characters and look-alike letters are written as JSON escapes.
     """
     shown = pretty(json_text)
     if places := set(lookalike_places(shown)):
@@ -92,12 +95,12 @@ def editable(json_text: str) -> str:
 
 
 def exact_json(text: str) -> str:
-    """Edited JSON text in the form approvals keep it: ASCII, meaning unchanged."""
+    """Return edited JSON text in the form that approvals store: ASCII, with the same meaning."""
     return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text.replace("\r\n", "\n").strip())
 
 
 def has_repeated_names(json_text: str) -> bool:
-    """Whether some object in it names the same thing twice; the last one counts."""
+    """Whether an object in it repeats a name; JSON parsers take the last value."""
     repeated = False
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -122,7 +125,7 @@ def _counted(found: re.Match[str]) -> str:
 
 
 class _Escapes(dict[int, str]):
-    """A table for ``str.translate`` that grows with the characters it meets."""
+    """A table for ``str.translate`` that computes entries on demand and keeps them."""
 
     def __missing__(self, code: int) -> str:
         self[code] = shown = _escape(chr(code))

@@ -1,4 +1,4 @@
-"""Questions in a terminal: shown by the one renderer, answered through the one command."""
+"""Approvals in a terminal: output, prompts, and finding rows by the start of an id."""
 
 import getpass
 import io
@@ -28,7 +28,6 @@ from orchestra.errors import Forbidden, OrchestraError
 from orchestra.management.accounts import find_account
 
 Row = TypeVar("Row", bound=Model)
-S = Approval.Status
 SHORT = 8  # characters of an id that people type
 SHORTEST_PREFIX = 4
 LEFT_OUT = "a part is hidden because it is too large to be searched for secrets; --reveal shows it, and is recorded"
@@ -46,7 +45,10 @@ RISK_COLOURS = {"low": "dim", "medium": "bold", "high": "red"}
 
 
 class Screen:
-    """Where a command prints. Texts are made visible by whoever calls; the screen adds colour on a terminal alone."""
+    """Where a command prints.
+
+    Callers make texts safe; the screen adds colour on a terminal alone.
+    """
 
     def __init__(self, out: Any, source: TextIO | None = None) -> None:
         self._out = out
@@ -69,13 +71,14 @@ class Screen:
         for row in text.split("\n"):
             self.line(f"    {row}", *colours)
 
-    def ask(self, prompt: str, *, while_true: Callable[[], bool]) -> str | None:
-        """A line typed after the prompt appeared, or None when ``while_true`` is over or the input ends.
+    def prompt(self, text: str, *, while_true: Callable[[], bool]) -> str | None:
+        """Return a line typed after the prompt, or None when ``while_true`` gets false or the input
+        ends.
 
-        What was typed before is thrown away: it was meant for something else.
+        What was typed before the prompt is discarded, because it was not meant as a reply to it.
         """
-        _forget_typed(self._source)
-        self._out.write(prompt, ending="")
+        _discard_typed_input(self._source)
+        self._out.write(text, ending="")
         self._out.flush()
         while while_true():
             if select.select([self._source], [], [], 1.0)[0]:
@@ -85,25 +88,27 @@ class Screen:
         return None
 
 
-def _forget_typed(source: TextIO) -> None:
+def _discard_typed_input(source: TextIO) -> None:
     if source.isatty():
-        import termios  # not on every platform; a terminal is
+        import termios  # imported here, because not every platform has it
 
         termios.tcflush(source, termios.TCIFLUSH)
 
 
-def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") -> bool:
-    """What would run, why it may be dangerous, and how long there is; False if a part was too large to be shown.
+def show_approval(screen: Screen, approval: Approval, *, reveal_to: str = "") -> bool:
+    """Print what would run, the risk and the time left; return False if a part was too large to be
+    shown.
 
-    Secrets are hidden, unless ``reveal_to`` says who asked for them, which is noted in the audit.
+    Secrets are hidden. With ``reveal_to``, the name of the person who reveals them, they are shown
+    and the audit records it.
     """
     shown = shown_of(approval, revealed=bool(reveal_to))
     if reveal_to and shown.secrets:
         record_reveal(approval, by=reveal_to, via=DecisionSource.CLI, address=address())
     approval = shown.approval
-    demo = " (demo: scripted, not an AI)" if approval.facts.get("agent") == "demo" else ""
+    demo = " (demo: scripted, not an AI)" if approval.is_demo else ""
     screen.line(
-        f"{approval.status} {short(approval)}{demo}  {render.one_line(approval.title, 200)}",
+        f"{approval.status} {short_id(approval)}{demo}  {render.one_line(approval.title, 200)}",
         "bold",
         STATUS_COLOURS.get(approval.status, ""),
     )
@@ -131,7 +136,7 @@ def show_question(screen: Screen, approval: Approval, *, reveal_to: str = "") ->
 
 
 def show_extent(screen: Screen, extent: Extent) -> None:
-    """The size and the last lines of what is too long to be approved at a glance."""
+    """Print the size and the last lines of a long request."""
     if not extent.is_long:
         return
     screen.line(f"  Long: {extent.words}. Read it to its end before you approve.", "yellow")
@@ -141,10 +146,12 @@ def show_extent(screen: Screen, extent: Extent) -> None:
 
 
 def confirms_reading(screen: Screen, extent: Extent, *, while_true: Callable[[], bool]) -> bool:
-    """Whether the person says to have read a long request to its end; nobody is asked about a short one."""
+    """Prompt for the confirmation that a long request was read to its end; a short one needs none."""
     if not extent.is_long:
         return True
-    typed = screen.ask(f"This has {extent.words}. Type read once you have read it to its end: ", while_true=while_true)
+    typed = screen.prompt(
+        f"This has {extent.words}. Type read once you have read it to its end: ", while_true=while_true
+    )
     return (typed or "").lower() == "read"
 
 
@@ -165,20 +172,22 @@ def show_block(screen: Screen, block: render.Block) -> None:
             screen.line(f"  ({remark})", colour)
 
 
-def ask_person(screen: Screen, approval: Approval, *, by: str, all_shown: bool = True) -> None:
-    """Let the person at the terminal answer what was just shown; an answer given elsewhere ends the asking."""
+def prompt_for_decision(screen: Screen, approval: Approval, *, by: str, all_shown: bool = True) -> None:
+    """Prompt for a decision on the request just shown; a decision on another surface ends the
+    prompt.
+    """
 
     def still_open() -> bool:
         return find_approval(approval.pk).is_open
 
-    typed = screen.ask("[a]pprove / approve with a [n]ote / [r]eject / [s]kip? ", while_true=still_open)
+    typed = screen.prompt("[a]pprove / approve with a [n]ote / [r]eject / [s]kip? ", while_true=still_open)
     choice = (typed or "s").lower()[:1]
     if choice not in ("a", "n", "r"):
         now = find_approval(approval.pk)
         screen.line(
-            outcome(now)
+            outcome_line(now)
             if not now.is_open
-            else f"Skipped; answer later with ./manage.py approvals approve {short(approval)}",
+            else f"Skipped; answer later with ./manage.py approvals approve {short_id(approval)}",
             "dim",
         )
         return
@@ -192,70 +201,73 @@ def ask_person(screen: Screen, approval: Approval, *, by: str, all_shown: bool =
     if choice in ("a", "n") and render.questions_of(approval):
         answers = _typed_answers(screen, approval, still_open)
     if choice == "r":
-        reason = screen.ask("What should the agent do instead? (optional) ", while_true=still_open) or ""
+        reason = screen.prompt("What should the agent do instead? (optional) ", while_true=still_open) or ""
     if choice == "n":
-        note = screen.ask("Note to the agent: ", while_true=still_open) or ""
-    verdict = S.REJECTED if choice == "r" else S.APPROVED
+        note = screen.prompt("Note to the agent: ", while_true=still_open) or ""
+    decision = Approval.Status.REJECTED if choice == "r" else Approval.Status.APPROVED
     try:
-        decided = record(approval, verdict=verdict, by=by, reason=reason, note=note, answers=answers)
+        decided = record_decision(approval, decision=decision, by=by, reason=reason, note=note, answers=answers)
     except OrchestraError as error:
         screen.line(f"Not recorded. {render.visible(error.detail)}", "yellow")
     else:
-        screen.line(outcome(decided), STATUS_COLOURS[decided.status])
+        screen.line(outcome_line(decided), STATUS_COLOURS[decided.status])
 
 
 def _typed_answers(screen: Screen, approval: Approval, still_open: Callable[[], bool]) -> str:
     typed = [
-        screen.ask(f"{render.one_line(question['question'], 200)} ", while_true=still_open) or ""
+        screen.prompt(f"{render.one_line(question['question'], 200)} ", while_true=still_open) or ""
         for question in render.questions_of(shown_of(approval).approval)
     ]
     return answers_in_order(approval, typed)
 
 
 def answers_in_order(approval: Approval, typed: list[str]) -> str:
-    """The n-th text answers the n-th question; empty ones are left out. JSON text, empty without any answer."""
-    asked = render.questions_of(approval)
-    given = {question["question"]: text for question, text in zip(asked, typed, strict=False) if text}
+    """Pair the n-th text with the n-th question and leave out empty texts.
+
+    Returns JSON text, or an empty text if there is no answer.
+    """
+    questions = render.questions_of(approval)
+    given = {question["question"]: text for question, text in zip(questions, typed, strict=False) if text}
     return json.dumps(given) if given else ""
 
 
 def reopen(approval: Approval, *, by: str) -> Approval:
-    """Ask a closed request again; the request that is open then."""
+    """Reopen a closed request and return the open one."""
     return reopening.reopen_approval(approval_id=approval.pk, by=by, via=DecisionSource.CLI, address=address())
 
 
-def record(
+def record_decision(
     approval: Approval,
     *,
-    verdict: str,
+    decision: str,
     by: str,
     reason: str = "",
     note: str = "",
     updated_input: str = "",
     answers: str = "",
 ) -> Approval:
-    """Decide what was shown: the digest is that of the row the person looked at."""
+    """Record a decision on what was shown: the digest is that of the row that the person saw."""
     return commands.decide_approval(
-        approval_id=approval.pk, verdict=verdict, by=by, via=DecisionSource.CLI, reason=reason,
+        approval_id=approval.pk, decision=decision, by=by, via=DecisionSource.CLI, reason=reason,
         updated_input=updated_input, answers=answers, seen_digest=approval.input_digest, address=address(), note=note,
     )  # fmt: skip
 
 
-def tell_of_stop(screen: Screen) -> None:
-    """Say that all agents are stopped, if they are, above whatever else is printed."""
+def print_stop_notice(screen: Screen) -> None:
+    """Print that all agents are stopped, if they are."""
     if stop := stops.current_stop():
         screen.line(stop_words.headline(stop), "bold", "red")
         screen.line(f"  {stop_words.effect(stop)} Deadlines stand still. Lift it with: ./manage.py resume", "dim")
 
 
-def outcome(approval: Approval) -> str:
-    """How a question ended, in one line."""
+def outcome_line(approval: Approval) -> str:
+    """Return how a request ended, in one line."""
     who = f" by {render.visible(approval.decided_by)}" if approval.decided_by else ""
     via = f" via {approval.decided_via}" if approval.decided_via else ""
     hide = shown_of(approval).hide
     reason = f": {render.one_line(hide(approval.reason), 300)}" if approval.reason else ""
     note = f" (note: {render.one_line(hide(approval.note), 300)})" if approval.note else ""
-    return f"{short(approval)} {approval.status}{who}{via}{reason}{note}"
+    return f"{short_id(approval)} {approval.status}{who}{via}{reason}{note}"
 
 
 def add_reveal_option(parser: CommandParser) -> None:
@@ -267,13 +279,14 @@ def add_user_option(parser: CommandParser) -> None:
 
 
 def acting_as(name: str | None, *rights: Right) -> str:
-    """Under whose name a command acts, for which one of ``rights`` is enough.
+    """Return the name under which a command acts; the account ``name`` needs one of ``rights``.
 
-    Whoever runs it can write to the database anyway, so without ``--user`` it is the login name at this machine.
+    Without a name it is the login name on this machine, unchecked: a person with a shell here can
+    write to the database anyway.
 
     Raises:
         CommandError: the account does not exist.
-        Forbidden: it is not active, or lacks the rights now.
+        Forbidden: the account is not active, or lacks the rights now.
     """
     if not name:
         return f"{SHELL}{getpass.getuser()}"
@@ -284,21 +297,21 @@ def acting_as(name: str | None, *rights: Right) -> str:
 
 
 def address() -> str:
-    """Where the person at this terminal is, for the audit."""
+    """Return the address of the person at this terminal, for the audit."""
     connection = os.environ.get("SSH_CONNECTION", "").split()
     return connection[0] if connection else "terminal"
 
 
-def short(row: Model) -> str:
-    """The part of an id that people read and type."""
+def short_id(row: Model) -> str:
+    """Return the first characters of an id, which people read and type."""
     return str(row.pk)[:SHORT]
 
 
-def by_prefix(rows: QuerySet[Row], text: str, what: str) -> Row:
-    """The one row whose id starts with ``text``, dashes or not.
+def find_by_prefix(rows: QuerySet[Row], text: str, what: str) -> Row:
+    """Return the only row whose id starts with ``text``, with or without dashes.
 
     Raises:
-        CommandError: none does, or several do.
+        CommandError: no row matches, or several do.
     """
     digits = text.lower().replace("-", "")
     if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST_PREFIX},32}}", digits):

@@ -1,4 +1,4 @@
-"""What every door that takes answers as JSON does alike: from a checked body to ``decide_approval``."""
+"""From a validated JSON body to ``decide_approval``, for the REST surface and the hub."""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from approvals import commands
 from approvals.models import Approval
 
 
-def answer(approval_id: UUID, wanted: Mapping[str, Any], *, by: str, via: str, address: str) -> Approval:
-    """Record the answer ``wanted``, which ``ApproveSerializer`` or one of its kind has checked.
+def decide(approval_id: UUID, wanted: Mapping[str, Any], *, by: str, via: str, address: str) -> Approval:
+    """Record the decision ``wanted``, the validated data of ``ApproveSerializer`` or a subclass.
 
     Raises:
-        OrchestraError: as ``commands.decide_approval``.
+        OrchestraError: what ``commands.decide_approval`` raises.
     """
     return commands.decide_approval(
         approval_id=approval_id,
-        verdict=Approval.Status.APPROVED if wanted["approved"] else Approval.Status.REJECTED,
+        decision=Approval.Status.APPROVED if wanted["approved"] else Approval.Status.REJECTED,
         by=by,
         via=via,
         reason=wanted.get("reason", ""),
@@ -31,5 +31,5 @@ def answer(approval_id: UUID, wanted: Mapping[str, Any], *, by: str, via: str, a
 
 
 def _text(value: dict[str, Any] | None) -> str:
-    """JSON text as the commands take it (ASCII; empty for none)."""
+    """Return JSON text as the commands expect it: ASCII, and empty for None."""
     return "" if value is None else json.dumps(value)

@@ -1,11 +1,11 @@
-"""How approvals look at the REST door, and what it takes."""
+"""Serializers of approvals for the REST surface and the hub."""
 
 import math
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from approvals.callbacks.addresses import address_problem
@@ -20,12 +20,14 @@ MOST_OPTIONS = 20
 
 
 class ApprovalSerializer(serializers.ModelSerializer[Approval]):
-    """One approval request, its decision and its deadline. Rows come from ``approvals.queries.readable_approvals``."""
+    """One approval request, its decision and its deadline."""
+
+    # Rows come from approvals.queries.readable_approvals, because seconds_left needs read_at.
 
     tool_input = ExactJSON(help_text="The complete input, exactly as the agent gave it; null for other kinds.")
     updated_input = ExactJSON(help_text="The input as the approver edited it, or null.")
     answers = ExactJSON(help_text="Answers to an agent's questions, or null.")
-    options = ExactJSON(help_text="The choices an external asker offered, or null.")
+    options = ExactJSON(help_text="The choices that an external request offers, or null.")
     decided_via = serializers.ChoiceField(choices=DecisionSource.choices, allow_blank=True, read_only=True)
     expires_at = serializers.SerializerMethodField(help_text="The deadline; null for a request that never expires.")
     seconds_left = serializers.SerializerMethodField(
@@ -56,15 +58,16 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
         return max(0, math.ceil(left.total_seconds()))
 
 
-class ExternalAskSerializer(serializers.Serializer[Any]):
-    """An approval request of any program to a person."""
+@extend_schema_serializer(component_name="ExternalAsk")  # as published
+class ExternalRequestSerializer(serializers.Serializer[Any]):
+    """An approval request that any program makes to people."""
 
     title = Text(max_length=300)
     body = Text(max_length=LONGEST_TEXT, required=False, allow_blank=True, default="")
     facts = StoredObject(required=False, default=dict, help_text="Name to value, shown beside the request.")
     options = serializers.ListField(
         child=Text(max_length=LONGEST_OPTION), max_length=MOST_OPTIONS, required=False, default=list,
-        help_text="Choices; the answer is the one picked.",
+        help_text="Choices; the answer is the one that the person picks.",
     )  # fmt: skip
     timeout_minutes = Number(
         required=False, allow_null=True, default=None,
@@ -74,7 +77,7 @@ class ExternalAskSerializer(serializers.Serializer[Any]):
         required=False,
         allow_blank=True,
         default="",
-        help_text="Where the outcome is posted to; only to hosts the operator allows, none by default.",
+        help_text="URL to post the outcome to; its host must be in APPROVAL_CALLBACK_HOSTS (empty by default).",
     )
 
     def validate_title(self, title: str) -> str:
@@ -95,39 +98,45 @@ class ExternalAskSerializer(serializers.Serializer[Any]):
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
-    """Why, in a person's words; the agent reads it."""
+    """The reason of a decision; the agent reads it after a rejection."""
 
     reason = Text(max_length=LONGEST_TEXT, required=False, allow_blank=True, default="")
 
 
 class ApproveSerializer(ReasonSerializer):
-    """A decision; every field may be left out."""
+    """A decision; every field is optional."""
 
     approved = Truth(required=False, default=True, help_text="false rejects.")
     note = Text(
         max_length=LONGEST_NOTE, required=False, allow_blank=True, default="",
-        help_text="Guidance with an approval: the agent reads it together with what the call returns.",
+        help_text="Guidance with an approval: the agent reads it together with the result of the call.",
     )  # fmt: skip
     updated_input = JSONObject(required=False, allow_null=True, default=None, help_text="Run this input instead.")
     scope = serializers.ChoiceField(choices=Approval.Scope.choices, required=False, default=Approval.Scope.ONCE)
-    answers = JSONObject(required=False, allow_null=True, default=None, help_text="Question to answer.")
-    input_digest = Text(max_length=64, required=False, allow_blank=True, default="", help_text="Of what you looked at.")
+    answers = JSONObject(required=False, allow_null=True, default=None, help_text="Maps each question to its answer.")
+    input_digest = Text(
+        max_length=64,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="The input_digest of the input that you saw.",
+    )
 
 
 class DecideSerializer(ApproveSerializer):
-    """A decision on a socket, which names its request."""
+    """A decision on the WebSocket, which names its approval."""
 
     approval = Text(max_length=100)
     approved = Truth(help_text="false rejects.")
 
 
 class ReopenSerializer(serializers.Serializer[Any]):
-    """On a socket: which closed request is asked again."""
+    """The closed request to reopen, on the WebSocket."""
 
     approval = Text(max_length=100)
 
 
 class MinutesSerializer(serializers.Serializer[Any]):
-    """How much longer people get."""
+    """How far to move the deadline."""
 
-    minutes = Number(help_text="0: it never expires, where APPROVAL_ALLOW_NEVER_EXPIRES allows that.")
+    minutes = Number(help_text="0: it never expires, where APPROVAL_ALLOW_NEVER_EXPIRES allows it.")

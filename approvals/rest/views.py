@@ -1,4 +1,4 @@
-"""The REST door of approvals: parse, call one command, render."""
+"""The REST surface of approvals: each view parses, calls one command and renders."""
 
 import json
 import time
@@ -25,7 +25,7 @@ from approvals.rest import decisions
 from approvals.rest.serializers import (
     ApprovalSerializer,
     ApproveSerializer,
-    ExternalAskSerializer,
+    ExternalRequestSerializer,
     MinutesSerializer,
     ReasonSerializer,
 )
@@ -38,16 +38,15 @@ from orchestra.rest.pagination import Ordering, StrictFilters
 from orchestra.rest.schema import query, read, write
 from orchestra.rest.viewsets import OrchestraViewSet, any_of, id_or_not_found, query_number
 
-S = Approval.Status
 LONGEST_WAIT_S = 60
-POLL_S = 1.0  # a lost ring costs so much
-WAIT = query("wait", "Wait so many seconds for it to be closed.", least=0, most=LONGEST_WAIT_S)
+POLL_S = 1.0  # how late a response is after a lost notification
+WAIT = query("wait", "Wait up to this many seconds until the approval is closed.", least=0, most=LONGEST_WAIT_S)
 
 
 class ApprovalFilters(StrictFilters):
-    """What a list of approvals can be narrowed to."""
+    """Query parameters of the list of approvals."""
 
-    status = filters.ChoiceFilter(choices=S.choices)
+    status = filters.ChoiceFilter(choices=Approval.Status.choices)
     session = filters.UUIDFilter()
     tool = filters.CharFilter(field_name="tool_name")
     risk = filters.ChoiceFilter(choices=Approval.Risk.choices)
@@ -82,7 +81,7 @@ class ApprovalViewSet(OrchestraViewSet):
     }
 
     def get_queryset(self) -> QuerySet[Approval]:
-        """All approvals for readers; an asker sees what it asked itself."""
+        """All approvals for readers; a user who may only make requests sees their own."""
         rows = readable_approvals().order_by("-created_at", "id")
         return rows if may(self.request.user, Right.READ) else rows.filter(requested_by=self.username)
 
@@ -91,12 +90,12 @@ class ApprovalViewSet(OrchestraViewSet):
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(ApprovalSerializer(page, many=True).data)
 
-    @write("Ask a person", ExternalAskSerializer, ApprovalSerializer, status=201, example=ASK_EXAMPLE)
+    @write("Request an approval", ExternalRequestSerializer, ApprovalSerializer, status=201, example=ASK_EXAMPLE)
     @idempotent
     def create(self, request: Request) -> Response:
-        wanted = self.body(ExternalAskSerializer)
+        wanted = self.body(ExternalRequestSerializer)
         minutes = wanted["timeout_minutes"]
-        question = commands.Question(
+        wanted_request = commands.ApprovalRequest(
             kind=Approval.Kind.EXTERNAL,
             title=wanted["title"],
             body=wanted["body"],
@@ -106,22 +105,23 @@ class ApprovalViewSet(OrchestraViewSet):
         )
         timeout = time_of(minutes)
         if wanted["callback"]:
-            asked = delivery.request_with_callback(
-                question, timeout=timeout, via=DecisionSource.API, url=wanted["callback"]
+            approval_id = delivery.request_with_callback(
+                wanted_request, timeout=timeout, via=DecisionSource.API, url=wanted["callback"]
             )
         else:
-            asked = commands.request_approval(question, timeout=timeout, via=DecisionSource.API)
-        return self.answer(asked, status=201)
+            approval_id = commands.request_approval(wanted_request, timeout=timeout, via=DecisionSource.API)
+        return self.respond(approval_id, status=201)
 
     @read("Show an approval, at once or when it is closed", ApprovalSerializer, parameters=[WAIT])
     def retrieve(self, request: Request, pk: str) -> Response:
-        """The approval; ``until_closed`` waits if the caller asked to."""
+        """Return the approval: at once, or with ``wait`` as soon as it is closed."""
+        # until_closed does the waiting; this only refuses a wrong number
         query_number(request, "wait", default=0, least=0, most=LONGEST_WAIT_S)
-        return self.answer(self.known_id(pk))
+        return self.respond(self.known_id(pk))
 
     @classmethod
     def as_view(cls, actions: Any = None, **initkwargs: Any) -> Any:
-        """As always, but waiting for an answer happens on the event loop."""
+        """Wrap ``retrieve``, so that ``wait`` runs on the event loop and holds no thread."""
         view = super().as_view(actions, **initkwargs)
         return until_closed(view) if "retrieve" in (actions or {}).values() else view
 
@@ -148,41 +148,43 @@ class ApprovalViewSet(OrchestraViewSet):
         if approval.requested_by != self.username and not may(request.user, Right.ADMINISTER):
             raise Forbidden("Only the requester or an administrator withdraws an approval.")
         commands.cancel_approval(approval_id=approval.pk, by=self.username, via=DecisionSource.API)
-        return self.answer(approval.pk)
+        return self.respond(approval.pk)
 
-    @write("Ask a closed request again", NothingSerializer, ApprovalSerializer)
+    @write("Reopen a closed request", NothingSerializer, ApprovalSerializer)
     @action(detail=True, methods=["post"])
     @idempotent
     def reopen(self, request: Request, pk: str) -> Response:
-        """The request that is open then: the new one, or the one that somebody has opened already."""
+        """Return the open request: the new one, or the one that an earlier call has made."""
         self.body(NothingSerializer)
         fresh = reopening.reopen_approval(
             approval_id=self.known_id(pk), by=self.username, via=DecisionSource.API, address=self.address
         )
-        return self.answer(fresh.pk)
+        return self.respond(fresh.pk)
 
-    @write("Give people more time", MinutesSerializer, ApprovalSerializer, example={"minutes": 15})
+    @write("Extend the deadline", MinutesSerializer, ApprovalSerializer, example={"minutes": 15})
     @action(detail=True, methods=["post"])
     @idempotent
     def extend(self, request: Request, pk: str) -> Response:
         minutes = self.body(MinutesSerializer)["minutes"]
         approval_id = self.known_id(pk)
         commands.extend_approval(approval_id=approval_id, minutes=minutes, by=self.username, via=DecisionSource.API)
-        return self.answer(approval_id)
+        return self.respond(approval_id)
 
     def decide(self, pk: str, wanted: Mapping[str, Any]) -> Response:
         approval_id = self.known_id(pk)
-        decisions.answer(approval_id, wanted, by=self.username, via=DecisionSource.API, address=self.address)
-        return self.answer(approval_id)
+        decisions.decide(approval_id, wanted, by=self.username, via=DecisionSource.API, address=self.address)
+        return self.respond(approval_id)
 
     def known_id(self, pk: str) -> UUID:
-        """The id in the path, if this caller may know of it."""
+        """Return the id in the path; raise ``ApprovalNotFound`` if this caller may not see the
+        approval.
+        """
         approval_id = id_or_not_found(pk, ApprovalNotFound, "Approval not found")
         if not may(self.request.user, Right.READ) and not self.get_queryset().filter(pk=approval_id).exists():
             raise ApprovalNotFound("Approval not found")
         return approval_id
 
-    def answer(self, approval_id: UUID, status: int = 200) -> Response:
+    def respond(self, approval_id: UUID, status: int = 200) -> Response:
         approval = readable_approvals().filter(pk=approval_id).first()
         if approval is None:
             raise ApprovalNotFound("Approval not found")
@@ -190,12 +192,16 @@ class ApprovalViewSet(OrchestraViewSet):
 
 
 def until_closed(view: Callable[..., Response]) -> Callable[..., Awaitable[Response]]:
-    """``?wait=SECONDS``: the ordinary answer, as soon as the approval is closed or the time is up."""
+    """Implement ``?wait=SECONDS``: respond when the approval is closed or the time is up."""
 
     @wraps(view)
     async def waiting_view(request: HttpRequest, **kwargs: Any) -> Response:
         response = await in_request_thread(view, request, **kwargs)
-        if response.status_code != 200 or response.data["status"] != S.PENDING or not request.GET.get("wait"):
+        if (
+            response.status_code != 200
+            or response.data["status"] != Approval.Status.PENDING
+            or not request.GET.get("wait")
+        ):
             return response
         await _closed_or_time_up(UUID(response.data["id"]), float(request.GET["wait"]))
         return await in_request_thread(view, request, **kwargs)
@@ -205,7 +211,7 @@ def until_closed(view: Callable[..., Response]) -> Callable[..., Awaitable[Respo
 
 async def _closed_or_time_up(approval_id: UUID, wait_s: float) -> None:
     end = time.monotonic() + wait_s
-    still_open = Approval.objects.filter(pk=approval_id, status=S.PENDING)
-    with listening("approval", str(approval_id)) as bell:
+    still_open = Approval.objects.filter(pk=approval_id, status=Approval.Status.PENDING)
+    with listening("approval", str(approval_id)) as notification:
         while (left := end - time.monotonic()) > 0 and await in_thread(still_open.exists):
-            await bell.wait(min(left, POLL_S))
+            await notification.wait(min(left, POLL_S))

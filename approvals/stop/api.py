@@ -18,11 +18,13 @@ from orchestra.rest.idempotency import idempotent
 from orchestra.rest.schema import change, read, write
 from orchestra.rest.viewsets import OrchestraViewSet, any_of, id_or_not_found
 
-WHICH = OpenApiParameter("stop", OpenApiTypes.UUID, OpenApiParameter.QUERY, description="Lift this stop, no later one.")
+WHICH = OpenApiParameter(
+    "stop", OpenApiTypes.UUID, OpenApiParameter.QUERY, description="Lift this stop only, not a later one."
+)
 
 
 class StopSerializer(serializers.ModelSerializer[Stop]):
-    """One time in which all agents were stopped."""
+    """One period in which all agents were stopped."""
 
     started_by = serializers.CharField(read_only=True)
     started_via = serializers.ChoiceField(choices=DecisionSource.choices, read_only=True)
@@ -44,7 +46,7 @@ class StopStateSerializer(serializers.Serializer[Any]):
 
 
 class StopAllSerializer(serializers.Serializer[Any]):
-    """Why, and what becomes of turns that run."""
+    """The reason, and what happens to running turns."""
 
     reason = Text(max_length=stops.LONGEST_REASON, required=False, allow_blank=True, default="")
     mode = serializers.ChoiceField(
@@ -55,7 +57,7 @@ class StopAllSerializer(serializers.Serializer[Any]):
 
 @extend_schema(tags=["stop"])
 class StopViewSet(OrchestraViewSet):
-    """The one switch that stops all agents."""
+    """Stopping all agents, and lifting the stop."""
 
     methods: ClassVar[dict[str, Any]] = {"get": "show", "post": "stop", "delete": "lift"}
     queryset = Stop.objects.none()
@@ -77,21 +79,23 @@ class StopViewSet(OrchestraViewSet):
     @write("Stop all agents", StopAllSerializer, StopStateSerializer, example={"reason": "the disk is full"})
     @idempotent
     def stop(self, request: Request) -> Response:
-        """Where they are stopped already, that stop is the answer; ``interrupt`` makes one that holds stronger."""
+        """Stop all agents.
+
+        If they are stopped already, return that stop; ``interrupt`` upgrades one with mode hold.
+        """
         wanted = self.body(StopAllSerializer)
         made, _ = stops.stop_all(by=self.username, via=DecisionSource.API, address=self.address, **wanted)
         return state(made)
 
     @extend_schema(parameters=[WHICH])
-    @change("Let agents go on", None, StopStateSerializer)
+    @change("Lift the stop", None, StopStateSerializer)
     def lift(self, request: Request) -> Response:
-        """Doing so where nothing is stopped is fine; ``stop`` names the one that the caller looked at."""
+        """Lift the stop in force, if any; ``stop`` names the one that the caller saw."""
         named = request.query_params.get("stop")
         stop_id = id_or_not_found(named, StopNotFound, "Stop not found") if named else None
         return state(stops.lift_stop(by=self.username, via=DecisionSource.API, stop_id=stop_id, address=self.address))
 
 
 def state(stop: Stop | None) -> Response:
-    """The answer of each route."""
     in_force = stop is not None and stop.is_in_force
     return Response({"stopped": in_force, "stop": StopSerializer(stop).data if stop else None})

@@ -1,8 +1,9 @@
 """Stopping all agents at once, and lifting the stop.
 
-The rows are the truth: a stop needs the database alone and survives every restart. While one is in force no tool call
-is newly allowed (by a person, a rule or a default), no turn starts, and the deadlines of open requests stand still.
-What was allowed before may finish. A person's decision is still recorded; what it allows runs after the lift.
+The state is in the database alone, so a stop needs no other service and survives every restart.
+While a stop is in force, no tool call is newly allowed (by a person, a rule or a default), no turn
+starts, and the deadlines of open requests stand still. Calls that were allowed before may finish.
+Decisions are still recorded; what they allow runs after the stop is lifted.
 """
 
 import logging
@@ -34,7 +35,7 @@ from orchestra.db import notify, sql
 
 logger = logging.getLogger(__name__)
 
-TOPIC = "stop"  # of the doorbell
+TOPIC = "stop"  # of the notification
 MAY_STOP = frozenset({Right.OPERATE, Right.DECIDE})
 MAY_LIFT = frozenset({Right.DECIDE})
 NO_REASON = "no reason given"
@@ -50,8 +51,9 @@ _IN_FORCE = "FROM stops WHERE lifted_at IS NULL"
 def stop_all(*, by: str, via: str, reason: str = "", mode: str = HOLD, address: str = "") -> tuple[Stop, bool]:
     """Stop all agents; return the stop in force, and whether this call made it.
 
-    Where a stop is in force it stays as it is, but for one thing: ``interrupt`` makes a stop that holds stronger. When
-    this returns, every call that was being allowed at the same moment is either committed or held.
+    A stop that is in force stays as it is, except that ``interrupt`` upgrades one with mode hold.
+    When this returns, every call that was being allowed at the same moment is either committed or
+    held.
     """
     with transaction.atomic():
         switch = _locked_switch()
@@ -74,14 +76,14 @@ def stop_all(*, by: str, via: str, reason: str = "", mode: str = HOLD, address: 
 
 
 def lift_stop(*, by: str, via: str, stop_id: UUID | None = None, address: str = "") -> Stop | None:
-    """Let agents go on; return the stop that was lifted, or None if none was in force.
+    """Lift the stop in force and return it, or None if none was in force.
 
-    ``stop_id`` names the stop that ``by`` looked at; that it was lifted before is a harmless repeat. The deadline of
-    each open request moves by the time in which it stood still.
+    ``stop_id`` names the stop that ``by`` saw; if it was lifted before and no other is in force,
+    nothing changes. The deadline of each open request moves by the time in which it stood still.
 
     Raises:
         StopNotFound: there is no such stop.
-        AnotherStop: that one was lifted before, and another one is in force.
+        AnotherStop: ``stop_id`` was lifted before, and another stop is in force.
     """
     with transaction.atomic():
         switch = _locked_switch()
@@ -103,24 +105,22 @@ def lift_stop(*, by: str, via: str, stop_id: UUID | None = None, address: str = 
 
 
 def current_stop() -> Stop | None:
-    """The stop in force."""
     return Stop.objects.filter(lifted_at__isnull=True).first()
 
 
 def earlier_stops(*, most: int) -> list[Stop]:
-    """Those that were lifted, the newest first."""
+    """Return lifted stops, the newest first."""
     return list(Stop.objects.filter(lifted_at__isnull=False)[:most])
 
 
 def is_stopped() -> bool:
-    """Whether a stop is in force."""
     return Stop.objects.filter(lifted_at__isnull=True).exists()
 
 
 def find_stop(stop_id: UUID) -> Stop:
     """
     Raises:
-        StopNotFound: there is none.
+        StopNotFound: there is no such stop.
     """
     found = Stop.objects.filter(pk=stop_id).first()
     if found is None:
@@ -129,48 +129,52 @@ def find_stop(stop_id: UUID) -> Stop:
 
 
 def in_words(stop: Stop) -> str:
-    """What the stop does to turns that run."""
+    """Describe what the stop does to running turns."""
     return str(Stop.Mode(stop.mode).label)
 
 
 def lasted(stop: Stop) -> timedelta:
-    """How long a lifted stop was in force, in whole seconds."""
+    """Return how long a lifted stop was in force, in whole seconds."""
     end = stop.lifted_at or stop.started_at
     return timedelta(seconds=round((end - stop.started_at).total_seconds()))
 
 
 def frozen_since(moment: datetime) -> timedelta:
-    """How long deadlines have stood still since ``moment``, in stops that were lifted."""
+    """Return how long deadlines stood still since ``moment``, in stops that are lifted."""
     stops = Stop.objects.filter(lifted_at__gt=moment).values_list("started_at", "lifted_at")
     return sum((lifted - max(started, moment) for started, lifted in stops if lifted), timedelta())
 
 
-# --- conditions and clocks for the statements of others
+# --- SQL conditions and clocks for other modules
 
 
 def not_stopped() -> sql.Statement:
-    """True while no stop is in force, for a statement that lets something go.
+    """Return an SQL condition that is true while no stop is in force, for a statement that allows a
+    call.
 
-    On PostgreSQL it locks the switch until the transaction ends: a stop waits for whoever was faster, and whoever comes
-    later waits for the stop and sees it. SQLite has one writer at a time, which needs no lock.
+    On PostgreSQL it locks the switch until the transaction ends: a stop waits for the calls that
+    were first, and later calls wait for the stop and see it. SQLite has one writer at a time and
+    needs no lock.
     """
     lock = " FOR SHARE" if connection.features.has_select_for_update else ""
     return sql.Statement(f"COALESCE((SELECT stop_id IS NULL FROM stop_switch WHERE id = 1{lock}), TRUE)")  # noqa: S608
 
 
 def when_not_stopped() -> RawSQL:
-    """``not_stopped`` as a condition for ``filter``."""
+    """Return ``not_stopped`` as a condition for ``filter``."""
     condition = not_stopped()
-    return RawSQL(condition.text, condition.values, output_field=BooleanField())  # noqa: S611 - words of ours
+    return RawSQL(condition.text, condition.values, output_field=BooleanField())  # noqa: S611 - constant text
 
 
 def stop_in_force() -> Exists:
-    """The same the other way round without any lock, for what may look twice."""
+    """Return the opposite condition without a lock, for sweeps, which look again later."""
     return Exists(Stop.objects.filter(lifted_at__isnull=True))
 
 
 def deadline_clock(shift: timedelta = timedelta()) -> sql.Statement:
-    """The time against which deadlines are judged, plus ``shift``: the database's, which stands still during a stop."""
+    """Return the clock for deadlines, plus ``shift``: the database's time, which stands still
+    during a stop.
+    """
     seconds = shift.total_seconds()
     if connection.vendor == "postgresql":
         clock = f"COALESCE((SELECT started_at {_IN_FORCE}), STATEMENT_TIMESTAMP())"
@@ -180,13 +184,16 @@ def deadline_clock(shift: timedelta = timedelta()) -> sql.Statement:
 
 
 def deadline_now() -> Coalesce:
-    """``deadline_clock`` as an expression."""
+    """Return ``deadline_clock`` as an ORM expression."""
     started = Stop.objects.filter(lifted_at__isnull=True).values("started_at")[:1]
     return Coalesce(Subquery(started), Now(), output_field=DateTimeField())
 
 
 def deadline_now_of_row() -> Greatest:
-    """The time from which the time left is counted: what is asked during a stop has all of it."""
+    """Return the time from which the time left is computed.
+
+    A request made during a stop has all its time left.
+    """
     return Greatest(deadline_now(), F("created_at"))
 
 
@@ -194,7 +201,10 @@ def deadline_now_of_row() -> Greatest:
 
 
 def make_switch(**_signal: object) -> None:
-    """The one row, after each migration: without it the first stop could not wait for calls that are being allowed."""
+    """Create the single row; a receiver of ``post_migrate``.
+
+    Without the row, the first stop could not wait for calls that are being allowed.
+    """
     StopSwitch.objects.bulk_create([StopSwitch(pk=1)], ignore_conflicts=True)
 
 
@@ -214,7 +224,9 @@ def _lifted_before(stop_id: UUID, in_force: Stop | None) -> Stop:
 
 
 def _shift_deadlines(stop: Stop) -> int:
-    """Give open requests back the time in which they stood still; return how many."""
+    """Add to the deadline of each open request the time in which it stood still; return how many
+    were moved.
+    """
     asked_at: Combinable = Greatest(F("created_at"), Value(stop.started_at, output_field=DateTimeField()))
     lost = ExpressionWrapper(Value(stop.lifted_at, output_field=DateTimeField()) - asked_at, DurationField())
     ending = Q(status=Approval.Status.PENDING, expires_at__lt=NEVER)
@@ -225,7 +237,7 @@ def _shift_deadlines(stop: Stop) -> int:
 
 
 def _announce(stop: Stop, action: str, by: str, via: str, address: str, reason: str) -> None:
-    """The audit, and news of it with the commit."""
+    """Write the audit entry, and notify with the commit."""
     AuditEntry.objects.create(action=action, won=True, by=by[:150], via=via, address=address[:200], reason=reason)
     notify.send(TOPIC, str(stop.pk))
     if not notify.is_muted():

@@ -1,4 +1,4 @@
-"""The renderer's texts on a page: quoted, with what was made visible standing out."""
+"""Template filters for texts of approvals: escaping, redaction, and durations in words."""
 
 import re
 from datetime import datetime
@@ -22,26 +22,26 @@ SPELLED_OUT = re.compile(r"\\u[0-9a-f]{4}|\\U[0-9a-f]{8}|\\r|⟨[^⟩\n]{1,60}�
 
 @register.filter
 def marked(shown: str) -> SafeString:
-    """A text of the renderer as HTML; its escapes and counts get a mark of their own."""
+    """Return a text of the renderer as HTML; its escapes and counts are highlighted."""
     quoted = SPELLED_OUT.sub(lambda found: f'<span class="escape">{found[0]}</span>', str(escape(shown)))
     return mark_safe(quoted)  # noqa: S308 - escaped in the line above
 
 
 @register.filter
 def redacted(text: object) -> str:
-    """Any text without the secrets in it."""
+    """Return any text with its secrets hidden."""
     return hidden_text(str(text))
 
 
 @register.filter
 def visible(text: object) -> str:
-    """Any text somebody else wrote, made safe to read; the template quotes it."""
+    """Return a text from outside with hidden characters made visible; the template escapes it."""
     return render.visible(str(text))
 
 
 @register.filter
 def left(approval: Approval) -> str:
-    """How long people still have, in words."""
+    """Return the time until the deadline in words."""
     if approval.never_expires:
         return NEVER_WORDS.lower()
     seconds = int((approval.expires_at - _now_for(approval)).total_seconds())
@@ -50,24 +50,26 @@ def left(approval: Approval) -> str:
 
 @register.filter
 def urgency(approval: Approval) -> str:
-    """last below a minute, soon below five, empty otherwise."""
+    """Return ``last`` below one minute, ``soon`` below five, and an empty text otherwise."""
     seconds = (approval.expires_at - _now_for(approval)).total_seconds()
     return "last" if seconds < 60 else "soon" if seconds < 300 else ""
 
 
 def _now_for(approval: Approval) -> datetime:
-    """The time that the row was read with, if it was: it stands still while all agents are stopped."""
+    """Return ``read_at`` of the row if it is annotated; it stands still while all agents are
+    stopped.
+    """
     return getattr(approval, "read_at", None) or timezone.now()
 
 
 @register.filter
 def ago(moment: datetime | None) -> str:
-    """How long ago that was, to the largest fitting unit."""
+    """Return the time since ``moment`` in words."""
     return "" if moment is None else f"{span(int((timezone.now() - moment).total_seconds()))} ago"
 
 
 def span(seconds: int) -> str:
-    """A duration in the words of a person: 42 s, 3:12 min, 1 h 42 min, 5 days."""
+    """Return a duration in words: 42 s, 3:12 min, 1 h 42 min, 5 days."""
     seconds = max(0, seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -80,6 +82,6 @@ def span(seconds: int) -> str:
 
 @register.inclusion_tag("admin/approvals/waiting.html")
 def waiting_for_a_person(limit: int = 20) -> dict[str, Any]:
-    """The open requests, the most urgent first."""
+    """Return the context of the list of open requests, the most urgent first."""
     everything = open_approvals()
     return {"approvals": everything[:limit], "more": max(0, len(everything) - limit), "count": len(everything)}

@@ -16,7 +16,8 @@ from approvals.presentation.redacted import Shown, hidden_text, shown_of
 from approvals.presentation.render import answers_given
 from approvals.presentation.safe_text import one_line, visible
 from approvals.presentation.session_scope import scope_pattern, scope_sentence
-from approvals.queries import is_own, may_answer
+from approvals.presentation.surfaces import names_of
+from approvals.queries import can_decide, is_own
 from approvals.reopening import may_be_reopened
 from orchestra.auth.permissions import Right, may
 from sessions_app.queries import readable_sessions
@@ -34,16 +35,6 @@ VERBS = {
     "Agent": "Start a sub-agent",
 }  # fmt: skip
 SAYS_NOTHING = frozenset({"runs a command", "changes a file", "only looks", "only reads", "asks you something"})
-DOORS = {
-    DecisionSource.TELEGRAM: "on Telegram",
-    DecisionSource.ADMIN: "in the admin",
-    DecisionSource.API: "by API",
-    DecisionSource.DASHBOARD: "here",
-    DecisionSource.WEBSOCKET: "here",
-    DecisionSource.CLI: "in the terminal",
-    DecisionSource.POLICY: "by rule",
-    DecisionSource.SYSTEM: "by the system",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +118,7 @@ class Card:
     @property
     def demo(self) -> bool:
         """Whether the scripted demo agent asks."""
-        return bool(self.approval.facts.get("agent") == "demo")
+        return self.approval.is_demo
 
     @property
     def warning(self) -> str:
@@ -233,7 +224,7 @@ def card_for(
     whole = shown.blocks(longest=render.WHOLE) if is_open else []
     extent = extent_of(shown.raw, whole) if is_open else None
     blocks = [_nearby(block, approval) for block in _cut(whole, approval, extent)]
-    own, answerable = is_own(user, approval), may_answer(user, approval)
+    own, answerable = is_own(user, approval), can_decide(user, approval)
     return Card(
         approval=approval,
         shown=shown,
@@ -308,10 +299,10 @@ def verdict_of(approval: Approval) -> Verdict | None:
     if approval.is_open:
         return None
     who = visible(approval.decided_by)
-    door = DOORS.get(DecisionSource(approval.decided_via), "") if approval.decided_via else ""
+    surface = names_of(approval.decided_via).on_card
     if who and approval.decided_via == DecisionSource.SYSTEM:  # what somebody did to the session, such as cancelling it
-        door = ""
-    by = ", ".join(part for part in (f"by {who}" if who else "", door) if part)
+        surface = ""
+    by = ", ".join(part for part in (f"by {who}" if who else "", surface) if part)
     if approval.status == S.APPROVED:
         edited = " with edits" if approval.updated_input else ""
         scope = " for this session" if approval.scope == Approval.Scope.SESSION else ""

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 from approvals import commands, reopening
 from approvals.deadlines import EXTENSION_MINUTES
 from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, DigestMismatch
-from approvals.forms import answer_from, record
+from approvals.forms import parse_decision, record_decision
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.redacted import record_reveal
 from approvals.presentation.safe_text import visible
@@ -99,10 +99,12 @@ def take(request: HttpRequest, approval: Approval, form: QueryDict | None = None
         if minutes is not None:
             commands.extend_approval(approval_id=approval.pk, minutes=minutes, by=by, via=DecisionSource.DASHBOARD)
             return ""
-        answer = answer_from(form, approval)
+        answer = parse_decision(form, approval)
         if isinstance(answer, str):
             return f"Not recorded. {answer}"
-        record(approval.pk, answer, by=by, via=DecisionSource.DASHBOARD, address=request.META.get("REMOTE_ADDR", ""))
+        record_decision(
+            approval.pk, answer, by=by, via=DecisionSource.DASHBOARD, address=request.META.get("REMOTE_ADDR", "")
+        )
     except (ApprovalClosed, ApprovalExpired):
         return _too_late(find_approval(approval.pk), form.get("decision", ""))
     except DigestMismatch:

@@ -17,8 +17,9 @@ from approvals.presentation.readable import fact_lines, in_one_line
 from approvals.presentation.reading import Extent, extent_of, offered_proof
 from approvals.presentation.redacted import REVEALED, Shown, shown_of
 from approvals.presentation.safe_text import exact_json, pretty, visible
-from approvals.queries import asked_before, may_answer, open_approvals
-from console.approvals.cards import DOORS, Card, address_of, card_for, place_of, verb_of, verdict_of
+from approvals.presentation.surfaces import names_of
+from approvals.queries import can_decide, open_approvals, similar_approvals
+from console.approvals.cards import Card, address_of, card_for, place_of, verb_of, verdict_of
 from console.approvals.decision_views import answered, found_or_404, note_reveal
 from console.shell import page, part, show
 from orchestra.auth.permissions import Right
@@ -73,7 +74,7 @@ def reveal(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 def _draw(request: HttpRequest, shown: Shown) -> HttpResponse:
     approval = shown.raw
     asked = _asked(request, shown)
-    before = asked_before(approval, most=MOST_BEFORE)
+    before = similar_approvals(approval, most=MOST_BEFORE)
     context = {
         **asked,
         **_decision(request, shown, cut=asked["cut"]),
@@ -183,7 +184,7 @@ def _asked(request: HttpRequest, shown: Shown) -> dict[str, Any]:
 def _shown_apart(request: HttpRequest, approval: Approval, extent: Extent) -> tuple[str, ...]:
     """The blocks that have a place of their own on the page. What must be read to its end stands together."""
     if approval.kind == K.EXTERNAL:
-        return ("Facts", "Options") if may_answer(request.user, approval) and not extent.is_long else ("Facts",)
+        return ("Facts", "Options") if can_decide(request.user, approval) and not extent.is_long else ("Facts",)
     return () if extent.is_long else (render.OWN_WORDS,)
 
 
@@ -220,8 +221,8 @@ def _order(approval: Approval) -> dict[str, Any]:
 
 def _step(entry: AuditEntry, shown: Shown) -> Step:
     who = f"by {visible(entry.by)}" if entry.by else ""
-    door = DOORS.get(DecisionSource(entry.via), "") if entry.via and entry.via != DecisionSource.SYSTEM else ""
-    by = ", ".join(words for words in (who, door) if words)
+    surface = names_of(entry.via).on_card if entry.via != DecisionSource.SYSTEM else ""
+    by = ", ".join(words for words in (who, surface) if words)
     if not entry.won:
         return Step(
             "rejected", f"Tried {by}", entry.at, note=f"To answer: {entry.action}. Nothing changed.", tone="lost"

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from approvals.exports import MOST_ROWS, csv_lines, json_lines
 from approvals.models import Approval, DecisionSource
-from approvals.presentation.batches import is_large, why_not_with_others
+from approvals.presentation.batches import is_large, why_not_in_batch
 from approvals.queries import approvals_with_ids
 from console.approvals.cards import Card, card_for, cards_for, places_of
 from console.approvals.decision_views import take
@@ -125,7 +125,7 @@ def _chosen(request: HttpRequest) -> list[Approval]:
 
 def _why_not(card: Card, verdict: str) -> str:
     """Why a question is left out of a batch, for this person; empty if it is not."""
-    if why := why_not_with_others(card.approval, verdict):
+    if why := why_not_in_batch(card.approval, verdict):
         return why
     if card.own:
         return "you gave the agent this work, so somebody else must answer"

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from approvals.models import Approval, AuditEntry, DecisionSource
 from approvals.presentation.render import one_line
-from approvals.statistics import median_answer
+from approvals.statistics import median_response_time
 from console.sessions.states import Look, look_of
 from orchestra.db import sql
 from orchestra.statistics import LAST_DAY, period_of
@@ -112,7 +112,7 @@ def today() -> Day:
         approved=counts[A.APPROVED],
         rejected=counts[A.REJECTED],
         expired=counts[A.EXPIRED],
-        median=median_answer(period_of(LAST_DAY)),
+        median=median_response_time(period_of(LAST_DAY)),
         waiting=_waiting([(start, end) for start, end, _ in spans], now),
     )
 

@@ -9,7 +9,7 @@ import json
 import os
 from typing import Any
 
-from approvals.policy import NEVER
+from approvals.policy import FORBIDDEN_TOOLS
 from approvals.policy.protected import SECRET_FILES, SECRET_FOLDERS
 
 KEEP_CONVERSATIONS_DAYS = 3650  # the CLI's own clean-up would remove a dialog after 30
@@ -30,7 +30,7 @@ CLOUD_SWITCHES = {"CLAUDE_CODE_USE_BEDROCK": ("AWS_*",), "CLAUDE_CODE_USE_VERTEX
 ASKS_FOR_EVERYTHING: dict[str, Any] = {
     "permissions": {
         "ask": ["*", "mcp__*"],
-        "deny": list(NEVER),
+        "deny": list(FORBIDDEN_TOOLS),
         "disableBypassPermissionsMode": "disable",
     },
     "sandbox": {"autoAllowBashIfSandboxed": False},  # else a sandboxed command passes the rule above

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from approvals.policy import NEVER
+from approvals.policy import FORBIDDEN_TOOLS
 from sessions_app.demo_agent import command as demo_command
 from sessions_app.supervisor.cli_settings import ALWAYS_SET, CLOUD_SWITCHES, cli_settings
 
@@ -50,7 +50,7 @@ def command_line(launch: Launch) -> list[str]:
     """
     options = launch.options
     sources = options.get("setting_sources", [])
-    disallowed = [*NEVER, *options.get("disallowed_tools", [])]
+    disallowed = [*FORBIDDEN_TOOLS, *options.get("disallowed_tools", [])]
     command = [
         *_program(launch.agent),
         "-p",

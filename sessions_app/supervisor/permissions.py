@@ -16,15 +16,15 @@ from django.db.models.functions import Now
 
 from approvals import commands as approval_commands
 from approvals import deadlines, violations
-from approvals.commands import Question
+from approvals.commands import ApprovalRequest
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval, DecisionSource, Rule
 from approvals.policy import (
     ALLOW,
     ASK,
     DENY,
-    Answer,
     Call,
+    PolicyDecision,
     Surroundings,
     decide,
     inside,
@@ -109,7 +109,7 @@ def ask_permission(
     answer = _in_its_folder(_judge(call, _rules(claim), around), call, claim)
     plan = plan_of(claim, request, given=plan, said=said)
     if KINDS.get(request.tool_name) == Approval.Kind.PLAN and not plan and answer.effect != DENY:
-        answer = Answer(effect=DENY, reason=NO_PLAN, source="plan")
+        answer = PolicyDecision(effect=DENY, reason=NO_PLAN, source="plan")
     granted = usable_grant(claim.session_id, claim.turn_id, digest) if answer.effect == ASK else None
     if granted is not None:
         return _take_up(claim, request, granted)
@@ -144,10 +144,10 @@ def put_off(claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surr
     return replace(asked, effect="deny", message=PUT_OFF_MESSAGE)
 
 
-def _forbid(claim: Claim, question: Question, answer: Answer) -> Decision:
+def _forbid(claim: Claim, question: ApprovalRequest, answer: PolicyDecision) -> Decision:
     with transaction.atomic():
         require_fence(claim.session().update(fence=claim.fence))
-        approval_commands.record_policy_answer(question, verdict=A.REJECTED, reason=answer.reason, consumed=False)
+        approval_commands.record_policy_decision(question, decision=A.REJECTED, reason=answer.reason, consumed=False)
     return Decision(effect="deny", message=_policy_message(answer), status=A.REJECTED, by=answer.reason)
 
 
@@ -283,21 +283,21 @@ def _folder(claim: Claim, request: ToolRequest) -> str:
     return os.path.realpath(request.folder) if request.folder else claim.directory
 
 
-def _in_its_folder(answer: Answer, call: Call, claim: Claim) -> Answer:
+def _in_its_folder(answer: PolicyDecision, call: Call, claim: Claim) -> PolicyDecision:
     """Nothing is free outside of the session's folder, wherever the agent has gone: there a person decides."""
     if answer.effect == ALLOW and not inside(call.directory, claim.directory):
-        return Answer(effect=ASK, reason="the agent has left the session's folder", source="default")
+        return PolicyDecision(effect=ASK, reason="the agent has left the session's folder", source="default")
     return answer
 
 
-def _never_allowed(claim: Claim, request: ToolRequest, tool_input: str) -> Answer | None:
+def _never_allowed(claim: Claim, request: ToolRequest, tool_input: str) -> PolicyDecision | None:
     """Why the hard floor or a forbidding rule refuses this input, whoever approved it."""
     call = Call(tool_name=request.tool_name, tool_input=tool_input, directory=_folder(claim, request))
     answer = _judge(call, _rules(claim), surroundings())
     return answer if answer.effect == DENY else None
 
 
-def _refused_as_edited(approval_id: UUID, grant: approval_commands.Grant, forbidden: Answer) -> Decision:
+def _refused_as_edited(approval_id: UUID, grant: approval_commands.Grant, forbidden: PolicyDecision) -> Decision:
     """The approval is spent and nothing runs; the audit says why."""
     reason = f"not run as edited: {forbidden.reason}"
     approval_commands.record_attempt(
@@ -314,20 +314,20 @@ def _refused_as_edited(approval_id: UUID, grant: approval_commands.Grant, forbid
     )  # fmt: skip
 
 
-def _judge(call: Call, rules: list[Rule], surroundings: Surroundings) -> Answer:
+def _judge(call: Call, rules: list[Rule], surroundings: Surroundings) -> PolicyDecision:
     """What cannot be judged, such as a path no file system takes, does not run."""
     try:
         return decide(call, rules, surroundings)
     except (ValueError, OSError, RecursionError):
         logger.exception("the policy could not judge a call of %s", call.tool_name)
-        return Answer(effect=DENY, reason="the call could not be judged", source="floor")
+        return PolicyDecision(effect=DENY, reason="the call could not be judged", source="guardrail")
 
 
 def _rules(claim: Claim) -> list[Rule]:
     return rules_for(session_id=claim.session_id, directory=claim.directory, requester=claim.requested_by)
 
 
-def _allow(claim: Claim, request: ToolRequest, answer: Answer, question: Question) -> Decision | None:
+def _allow(claim: Claim, request: ToolRequest, answer: PolicyDecision, question: ApprovalRequest) -> Decision | None:
     """Let a call go that no person has to see: under the fence, counted, and never while agents are stopped.
 
     None if the rule that allowed it no longer counts, so that a person is asked.
@@ -339,7 +339,7 @@ def _allow(claim: Claim, request: ToolRequest, answer: Answer, question: Questio
         if not _rule_still_counts(answer.rule):
             return None
         if answer.source in ("rule", "plan"):
-            approval_commands.record_policy_answer(question, verdict=A.APPROVED, reason=answer.reason, consumed=True)
+            approval_commands.record_policy_decision(question, decision=A.APPROVED, reason=answer.reason, consumed=True)
     return Decision(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
 
 
@@ -351,7 +351,7 @@ def _rule_still_counts(rule: Rule | None) -> bool:
     return bool(left.update(uses=F("uses") + 1))
 
 
-def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may_have_run: bool) -> Question:
+def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may_have_run: bool) -> ApprovalRequest:
     risk, why = assess_risk(request.tool_name, telling_argument(request.tool_name, request.tool_input))
     facts = {"session": claim.title, "agent": claim.agent, "host": settings.ORCHESTRA.hostname}
     if request.agent_id:
@@ -362,7 +362,7 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
     ]
     if warnings:
         facts["warning"] = " ".join(warnings)
-    return Question(
+    return ApprovalRequest(
         kind=KINDS.get(request.tool_name, Approval.Kind.TOOL),
         title=title_for(request.tool_name, request.tool_input, body=plan),
         summary=summary_for(request.tool_name, request.tool_input),
@@ -386,10 +386,10 @@ def in_background(request: ToolRequest) -> bool:
 
 
 def _ask_person(
-    claim: Claim, request: ToolRequest, question: Question, approval_id: UUID, *, put_off: bool = False
+    claim: Claim, request: ToolRequest, question: ApprovalRequest, approval_id: UUID, *, put_off: bool = False
 ) -> Decision:
     unit = UnitOfWork(_moving(claim, S.WAITING))
-    approval_commands.add_question(unit, question, approval_id=approval_id, timeout=claim.approval_timeout)
+    approval_commands.add_approval_request(unit, question, approval_id=approval_id, timeout=claim.approval_timeout)
     unit.insert(
         PermissionRequest(
             session_id=claim.session_id,
@@ -502,5 +502,5 @@ def _input_to_run(asked: str, grant: approval_commands.Grant) -> str:
     return f"{body[:-1]},{answers}}}" if json.loads(body) else f"{{{answers}}}"
 
 
-def _policy_message(answer: Answer) -> str:
+def _policy_message(answer: PolicyDecision) -> str:
     return f"Orchestra's policy does not allow this: {answer.reason}."

@@ -45,7 +45,7 @@ def test_an_empty_audit_verifies(db):
 
 
 def test_what_a_person_decided_is_sealed(db):
-    decide_approval(approval_id=make_approval().pk, verdict="rejected", by="anna", via="api", reason="nö \ud7ff")
+    decide_approval(approval_id=make_approval().pk, decision="rejected", by="anna", via="api", reason="nö \ud7ff")
     audit.seal_new_entries()
     assert found() == []
 

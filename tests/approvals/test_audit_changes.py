@@ -343,12 +343,12 @@ def test_a_password_that_somebody_changes_on_the_account_page(client: Client) ->
 
 def test_approving_for_the_session_names_the_rule_it_makes() -> None:
     approval = make_approval(session=make_session().pk)
-    decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="telegram", scope="session")
+    decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="telegram", scope="session")
     entry = AuditEntry.objects.get(action="rule_added")
     assert (entry.by, entry.via, entry.approval) == ("anna", "telegram", None)
     assert str(approval.pk) in entry.reason and str(approval.session) in entry.reason
     with pytest.raises(Exception, match="already approved"):
-        decide_approval(approval_id=approval.pk, verdict="approved", by="boris", via="telegram", scope="session")
+        decide_approval(approval_id=approval.pk, decision="approved", by="boris", via="telegram", scope="session")
     assert AuditEntry.objects.filter(action="rule_added").count() == 1, "who came too late made no rule"
 
 

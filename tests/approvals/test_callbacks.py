@@ -82,7 +82,7 @@ def ask(url: str, expect: int = 201, **more: Any) -> Any:
 
 
 def approve(approval_id: str) -> None:
-    decide_approval(approval_id=UUID(approval_id), verdict="approved", by="anna", via="api", reason="go")
+    decide_approval(approval_id=UUID(approval_id), decision="approved", by="anna", via="api", reason="go")
 
 
 def due_again() -> None:
@@ -231,7 +231,7 @@ def test_a_name_that_leads_to_this_machine_is_not_followed(monkeypatch: pytest.M
     found = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: found("127.0.0.1", *rest, **more))
     port = listener.server_address[1]
-    with pytest.raises(webhook.NotTaken, match="ForbiddenAddress"):
+    with pytest.raises(webhook.CallbackNotAccepted, match="ForbiddenAddress"):
         webhook.post(f"http://rebound.example:{port}/", b"{}", message_id="1", key=KEY)
     webhook.post(f"http://localhost:{port}/", b"{}", message_id="2", key=KEY)
     assert len(listener.heard) == 1

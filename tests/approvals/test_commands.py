@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from approvals.commands import (
-    Question,
+    ApprovalRequest,
     cancel_approval,
     cancel_open_approvals,
     consume_approval,
@@ -19,7 +19,7 @@ from approvals.commands import (
     expire_approval,
     expire_due_approvals,
     extend_approval,
-    record_policy_answer,
+    record_policy_decision,
     request_approval,
 )
 from approvals.errors import (
@@ -27,7 +27,7 @@ from approvals.errors import (
     ApprovalExpired,
     ApprovalNotFound,
     DigestMismatch,
-    InvalidAnswer,
+    InvalidDecision,
     SelfApproval,
 )
 from approvals.models import Approval, AuditEntry, Rule
@@ -40,7 +40,7 @@ A = Approval.Status
 
 
 def decide(approval, verdict=A.APPROVED, by="anna", via="api", **more):
-    return decide_approval(approval_id=approval.pk, verdict=verdict, by=by, via=via, **more)
+    return decide_approval(approval_id=approval.pk, decision=verdict, by=by, via=via, **more)
 
 
 def overdue(**overrides):
@@ -61,25 +61,27 @@ def with_settings(settings, **changes):
 
 
 def test_a_question_waits_for_the_default_time_and_is_audited(db):
-    approval = Approval.objects.get(pk=request_approval(Question(title="Bash: ls", requested_by="olga"), via="api"))
+    approval = Approval.objects.get(
+        pk=request_approval(ApprovalRequest(title="Bash: ls", requested_by="olga"), via="api")
+    )
     assert (approval.status, approval.decided_at) == (A.PENDING, None)
     assert approval.expires_at - approval.created_at == settings.APPROVALS.timeout
     assert audit_of(approval) == [("requested", True, "olga", "api")]
 
 
 def test_nobody_may_wait_longer_than_the_maximum(db):
-    approval = Approval.objects.get(pk=request_approval(Question(title="x"), timeout=timedelta(days=30)))
+    approval = Approval.objects.get(pk=request_approval(ApprovalRequest(title="x"), timeout=timedelta(days=30)))
     assert approval.expires_at - approval.created_at == settings.APPROVALS.max_timeout
 
 
 def test_what_was_asked_is_kept_to_the_last_byte(db):
     exact = '{"b": 1, "a": "\\u0000\\ud800", "a": 12345678901234567890.10, "big": 123456789012345678901234567890}'
-    pk = request_approval(Question(title="x", tool_name="T", tool_input=exact))
+    pk = request_approval(ApprovalRequest(title="x", tool_name="T", tool_input=exact))
     assert Approval.objects.get(pk=pk).tool_input == exact
 
 
 def test_one_subject_has_one_open_question_and_may_be_asked_again_when_it_is_closed(db):
-    question = Question(title="x", subject="session:1:toolu_1")
+    question = ApprovalRequest(title="x", subject="session:1:toolu_1")
     first = request_approval(question)
     with pytest.raises(IntegrityError), transaction.atomic():
         request_approval(question)
@@ -88,8 +90,8 @@ def test_one_subject_has_one_open_question_and_may_be_asked_again_when_it_is_clo
 
 
 def test_a_policy_answer_is_recorded_closed_and_audited(db):
-    pk = record_policy_answer(
-        Question(title="x", input_digest="d" * 64), verdict=A.APPROVED, reason="rule", consumed=True
+    pk = record_policy_decision(
+        ApprovalRequest(title="x", input_digest="d" * 64), decision=A.APPROVED, reason="rule", consumed=True
     )
     approval = Approval.objects.get(pk=pk)
     assert (approval.status, approval.decided_via, approval.run_digest) == (A.APPROVED, "policy", "d" * 64)
@@ -146,7 +148,7 @@ def test_the_same_answer_with_another_input_is_another_answer(db):
 
 def test_an_unknown_approval_is_not_found(db):
     with pytest.raises(ApprovalNotFound):
-        decide_approval(approval_id=uuid4(), verdict=A.APPROVED, by="anna", via="api")
+        decide_approval(approval_id=uuid4(), decision=A.APPROVED, by="anna", via="api")
 
 
 def test_an_overdue_question_cannot_be_answered_though_no_sweep_ran(db):
@@ -181,7 +183,7 @@ def test_the_grace_period_belongs_to_the_people(db, settings):
 
 def test_only_approved_and_rejected_are_answers(db):
     for verdict in ("expired", "cancelled", "pending", "yes", ""):
-        with pytest.raises(InvalidAnswer):
+        with pytest.raises(InvalidDecision):
             decide(make_approval(), verdict)
 
 
@@ -228,14 +230,14 @@ def test_an_edited_input_has_its_own_digest(db):
 )
 def test_an_answer_that_does_not_fit_is_refused_and_the_question_stays_open(db, answer):
     approval = make_approval()
-    with pytest.raises(InvalidAnswer):
+    with pytest.raises(InvalidDecision):
         decide(approval, **answer)
     approval.refresh_from_db()
     assert approval.status == A.PENDING
 
 
 def test_questions_of_other_kinds_cannot_be_edited(db):
-    with pytest.raises(InvalidAnswer):
+    with pytest.raises(InvalidDecision):
         decide(make_approval(kind="external"), updated_input="{}")
 
 
@@ -264,7 +266,7 @@ def test_rejecting_for_the_session_opens_no_rule(db):
 )
 def test_approve_for_the_session_needs_a_session_and_an_unedited_tool_call(db, approval, answer):
     row = make_approval(**approval)
-    with pytest.raises(InvalidAnswer) as refused:
+    with pytest.raises(InvalidDecision) as refused:
         decide(row, scope="session", **answer)
     assert "scope" in refused.value.facts["fields"]
     assert not Rule.objects.exists()
@@ -394,7 +396,7 @@ def test_an_extension_may_use_the_maximum_to_the_second(db, settings):
 @pytest.mark.parametrize("minutes", [0, -1, 61, 121, 10**12, float("inf"), float("nan")])
 def test_an_extension_stays_within_the_maximum_counted_from_the_question(db, minutes):
     approval = make_approval(expires_at=timezone.now() + timedelta(minutes=60))
-    with pytest.raises(InvalidAnswer):
+    with pytest.raises(InvalidDecision):
         extend_approval(approval_id=approval.pk, minutes=minutes, by="anna", via="api")
     before = approval.expires_at
     approval.refresh_from_db()
@@ -439,12 +441,12 @@ def test_asking_takes_one_statement_and_deciding_for_a_live_agent_three():
     """What rings after the commit included."""
     turn = make_turn()
     Run.objects.create(session=turn.session, turn=turn, fence=1, host="here", worker_pid=1, worker_started=0)
-    question = Question(title="x", tool_name="Bash", tool_input='{"command": "ls"}', session=turn.session.pk)
+    question = ApprovalRequest(title="x", tool_name="Bash", tool_input='{"command": "ls"}', session=turn.session.pk)
     with CaptureQueriesContext(connection) as asking:
         pk = request_approval(question)
     PermissionRequest.objects.create(session=turn.session, turn=turn, approval_id=pk, request_id="r", tool_use_id="t")
     with CaptureQueriesContext(connection) as deciding:
-        decide_approval(approval_id=pk, verdict=A.APPROVED, by="anna", via="api")
+        decide_approval(approval_id=pk, decision=A.APPROVED, by="anna", via="api")
     for captured, most in ((asking, 1), (deciding, 3)):
         assert len(captured) <= most, "\n".join(row["sql"][:200] for row in captured)
 
@@ -458,10 +460,10 @@ def test_every_change_rings_once_after_its_commit():
 
     approval_changed.connect(hear)
     try:
-        pk = request_approval(Question(title="x"))
+        pk = request_approval(ApprovalRequest(title="x"))
         extend_approval(approval_id=pk, minutes=1, by="anna", via="api")
-        decide_approval(approval_id=pk, verdict=A.APPROVED, by="anna", via="api")
-        decide_approval(approval_id=pk, verdict=A.APPROVED, by="anna", via="api")
+        decide_approval(approval_id=pk, decision=A.APPROVED, by="anna", via="api")
+        decide_approval(approval_id=pk, decision=A.APPROVED, by="anna", via="api")
         late = overdue()
         expire_due_approvals(batch=10)
         expire_due_approvals(batch=10)

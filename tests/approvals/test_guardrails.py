@@ -70,13 +70,13 @@ __all__ = ["around", "house"]
 def test_plain_words_that_take_in_what_is_ours_are_refused(house, around, directory, command):
     command = in_house(command, house).replace("{{", "{").replace("}}", "}")
     answer = decide(call(house, "Bash", directory, command=command), [ALLOW_ALL], around)
-    assert (answer.effect, answer.source) == ("deny", "floor")
+    assert (answer.effect, answer.source) == ("deny", "guardrail")
 
 
 @pytest.mark.parametrize("path", ["/tmp/cc-socks/1.sock", "/private/tmp/cc-socks", "/run/user/1000/cc-socks/1.sock"])
 def test_no_tool_reaches_the_sockets_of_other_clis(house, around, path):
     for tool, name in (("Read", "file_path"), ("Write", "file_path"), ("mcp__x", "where")):
-        assert decide(call(house, tool, **{name: path}), [ALLOW_ALL], around).source == "floor"
+        assert decide(call(house, tool, **{name: path}), [ALLOW_ALL], around).source == "guardrail"
 
 
 INNOCENT = [

@@ -10,7 +10,7 @@ from approvals.models import Approval
 from approvals.policy.risk import assess_risk
 from approvals.presentation.render import title_for, what_would_run
 from approvals.presentation.safe_text import editable, exact_json, one_line, visible
-from approvals.presentation.terminal import Screen, show_question
+from approvals.presentation.terminal import Screen, show_approval
 from escalation.telegram.messages import render as telegram
 from tests.escalation.notices import make_notice
 from tests.factories import make_approval
@@ -111,7 +111,7 @@ def test_every_surface_says_so() -> None:
     assert (approval.risk, approval.risk_reason) == ("high", "has letters that pass for others")
     assert "⟨а U+0430⟩pple.com" in one_line(approval.title, 200)
     out = io.StringIO()
-    show_question(Screen(Printed(out)), approval)
+    show_approval(Screen(Printed(out)), approval)
     assert WARNING in out.getvalue()
     card = telegram.card(make_notice("Bash", json.loads(approval.tool_input), blocks=tuple(blocks)))
     assert WARNING in card.plain

@@ -13,9 +13,9 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from approvals.commands import Question, decide_approval, expire_due_approvals, extend_approval, request_approval
+from approvals.commands import ApprovalRequest, decide_approval, expire_due_approvals, extend_approval, request_approval
 from approvals.deadlines import FOREVER, NEVER, allowed_time, seconds_of
-from approvals.errors import InvalidAnswer
+from approvals.errors import InvalidDecision
 from approvals.models import Approval, AuditEntry
 from approvals.queries import open_approvals, reminded_approvals
 from approvals.reminders import remind_of_deadlines
@@ -44,7 +44,7 @@ def test_a_request_without_a_deadline_is_kept_shown_and_never_swept() -> None:
     approval = Approval.objects.get()
     assert (approval.expires_at, approval.never_expires) == (NEVER, True)
     assert expire_due_approvals(batch=10) == 0
-    decide_approval(approval_id=approval.pk, verdict="approved", by="bea", via="api")
+    decide_approval(approval_id=approval.pk, decision="approved", by="bea", via="api")
     closed = asker.get(f"/api/approvals/{approval.pk}").json()
     assert (closed["status"], closed["expires_at"], closed["seconds_left"]) == ("approved", None, 0)
 
@@ -56,7 +56,7 @@ def test_it_is_refused_where_the_settings_do_not_allow_it() -> None:
     assert "APPROVAL_ALLOW_NEVER_EXPIRES" in asked.json()["fields"]["timeout_minutes"][0]
     started = operator.post("/api/sessions", {"prompt": "x", "approval_timeout_minutes": 0}, format="json")
     assert (started.status_code, list(started.json()["fields"])) == (400, ["approval_timeout_minutes"])
-    with pytest.raises(InvalidAnswer, match="APPROVAL_ALLOW_NEVER_EXPIRES"):
+    with pytest.raises(InvalidDecision, match="APPROVAL_ALLOW_NEVER_EXPIRES"):
         extend_approval(approval_id=make_approval().pk, minutes=0, by="bea", via="api")
 
 
@@ -95,7 +95,7 @@ def test_it_stands_behind_what_ends() -> None:
 
 def test_asked_inside_of_other_work_it_has_no_deadline_either(settings: Settings) -> None:
     settings.APPROVALS = replace(settings.APPROVALS, allow_never_expires=True)
-    key = request_approval(Question(title="x"), timeout=FOREVER)
+    key = request_approval(ApprovalRequest(title="x"), timeout=FOREVER)
     assert Approval.objects.get(pk=key).never_expires
 
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from approvals.commands import LONGEST_NOTE, decide_approval
-from approvals.errors import ApprovalClosed, InvalidAnswer
+from approvals.errors import ApprovalClosed, InvalidDecision
 from approvals.models import Approval, AuditEntry
 from tests.factories import client_of, make_approval, make_user
 
@@ -52,11 +52,11 @@ def test_rest_refuses_a_note_that_does_not_fit(body: dict[str, Any]) -> None:
 
 def test_a_second_note_is_not_said_to_be_recorded() -> None:
     approval = make_approval()
-    decide_approval(approval_id=approval.pk, verdict="approved", by="bea", via="api", note="one")
+    decide_approval(approval_id=approval.pk, decision="approved", by="bea", via="api", note="one")
     with pytest.raises(ApprovalClosed):
-        decide_approval(approval_id=approval.pk, verdict="approved", by="bea", via="api", note="two")
-    with pytest.raises(InvalidAnswer):
-        decide_approval(approval_id=make_approval().pk, verdict="rejected", by="bea", via="api", note="two")
+        decide_approval(approval_id=approval.pk, decision="approved", by="bea", via="api", note="two")
+    with pytest.raises(InvalidDecision):
+        decide_approval(approval_id=make_approval().pk, decision="rejected", by="bea", via="api", note="two")
 
 
 @pytest.mark.parametrize("route", ["question-decide", "question-answer", "admin:approvals_approval_decide"])

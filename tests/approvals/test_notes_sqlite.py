@@ -23,7 +23,7 @@ def spend(approval):
 
 
 approval = make_approval()
-decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api", note="mind the gap")
+decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api", note="mind the gap")
 print(spend(approval), spend(approval), mark_note_delivered([approval.pk]))
 Approval.objects.update(consumed_at=None)
 print(repr(spend(approval)))

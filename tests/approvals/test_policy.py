@@ -78,7 +78,7 @@ def test_all_else_is_asked(house, around, tool):
 @pytest.mark.parametrize("tool", ["CronCreate", "ScheduleWakeup", "Monitor", "Workflow"])
 def test_what_acts_later_is_never_allowed(house, around, tool):
     answer = decide(call(house, tool), [ALLOW_ALL], around)
-    assert (answer.effect, answer.source) == ("deny", "floor")
+    assert (answer.effect, answer.source) == ("deny", "guardrail")
 
 
 # --- the floor
@@ -111,13 +111,13 @@ PATHS_OF_OURS = [
 )
 def test_no_tool_reaches_our_own_paths(house, around, path, tool, name):
     answer = decide(call(house, tool, **{name: in_house(path, house)}), [ALLOW_ALL], around)
-    assert (answer.effect, answer.source) == ("deny", "floor")
+    assert (answer.effect, answer.source) == ("deny", "guardrail")
 
 
 @pytest.mark.parametrize("path", [*PATHS_OF_OURS, "file://{var}/secret_key"])
 def test_a_tool_we_do_not_know_is_searched_for_them_everywhere(house, around, path):
     inner = {"options": [{"where": in_house(path, house)}]}
-    assert decide(call(house, "mcp__files__read", **inner), [ALLOW_ALL], around).source == "floor"
+    assert decide(call(house, "mcp__files__read", **inner), [ALLOW_ALL], around).source == "guardrail"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ COMMANDS_AGAINST_US = [
 def test_no_command_that_spells_it_reaches_what_is_ours(house, around, command):
     command = in_house(command.replace("{{", "\1").replace("}}", "\2"), house).replace("\1", "{").replace("\2", "}")
     answer = decide(call(house, "Bash", command=command), [ALLOW_ALL], around)
-    assert (answer.effect, answer.source) == ("deny", "floor")
+    assert (answer.effect, answer.source) == ("deny", "guardrail")
 
 
 ORDINARY_COMMANDS = [
@@ -292,7 +292,7 @@ def test_our_folder_is_not_listed_either(house, around, pattern):
 @pytest.mark.parametrize("text", ["{", "[]", '"x"', '{"n": ' + "9" * 5000 + "}", '{"a":' * 5000 + "1" + "}" * 5000])
 def test_an_input_that_cannot_be_read_is_refused(around, text):
     answer = decide(Call(tool_name="Bash", tool_input=text, directory="/tmp"), [ALLOW_ALL], around)
-    assert (answer.effect, answer.source) == ("deny", "floor")
+    assert (answer.effect, answer.source) == ("deny", "guardrail")
 
 
 def test_a_search_through_a_folder_that_holds_ours_is_always_asked(house, around):

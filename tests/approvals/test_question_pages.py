@@ -79,7 +79,7 @@ def test_what_is_huge_cannot_be_approved_until_the_whole_was_revealed(anna: Clie
 
 def test_the_timeline_tells_losing_tries_too(anna: Client) -> None:
     approval = make_approval()
-    decide_approval(approval_id=approval.pk, verdict="rejected", by="boris", via="telegram", reason="not on Fridays")
+    decide_approval(approval_id=approval.pk, decision="rejected", by="boris", via="telegram", reason="not on Fridays")
     anna.post(f"/approvals/{approval.pk}/answer", {"decision": "approve", "seen_digest": approval.input_digest})
     shown = anna.get(f"/approvals/{approval.pk}/timeline").content.decode()
     assert "Rejected by boris, on Telegram" in shown
@@ -117,7 +117,7 @@ def test_what_was_asked_before_in_the_same_words_is_shown(anna: Client) -> None:
     make_approval(title="Bash: make", status="approved")
     make_approval(title="Write: rm -r build", tool_name="Write", status="approved")
     approval = make_approval(title="Bash: rm -r build")
-    assert queries.asked_before(approval, most=5) == [alike]
+    assert queries.similar_approvals(approval, most=5) == [alike]
     assert "Rejected by boris, in the admin" in page(anna, approval)
 
 
@@ -171,7 +171,7 @@ def test_the_page_of_all_costs_the_same_however_many_there_are(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_spreadsheet_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "AT_ONCE", 2)
+    monkeypatch.setattr(exports, "BATCH", 2)
     titles = ["=HYPERLINK(1)", "+1", "@x", "plain, with a comma", "two\nlines \u202e"]
     for title in titles:
         make_approval(title=title)

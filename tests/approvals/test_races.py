@@ -31,7 +31,7 @@ def winners(approval):
 
 
 def decide(approval, verdict, by, via="api"):
-    return decide_approval(approval_id=approval.pk, verdict=verdict, by=by, via=via)
+    return decide_approval(approval_id=approval.pk, decision=verdict, by=by, via=via)
 
 
 def test_approve_against_reject_against_cancel_has_exactly_one_winner():
@@ -109,9 +109,9 @@ def test_two_extensions_at_once_both_count_or_stop_at_the_maximum():
 
 
 def test_an_open_question_about_the_same_subject_is_asked_once():
-    from approvals.commands import Question, request_approval
+    from approvals.commands import ApprovalRequest, request_approval
 
     subject = f"session:{uuid4()}:toolu_1"
-    results = at_once([partial(request_approval, Question(title="Bash: ls", subject=subject))] * 4)
+    results = at_once([partial(request_approval, ApprovalRequest(title="Bash: ls", subject=subject))] * 4)
     assert sum(isinstance(result, Exception) for result in results) == 3
     assert Approval.objects.filter(subject=subject).count() == 1

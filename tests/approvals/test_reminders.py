@@ -65,7 +65,7 @@ def test_each_deadline_is_rung_for_once_and_an_extension_makes_a_new_one(rung: R
 
 def test_nobody_is_reminded_of_what_is_answered_overdue_or_was_asked_just_now(rung: Rung) -> None:
     answered = asked_long_ago(timedelta(minutes=3))
-    decide_approval(approval_id=answered.pk, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=answered.pk, decision="approved", by="anna", via="api")
     asked_long_ago(timedelta(seconds=-1))
     make_approval(expires_at=timezone.now() + timedelta(minutes=2))
     assert remind_of_deadlines(batch=10) == 0

@@ -59,7 +59,7 @@ def test_a_second_press_answers_the_open_one_wherever_it_is_pressed() -> None:
     old = closed()
     first = reopen(old)
     assert reopen(old, by="bea").pk == first.pk
-    decide_approval(approval_id=first.pk, verdict="rejected", by="bea", via="api")
+    decide_approval(approval_id=first.pk, decision="rejected", by="bea", via="api")
     third = reopen(old)
     assert third.reopened_from == first.pk
     old.refresh_from_db()
@@ -80,7 +80,7 @@ def test_asking_again_against_a_decision_of_the_reopened_one() -> None:
     for _ in range(10):
         old = closed()
         first = reopen(old)
-        decide = partial(decide_approval, approval_id=first.pk, verdict="rejected", by="bea", via="api")
+        decide = partial(decide_approval, approval_id=first.pk, decision="rejected", by="bea", via="api")
         at_once([decide, partial(reopen, old), partial(reopen, first), partial(reopen, old)])
         chain = Approval.objects.filter(reopened_from__in=[old.pk, first.pk])
         assert chain.filter(status=S.PENDING).count() <= 1

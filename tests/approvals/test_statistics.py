@@ -9,13 +9,13 @@ from django.utils import timezone
 
 from approvals.models import Approval
 from approvals.statistics import (
-    MOST_ANSWERS,
+    MOST_DECISIONS,
     chapter,
-    newest_answers,
-    outcomes,
-    people,
+    decisions_by_person,
+    newest_decisions,
+    outcomes_per_slot,
     percentile,
-    waiting,
+    queue_sizes,
 )
 from orchestra.statistics import PERIODS, Period, in_words, period_of
 from sessions_app.statistics import cost
@@ -44,7 +44,7 @@ def test_outcomes_fall_into_their_days_and_rules_are_told_apart() -> None:
     closed("expired", ago=timedelta(minutes=1), via="", by="")
     closed("approved", ago=timedelta(hours=1), via="policy", by="", after=0)
     closed("approved", ago=timedelta(days=8))  # before the period
-    found = outcomes(period())
+    found = outcomes_per_slot(period())
     assert found["approved"] == [0, 0, 0, 0, 0, 1, 1]
     assert found["rejected"] == [1, 0, 0, 0, 0, 0, 0]
     assert found["expired"] == [0, 0, 0, 0, 0, 0, 1]
@@ -54,7 +54,7 @@ def test_outcomes_fall_into_their_days_and_rules_are_told_apart() -> None:
 def test_hours_begin_on_the_hour() -> None:
     closed("approved", ago=timedelta(minutes=9))
     closed("approved", ago=timedelta(minutes=11))
-    assert outcomes(period("24h"))["approved"][-2:] == [1, 1]
+    assert outcomes_per_slot(period("24h"))["approved"][-2:] == [1, 1]
     assert period("24h").labels[-2:] == ["07:00", "08:00"]
 
 
@@ -62,7 +62,7 @@ def test_the_queue_is_counted_backwards_from_now() -> None:
     Approval.objects.filter(pk=make_approval().pk).update(created_at=NOW - timedelta(days=2))
     closed("approved", ago=timedelta(days=1), after=2 * 24 * 3600)  # waited two days
     closed("approved", ago=timedelta(days=1), via="policy", by="", after=0)
-    assert waiting(period(), outcomes(period())) == [0, 0, 0, 1, 2, 1, 1]
+    assert queue_sizes(period(), outcomes_per_slot(period())) == [0, 0, 0, 1, 2, 1, 1]
 
 
 def test_percentiles_are_those_of_people() -> None:
@@ -70,7 +70,7 @@ def test_percentiles_are_those_of_people() -> None:
         closed("approved", ago=timedelta(minutes=number), after=number)
     closed("approved", ago=timedelta(minutes=1), after=9999, via="policy", by="")
     closed("expired", ago=timedelta(minutes=1), after=9999, by="", via="")
-    seconds = sorted(answer.seconds for answer in newest_answers(period()))
+    seconds = sorted(answer.seconds for answer in newest_decisions(period()))
     assert [round(percentile(seconds, share) or 0) for share in (50, 95, 99)] == [50, 95, 99]
     assert percentile([], 50) is None
     assert [percentile([7.0], share) for share in (50, 99)] == [7.0, 7.0]
@@ -81,16 +81,16 @@ def test_who_answers_too_quickly_is_shown() -> None:
         closed("approved", ago=timedelta(hours=1), after=after, by="otto", via="telegram")
     for status in ("approved", "rejected", "rejected", "rejected"):
         closed(status, ago=timedelta(hours=2), by="anna")
-    anna, otto = people(newest_answers(period()))
+    anna, otto = decisions_by_person(newest_decisions(period()))
     assert (anna.name, anna.answers, anna.percent_rejected, anna.too_hasty) == ("anna", 4, 75, False)
-    assert (otto.percent_hasty, otto.too_hasty, otto.doors, otto.median) == (67, True, "Telegram 3", "1.0 s")
+    assert (otto.percent_hasty, otto.too_hasty, otto.surfaces, otto.median) == (67, True, "Telegram 3", "1.0 s")
 
 
 def test_no_more_than_so_many_answers_are_read(django_assert_max_num_queries: Any) -> None:
     closed("approved", ago=timedelta(hours=1))
     with django_assert_max_num_queries(4) as seen:
         chapter(period())
-    assert any(f"LIMIT {MOST_ANSWERS}" in query["sql"] for query in seen.captured_queries)
+    assert any(f"LIMIT {MOST_DECISIONS}" in query["sql"] for query in seen.captured_queries)
 
 
 def test_cost_falls_on_the_day_a_turn_ended() -> None:

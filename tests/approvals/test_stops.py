@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from approvals.commands import (
-    Question,
+    ApprovalRequest,
     consume_approval,
     decide_approval,
     expire_approval,
@@ -19,7 +19,7 @@ from approvals.commands import (
     extend_approval,
     request_approval,
 )
-from approvals.errors import AnotherStop, ApprovalExpired, InvalidAnswer, StopNotFound
+from approvals.errors import AnotherStop, ApprovalExpired, InvalidDecision, StopNotFound
 from approvals.models import Approval, AuditEntry, Stop, StopSwitch
 from approvals.queries import readable_approvals
 from approvals.reminders import remind_of_deadlines
@@ -50,7 +50,7 @@ def began_ago(seconds: float) -> None:
 
 def approved(**more: Any) -> Approval:
     approval = make_approval(**more)
-    return decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api")
+    return decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api")
 
 
 def spend(approval: Approval) -> Any:
@@ -136,7 +136,7 @@ def test_listeners_hear_of_a_stop_and_of_its_lift() -> None:
 def test_an_approval_given_during_a_stop_is_recorded_and_spent_after_the_lift() -> None:
     approval = make_approval()
     stop()
-    approval = decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api")
+    approval = decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api")
     assert approval.status == "approved"
     assert spend(approval) is None
     lift()
@@ -193,14 +193,14 @@ def test_nothing_expires_during_a_stop_and_a_decision_counts_after_the_old_deadl
     Approval.objects.filter(pk=approval.pk).update(expires_at=timezone.now() - timedelta(milliseconds=1))
     assert expire_due_approvals(batch=10) == 0
     assert not expire_approval(approval.pk)
-    assert decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api").status == "approved"
+    assert decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api").status == "approved"
 
 
 def test_what_was_overdue_before_the_stop_stays_overdue() -> None:
     approval = make_approval(expires_at=timezone.now() - timedelta(seconds=1))
     stop()
     with pytest.raises(ApprovalExpired):
-        decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api")
+        decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api")
     assert expire_due_approvals(batch=10) == 1
 
 
@@ -257,7 +257,7 @@ def test_an_extension_may_reach_as_far_as_it_could_without_the_stop(settings: An
     lift()
     extended = extend_approval(approval_id=approval.pk, minutes=10, by="anna", via="api")
     assert extended.expires_at - extended.created_at > most
-    with pytest.raises(InvalidAnswer):
+    with pytest.raises(InvalidDecision):
         extend_approval(approval_id=approval.pk, minutes=10, by="anna", via="api")
 
 
@@ -272,7 +272,7 @@ def test_a_request_may_be_extended_during_a_stop_after_its_old_deadline() -> Non
 def test_a_request_asked_during_a_stop_gets_its_whole_time() -> None:
     stop()
     began_ago(600)
-    asked = Approval.objects.get(pk=request_approval(Question(title="May I?")))
+    asked = Approval.objects.get(pk=request_approval(ApprovalRequest(title="May I?")))
     assert expire_due_approvals(batch=10) == 0
     lift()
     asked.refresh_from_db()
@@ -286,7 +286,7 @@ def test_decisions_expiry_and_lift_at_once_leave_one_winner_and_no_request_behin
         at_once(
             [
                 lift,
-                partial(decide_approval, approval_id=approval.pk, verdict="approved", by="anna", via="api"),
+                partial(decide_approval, approval_id=approval.pk, decision="approved", by="anna", via="api"),
                 partial(expire_due_approvals, batch=10),
             ]
         )

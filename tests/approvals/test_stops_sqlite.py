@@ -25,7 +25,7 @@ from tests.threads import at_once
 
 def approved():
     approval = make_approval()
-    return decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api")
+    return decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api")
 
 
 def spend(approval):

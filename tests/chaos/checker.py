@@ -326,7 +326,7 @@ def declared_transitions(evidence: Evidence) -> Iterator[str]:
             yield f"approval {approval_id} went {' -> '.join(path) or 'nowhere'}"
     people = AuditEntry.objects.filter(won=True).exclude(via=DecisionSource.POLICY)
     told = Counter(people.values_list("action", flat=True))
-    totals = metrics.figures().totals
+    totals = metrics.read_snapshot().totals
     for name, action in (
         (metrics.ACCEPTED, A.APPROVED),
         (metrics.REJECTED, A.REJECTED),

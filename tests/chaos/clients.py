@@ -157,7 +157,7 @@ class Approvers:
         with contextlib.suppress(DatabaseError, InterfaceError):
             try:
                 patiently(
-                    lambda: decide_approval(approval_id=approval_id, verdict=verdict, by=who.username, via=door), 0
+                    lambda: decide_approval(approval_id=approval_id, decision=verdict, by=who.username, via=door), 0
                 )
                 deed.ok = True
             except (ApprovalClosed, ApprovalExpired) as error:

@@ -19,7 +19,7 @@ from approvals import commands, metrics
 from approvals.commands import Grant
 from approvals.errors import ApprovalClosed
 from approvals.models import Approval, AuditEntry
-from approvals.policy import ALLOW, Answer
+from approvals.policy import ALLOW, PolicyDecision
 from approvals.policy.digest import input_digest
 from orchestra.db import sql
 from orchestra.db.counters import add_to_tallies
@@ -236,11 +236,11 @@ def deny_lets_run() -> AbstractContextManager[None]:
 
 
 def policy_fails_open() -> AbstractContextManager[None]:
-    def judge(call: Any, rules: Any, surroundings: Any) -> Answer:
+    def judge(call: Any, rules: Any, surroundings: Any) -> PolicyDecision:
         try:
             raise ValueError("no such path")
         except ValueError:
-            return Answer(effect=ALLOW, reason="could not be judged", source="default")
+            return PolicyDecision(effect=ALLOW, reason="could not be judged", source="default")
 
     return instead(permissions, "_judge", judge)
 

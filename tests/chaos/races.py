@@ -55,13 +55,13 @@ def race(rounds: int, contestants: Sequence[Callable[[UUID], Any]], ask: Callabl
 
 def two_doors(rounds: int) -> dict[str, int]:
     """Approve at one door against reject at another; how often each won."""
-    from approvals.commands import Question, decide_approval, request_approval
+    from approvals.commands import ApprovalRequest, decide_approval, request_approval
 
     def decides(verdict: str, by: str, via: str) -> Callable[[UUID], Any]:
-        return lambda pk: decide_approval(approval_id=pk, verdict=verdict, by=by, via=via)
+        return lambda pk: decide_approval(approval_id=pk, decision=verdict, by=by, via=via)
 
     contestants = [decides("approved", "anna", "api"), decides("rejected", "boris", "admin")]
-    results = race(rounds, contestants, lambda _: request_approval(Question(title="race", requested_by="olga")))
+    results = race(rounds, contestants, lambda _: request_approval(ApprovalRequest(title="race", requested_by="olga")))
     return _judged(results)
 
 
@@ -69,12 +69,12 @@ def person_and_clock(rounds: int) -> dict[str, int]:
     """Approve against expire within 6 ms around the deadline; how often each won."""
     from datetime import timedelta
 
-    from approvals.commands import Question, decide_approval, expire_approval, request_approval
+    from approvals.commands import ApprovalRequest, decide_approval, expire_approval, request_approval
 
     deadline: dict[UUID, float] = {}
 
     def ask(number: int) -> UUID:
-        pk = request_approval(Question(title="race", requested_by="olga"), timeout=timedelta(milliseconds=12))
+        pk = request_approval(ApprovalRequest(title="race", requested_by="olga"), timeout=timedelta(milliseconds=12))
         deadline[pk] = time.monotonic() + 0.012 + (number % 13 - 6) / 1000
         return pk
 
@@ -83,7 +83,7 @@ def person_and_clock(rounds: int) -> dict[str, int]:
 
     def approve(pk: UUID) -> Any:
         wait(pk)
-        return decide_approval(approval_id=pk, verdict="approved", by="anna", via="api")
+        return decide_approval(approval_id=pk, decision="approved", by="anna", via="api")
 
     def expire(pk: UUID) -> Any:
         wait(pk)

@@ -33,9 +33,9 @@ PATIENCE_S = 6.0  # a live answer takes milliseconds, a swept one less than two 
 
 def ask(world: World, **overrides: Any) -> Approval:
     """A question without an agent behind it, as another program asks."""
-    from approvals.commands import Question, request_approval
+    from approvals.commands import ApprovalRequest, request_approval
 
-    return Approval.objects.get(pk=request_approval(Question(title="may I?", requested_by="olga", **overrides)))
+    return Approval.objects.get(pk=request_approval(ApprovalRequest(title="may I?", requested_by="olga", **overrides)))
 
 
 def two_doors(world: World) -> list[str]:
@@ -155,7 +155,7 @@ def stale(world: World) -> list[str]:
     approval_id = asked.approval_id
     assert approval_id
     leases.reclaim(Run.objects.get(pk=old.run_id), why="frozen", dead=True)
-    decide_approval(approval_id=approval_id, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=approval_id, decision="approved", by="anna", via="api")
     seen = []
     with _refused() as refusal:
         writer.append(session.pk, [writer.line("text", text="late")], fence=old.fence)

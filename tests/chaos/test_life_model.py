@@ -217,14 +217,14 @@ class Life(RuleBasedStateMachine):
         self.history.append(deed)
         repeated = (call.status, call.by) == (verdict, by)
         if call.status == "pending" or repeated:
-            decide_approval(approval_id=call.approval, verdict=verdict, by=by, via="api")
+            decide_approval(approval_id=call.approval, decision=verdict, by=by, via="api")
             deed.ok = True
             if not repeated:
                 call.status, call.by = verdict, by
                 self.go_on()
         else:
             with pytest.raises((ApprovalClosed, ApprovalExpired)) as refused:
-                decide_approval(approval_id=call.approval, verdict=verdict, by=by, via="api")
+                decide_approval(approval_id=call.approval, decision=verdict, by=by, via="api")
             deed.refused = dict(refused.value.facts)
 
     @precondition(lambda self: self.open())
@@ -237,7 +237,7 @@ class Life(RuleBasedStateMachine):
             return
         Approval.objects.filter(pk=call.approval).update(expires_at=Now() - timedelta(seconds=1))
         with pytest.raises(ApprovalExpired):
-            decide_approval(approval_id=call.approval, verdict="approved", by="anna", via="api")
+            decide_approval(approval_id=call.approval, decision="approved", by="anna", via="api")
         assert expire_due_approvals(batch=10) == 1
         call.status = "expired"
         self.go_on()

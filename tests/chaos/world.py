@@ -77,7 +77,7 @@ class World:
         self.history.append(deed)
         for _ in range(5):
             try:
-                decide_approval(approval_id=approval.pk, verdict=verdict, by=by, via=via)
+                decide_approval(approval_id=approval.pk, decision=verdict, by=by, via=via)
                 deed.ok = True
             except (ApprovalClosed, ApprovalExpired) as error:
                 deed.refused = dict(error.facts)

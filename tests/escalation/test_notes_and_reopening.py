@@ -87,7 +87,7 @@ def test_a_settled_card_asks_again_and_the_new_request_has_a_card(chat, how):
     approval = make_approval()
     card = chat.card(approval)
     if how == "rejected":
-        decide_approval(approval_id=approval.pk, verdict="rejected", by="boris", via="admin")
+        decide_approval(approval_id=approval.pk, decision="rejected", by="boris", via="admin")
     elif how == "withdrawn":
         cancel_approval(approval_id=approval.pk, by="olga", via="api")
     else:
@@ -111,7 +111,7 @@ def test_who_asked_cannot_ask_again(chat, settings):
     settings.APPROVALS = replace(settings.APPROVALS, self_approval=False)
     approval = make_approval(requested_by="anna")
     card = chat.card(approval)
-    decide_approval(approval_id=approval.pk, verdict="rejected", by="boris", via="admin")
+    decide_approval(approval_id=approval.pk, decision="rejected", by="boris", via="admin")
     chat.work()
     assert "Nobody decides what they requested" in chat.press(ANNA, chat.now(card), ASK_AGAIN)
     assert Approval.objects.count() == 1
@@ -120,12 +120,12 @@ def test_who_asked_cannot_ask_again(chat, settings):
 def test_one_that_was_asked_again_elsewhere_is_told_so(chat):
     approval = make_approval()
     card = chat.card(approval)
-    decide_approval(approval_id=approval.pk, verdict="rejected", by="boris", via="admin")
+    decide_approval(approval_id=approval.pk, decision="rejected", by="boris", via="admin")
     chat.work()
     fresh_one = reopen_approval(approval_id=approval.pk, by="boris", via="api")
     chat.press(ANNA, chat.now(card), ASK_AGAIN)
     assert Approval.objects.count() == 2
-    decide_approval(approval_id=fresh_one.pk, verdict="approved", by="boris", via="api")
+    decide_approval(approval_id=fresh_one.pk, decision="approved", by="boris", via="api")
 
 
 def test_what_a_rule_refused_offers_nothing(chat):

@@ -57,7 +57,7 @@ def only(model=Delivery):
 
 
 def decide(approval: Approval, verdict: str = "approved", via: str = "admin") -> None:
-    decide_approval(approval_id=approval.pk, verdict=verdict, by="anna", via=via)
+    decide_approval(approval_id=approval.pk, decision=verdict, by="anna", via=via)
 
 
 def labels(card):

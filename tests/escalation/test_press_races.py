@@ -78,7 +78,7 @@ def test_approve_in_telegram_against_reject_at_another_door(game):
 
         def reject(approval=approval, place=place):
             time.sleep(place % 20 / 1000)  # a press has more to look up
-            return decide_approval(approval_id=approval.pk, verdict="rejected", by="carla", via="admin")
+            return decide_approval(approval_id=approval.pk, decision="rejected", by="carla", via="admin")
 
         at_once([partial(silent, update, game.api), reject])
         seen.add(one_winner(approval).via)

@@ -77,7 +77,7 @@ def test_whoever_comes_second_is_told_who_was_first(chat):
     ("close", "told"),
     [
         (
-            lambda one: decide_approval(approval_id=one.pk, verdict="rejected", by="boris", via="admin"),
+            lambda one: decide_approval(approval_id=one.pk, decision="rejected", by="boris", via="admin"),
             "Already rejected by boris in the admin. Nothing was changed.",
         ),
         (

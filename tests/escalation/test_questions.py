@@ -268,7 +268,7 @@ def test_a_settled_card_shows_the_whole_of_a_long_answer(chat, surface):
         chat.say(ANNA, text, to=card)
     else:
         told = json.dumps({"Which database?": text})
-        decide_approval(approval_id=approval.pk, verdict="approved", by="boris", via="dashboard", answers=told)
+        decide_approval(approval_id=approval.pk, decision="approved", by="boris", via="dashboard", answers=told)
         chat.work()
     assert f"Which database? → {text.strip()}" in chat.now(card)["text"]
     assert "Cut:" not in chat.now(card)["text"]

@@ -121,7 +121,7 @@ def test_cards_are_still_settled_where_only_new_messages_are_refused(chat, clock
     make_approval()
     chat.work()
     for approval in (first, second):
-        decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="admin")
+        decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="admin")
     chat.work()
     assert chat.api.off and queries.stale_cards() == 0
 
@@ -129,7 +129,7 @@ def test_cards_are_still_settled_where_only_new_messages_are_refused(chat, clock
 def test_an_edit_that_the_chat_refuses_is_put_off_and_turns_nothing_off(chat, clock):
     approval = make_approval()
     chat.work()
-    decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="admin")
+    decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="admin")
     chat.telegram.inject("error", status=400, description="Bad Request: TOPIC_CLOSED", method="editMessageText")
     chat.work()
     assert not chat.api.off and queries.stale_cards() == 1
@@ -239,7 +239,7 @@ def test_a_refused_request_that_closes_is_settled(chat, clock):
     approval = make_approval()
     refuse(chat, UNKNOWN, count=3)
     chat.work()
-    decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="admin")
+    decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="admin")
     chat.work()
     assert only().status == S.SETTLED and status.answers()
 

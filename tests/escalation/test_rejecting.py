@@ -120,7 +120,7 @@ def test_meanwhile_nobody_approves_in_telegram_with_an_older_or_another_card(cha
 
 def test_another_door_may_be_first(chat, rejecting):
     approval, card, prompt = rejecting
-    decide_approval(approval_id=approval.pk, verdict="approved", by="carla", via="admin")
+    decide_approval(approval_id=approval.pk, decision="approved", by="carla", via="admin")
     chat.work()
     assert chat.now(card)["text"].startswith("✅ Approved by carla in the admin") and chat.now(prompt)["deleted"]
     pass_time(61)

@@ -16,7 +16,7 @@ from django.conf import settings as django_settings
 from django.db import connection
 from django.db.models.functions import Now
 
-from approvals.commands import Question, decide_approval, request_approval
+from approvals.commands import ApprovalRequest, decide_approval, request_approval
 from approvals.models import Approval
 from escalation import queries
 from escalation.models import Delivery, Update
@@ -56,12 +56,12 @@ def running(soon: None, configured: object) -> Iterator[Service]:
 
 
 def ask(command: str = "rm -r build") -> Approval:
-    question = Question(title=f"Bash: {command}", tool_name="Bash", tool_input=json.dumps({"command": command}))
+    question = ApprovalRequest(title=f"Bash: {command}", tool_name="Bash", tool_input=json.dumps({"command": command}))
     return Approval.objects.get(pk=request_approval(question))
 
 
 def decide(approval: Approval) -> None:
-    decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="admin")
+    decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="admin")
 
 
 def settled() -> bool:

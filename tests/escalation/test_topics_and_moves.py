@@ -168,7 +168,7 @@ def test_what_is_open_is_told_in_the_new_chat_with_buttons_that_work(moving, new
     old = chat.card(approval)
     closed = make_approval(title="Bash: ls", tool_input='{"command": "ls"}')
     chat.card(closed)
-    decide_approval(approval_id=closed.pk, verdict="approved", by="anna", via="admin")
+    decide_approval(approval_id=closed.pk, decision="approved", by="anna", via="admin")
     chat.work()
     new = chat.telegram.migrate_chat(-500)
     if news == "a refused send":

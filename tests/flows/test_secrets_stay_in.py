@@ -138,7 +138,7 @@ def test_a_list_and_its_reminder_hold_none_either(chat: Any) -> None:
     chat.work()
     chat.say(ANNA, "/pending")
     for approval in approvals:
-        decide_approval(approval_id=approval.pk, verdict="rejected", by="anna", via="admin", reason=f"not with {A}")
+        decide_approval(approval_id=approval.pk, decision="rejected", by="anna", via="admin", reason=f"not with {A}")
     for _ in range(30):
         chat.work()
     assert leaks(sent(chat)) == []
@@ -176,7 +176,7 @@ def test_a_callback_holds_no_secret_and_binds_by_the_digest(listener: Any, field
     answers = json.dumps({approval.title: f"Use {E}"}) if approval.kind == "external" else ""
     edited = json.dumps({"command": f"echo {B}"}) if approval.tool_name == "Bash" else ""
     said = {"reason": f"with {A}", "answers": answers, "updated_input": edited}
-    decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api", **said)
+    decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api", **said)
     Callback.objects.create(approval=approval, url=f"{listener.place}/x", next_try_at=Now())
     post_due_callbacks()
     body = listener.heard[0][2].decode()
@@ -216,7 +216,7 @@ def test_no_page_shows_a_secret_unasked(anna: Client, fields: dict[str, Any]) ->
     approval = ask(fields)
     for status in ("pending", "rejected"):
         if status == "rejected":
-            decide_approval(approval_id=approval.pk, verdict="rejected", by="boris", via="api", reason=f"not {A}")
+            decide_approval(approval_id=approval.pk, decision="rejected", by="boris", via="api", reason=f"not {A}")
         for address in pages_of(approval):
             page = anna.get(address)
             assert page.status_code == 200
@@ -228,7 +228,7 @@ def test_no_page_of_the_admin_shows_one_unasked(db: None, fields: dict[str, Any]
     client = Client()
     client.force_login(make_user("root", is_staff=True, is_superuser=True))
     approval = ask(fields)
-    decide_approval(approval_id=ask(fields).pk, verdict="rejected", by="boris", via="api", reason=f"not {A}")
+    decide_approval(approval_id=ask(fields).pk, decision="rejected", by="boris", via="api", reason=f"not {A}")
     for address in (f"{approval.pk}/change/", ""):
         page = client.get(f"/admin/approvals/approval/{address}").content.decode()
         assert leaks(page) == [], address

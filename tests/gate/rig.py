@@ -144,12 +144,12 @@ class Rig:
         match self.cell.verdict:
             case "approve":
                 answers = json.dumps(self.cell.tool.answers) if self.cell.tool.answers else ""
-                decide_approval(approval_id=approval.pk, verdict="approved", by="boris", via="api", answers=answers)
+                decide_approval(approval_id=approval.pk, decision="approved", by="boris", via="api", answers=answers)
             case "approve edited":
                 text = json.dumps(self._filled(self.cell.tool.edited))
-                decide_approval(approval_id=approval.pk, verdict="approved", by="boris", via="api", updated_input=text)
+                decide_approval(approval_id=approval.pk, decision="approved", by="boris", via="api", updated_input=text)
             case "reject":
-                decide_approval(approval_id=approval.pk, verdict="rejected", by="boris", via="api", reason=REASON)
+                decide_approval(approval_id=approval.pk, decision="rejected", by="boris", via="api", reason=REASON)
             case "expire":
                 Approval.objects.filter(pk=approval.pk).update(expires_at=Now() - timedelta(seconds=1))
                 expire_due_approvals(batch=10)

@@ -27,7 +27,7 @@ LINES = [
 @pytest.fixture
 def lines(db: None, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: object) -> list[str]:
     """What the background services write when something happens to them."""
-    tasks._say_started.cache_clear()
+    tasks._log_start.cache_clear()
     make_approval(expires_at=timezone.now() - timedelta(minutes=1))
     withdrawn = make_approval()
     with caplog.at_level(logging.INFO), django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]

@@ -48,7 +48,7 @@ def closed_session(age: timedelta = OLD) -> AgentSession:
     """A dialog with one approved call that ended that long ago."""
     session, turn, claim = running_session()
     approval = ask(session, turn)
-    decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api")
     leases.finish_run(claim, Outcome(status="completed", text="done", cost_usd=0.5), exit_code=0)
     back_date(session, age)
     return session
@@ -65,7 +65,7 @@ def closed_approval(**overrides: Any) -> Approval:
     from tests.factories import make_approval
 
     approval = make_approval(kind="external", **overrides)
-    decide_approval(approval_id=approval.pk, verdict="rejected", by="anna", via="api")
+    decide_approval(approval_id=approval.pk, decision="rejected", by="anna", via="api")
     then = timezone.now() - OLD
     Approval.objects.filter(pk=approval.pk).update(created_at=then - timedelta(seconds=9), decided_at=then)
     return approval
@@ -89,7 +89,7 @@ def verified() -> str:
 
 def counters() -> dict[Any, float]:
     """All that are not 0; sums of seconds differ in the last digits by the order of adding."""
-    totals = {**metrics.figures().totals, **session_metrics.run_totals()}
+    totals = {**metrics.read_snapshot().totals, **session_metrics.run_totals()}
     return {series: round(value, 2) for series, value in totals.items() if value}
 
 

@@ -50,7 +50,7 @@ def backup_of(house: Path) -> Path:
 
 def ask(session: AgentSession, turn: Turn, tool_use_id: str = "toolu_1") -> Approval:
     """An open request of a running session, through the doors an agent uses."""
-    from approvals.commands import Question, request_approval
+    from approvals.commands import ApprovalRequest, request_approval
     from approvals.policy.digest import input_digest
     from sessions_app.models import PermissionRequest
 
@@ -58,7 +58,7 @@ def ask(session: AgentSession, turn: Turn, tool_use_id: str = "toolu_1") -> Appr
     digest = input_digest(
         tool_name="Bash", tool_input=text, working_directory=session.working_directory, session=session.pk
     )
-    question = Question(
+    question = ApprovalRequest(
         title="Bash", tool_name="Bash", tool_input=text, input_digest=digest, session=session.pk,
         subject=f"session:{session.pk}:{tool_use_id}", requested_by="olga", working_directory=session.working_directory,
     )  # fmt: skip
@@ -126,7 +126,7 @@ def test_an_unspent_approval_of_the_backup_cannot_be_spent_after_the_restore(hou
     """It was spent after the backup; whether it was, the restored database cannot know."""
     session, turn, _ = running_session()
     approval = ask(session, turn)
-    decide_approval(approval_id=approval.pk, verdict=A.APPROVED, by="anna", via="api")
+    decide_approval(approval_id=approval.pk, decision=A.APPROVED, by="anna", via="api")
     folder = backup_of(house)
     assert consume_approval(approval_id=approval.pk, digest=approval.input_digest)  # it runs now
     restore_backup(folder, keep_rules=False)
@@ -266,7 +266,7 @@ def test_a_copy_that_is_not_what_the_manifest_counts_is_refused(house: Path) -> 
 
 def test_a_backup_with_an_edited_audit_is_refused(house: Path) -> None:
     approval = make_approval()
-    decide_approval(approval_id=approval.pk, verdict=A.REJECTED, by="anna", via="api")
+    decide_approval(approval_id=approval.pk, decision=A.REJECTED, by="anna", via="api")
     seal_audit()
     AuditEntry.objects.update(by="boris")
     folder = take_backup(house / "backups")

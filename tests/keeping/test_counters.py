@@ -15,11 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from approvals import metrics, tasks
 from approvals.commands import (
-    Question,
+    ApprovalRequest,
     cancel_approval,
     decide_approval,
     extend_approval,
-    record_policy_answer,
+    record_policy_decision,
     request_approval,
 )
 from approvals.errors import ApprovalClosed, ApprovalExpired
@@ -42,7 +42,7 @@ COUNTED = {  # what the audit calls it: Prometheus, the diagnostics
 def asked(*, overdue: bool = False) -> Approval:
     """A program's question, on the record."""
     approval_id = request_approval(
-        Question(title="Deploy", kind="external", requested_by="a program"), via=DecisionSource.API
+        ApprovalRequest(title="Deploy", kind="external", requested_by="a program"), via=DecisionSource.API
     )
     if overdue:
         Approval.objects.filter(pk=approval_id).update(expires_at=timezone.now() - timedelta(minutes=1))
@@ -51,7 +51,7 @@ def asked(*, overdue: bool = False) -> Approval:
 
 def decide(approval: Approval, verdict: str, by: str, via: str = DecisionSource.TELEGRAM) -> str:
     try:
-        return decide_approval(approval_id=approval.pk, verdict=verdict, by=by, via=via).status
+        return decide_approval(approval_id=approval.pk, decision=verdict, by=by, via=via).status
     except (ApprovalClosed, ApprovalExpired):
         return "lost"
 
@@ -76,7 +76,7 @@ def mixed_run() -> None:
     asked(overdue=True)
     tasks.expire_due()
     for verdict in ("approved", "rejected", "approved"):
-        record_policy_answer(Question(title="Bash: ls"), verdict=verdict, reason="a rule", consumed=False)
+        record_policy_decision(ApprovalRequest(title="Bash: ls"), decision=verdict, reason="a rule", consumed=False)
     extend_approval(approval_id=asked().pk, minutes=5, by="anna", via=DecisionSource.API)
 
 

@@ -25,7 +25,7 @@ def one_dialog() -> None:
     session, turn, claim = running_session()
     claim.session().update(status=AgentSession.Status.WAITING)
     approval = ask(session, turn)
-    decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api")
     assert consume_approval(approval_id=approval.pk, digest=approval.input_digest)
     claim.session().update(status=AgentSession.Status.RUNNING)
     PermissionRequest.objects.filter(approval=approval).update(answered_at=approval.created_at)

@@ -59,7 +59,7 @@ def test_many_wait_for_an_answer_and_hold_neither_threads_nor_connections(web: W
     assert all(client.is_alive() for client in clients)
     assert web.threads() < before + WAITERS // 2
     assert 1 < web.connections() <= 4 + 1  # its pool and its doorbell
-    decide_approval(approval_id=approval.pk, verdict="approved", by="ben", via="admin")
+    decide_approval(approval_id=approval.pk, decision="approved", by="ben", via="admin")
     for client in clients:
         client.join(PATIENCE_S)
         assert client.shown["status"] == "approved"

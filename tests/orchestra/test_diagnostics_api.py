@@ -78,7 +78,7 @@ def test_a_statement_that_runs_long_is_shown_without_its_secrets() -> None:
 
 def test_figures_are_those_of_the_metrics_page_in_the_runbook_s_spelling(viewer: Any) -> None:
     make_approval()
-    decide_approval(approval_id=make_approval().pk, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=make_approval().pk, decision="approved", by="anna", via="api")
     found = asked(viewer, "metrics")
     assert found["QueueSize"] == 1
     assert (found["EnqueueTotal"], found["DequeueTotal"]) == (2, 1)

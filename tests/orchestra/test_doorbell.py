@@ -55,7 +55,7 @@ def test_a_transaction_that_is_rolled_back_rings_nobody(heard):
 
 def test_a_decision_rings_with_the_id_of_its_approval(heard):
     approval = make_approval()
-    decide_approval(approval_id=approval.pk, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="api")
     assert ("approval", str(approval.pk)) in until(heard, ("approval", str(approval.pk)))
 
 
@@ -103,14 +103,14 @@ import django
 django.setup()
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
-from approvals.commands import Question, decide_approval, request_approval
+from approvals.commands import ApprovalRequest, decide_approval, request_approval
 from orchestra import doorbell
 listener, rings = doorbell.Listener(), []
 listener.add(lambda topic, key: rings.append((topic, key)))
 alive = listener.listening.wait(float(sys.argv[1]))
 began = time.monotonic()
-pk = request_approval(Question(title="x"))
-approval = decide_approval(approval_id=pk, verdict="approved", by="anna", via="cli")
+pk = request_approval(ApprovalRequest(title="x"))
+approval = decide_approval(approval_id=pk, decision="approved", by="anna", via="cli")
 took = time.monotonic() - began
 end = time.monotonic() + float(sys.argv[1])
 while alive and len(rings) < 2 and time.monotonic() < end:

@@ -55,7 +55,7 @@ def test_approvals_are_listed_and_every_change_is_told(ada: Client) -> None:
     assert snapshot["last_seq"] == 0
     second = ask_people(title="second")
     assert ada.event("approval.requested")["payload"]["id"] == str(second.pk)
-    decide_approval(approval_id=first.pk, verdict="rejected", by="bea", via="admin", reason="no")
+    decide_approval(approval_id=first.pk, decision="rejected", by="bea", via="admin", reason="no")
     told = ada.event("approval.changed", id=str(first.pk))
     assert (told["seq"], told["payload"]["status"], told["payload"]["decided_by"]) == (2, "rejected", "bea")
 

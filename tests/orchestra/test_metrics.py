@@ -8,8 +8,8 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from approvals import tasks
-from approvals.commands import Question, cancel_approval, decide_approval, record_policy_answer
-from approvals.metrics import count_closed, families, figures
+from approvals.commands import ApprovalRequest, cancel_approval, decide_approval, record_policy_decision
+from approvals.metrics import count_closed, families, read_snapshot
 from approvals.models import Approval
 from orchestra.db import leases
 from orchestra.db.counters import add_to_tallies
@@ -58,7 +58,7 @@ def steady(now):
 
 def close_one_of_each():
     for verdict in ("approved", "rejected"):
-        decide_approval(approval_id=make_approval().pk, verdict=verdict, by="anna", via="api")
+        decide_approval(approval_id=make_approval().pk, decision=verdict, by="anna", via="api")
     make_approval(expires_at=timezone.now() - timedelta(minutes=1))
     tasks.expire_due()
     cancel_approval(approval_id=make_approval().pk, by="olga", via="api")
@@ -130,7 +130,7 @@ def test_the_response_time_is_sorted_into_buckets_before_and_after_counting(clie
 
 
 def test_policy_answers_never_enter_the_figures_about_people(client, db):
-    record_policy_answer(Question(title="Read x"), verdict="approved", reason="a rule", consumed=True)
+    record_policy_decision(ApprovalRequest(title="Read x"), decision="approved", reason="a rule", consumed=True)
     for _ in range(2):
         found = values(client)
         assert found["escalation_queue_enqueue_total"] == found["escalation_approvals_accepted_total"] == 0
@@ -143,7 +143,7 @@ def test_two_counters_at_once_count_each_approval_once():
     for _ in range(60):
         make_approval(status="approved")
     assert sum(at_once([count_closed] * 4)) == 60
-    assert figures().totals["escalation_approvals_accepted_total", ""] == 60
+    assert read_snapshot().totals["escalation_approvals_accepted_total", ""] == 60
     assert Tally.objects.get(name="escalation_approvals_accepted_total").value == 60
 
 
@@ -175,7 +175,7 @@ def test_a_sweep_that_stopped_two_intervals_ago_is_not_healthy(client, db):
 
 
 def test_the_first_sweep_of_a_process_says_that_the_service_started(db, caplog):
-    tasks._say_started.cache_clear()
+    tasks._log_start.cache_clear()
     with caplog.at_level("INFO"):
         tasks.expire_due()
         tasks.expire_due()

@@ -31,7 +31,7 @@ def decide_elsewhere(approval_id: UUID) -> None:
     """Another process's decision: a connection of its own, committed when this returns."""
 
     def decide() -> None:
-        decide_approval(approval_id=approval_id, verdict="approved", by="anna", via="api")
+        decide_approval(approval_id=approval_id, decision="approved", by="anna", via="api")
         connection.close()
 
     thread = threading.Thread(target=decide)

@@ -10,7 +10,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from approvals.commands import decide_approval
-from approvals.errors import InvalidAnswer
+from approvals.errors import InvalidDecision
 from approvals.models import Approval
 from sessions_app.supervisor import plan_files
 from tests.dialog import Dialog, Start
@@ -92,9 +92,9 @@ def test_an_empty_plan_is_refused_at_once_and_the_model_is_told_why(start: Start
 
 def test_nobody_approves_an_empty_plan_that_was_asked_before() -> None:
     approval = make_approval(kind="plan", tool_name="ExitPlanMode", tool_input="{}", body=" ")
-    with pytest.raises(InvalidAnswer, match="holds no plan"):
-        decide_approval(approval_id=approval.pk, verdict="approved", by="boris", via="api")
-    decide_approval(approval_id=approval.pk, verdict="rejected", by="boris", via="api")
+    with pytest.raises(InvalidDecision, match="holds no plan"):
+        decide_approval(approval_id=approval.pk, decision="approved", by="boris", via="api")
+    decide_approval(approval_id=approval.pk, decision="rejected", by="boris", via="api")
 
 
 def test_a_plan_that_is_being_read_stays_as_it_is(start: Start, plan_file: Path) -> None:

@@ -85,7 +85,7 @@ def test_parallel_reads_are_asked_each_by_itself(start: Start) -> None:
     dialog.ask(3)
     calls_asked = {approval.subject.rsplit(":", 1)[1]: approval.pk for approval in Approval.objects.all()}
     for call, verdict in (("t2", "approved"), ("t1", "rejected"), ("t0", "approved")):
-        decide_approval(approval_id=calls_asked[call], verdict=verdict, by="boris", via="api")
+        decide_approval(approval_id=calls_asked[call], decision=verdict, by="boris", via="api")
     assert dialog.end().status == "completed"
     spent = Approval.objects.filter(consumed_at__isnull=False).values_list("subject", flat=True)
     assert {subject.rsplit(":", 1)[1] for subject in spent} == {"t0", "t2"}

@@ -65,7 +65,7 @@ def test_a_script_gets_what_it_sent_the_form_from(turn: Turn, where: str, drawn:
 @pytest.mark.parametrize("first", [S.APPROVED, S.REJECTED])
 def test_a_rejection_that_comes_second_stops_nothing(turn: Turn, first: str) -> None:
     approval = asked_by(turn)
-    decide_approval(approval_id=approval.pk, verdict=first, by="boris", via="telegram")
+    decide_approval(approval_id=approval.pk, decision=first, by="boris", via="telegram")
     page = reject_and_stop(signed_in(name="anna"), approval, **{"HX-Request": "true"}).content.decode()
     assert "Already answered" in page
     assert (approval.status, approval.decided_by) == (first, "boris")

@@ -33,7 +33,7 @@ def ask_again(old: Approval) -> Approval:
 
 
 def approve(approval: Approval, **answer: Any) -> None:
-    decide_approval(approval_id=approval.pk, verdict="approved", by="boris", via="api", **answer)
+    decide_approval(approval_id=approval.pk, decision="approved", by="boris", via="api", **answer)
 
 
 def run_if_queued(dialog: Dialog) -> Turn:
@@ -55,7 +55,7 @@ def expire(approval: Approval) -> None:
 
 def refuse(how: str, approval: Approval) -> None:
     if how == "rejected":
-        decide_approval(approval_id=approval.pk, verdict="rejected", by="boris", via="api")
+        decide_approval(approval_id=approval.pk, decision="rejected", by="boris", via="api")
     elif how == "expired":
         expire(approval)
     else:
@@ -76,7 +76,7 @@ def test_a_live_call_runs_once_when_it_was_asked_again(start: Start, how: str) -
     dialog.run()
     asked = dialog.ask(3)  # the model repeats it a second time: that is a request of its own
     assert ran(dialog) == "once\n"
-    decide_approval(approval_id=asked.pk, verdict="rejected", by="boris", via="api")
+    decide_approval(approval_id=asked.pk, decision="rejected", by="boris", via="api")
     turn = dialog.end()
     assert (turn.number, turn.status, turn.reopened, turn.requested_by) == (2, "completed", fresh.pk, "anna")
     fresh.refresh_from_db()

@@ -85,7 +85,7 @@ def asked(claim: Claim, wanted: ToolRequest | None = None) -> permissions.Decisi
 def approved_for_session(claim: Claim, by: str = "anna") -> None:
     decision = asked(claim)
     assert decision.approval_id
-    decide_approval(approval_id=decision.approval_id, verdict="approved", by=by, via="api", scope="session")
+    decide_approval(approval_id=decision.approval_id, decision="approved", by=by, via="api", scope="session")
     permissions.mark_answered(claim, [decision.approval_id], goes_on=True)
 
 
@@ -182,7 +182,7 @@ def test_a_turn_that_was_parked_goes_on_by_the_rights_of_its_requester() -> None
     waiting = asked(claim, parked)
     assert waiting.approval_id
     leases.finish_run(claim, Outcome(status=PARKED), exit_code=0, deferred=parked.tool_use_id)
-    decide_approval(approval_id=waiting.approval_id, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=waiting.approval_id, decision="approved", by="anna", via="api")
     leases.resume_answered(session.pk)
     again = leases.claim_turn(claim.turn_id, WORKER)
     assert again and again.replay

@@ -1,4 +1,4 @@
-"""``manage.py approvals list | show | approve | reject | reopen | watch``: the questions of agents, in a terminal."""
+"""``manage.py approvals list | show | approve | reject | reopen | watch``: approvals in a terminal."""
 
 import logging
 import sys
@@ -21,14 +21,13 @@ from orchestra.auth.permissions import Right
 from orchestra.db.notify import listener
 from orchestra.errors import OrchestraError
 
-S = Approval.Status
 POLL_S = 1.0
 MOST_LISTED = 200
 
 
 class Command(BaseCommand):
     help = "Read and decide approval requests. Needs the database alone."
-    requires_system_checks: list[str] = []  # they load every route, which takes longer than the command
+    requires_system_checks: list[str] = []  # the checks load every route, which takes longer than the command
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -75,124 +74,130 @@ class Command(BaseCommand):
 
     def _list(self, screen: Screen, options: dict[str, Any]) -> None:
         rows = readable_approvals()
-        rows = rows.order_by("-created_at") if options["all"] else rows.filter(status=S.PENDING).order_by("expires_at")
+        rows = (
+            rows.order_by("-created_at")
+            if options["all"]
+            else rows.filter(status=Approval.Status.PENDING).order_by("expires_at")
+        )
         found = list(rows[:MOST_LISTED])
         if options["json"]:
             from approvals.rest.serializers import ApprovalSerializer
 
             screen.line(as_json(ApprovalSerializer(found, many=True).data))
             return
-        terminal.tell_of_stop(screen)
+        terminal.print_stop_notice(screen)
         for approval in found:
             when = left(approval) if approval.is_open else ago(approval.decided_at)
             status = screen.tinted(f"{approval.status:<9}", STATUS_COLOURS.get(approval.status, ""))
             risk = screen.tinted(f"{approval.risk:<6}", RISK_COLOURS[approval.risk])
-            demo = "[demo] " if approval.facts.get("agent") == "demo" else ""
+            demo = "[demo] " if approval.is_demo else ""
             title = demo + render.one_line(hidden_text(approval.title), 100)
-            screen.line(f"{terminal.short(approval)}  {status}  {risk}  {when:<15}  {title}")
+            screen.line(f"{terminal.short_id(approval)}  {status}  {risk}  {when:<15}  {title}")
         if not found:
             screen.line("Nothing waits for a person.")
 
     def _show(self, screen: Screen, options: dict[str, Any]) -> None:
-        approval = terminal.by_prefix(readable_approvals(), options["id"], "approval")
+        approval = terminal.find_by_prefix(readable_approvals(), options["id"], "approval")
         if options["json"]:
             from approvals.rest.serializers import ApprovalSerializer
 
             screen.line(as_json(ApprovalSerializer(approval).data))
             return
-        terminal.show_question(screen, approval, reveal_to=_who_reveals(options))
+        terminal.show_approval(screen, approval, reveal_to=_revealing_user(options))
         hide = shown_of(approval, revealed=options["reveal"]).hide
         for entry in approval.audit.order_by("id"):
             by = f" by {render.visible(entry.by)}" if entry.by else ""
             reason = f": {render.one_line(hide(entry.reason), 200)}" if entry.reason else ""
             lost = "" if entry.won else " (changed nothing)"
-            screen.line(f"  {entry.at:%H:%M:%S} {entry.action}{by} via {entry.via}{lost}{reason}", "dim")
+            screen.line(f"  {entry.at:%H:%M:%Approval.Status} {entry.action}{by} via {entry.via}{lost}{reason}", "dim")
 
     def _approve(self, screen: Screen, options: dict[str, Any]) -> None:
-        self._decide(screen, options, S.APPROVED)
+        self._decide(screen, options, Approval.Status.APPROVED)
 
     def _reject(self, screen: Screen, options: dict[str, Any]) -> None:
-        self._decide(screen, options, S.REJECTED)
+        self._decide(screen, options, Approval.Status.REJECTED)
 
-    def _decide(self, screen: Screen, options: dict[str, Any], verdict: str) -> None:
+    def _decide(self, screen: Screen, options: dict[str, Any], decision: str) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
-        approval = terminal.by_prefix(Approval.objects.all(), options["id"], "approval")
+        approval = terminal.find_by_prefix(Approval.objects.all(), options["id"], "approval")
         answers = terminal.answers_in_order(approval, options.get("answer", []))
-        if verdict == S.APPROVED and render.questions_of(approval) and not answers:
+        if decision == Approval.Status.APPROVED and render.questions_of(approval) and not answers:
             raise CommandError("The agent asks a question: give --answer TEXT, once for each question, or reject.")
         edited = _edited(options["edit"]) if options.get("edit") else ""
         if approval.is_open:
-            all_shown = terminal.show_question(screen, approval, reveal_to=by if options["reveal"] else "")
-            if verdict == S.APPROVED and not all_shown:
+            all_shown = terminal.show_approval(screen, approval, reveal_to=by if options["reveal"] else "")
+            if decision == Approval.Status.APPROVED and not all_shown:
                 raise CommandError(f"Not approved: {terminal.LEFT_OUT}.")
-            if verdict == S.APPROVED and not options["read"]:
+            if decision == Approval.Status.APPROVED and not options["read"]:
                 _require_reading(screen, approval)
-        decided = terminal.record(
-            approval, verdict=verdict, by=by, reason=options["reason"], updated_input=edited, answers=answers,
+        decided = terminal.record_decision(
+            approval, decision=decision, by=by, reason=options["reason"], updated_input=edited, answers=answers,
             note=options.get("note", ""),
         )  # fmt: skip
-        screen.line(terminal.outcome(decided), STATUS_COLOURS[decided.status])
-        terminal.tell_of_stop(screen)
+        screen.line(terminal.outcome_line(decided), STATUS_COLOURS[decided.status])
+        terminal.print_stop_notice(screen)
 
     def _reopen(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
-        old = terminal.by_prefix(Approval.objects.all(), options["id"], "approval")
+        old = terminal.find_by_prefix(Approval.objects.all(), options["id"], "approval")
         fresh = terminal.reopen(old, by=by)
-        terminal.show_question(screen, fresh)
-        screen.line(f"{terminal.short(old)} is asked again as {fresh.pk}")
+        terminal.show_approval(screen, fresh)
+        screen.line(f"{terminal.short_id(old)} is asked again as {fresh.pk}")
 
     def _watch(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
-        bell = Bell()
+        changes = ChangeListener()
         screen.line("Waiting for approval requests; Ctrl-C ends this, nothing else.", "dim")
-        terminal.tell_of_stop(screen)
+        terminal.print_stop_notice(screen)
         seen: set[UUID] = set()
         try:
             while True:
                 for approval in open_approvals():
                     if approval.pk not in seen:
                         seen.add(approval.pk)
-                        offer(screen, approval, by=by, reveal=options["reveal"])
-                bell.wait()
+                        offer_request(screen, approval, by=by, reveal=options["reveal"])
+                changes.wait()
         except KeyboardInterrupt:
             screen.line()
 
 
-class Bell:
-    """Wakes a watching command when something was rung, and every second anyway."""
+class ChangeListener:
+    """Waits for the next notification of any topic, or ``POLL_S`` seconds."""
 
     def __init__(self) -> None:
-        # With Redis gone the poll below does the work; a warning a second would bury what people came to read.
+        # Without Redis the poll does the work; a warning each second would flood the terminal.
         logging.getLogger("orchestra.db.notify").setLevel(logging.ERROR)
-        self._rung = threading.Event()
-        listener.add(lambda topic, key: self._rung.set())
+        self._notified = threading.Event()
+        listener.add(lambda topic, key: self._notified.set())
 
     def wait(self) -> None:
-        self._rung.wait(POLL_S)
-        self._rung.clear()
+        self._notified.wait(POLL_S)
+        self._notified.clear()
 
 
-def _who_reveals(options: dict[str, Any]) -> str:
-    """Under whose name secrets are shown; empty where they stay hidden."""
+def _revealing_user(options: dict[str, Any]) -> str:
+    """Return the name under which secrets are revealed; empty if they stay hidden."""
     return terminal.acting_as(options["user"], Right.READ) if options["reveal"] else ""
 
 
-def offer(screen: Screen, approval: Approval, *, by: str, reveal: bool = False) -> None:
-    """Show a question that has just opened; ask on a terminal, else say how to answer."""
+def offer_request(screen: Screen, approval: Approval, *, by: str, reveal: bool = False) -> None:
+    """Show a new request, and prompt for a decision on a terminal; otherwise print the commands
+    that decide it.
+    """
     screen.line()
-    all_shown = terminal.show_question(screen, approval, reveal_to=by if reveal else "")
+    all_shown = terminal.show_approval(screen, approval, reveal_to=by if reveal else "")
     if screen.is_terminal:
-        terminal.ask_person(screen, approval, by=by, all_shown=all_shown)
+        terminal.prompt_for_decision(screen, approval, by=by, all_shown=all_shown)
         return
     answer = " --answer TEXT" if render.questions_of(approval) else ""
-    screen.line(f"  ./manage.py approvals approve {terminal.short(approval)}{answer}")
-    screen.line(f"  ./manage.py approvals reject {terminal.short(approval)} --reason TEXT")
+    screen.line(f"  ./manage.py approvals approve {terminal.short_id(approval)}{answer}")
+    screen.line(f"  ./manage.py approvals reject {terminal.short_id(approval)} --reason TEXT")
 
 
 def _require_reading(screen: Screen, approval: Approval) -> None:
     """
     Raises:
-        CommandError: it is long, and nobody said to have read it.
+        CommandError: the request is long, and the person has not confirmed to have read it.
     """
     extent = extent_of(approval)
     if not extent.is_long:
@@ -206,7 +211,9 @@ def _require_reading(screen: Screen, approval: Approval) -> None:
 
 
 def as_json(data: Any) -> str:
-    """What the REST door would say, in ASCII: nothing in it can act on a terminal."""
+    """Return the JSON of the REST surface in ASCII, so that no character in it can control the
+    terminal.
+    """
     from orchestra.rest import exact_json
 
     return render.exact_json(exact_json.dumps(data))

@@ -1,4 +1,4 @@
-"""Check or export the sealed audit."""
+"""``manage.py audit verify | export``: check or export the sealed audit."""
 
 import json
 from argparse import ArgumentParser
@@ -29,7 +29,7 @@ class Command(BaseCommand):
             self._export()
 
     def _verify(self, archives: Path) -> None:
-        """Exit code 1 and one line per problem; else the head, which is worth keeping elsewhere."""
+        """Print one line for each problem and exit with 1, or print the head of the chain."""
         until = chain.head()
         found = 0
         for problem in chain.problems(until):
@@ -54,7 +54,10 @@ class Command(BaseCommand):
         self.stdout.write(f"head: {until.chain}")
 
     def _export(self) -> None:
-        """In chain order. ``approvals.audit.chain`` says how both sums are made, so a copy can be checked anywhere."""
+        """Print the entries in chain order.
+
+        ``approvals.audit.chain`` defines both sums, so a copy can be verified anywhere.
+        """
         for seal, entry in chain.sealed_entries(chain.head()):
             line = {
                 "number": seal.number,

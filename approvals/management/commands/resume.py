@@ -1,4 +1,4 @@
-"""``manage.py resume``: lift the stop of all agents. Needs the database alone."""
+"""``manage.py resume``: lift the stop of all agents. It needs the database alone."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``manage.py stop``: hold or interrupt all agents, at once. Needs the database alone."""
+"""``manage.py stop``: hold or interrupt all agents at once. It needs the database alone."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""What a shell command says, as far as its text shows: words, redirections, programs."""
+"""Analysis of shell commands by their text: words, redirections, programs."""

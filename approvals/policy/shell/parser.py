@@ -1,7 +1,8 @@
-"""A shell text as its simple commands, by tree-sitter; in bounded time, whatever the text.
+"""Parses a shell text into its simple commands, by tree-sitter, in bounded time for any text.
 
-The grammar is lenient and its recovery from errors may take time that grows with the square of a text, so the parse is
-given up as soon as it did more than a text of that length needs. A walk with a cursor needs no recursion.
+The grammar is lenient, and its error recovery may take time that grows with the square of the text.
+The parse is therefore stopped when it exceeds what a text of that length needs. A cursor walks the
+tree without recursion.
 """
 
 import threading
@@ -13,10 +14,10 @@ import tree_sitter_bash
 
 from approvals.policy.shell.words import Word, read_word, rough_commands
 
-LONGEST_TEXT = 1024  # bytes; a longer one is read roughly
+LONGEST_TEXT = 1024  # bytes; a longer text is read without the grammar
 MOST_NODES = 4_000
 MOST_WORDS = 1_500
-# What takes the grammar more than its share, and how often a text may hold it.
+# Tokens that are expensive for the grammar, and how often a text may contain them.
 COSTLY = {"|&": 10, "=(": 10, "$[": 4, "<<": 12, "${": 50, "=~": 10}
 REPORTS_ALLOWED = 8  # of the parser's progress, one per hundred of its steps; real commands need one to three
 BYTES_PER_REPORT = 40
@@ -32,7 +33,7 @@ WRITING = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&"})
 
 @dataclass(frozen=True, slots=True)
 class SimpleCommand:
-    """The words of one program, or the files that a redirection writes."""
+    """The words of one command, or the files that a redirection writes."""
 
     words: tuple[Word, ...]
     writes: tuple[Word, ...] = ()
@@ -40,9 +41,10 @@ class SimpleCommand:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The simple commands of a text in the order they are written.
+    """The simple commands of a text in their order.
 
-    ``is_understood``: the parser knew all of it. ``is_finished``: nothing was left out to save time.
+    ``is_understood``: the grammar parsed all of it. ``is_finished``: nothing was left out to save
+    time.
     """
 
     commands: tuple[SimpleCommand, ...]
@@ -51,7 +53,10 @@ class Script:
 
 
 def parse(text: str, known: Mapping[str, str], *, roughly: bool = False) -> Script:
-    """Read ``text``, ``roughly`` without the grammar; variables in ``known`` are replaced by their values."""
+    """Parse ``text``, or split it without the grammar if ``roughly``.
+
+    Variables in ``known`` get their values.
+    """
     source = text.encode("utf-8", "replace")
     tree = _tree(source) if _is_cheap(text, source) and not roughly else None
     if tree is None or tree.root_node.has_error:
@@ -83,14 +88,14 @@ def _tree(source: bytes) -> tree_sitter.Tree | None:
 
     try:
         return parser.parse(lambda at, _point: source[at : at + 4096], progress_callback=has_done_enough)
-    except ValueError:  # given up
+    except ValueError:  # has_done_enough stopped the parse
         parser.reset()
         return None
 
 
 def _walk(tree: tree_sitter.Tree, source: bytes, known: Mapping[str, str]) -> Script:
     commands: list[SimpleCommand] = []
-    behind: dict[int, list[Word]] = {}  # words that stand behind a redirection, by the command they belong to
+    behind: dict[int, list[Word]] = {}  # words after a redirection, by the id of their command
     for seen, node in enumerate(_nodes(tree)):
         if seen > MOST_NODES:
             return Script(tuple(commands), is_finished=False)
@@ -126,7 +131,9 @@ def _words(node: tree_sitter.Node, source: bytes, known: Mapping[str, str]) -> I
 
 
 def _words_behind(statement: tree_sitter.Node, source: bytes, known: Mapping[str, str]) -> Mapping[int, list[Word]]:
-    """The grammar takes ``c`` in ``cat a > b c`` for part of the redirection; it is a word of the command."""
+    """Return the words after a redirection: ``c`` in ``cat a > b c``, which the grammar puts into
+    the redirection.
+    """
     redirects = [child for child in statement.children if child.type == "file_redirect"]
     words = [word for redirect in redirects for word in list(_words(redirect, source, known))[1:]]
     return {child.id: words for child in statement.children if words and child.type in COMMAND_TYPES}

@@ -1,4 +1,4 @@
-"""Which program a simple command runs, and on what: wrappers and options are seen through."""
+"""The program that a simple command runs, without its wrappers, and the paths that it works on."""
 
 import os
 import re
@@ -15,17 +15,17 @@ WRAPPERS = frozenset({
 SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "ash"})
 WITH_VALUE = frozenset({"-u", "-g", "-n", "-I", "-P", "-d", "-L", "-s", "-k", "-C", "-c", "-p"})
 NO_PROGRAM = re.compile(r"-|\w+\+?=|[\d.]+[smhd]?$")
-# Options whose value is the next word, of the searchers that read the current folder when none is named.
+# Options with a value in the next word, of the searchers that read the current folder by default.
 SEARCHERS_VALUES = frozenset({
     *("-A", "-B", "-C", "-m", "-e", "-f", "-g", "-t", "-T", "-j", "-M", "-d", "-D", "-E"),
     *("--type", "--glob", "--regexp", "--file", "--max-depth"),
 })  # fmt: skip
 SEARCHERS = frozenset({"grep", "egrep", "fgrep", "zgrep", "ugrep", "rg", "ag", "ack", "fd", "fdfind"})
-RECURSE_BY_THEMSELVES = frozenset({
+RECURSIVE_BY_DEFAULT = frozenset({
     *("rg", "ag", "ack", "fd", "fdfind", "find", "tar", "bsdtar", "zip", "7z", "7za", "rsync", "rclone", "pax"),
     *("restic", "borg", "mv"),
 })  # fmt: skip
-RECURSE_WHEN_TOLD = {
+RECURSIVE_BY_OPTION = {
     **dict.fromkeys(("grep", "egrep", "fgrep", "zgrep", "ugrep"), ("rR", ("--recursive", "--dereference-recursive"))),
     "cp": ("rRa", ("--recursive", "--archive")),
     "scp": ("r", ()),
@@ -39,14 +39,14 @@ MAKES_AN_ARCHIVE = re.compile(r"-?[a-zA-Z]*[cru][a-zA-Z]*$|--(?:create|append|up
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """A program by its plain name, and its arguments."""
+    """A program by the last part of its path, and its arguments."""
 
     program: str
     arguments: tuple[Word, ...]
 
     @property
     def operands(self) -> list[Word]:
-        """The arguments that are no options; what belongs to a searcher's option is left out."""
+        """The arguments that are neither options nor values of a searcher's options."""
         found: list[Word] = []
         skip = False
         for word in self.arguments:
@@ -70,7 +70,9 @@ class Invocation:
 
 
 def invocation_of(words: Sequence[Word]) -> Invocation:
-    """See through assignments in front and programs that run the rest."""
+    """Skip leading assignments and wrappers, such as ``sudo`` and ``env``, and return the program
+    behind them.
+    """
     rest = list(words)
     while rest:
         name = os.path.basename(rest[0].text)  # noqa: PTH119 - a text
@@ -91,7 +93,7 @@ def _behind_options(words: list[Word]) -> list[Word]:
 
 
 def inner_scripts(found: Invocation) -> list[str]:
-    """The texts that a shell, ``eval`` or ``trap`` is given to run."""
+    """Return the scripts that a shell or ``eval`` gets as arguments."""
     texts = [word.text for word in found.arguments]
     if found.program == "eval":
         return [" ".join(texts)]
@@ -101,24 +103,25 @@ def inner_scripts(found: Invocation) -> list[str]:
 
 
 def goes_to(found: Invocation) -> Word | None:
-    """The folder that ``cd`` or ``pushd`` makes the current one."""
+    """Return the folder that ``cd`` or ``pushd`` changes to."""
     return next(iter(found.operands), None) if found.program in ("cd", "pushd", "chdir") else None
 
 
 def reads_below(found: Invocation) -> list[str] | None:
-    """The places this program reads or changes with all that is below them, as patterns; None if it does no such thing.
+    """Return the folders that this program processes recursively, as patterns; None if it is not
+    recursive.
 
-    An empty text is the current folder.
+    An empty pattern is the current folder.
     """
     program = found.program
     if program == "git":
         texts = [word.text for word in found.arguments]
         return [word.pattern for word in found.operands] if "grep" in texts and "--no-index" in texts else None
-    if program in RECURSE_WHEN_TOLD:
-        letters, names = RECURSE_WHEN_TOLD[program]
+    if program in RECURSIVE_BY_OPTION:
+        letters, names = RECURSIVE_BY_OPTION[program]
         if not found.has(letters, names):
             return None
-    elif program not in RECURSE_BY_THEMSELVES:
+    elif program not in RECURSIVE_BY_DEFAULT:
         return None
     if program == "find":
         return _starts_of_find(found)
@@ -152,7 +155,7 @@ def _archived(found: Invocation) -> list[str] | None:
 
 
 def depth_of_find(found: Invocation) -> int | None:
-    """How many folders deep ``find`` looks; None for all the way."""
+    """Return the ``-maxdepth`` of ``find``; None without a limit."""
     texts = [word.text for word in found.arguments]
     for option, value in pairwise(texts):
         if option == "-maxdepth" and value.isdigit():

@@ -1,6 +1,7 @@
-"""A shell word as the program would get it: quotes, escapes and known variables are taken away.
+"""Reads shell words as a program would get them: without quotes and escapes, with known variables
+replaced.
 
-Agents choose the texts, so each is walked through once, whatever it holds.
+Agents choose the texts, so every function reads a text once, in linear time.
 """
 
 import re
@@ -24,19 +25,19 @@ SEPARATORS = frozenset(";&|()`")
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """``pattern`` is the text as a glob: a wildcard that was quoted stands for itself there."""
+    """``pattern`` is the text as a glob, in which quoted wildcards are escaped."""
 
     text: str
     pattern: str
 
     @property
     def is_glob(self) -> bool:
-        """Whether the shell would look for file names."""
+        """Whether the shell would expand it to file names."""
         return self.pattern != escape(self.text)
 
 
 def read_word(source: str, known: Mapping[str, str]) -> Word:
-    """Read one word; a variable that is not among ``known`` stays as it is written."""
+    """Read one word; a variable that is not in ``known`` stays as written."""
     text: list[str] = []
     pattern: list[str] = []
     expression, at = BARE, 0
@@ -62,7 +63,7 @@ def _value(groups: Mapping[str, str | None], written: str, known: Mapping[str, s
 
 
 def unescape(text: str) -> str:
-    """What ``$'...'`` holds, as far as Python knows the same escapes."""
+    """Decode the content of ``$'...'``, as far as Python has the same escapes."""
     try:
         return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
     except UnicodeDecodeError:
@@ -70,7 +71,9 @@ def unescape(text: str) -> str:
 
 
 def rough_commands(source: str, known: Mapping[str, str], *, most: int) -> list[list[Word]] | None:
-    """The words of each part of a text that no parser understood; None if there are more than ``most``."""
+    """Split a text into commands and words without the grammar; None if there are more than
+    ``most`` words.
+    """
     pieces = PIECES.findall(source)
     if len(pieces) > 2 * most:
         return None

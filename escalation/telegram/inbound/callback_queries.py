@@ -10,9 +10,10 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from approvals.commands import decide_approval
-from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, InvalidAnswer, SelfApproval
+from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, InvalidDecision, SelfApproval
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.render import one_line
+from approvals.presentation.surfaces import names_of
 from approvals.stop.commands import is_stopped
 from escalation.models import Button, Message
 from escalation.queries import asked
@@ -21,7 +22,6 @@ from escalation.telegram.inbound import rejections
 from escalation.telegram.inbound.after_commit import Aftermath
 from escalation.telegram.inbound.people import Json, Person
 from escalation.telegram.messages import cards, posting
-from escalation.telegram.messages.outcomes import DOORS
 
 A, S = Button.Action, Approval.Status
 AGAIN_AFTER = timedelta(seconds=30)  # what only shows something may be asked for again, if it did not come
@@ -80,12 +80,12 @@ class Press:
             return
         try:
             decide_approval(
-                approval_id=self.approval_id, verdict=verdict, by=self.person.account, via=DecisionSource.TELEGRAM,
+                approval_id=self.approval_id, decision=verdict, by=self.person.account, via=DecisionSource.TELEGRAM,
                 address=self.person.address, **how,
             )  # fmt: skip
         except (ApprovalClosed, ApprovalExpired):
             self.say(closed_text(self.approval()), alert=True)
-        except InvalidAnswer as error:
+        except InvalidDecision as error:
             self.say(f"Not recorded. {error.detail}", alert=True)
             return
         else:
@@ -135,7 +135,10 @@ def closed_text(approval: Approval) -> str:
     if approval.status in (S.PENDING, S.EXPIRED):
         return "Too late: nobody answered in time. Nothing was changed."
     who = f" by {_name(approval.decided_by)}" if approval.decided_by else ""
-    return f"Already {approval.status}{who} {DOORS.get(approval.decided_via, '')}".rstrip() + ". Nothing was changed."
+    return (
+        f"Already {approval.status}{who} {names_of(approval.decided_via).in_message}".rstrip()
+        + ". Nothing was changed."
+    )
 
 
 def _do(press: Press, deeds: dict[str, Deed]) -> None:

@@ -99,7 +99,7 @@ def _still(rejection: Rejection, message: Message) -> Person:
 def _reject(rejection: Rejection, approval_id: UUID) -> str:
     try:
         decide_approval(
-            approval_id=approval_id, verdict=Approval.Status.REJECTED, by=rejection.by, via=DecisionSource.TELEGRAM,
+            approval_id=approval_id, decision=Approval.Status.REJECTED, by=rejection.by, via=DecisionSource.TELEGRAM,
             address=rejection.address,
         )  # fmt: skip
     except (ApprovalClosed, ApprovalExpired):

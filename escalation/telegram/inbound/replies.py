@@ -5,7 +5,7 @@ import re
 from uuid import UUID
 
 from approvals.commands import decide_approval
-from approvals.errors import ApprovalClosed, ApprovalExpired, InvalidAnswer, SelfApproval
+from approvals.errors import ApprovalClosed, ApprovalExpired, InvalidDecision, SelfApproval
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.render import questions_of
 from escalation.models import Message
@@ -63,7 +63,7 @@ def _answer(said: Json, person: Person, row: Message, approval: Approval, after:
         return _take(text, person, row, approval, after)
     except (ApprovalClosed, ApprovalExpired):
         return closed_text(asked(pk=approval.pk) or approval)
-    except (SelfApproval, InvalidAnswer) as error:
+    except (SelfApproval, InvalidDecision) as error:
         person.audit_refusal(error.detail, approval.pk)
         return f"{error.detail} Nothing was changed."
 
@@ -116,7 +116,7 @@ def _asked_person(row: Message) -> int | None:
 def _decide(verdict: str, person: Person, approval: Approval, **how: str) -> None:
     decide_approval(
         approval_id=approval.pk,
-        verdict=verdict,
+        decision=verdict,
         by=person.account,
         via=DecisionSource.TELEGRAM,
         address=person.address,

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from approvals.management.commands.approvals import Bell, as_json, offer
+from approvals.management.commands.approvals import ChangeListener, as_json, offer_request
 from approvals.models import DecisionSource
 from approvals.presentation import terminal
 from approvals.presentation.render import one_line, visible
-from approvals.presentation.terminal import STATUS_COLOURS, Screen, short, tell_of_stop
+from approvals.presentation.terminal import STATUS_COLOURS, Screen, print_stop_notice, short_id
 from approvals.queries import open_approvals, readable_approvals
 from approvals.templatetags.shown import ago
 from orchestra.auth.permissions import Right
@@ -91,17 +91,17 @@ class Command(BaseCommand):
         )  # fmt: skip
         session = commands.start_session(wanted, by=by, may_allow=False, via=DecisionSource.CLI)
         demo = " (demo: scripted, not an AI)" if session.agent == "demo" else ""
-        screen.line(f"Session {short(session)}{demo} in {visible(session.working_directory)}", "bold")
+        screen.line(f"Session {short_id(session)}{demo} in {visible(session.working_directory)}", "bold")
         self._follow(screen, session.turns.get(number=1), options, by=by)
 
     def _send(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.OPERATE)
-        session = terminal.by_prefix(AgentSession.objects.all(), options["id"], "session")
+        session = terminal.find_by_prefix(AgentSession.objects.all(), options["id"], "session")
         attached = _absolute(options["attach"])
         turn = commands.send_message(
             session_id=session.pk, prompt=options["prompt"], by=by, attachments=attached, via=DecisionSource.CLI
         )
-        screen.line(f"Session {short(session)}, turn {turn.number}", "bold")
+        screen.line(f"Session {short_id(session)}, turn {turn.number}", "bold")
         self._follow(screen, turn, options, by=by)
 
     def _follow(self, screen: Screen, turn: Turn, options: dict[str, Any], *, by: str) -> None:
@@ -138,16 +138,16 @@ class Command(BaseCommand):
 
             screen.line(as_json(SessionRowSerializer(found, many=True).data))
             return
-        tell_of_stop(screen)
+        print_stop_notice(screen)
         for session in found:
             status = screen.tinted(f"{session.status:<9}", STATUS_COLOURS.get(session.status, ""))
             facts = f"{visible(session.agent):<6}  ${session.cost_usd:<7.2f}  {ago(session.created_at):<14}"
-            screen.line(f"{short(session)}  {status}  {facts}  {one_line(session.title, 80)}")
+            screen.line(f"{short_id(session)}  {status}  {facts}  {one_line(session.title, 80)}")
         if not found:
             screen.line('No sessions yet. Try: ./manage.py session start "Show me around" --agent demo --watch')
 
     def _show(self, screen: Screen, options: dict[str, Any]) -> None:
-        session: Any = terminal.by_prefix(readable_sessions(), options["id"], "session")
+        session: Any = terminal.find_by_prefix(readable_sessions(), options["id"], "session")
         if options["json"]:
             session.pending_approvals = (
                 readable_approvals().filter(status="pending", session=session.pk).order_by("expires_at")
@@ -170,19 +170,19 @@ class Command(BaseCommand):
             show_event(screen, said(event))
         for approval in open_approvals(session.pk):
             screen.line()
-            terminal.show_question(screen, approval)
+            terminal.show_approval(screen, approval)
 
     def _interrupt(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.OPERATE)
-        session = terminal.by_prefix(AgentSession.objects.all(), options["id"], "session")
+        session = terminal.find_by_prefix(AgentSession.objects.all(), options["id"], "session")
         commands.interrupt_session(session_id=session.pk, by=by)
-        screen.line(f"{short(session)}: the turn is told to stop; the dialog stays.")
+        screen.line(f"{short_id(session)}: the turn is told to stop; the dialog stays.")
 
     def _cancel(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.OPERATE)
-        session = terminal.by_prefix(AgentSession.objects.all(), options["id"], "session")
+        session = terminal.find_by_prefix(AgentSession.objects.all(), options["id"], "session")
         commands.cancel_session(session_id=session.pk, by=by)
-        screen.line(f"{short(session)}: cancelled.")
+        screen.line(f"{short_id(session)}: cancelled.")
 
 
 class Watch:
@@ -194,7 +194,7 @@ class Watch:
         self._decider = decider
         self._offered: set[UUID] = set()
         self._seq = self._before_the_prompt()
-        self._bell = Bell()
+        self._changes = ChangeListener()
         self._rounds = 0
 
     def to_the_end(self) -> Turn:
@@ -208,7 +208,7 @@ class Watch:
             self._rounds += 1
             if self._rounds == NOBODY_CAME_S and self._turn.status == T.QUEUED:
                 self._screen.line("No worker has taken the turn yet. Is `make run` running?", "yellow")
-            self._bell.wait()
+            self._changes.wait()
 
     def _before_the_prompt(self) -> int:
         prompts = self._turn.session.events.filter(kind="prompt").order_by("-seq").values_list("seq", flat=True)
@@ -228,9 +228,9 @@ class Watch:
         for approval in new:
             self._offered.add(approval.pk)
             if self._decider:
-                offer(self._screen, approval, by=self._decider)
+                offer_request(self._screen, approval, by=self._decider)
             else:
-                terminal.show_question(self._screen, approval)
+                terminal.show_approval(self._screen, approval)
 
     def _sum_up(self) -> None:
         turn, good = self._turn, self._turn.status == T.COMPLETED

@@ -123,7 +123,7 @@ class Stage:
         return eventually(look, f"{count} open requests")
 
     def decide(self, approval: Approval, verdict: str = "approved", **more: Any) -> Approval:
-        return decide_approval(approval_id=approval.pk, verdict=verdict, by="anna", via="api", **more)
+        return decide_approval(approval_id=approval.pk, decision=verdict, by="anna", via="api", **more)
 
     # --- afterwards
 

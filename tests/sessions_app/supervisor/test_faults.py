@@ -598,7 +598,7 @@ def test_an_answer_given_by_two_people_at_once_is_given_once(stage: Stage) -> No
 
     def answer(who: str, verdict: str) -> None:
         try:
-            decide_approval(approval_id=approval.pk, verdict=verdict, by=who, via="api")
+            decide_approval(approval_id=approval.pk, decision=verdict, by=who, via="api")
             won.append(verdict)
         except ApprovalClosed:
             pass

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from pytest_django import Settings as SettingsWrapper
 
-from approvals.policy import NEVER
+from approvals.policy import FORBIDDEN_TOOLS
 from sessions_app.supervisor import launch as under_test
 from sessions_app.supervisor.cli_settings import ALWAYS_SET, NOTHING_BY_ITSELF
 from sessions_app.supervisor.launch import (
@@ -161,7 +161,7 @@ def test_what_acts_when_nobody_is_asked_is_taken_away_beside_what_the_session_fo
     tools = value_of(
         command_line(a_launch(options={"disallowed_tools": ["WebFetch", "Bash(rm:*)"]})), "disallowedTools"
     ).split(",")
-    assert tools == [*NEVER, "WebFetch", "Bash(rm:*)"]
+    assert tools == [*FORBIDDEN_TOOLS, "WebFetch", "Bash(rm:*)"]
     assert {"CronCreate", "ScheduleWakeup", "Monitor", "Workflow"} <= set(tools)
 
 
@@ -180,7 +180,7 @@ def test_settings_of_projects_and_rules_of_the_cli_are_not_used() -> None:
 def test_the_clis_own_rules_ask_for_every_tool_and_its_inbox_is_shut() -> None:
     settings = json.loads(value_of(command_line(a_launch()), "settings"))
     assert settings["permissions"]["ask"] == ["*", "mcp__*"]
-    assert set(NEVER) <= set(settings["permissions"]["deny"])
+    assert set(FORBIDDEN_TOOLS) <= set(settings["permissions"]["deny"])
     assert settings["sandbox"] == {"autoAllowBashIfSandboxed": False}
     assert settings["crossSessionInbound"] == "refuse"
     env = environment(a_launch(), {"XDG_RUNTIME_DIR": "/run/user/0", "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "0"})

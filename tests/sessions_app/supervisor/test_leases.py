@@ -89,7 +89,7 @@ def test_a_stale_supervisor_can_neither_ask_nor_allow_nor_record_anything(claim:
 def test_a_stale_supervisor_spends_no_answer(claim: Claim, verdict: str) -> None:
     asked = ask(claim, request())
     assert asked.approval_id
-    decide_approval(approval_id=asked.approval_id, verdict=verdict, by="anna", via="api")
+    decide_approval(approval_id=asked.approval_id, decision=verdict, by="anna", via="api")
     lose(claim)
     with pytest.raises(StaleFence):
         permissions.answer_from_row(claim, request(), asked.approval_id)
@@ -113,7 +113,7 @@ def test_a_grant_is_spent_once_and_only_for_the_very_same_input(claim: Claim) ->
     asked = ask(claim, request())
     assert asked.approval_id and asked.effect == "wait"
     assert permissions.answer_from_row(claim, request(), asked.approval_id) is None
-    decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=asked.approval_id, decision="approved", by="anna", via="api")
     other = permissions.answer_from_row(claim, request(command="make install"), asked.approval_id)
     assert other and other.effect == "deny"
     first = permissions.answer_from_row(claim, request(), asked.approval_id)
@@ -130,7 +130,7 @@ def test_what_nobody_may_allow_does_not_run_as_an_edit_either(claim: Claim, whic
     edited = json.dumps(secret if which == "the floor" else {"command": "shutdown now"})
     asked = ask(claim, request())
     assert asked.approval_id
-    decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api", updated_input=edited)
+    decide_approval(approval_id=asked.approval_id, decision="approved", by="anna", via="api", updated_input=edited)
     told = permissions.answer_from_row(claim, request(), asked.approval_id)
     assert told
     assert (told.effect, told.tool_input) == ("deny", "")
@@ -151,8 +151,8 @@ def test_who_sends_a_message_to_somebody_elses_session_does_not_answer_what_it_a
     asked = ask(claim, request())
     assert asked.approval_id
     with pytest.raises(SelfApproval):
-        decide_approval(approval_id=asked.approval_id, verdict="approved", by="bob", via="api")
-    assert decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api")
+        decide_approval(approval_id=asked.approval_id, decision="approved", by="bob", via="api")
+    assert decide_approval(approval_id=asked.approval_id, decision="approved", by="anna", via="api")
 
 
 def test_the_session_waits_until_the_last_open_question_is_answered(claim: Claim) -> None:
@@ -160,7 +160,7 @@ def test_the_session_waits_until_the_last_open_question_is_answered(claim: Claim
     decisions = [ask(claim, one) for one in wanted]
     for one, decision, status in zip(wanted, decisions, ("waiting", "running"), strict=True):
         assert decision.approval_id
-        decide_approval(approval_id=decision.approval_id, verdict="rejected", by="anna", via="api")
+        decide_approval(approval_id=decision.approval_id, decision="rejected", by="anna", via="api")
         assert permissions.answer_from_row(claim, one, decision.approval_id)
         permissions.mark_answered(claim, [decision.approval_id], goes_on=status == "running")
         assert AgentSession.objects.get(pk=claim.session_id).status == status
@@ -169,7 +169,7 @@ def test_the_session_waits_until_the_last_open_question_is_answered(claim: Claim
 def test_an_answer_is_left_to_the_supervisor_while_there_is_one(claim: Claim) -> None:
     asked = ask(claim, request())
     assert asked.approval_id
-    decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=asked.approval_id, decision="approved", by="anna", via="api")
     assert not leases.resume_answered(claim.session_id)
     assert claim.session_id not in leases.answered_parked_sessions()
     assert AgentSession.objects.get(pk=claim.session_id).status == "waiting"
@@ -323,7 +323,7 @@ def test_a_parked_call_that_was_answered_in_a_later_turn_does_not_strand_what_th
     second = ask(again, dataclasses.replace(request(command="ls"), request_id="r2", tool_use_id="toolu_2"))
     assert second.approval_id
     assert leases.reclaim(Run.objects.get(pk=again.run_id), why="the worker is gone", dead=True)
-    decide_approval(approval_id=second.approval_id, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=second.approval_id, decision="approved", by="anna", via="api")
     assert AgentSession.objects.get(pk=claim.session_id).status == "queued"
     last = leases.claim_turn(again.turn_id, WORKER)
     assert last and last.interrupted and not last.replay
@@ -343,7 +343,7 @@ def test_an_answer_counts_although_the_cli_was_killed_before_it_wrote_the_conver
     assert asked.approval_id
     writer.append(claim.session_id, [("tool_use", json.dumps({"id": "toolu_1", "name": "Bash"}))], fence=claim.fence)
     assert leases.reclaim(Run.objects.get(pk=claim.run_id), why="the worker is gone", dead=True)
-    decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api")
+    decide_approval(approval_id=asked.approval_id, decision="approved", by="anna", via="api")
     again = leases.claim_turn(claim.turn_id, WORKER)
     assert again and again.interrupted
     assert leases.finish_run(again, LOST_CONVERSATION, exit_code=1)
@@ -361,7 +361,7 @@ def test_a_prompt_is_not_given_again_once_a_tool_may_have_run(claim: Claim, spen
     if spent:
         asked = ask(claim, request())
         assert asked.approval_id
-        decide_approval(approval_id=asked.approval_id, verdict="approved", by="anna", via="api")
+        decide_approval(approval_id=asked.approval_id, decision="approved", by="anna", via="api")
         assert permissions.answer_from_row(claim, request(), asked.approval_id)
     assert leases.reclaim(Run.objects.get(pk=claim.run_id), why="the worker is gone", dead=True)
     again = leases.claim_turn(claim.turn_id, WORKER)
