@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from approvals import metrics
 from approvals.audit import chain
 from approvals.models import Approval, AuditEntry, AuditSeal
-from orchestra.archive.registry import Changed, Rows, Shelf, registry
+from orchestra.archive.registry import RowsChanged, Rows, ArchivedModel, registry
 from orchestra.models import Archive
 
 S = Approval.Status
@@ -23,7 +23,15 @@ spares: list[Spare] = []
 
 def register() -> None:
     """Called once, when the apps are ready."""
-    registry.add(Shelf(name="approvals", model=Approval, ripe=ripe, before=prepare, leave=leave_seals))
+    registry.add(
+        ArchivedModel(
+            name="approvals",
+            model=Approval,
+            due_for_archive=due_for_archive,
+            prepare=prepare,
+            before_delete=leave_seals,
+        )
+    )
 
 
 def closed(age: timedelta) -> QuerySet[Approval]:
@@ -32,7 +40,7 @@ def closed(age: timedelta) -> QuerySet[Approval]:
     return old.filter(counted=True, legal_hold=False).exclude(status=S.PENDING)
 
 
-def ripe(age: timedelta) -> QuerySet[Approval]:
+def due_for_archive(age: timedelta) -> QuerySet[Approval]:
     """Those closed longer ago than that which nobody keeps."""
     rows = closed(age)
     for spare in spares:
@@ -56,7 +64,7 @@ def leave_seals(archive: Archive, rows: Sequence[Rows]) -> None:
         if entries.model is AuditEntry:
             sealed = AuditSeal.objects.filter(entry__in=entries.values("pk")).update(archive=archive)
             if sealed != entries.count():
-                raise Changed
+                raise RowsChanged
 
 
 def set_hold(ids: Collection[UUID], *, held: bool, by: str, via: str) -> int:

@@ -22,8 +22,8 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from orchestra.archive.files import PARTIAL, Written
-from orchestra.archive.registry import Changed, Shelf, registry, rows_of
+from orchestra.archive.files import PARTIAL, ArchiveWriter
+from orchestra.archive.registry import RowsChanged, ArchivedModel, registry, rows_to_archive
 from orchestra.backup.manifest import sha256_of
 from orchestra.db import leases
 from orchestra.errors import Conflict
@@ -58,12 +58,15 @@ class Report:
     archived: dict[str, int] = field(default_factory=dict)
     pruned: dict[str, int] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
-    stayed: int = 0
+    skipped: int = 0
 
 
-def ripe(age: timedelta) -> dict[str, int]:
+def count_due(age: timedelta) -> dict[str, int]:
     """How many things of each shelf would be archived now."""
-    return {shelf.name: shelf.ripe(age).count() for shelf in registry.shelves.values()}
+    return {
+        archived_model.name: archived_model.due_for_archive(age).count()
+        for archived_model in registry.archived_models.values()
+    }
 
 
 def archive(age: timedelta) -> Report:
@@ -78,10 +81,10 @@ def archive(age: timedelta) -> Report:
     _take_lease(owner)
     try:
         _remove_partial_files()
-        for shelf in registry.shelves.values():
-            shelf.before()
-            report.archived[shelf.name] = 0
-            while _archive_file(shelf, age, owner, report):
+        for archived_model in registry.archived_models.values():
+            archived_model.prepare()
+            report.archived[archived_model.name] = 0
+            while _archive_file(archived_model, age, owner, report):
                 pass
         report.pruned = {what: prune() for what, prune in registry.pruners.items()}
     finally:
@@ -91,20 +94,22 @@ def archive(age: timedelta) -> Report:
     return report
 
 
-def _archive_file(shelf: Shelf, age: timedelta, owner: str, report: Report) -> bool:
+def _archive_file(archived_model: ArchivedModel, age: timedelta, owner: str, report: Report) -> bool:
     """One file's worth; whether there may be more."""
-    ids = list(shelf.ripe(age).order_by("created_at", "pk").values_list("pk", flat=True)[:ROOTS_A_FILE])
+    ids = list(
+        archived_model.due_for_archive(age).order_by("created_at", "pk").values_list("pk", flat=True)[:ROOTS_A_FILE]
+    )
     if not ids:
         return False
-    name = f"{datetime.now(UTC):%Y/}{shelf.name}-{_stamp()}.jsonl.gz"
-    written = Written.begin(settings.KEEPING.archive_dir / name)
+    name = f"{datetime.now(UTC):%Y/}{archived_model.name}-{_stamp()}.jsonl.gz"
+    written = ArchiveWriter.create(settings.KEEPING.archive_dir / name)
     steps = []
-    for some in _steps(ids, shelf.step):
-        steps.append(Step(some, tuple(written.add(rows) for rows in rows_of(shelf, some))))
+    for some in _steps(ids, archived_model.rows_per_transaction):
+        steps.append(Step(some, tuple(written.add(rows) for rows in rows_to_archive(archived_model, some))))
         _keep_lease(owner)
     written.finish()
     file = Archive.objects.create(
-        shelf=shelf.name,
+        shelf=archived_model.name,
         name=name,
         size=written.path.stat().st_size,
         sha256=sha256_of(written.path),
@@ -113,30 +118,30 @@ def _archive_file(shelf: Shelf, age: timedelta, owner: str, report: Report) -> b
     )
     gone = 0
     for step in steps:
-        gone += _delete(shelf, age, file, step)
+        gone += _delete(archived_model, age, file, step)
         _keep_lease(owner)
         time.sleep(PAUSE_S)
     report.files.append(name)
-    report.archived[shelf.name] += gone
-    report.stayed += len(ids) - gone
+    report.archived[archived_model.name] += gone
+    report.skipped += len(ids) - gone
     return gone > 0 and len(ids) == ROOTS_A_FILE
 
 
-def _delete(shelf: Shelf, age: timedelta, file: Archive, step: Step) -> int:
+def _delete(archived_model: ArchivedModel, age: timedelta, file: Archive, step: Step) -> int:
     """Delete a step's rows if they are what was written; if not, they are left to the next run."""
     try:
         with transaction.atomic():
-            roots = shelf.ripe(age).filter(pk__in=list(step.ids)).select_for_update()
+            roots = archived_model.due_for_archive(age).filter(pk__in=list(step.ids)).select_for_update()
             if len(roots.values_list("pk", flat=True)) != len(step.ids):
-                raise Changed
-            rows = rows_of(shelf, step.ids)
-            shelf.leave(file, rows)
+                raise RowsChanged
+            rows = rows_to_archive(archived_model, step.ids)
+            archived_model.before_delete(file, rows)
             for some, number in zip(reversed(rows), reversed(step.counts), strict=True):
                 if some._raw_delete(connection.alias) != number:  # as delete(), without loading what it points to
-                    raise Changed
+                    raise RowsChanged
             Archive.objects.filter(pk=file.pk).update(deleted=F("deleted") + len(step.ids))
-    except Changed:
-        logger.info("archive: %d %s changed while they were written, and stay", len(step.ids), shelf.name)
+    except RowsChanged:
+        logger.info("archive: %d %s changed while they were written, and stay", len(step.ids), archived_model.name)
         return 0
     return len(step.ids)
 

@@ -36,7 +36,7 @@ class _Exact(DjangoJSONEncoder):
 
 
 @dataclass(slots=True)
-class Written:
+class ArchiveWriter:
     """What went into a file so far. ``text_sha256`` is over the lines before compression."""
 
     path: Path
@@ -45,7 +45,7 @@ class Written:
     text: Any = field(default_factory=hashlib.sha256)
 
     @classmethod
-    def begin(cls, path: Path) -> Self:
+    def create(cls, path: Path) -> Self:
         """Under a name that says that it is not finished."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(path, gzip.GzipFile(path.with_name(path.name + PARTIAL), "wb", compresslevel=6))

@@ -12,7 +12,7 @@ Rows = QuerySet[Any]
 Ids = Sequence[Any]
 
 
-class Changed(Exception):
+class RowsChanged(Exception):
     """What is about to be deleted is not what was written; the step is undone and left to the next run."""
 
 
@@ -21,7 +21,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shelf:
+class ArchivedModel:
     """One kind of thing that is archived whole, with every row that points to it.
 
     ``ripe`` gives those closed longer ago than that and not to be kept; rows of ``model``, which has a ``created_at``.
@@ -32,31 +32,31 @@ class Shelf:
 
     name: str
     model: type[Model]
-    ripe: Callable[[timedelta], Rows]
-    step: int = 200
-    along: Callable[[Ids], Iterable[Rows]] = lambda _: ()
-    before: Callable[[], object] = _nothing
-    leave: Callable[[Any, Sequence[Rows]], None] = lambda archive, rows: None
+    due_for_archive: Callable[[timedelta], Rows]
+    rows_per_transaction: int = 200
+    related_rows: Callable[[Ids], Iterable[Rows]] = lambda _: ()
+    prepare: Callable[[], object] = _nothing
+    before_delete: Callable[[Any, Sequence[Rows]], None] = lambda archive, rows: None
 
 
 @dataclass(slots=True)
 class Registry:
     """``shelves`` in the order in which they are worked on; ``pruners`` delete what has no history, by what it is."""
 
-    shelves: dict[str, Shelf] = field(default_factory=dict)
+    archived_models: dict[str, ArchivedModel] = field(default_factory=dict)
     pruners: dict[str, Callable[[], int]] = field(default_factory=dict)
 
-    def add(self, shelf: Shelf) -> None:
-        self.shelves[shelf.name] = shelf
+    def add(self, archived_model: ArchivedModel) -> None:
+        self.archived_models[archived_model.name] = archived_model
 
 
 registry = Registry()
 
 
-def rows_of(shelf: Shelf, ids: Ids) -> list[Rows]:
+def rows_to_archive(archived_model: ArchivedModel, ids: Ids) -> list[Rows]:
     """Everything that goes with these, by table: what is pointed to before what points to it."""
-    roots: dict[type[Model], Q] = {shelf.model: Q(pk__in=list(ids))}
-    roots |= {rows.model: Q(pk__in=rows.values("pk")) for rows in shelf.along(ids)}
+    roots: dict[type[Model], Q] = {archived_model.model: Q(pk__in=list(ids))}
+    roots |= {rows.model: Q(pk__in=rows.values("pk")) for rows in archived_model.related_rows(ids)}
     chosen: dict[type[Model], Rows] = {}
     for model in _pointing_to(frozenset(roots)):
         where = roots.get(model, Q())
