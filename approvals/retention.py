@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from approvals import metrics
 from approvals.audit import chain
 from approvals.models import Approval, AuditEntry, AuditSeal
-from orchestra.archive.registry import RowsChanged, Rows, ArchivedModel, registry
+from orchestra.archive.registry import ArchivedModel, Rows, RowsChanged, registry
 from orchestra.models import Archive
 
 S = Approval.Status

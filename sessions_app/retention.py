@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from approvals import retention as approvals_retention
 from approvals.models import Approval, Rule
-from orchestra.archive.registry import Ids, Rows, ArchivedModel, registry
+from orchestra.archive.registry import ArchivedModel, Ids, Rows, registry
 from orchestra.models import Archive
 from sessions_app import metrics
 from sessions_app.models import OPEN_SESSION, AgentSession, Run

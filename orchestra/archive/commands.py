@@ -23,7 +23,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from orchestra.archive.files import PARTIAL, ArchiveWriter
-from orchestra.archive.registry import RowsChanged, ArchivedModel, registry, rows_to_archive
+from orchestra.archive.registry import ArchivedModel, RowsChanged, registry, rows_to_archive
 from orchestra.backup.manifest import sha256_of
 from orchestra.db import leases
 from orchestra.errors import Conflict
