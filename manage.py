@@ -47,9 +47,9 @@ def run() -> None:
         with at_terminal():
             execute_from_command_line(sys.argv)
     except DatabaseError as error:
-        from orchestra.runtime.database_errors import in_words
+        from orchestra.runtime.database_errors import explain
 
-        if "--traceback" in sys.argv or not (why := in_words(error)):
+        if "--traceback" in sys.argv or not (why := explain(error)):
             raise
         sys.exit(why)
 

@@ -96,17 +96,17 @@ def leave_logging_to_django(**_signal: object) -> None:
     """Celery sets up logging of its own unless somebody answers this signal; Django's settings have done it."""
 
 
-worker_shutting_down.connect(exit_guard.begin)
+worker_shutting_down.connect(exit_guard.limit_shutdown)
 
 
 @worker_ready.connect
-def watch_for_deafness(**signal: object) -> None:
+def start_liveness_checks(**signal: object) -> None:
     """Imported late: the canary needs the settings, which import this package on their way."""
     from orchestra.metrics import tasks
     from orchestra.runtime import worker_liveness
 
     tasks.observe_tasks()
-    worker_liveness.begin(**signal)
+    worker_liveness.start(**signal)
 
 
 app.add_defaults(configuration)  # called when first needed: settings import this package on their way

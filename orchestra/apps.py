@@ -21,8 +21,8 @@ class OrchestraConfig(AppConfig):
         if settings.ORCHESTRA.process:
             from orchestra.runtime import heartbeats
 
-            data_lock.begin()
-            heartbeats.begin()
+            data_lock.share_or_exit()
+            heartbeats.start()
 
     def register_for_servers(self) -> None:
         """What pages, probes, figures, checks and the keeping of data need."""

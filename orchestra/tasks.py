@@ -19,9 +19,9 @@ def beat() -> None:
 
 
 @shared_task(name="orchestra.runtime.worker_liveness", ignore_result=True)
-def sing(token: str) -> None:
+def receive_liveness_check(token: str) -> None:
     """Sent by a worker to itself."""
-    worker_liveness.heard(token)
+    worker_liveness.record_return(token)
 
 
 @shared_task(name="orchestra.archive", ignore_result=True)

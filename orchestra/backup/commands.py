@@ -149,7 +149,7 @@ def _alone() -> Iterator[None]:
     """
     with ExitStack() as held:
         try:
-            held.enter_context(data_lock.alone(settings.ORCHESTRA.data_dir))
+            held.enter_context(data_lock.exclusive(settings.ORCHESTRA.data_dir))
         except data_lock.DataFolderBusy as busy:
             raise BackupRefused(f"Orchestra is running (process {busy.owner}). Stop it first.") from None
         yield

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import OperationalError
 
 _shared: dict[Path, TextIO] = {}
-_alone: set[Path] = set()
+_exclusive: set[Path] = set()
 _guard = threading.Lock()
 
 
@@ -34,13 +34,13 @@ class RestoreRunning(OperationalError):
     """The database is not to be touched now; the message says why and what to do."""
 
 
-def take(data_dir: Path) -> TextIO:
+def lock_runner(data_dir: Path) -> TextIO:
     """Lock the data folder for this process and what it becomes; the kernel lets go when the file is closed.
 
     Raises:
         DataFolderBusy: another one holds it.
     """
-    file = _opened(data_dir, "up.lock")
+    file = _open_lock_file(data_dir, "up.lock")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -55,25 +55,25 @@ def take(data_dir: Path) -> TextIO:
 
 
 @contextlib.contextmanager
-def alone(data_dir: Path) -> Iterator[None]:
+def exclusive(data_dir: Path) -> Iterator[None]:
     """Within this block no other process of Orchestra uses the data folder, and none can begin to.
 
     Raises:
         DataFolderBusy: one does.
     """
-    with take(data_dir), _opened(data_dir, "use.lock") as file:
+    with lock_runner(data_dir), _open_lock_file(data_dir, "use.lock") as file:
         with _guard:
             if own := _shared.pop(data_dir, None):
                 own.close()
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise DataFolderBusy(_holder(file)) from None
-            _alone.add(data_dir)
+                raise DataFolderBusy(_describe_holder(file)) from None
+            _exclusive.add(data_dir)
         try:
             yield
         finally:
-            _alone.discard(data_dir)
+            _exclusive.discard(data_dir)
 
 
 def share(data_dir: Path) -> None:
@@ -84,25 +84,25 @@ def share(data_dir: Path) -> None:
     Raises:
         DataFolderBusy: a restore is going on.
     """
-    if data_dir in _shared or data_dir in _alone:
+    if data_dir in _shared or data_dir in _exclusive:
         return
     with _guard:
-        if data_dir in _shared or data_dir in _alone:
+        if data_dir in _shared or data_dir in _exclusive:
             return
         try:
-            file = _opened(data_dir, "use.lock")
+            file = _open_lock_file(data_dir, "use.lock")
         except OSError:  # another account's, or read-only
             return
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            owner = _holder(file)
+            owner = _describe_holder(file)
             file.close()
             raise DataFolderBusy(owner) from None
         _shared[data_dir] = file
 
 
-def begin() -> None:
+def share_or_exit() -> None:
     """Called once at the start of a process that stays: it does not start during a restore.
 
     Raises:
@@ -111,7 +111,7 @@ def begin() -> None:
     try:
         share(settings.ORCHESTRA.data_dir)
     except DataFolderBusy as busy:
-        sys.exit(_in_words(busy))
+        sys.exit(_message_for(busy))
 
 
 def on_connection(connection: Any, **_signal: object) -> None:
@@ -124,21 +124,21 @@ def on_connection(connection: Any, **_signal: object) -> None:
         share(settings.ORCHESTRA.data_dir)
     except DataFolderBusy as busy:
         connection.close()
-        raise RestoreRunning(_in_words(busy)) from None
+        raise RestoreRunning(_message_for(busy)) from None
 
 
-def _in_words(busy: DataFolderBusy) -> str:
+def _message_for(busy: DataFolderBusy) -> str:
     folder = settings.ORCHESTRA.data_dir
     return f"A backup is being restored into {folder} (process {busy.owner}). Try again when that has ended."
 
 
-def _opened(data_dir: Path, name: str) -> TextIO:
+def _open_lock_file(data_dir: Path, name: str) -> TextIO:
     path = data_dir / "run" / name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path.open("a+")
 
 
-def _holder(file: TextIO) -> str:
+def _describe_holder(file: TextIO) -> str:
     """The pid of a process that holds a lock on this file, with its command line, as far as the kernel tells."""
     import psutil  # every command would pay for it
 

@@ -7,7 +7,7 @@ from django.db.migrations.executor import MigrationExecutor
 from orchestra.runtime.data_lock import RestoreRunning
 
 
-def in_words(error: DatabaseError) -> str:
+def explain(error: DatabaseError) -> str:
     """Why a command could not work with the database, and what to do; empty if the database is not to blame."""
     if isinstance(error, RestoreRunning):
         return str(error)

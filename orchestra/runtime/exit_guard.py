@@ -11,7 +11,7 @@ GRACE_S = 15.0
 EXIT_CODE = 75  # EX_TEMPFAIL
 
 
-def begin(**_signal: object) -> None:
+def limit_shutdown(**_signal: object) -> None:
     """Receiver of Celery's ``worker_shutting_down``: from now on there are `GRACE_S` seconds left.
 
     A worker that lost its broker would wait for it, and the threads pool waits for its tasks for ever.

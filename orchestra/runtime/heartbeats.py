@@ -31,35 +31,35 @@ SILENT_AFTER_S = 3 * EVERY_S
 GONE_AFTER = timedelta(minutes=5)
 PREFIX = "process:"
 
-_more: list[Callable[[], dict[str, Any]]] = []
-_news = threading.Event()
+_fact_sources: list[Callable[[], dict[str, Any]]] = []
+_wake = threading.Event()
 
 
 @dataclass(frozen=True, slots=True)
-class Vital:
+class Heartbeat:
     """The last word of a process; ``age`` in seconds."""
 
     age: float
     state: dict[str, Any]
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether it was heard of lately."""
         return self.age < SILENT_AFTER_S
 
 
-def also_say(facts: Callable[[], dict[str, Any]]) -> None:
+def add_facts(facts: Callable[[], dict[str, Any]]) -> None:
     """Have this process say these facts too: a few names with numbers or short texts."""
-    _more.append(facts)
-    _news.set()
+    _fact_sources.append(facts)
+    _wake.set()
 
 
-def begin() -> None:
+def start() -> None:
     """Start saying so, on a thread; for processes that are meant to stay."""
-    threading.Thread(target=_go_on, name="vitals", daemon=True).start()
+    threading.Thread(target=_write_repeatedly, name="heartbeat", daemon=True).start()
 
 
-def say() -> None:
+def write() -> None:
     """Once, now."""
     process = psutil.Process()
     with process.oneshot():
@@ -74,29 +74,31 @@ def say() -> None:
             "open_files": process.num_fds() if hasattr(process, "num_fds") else 0,
             "connections": (database.pool() or {}).get("open", 0),
         }
-    for facts in _more:
+    for facts in _fact_sources:
         state |= facts()
     leases.note(f"{PREFIX}{state['process']}@{state['host']}/{state['pid']}"[:100], state)
     Lease.objects.filter(name__startswith=PREFIX, updated_at__lt=Now() - GONE_AFTER).delete()
 
 
-def said() -> list[Vital]:
+def read_recent() -> list[Heartbeat]:
     """The last word of every process there was lately, in the order of their names; not of those replaced since."""
     ages = leases.ages(PREFIX)
     states = Lease.objects.filter(name__in=ages).order_by("name").values_list("name", "state")
-    vitals, now = [Vital(ages[name], state) for name, state in states], time.time()
+    heartbeats, now = [Heartbeat(ages[name], state) for name, state in states], time.time()
     return [
-        vital for vital in vitals if not any(_replaced(vital, other, now) for other in vitals if other is not vital)
+        heartbeat
+        for heartbeat in heartbeats
+        if not any(_replaced(heartbeat, other, now) for other in heartbeats if other is not heartbeat)
     ]
 
 
-def _replaced(vital: Vital, by: Vital, now: float) -> bool:
+def _replaced(heartbeat: Heartbeat, by: Heartbeat, now: float) -> bool:
     """Whether ``vital`` missed its turn to speak, and one of its kind has started on its host since its last word."""
-    same = all(vital.state[name] == by.state[name] for name in ("process", "host"))
-    return same and vital.age > OVERDUE_AFTER_S and by.state["started_at"] > now - vital.age
+    same = all(heartbeat.state[name] == by.state[name] for name in ("process", "host"))
+    return same and heartbeat.age > OVERDUE_AFTER_S and by.state["started_at"] > now - heartbeat.age
 
 
-def families(vitals: Iterable[Vital]) -> Iterator[Metric]:
+def families(heartbeats: Iterable[Heartbeat]) -> Iterator[Metric]:
     """What processes use."""
     labels = ["process", "host", "pid"]
     memory = GaugeMetricFamily("orchestra_process_memory_bytes", "Resident memory of a process.", labels=labels)
@@ -105,26 +107,26 @@ def families(vitals: Iterable[Vital]) -> Iterator[Metric]:
     threads = GaugeMetricFamily("orchestra_process_threads", "Threads of a process.", labels=labels)
     pool = GaugeMetricFamily("orchestra_process_connections", "Database connections of a process.", labels=labels)
     ages = GaugeMetricFamily("orchestra_process_age_seconds", "Seconds since a process was heard of.", labels=labels)
-    for vital in vitals:
-        state = vital.state
-        who = [str(state[label]) for label in labels]
-        memory.add_metric(who, state["memory_bytes"])
-        cpu.add_metric(who, state["cpu_seconds"])
-        files.add_metric(who, state["open_files"])
-        threads.add_metric(who, state["threads"])
-        pool.add_metric(who, state["connections"])
-        ages.add_metric(who, vital.age)
+    for heartbeat in heartbeats:
+        state = heartbeat.state
+        values = [str(state[label]) for label in labels]
+        memory.add_metric(values, state["memory_bytes"])
+        cpu.add_metric(values, state["cpu_seconds"])
+        files.add_metric(values, state["open_files"])
+        threads.add_metric(values, state["threads"])
+        pool.add_metric(values, state["connections"])
+        ages.add_metric(values, heartbeat.age)
     yield from (memory, cpu, files, threads, pool, ages)
 
 
-def _go_on() -> None:
+def _write_repeatedly() -> None:
     apps.ready_event.wait()
     while True:
         try:
-            say()
+            write()
         except (DatabaseError, psutil.Error) as error:
-            logger.warning("vitals: not said this time (%s)", type(error).__name__)
+            logger.warning("heartbeat not written (%s); the next one follows in %g s", type(error).__name__, EVERY_S)
         finally:
             connection.close()
-        _news.wait(EVERY_S)
-        _news.clear()
+        _wake.wait(EVERY_S)
+        _wake.clear()

@@ -37,11 +37,11 @@ from orchestra.runtime import embedded
 
 TICK_S = 0.5
 LONGEST_LINE = 64 * 1024
-LINES_A_SLOW_TERMINAL_MAY_OWE = 5000
+TERMINAL_QUEUE_LINES = 5000
 LONGEST_BACKOFF_S = 30.0
-DEATHS_TO_GIVE_UP, DEATHS_WITHIN_S = 5, 60.0
-LONGEST_WAIT_FOR_THE_FIRST_S = 20.0
-LAST_WORDS_S = 1.0
+EXITS_TO_GIVE_UP, EXITS_WITHIN_S = 5, 60.0
+READY_TIMEOUT_S = 20.0
+FINAL_OUTPUT_S = 1.0
 JOINED = {"ORCHESTRA_LOG_JOINED": "on"}  # the programs leave the log file to us
 
 
@@ -76,14 +76,14 @@ class Plan:
     secrets: list[str]
 
     @classmethod
-    def received(cls, reading: int) -> Self:
+    def read_from(cls, reading: int) -> Self:
         """The plan that `become` put into that pipe."""
         with os.fdopen(reading, "rb") as pipe:
             plan = json.load(pipe)
         return cls(**plan | {"programs": [Program(**program) for program in plan["programs"]]})
 
 
-def become(plan: Plan, *, keep: Iterable[int] = ()) -> NoReturn:
+def replace_process(plan: Plan, *, keep: Iterable[int] = ()) -> NoReturn:
     """Replace this process by the runner; the descriptors of ``keep`` stay open in it, and in no program."""
     reading, writing = os.pipe()
     os.write(writing, json.dumps(asdict(plan)).encode())  # a few KiB, which every pipe holds
@@ -105,7 +105,7 @@ class Output:
         self._log = log
         self._as_json = as_json
         self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        self._queue: queue.Queue[str | None] = queue.Queue(LINES_A_SLOW_TERMINAL_MAY_OWE)
+        self._queue: queue.Queue[str | None] = queue.Queue(TERMINAL_QUEUE_LINES)
         self._thread = threading.Thread(target=self._show_all, daemon=True)
         self._thread.start()
 
@@ -116,7 +116,7 @@ class Output:
         colour = 31 + sum(name.encode()) % 6
         self.show(f"\x1b[{colour}m{name:<8} |\x1b[0m {text}" if self._colours else f"{name:<8} | {text}")
 
-    def say(self, level: int, text: str) -> None:
+    def log(self, level: int, text: str) -> None:
         """A line of the runner's own, in the form of everybody else's."""
         now, name = datetime.now(UTC), logging.getLevelName(level)
         if self._as_json:
@@ -135,7 +135,7 @@ class Output:
         self.show("")
         with suppress(queue.Full):
             self._queue.put_nowait(None)
-        self._thread.join(LAST_WORDS_S)
+        self._thread.join(FINAL_OUTPUT_S)
 
     def _show_all(self) -> None:
         while (text := self._queue.get()) is not None:
@@ -151,7 +151,7 @@ class Child:
         self.program = program
         self.name = program.name
         self._output = output
-        self._deaths: deque[float] = deque(maxlen=DEATHS_TO_GIVE_UP)
+        self._exits: deque[float] = deque(maxlen=EXITS_TO_GIVE_UP)
         self._log = f" (its own log: {program.own_log})" if program.own_log else ""
         self._pump: threading.Thread | None = None
         self.process: subprocess.Popen[bytes] | None = None
@@ -171,37 +171,37 @@ class Child:
         self._pump.start()
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def mourn(self, now: float) -> bool:
+    def handle_exit(self, now: float) -> bool:
         """Note a death nobody asked for and when to try again; False if there were too many."""
         if self.process is None:
             return True
         self.kill_group()
         code, self.process = self.process.returncode, None
-        self._deaths.append(now)
-        recent = sum(1 for death in self._deaths if now - death < DEATHS_WITHIN_S)
+        self._exits.append(now)
+        recent = sum(1 for death in self._exits if now - death < EXITS_WITHIN_S)
         self.start_at = now + min(2.0 ** (recent - 1), LONGEST_BACKOFF_S)
-        given_up = recent >= DEATHS_TO_GIVE_UP
+        given_up = recent >= EXITS_TO_GIVE_UP
         then = "it keeps dying, giving up" if given_up else f"starting it again in {self.start_at - now:.0f} s"
-        self._output.say(logging.ERROR, f"{self.name} ended {_how(code)}{self._log}; {then}")
+        self._output.log(logging.ERROR, f"{self.name} ended {_describe_exit(code)}{self._log}; {then}")
         return not given_up
 
-    def ask_to_stop(self) -> None:
-        if self.process is not None and self.alive:
+    def terminate(self) -> None:
+        if self.process is not None and self.is_alive:
             self.process.send_signal(signal.SIGTERM)  # the leader alone: it winds up its own children
 
-    def see_off(self) -> None:
+    def finish(self) -> None:
         """End whatever is left of its group, and take its last words."""
         if self.process is None:
             return
-        if self.alive:
-            self._output.say(logging.WARNING, f"{self.name} did not stop in time and was killed")
+        if self.is_alive:
+            self._output.log(logging.WARNING, f"{self.name} did not stop in time and was killed")
         self.kill_group()
         self.process.wait()
         if self._pump is not None:
-            self._pump.join(LAST_WORDS_S)
+            self._pump.join(FINAL_OUTPUT_S)
 
     def kill_group(self) -> None:
         """Nothing of its process group outlives it; the group's number is its leader's id."""
@@ -224,8 +224,8 @@ class Runner:
         self._plan = plan
         self._output = Output(LogFile(Path(plan.log_file), days=plan.log_days), as_json=plan.log_as_json)
         self._children: list[Child] = []
-        self._asked_to_stop = False
-        self._in_a_hurry = False
+        self._is_stopping = False
+        self._kills_now = False
         self._awake, self._wake = os.pipe()
 
     def run(self) -> int:
@@ -244,8 +244,8 @@ class Runner:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake up
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._in_a_hurry = self._asked_to_stop
-        self._asked_to_stop = True
+        self._kills_now = self._is_stopping
+        self._is_stopping = True
 
     def _start_all(self) -> bool:
         """Start one after the other; False if one keeps dying meanwhile."""
@@ -253,19 +253,19 @@ class Runner:
             child = Child(program, self._output)
             self._children.append(child)
             child.start()
-            answered = self._when_it_answers(program)
-            deadline = time.monotonic() + LONGEST_WAIT_FOR_THE_FIRST_S
-            while not (answered.is_set() or self._asked_to_stop or time.monotonic() > deadline):
-                if not self._revive():
+            answered = self._watch_readiness(program)
+            deadline = time.monotonic() + READY_TIMEOUT_S
+            while not (answered.is_set() or self._is_stopping or time.monotonic() > deadline):
+                if not self._restart_exited():
                     return False
                 self._sleep(TICK_S)
-            if self._asked_to_stop:
+            if self._is_stopping:
                 return True
-        self._output.say(logging.INFO, "ready")
+        self._output.log(logging.INFO, "ready")
         self._output.show(self._plan.banner)
         return True
 
-    def _when_it_answers(self, program: Program) -> threading.Event:
+    def _watch_readiness(self, program: Program) -> threading.Event:
         """An event that is set, and wakes the main thread, once the program answers; at once if nobody can ask it."""
         answered = threading.Event()
 
@@ -280,19 +280,19 @@ class Runner:
 
     def _keep_running(self) -> bool:
         """True when asked to stop, False when a program keeps dying."""
-        while not self._asked_to_stop:
+        while not self._is_stopping:
             self._sleep(TICK_S)
-            if not self._revive():
+            if not self._restart_exited():
                 return False
         return True
 
-    def _revive(self) -> bool:
+    def _restart_exited(self) -> bool:
         """Start again what died, each in its time; False if one died too often."""
         now = time.monotonic()
         for child in self._children:
-            if child.alive or self._asked_to_stop:
+            if child.is_alive or self._is_stopping:
                 continue
-            if child.process is not None and not child.mourn(now):
+            if child.process is not None and not child.handle_exit(now):
                 return False
             if now >= child.start_at:
                 child.start()
@@ -300,19 +300,19 @@ class Runner:
 
     def _stop_all(self) -> None:
         began = time.monotonic()
-        self._output.say(logging.INFO, "stopping; once more Ctrl-C kills at once")
+        self._output.log(logging.INFO, "stopping; once more Ctrl-C kills at once")
         for order in sorted({child.program.stops for child in self._children}):
             together = [child for child in self._children if child.program.stops == order]
             for child in together:
-                child.ask_to_stop()
+                child.terminate()
             asked = time.monotonic()
-            while any(time.monotonic() < asked + child.program.grace_s for child in together if child.alive):
-                if self._in_a_hurry:
+            while any(time.monotonic() < asked + child.program.grace_s for child in together if child.is_alive):
+                if self._kills_now:
                     break
                 self._sleep(TICK_S)
             for child in together:
-                child.see_off()
-        self._output.say(logging.INFO, f"everything stopped in {time.monotonic() - began:.1f} s")
+                child.finish()
+        self._output.log(logging.INFO, f"everything stopped in {time.monotonic() - began:.1f} s")
 
     def _sleep(self, seconds: float) -> None:
         """Wait, but not past a signal, the end of a child or an answer."""
@@ -331,7 +331,7 @@ def _end_with_parent() -> tuple[str, ...]:
     return words if able else ()
 
 
-def _how(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"with exit code {code}"
     with suppress(ValueError):
@@ -358,7 +358,7 @@ def _answers(program: Program) -> bool:
 
 def main() -> int:
     os.umask(0o077)
-    plan = Plan.received(int(sys.argv[1]))
+    plan = Plan.read_from(int(sys.argv[1]))
     learn(*plan.secrets)
     return Runner(plan).run()
 

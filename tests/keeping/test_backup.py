@@ -333,7 +333,7 @@ def test_a_backup_of_the_other_engine_is_refused(house: Path) -> None:
 
 def test_nothing_is_restored_while_the_runner_holds_the_data_folder(house: Path) -> None:
     folder = backup_of(house)
-    with data_lock.take(house), pytest.raises(BackupRefused, match="running"):
+    with data_lock.lock_runner(house), pytest.raises(BackupRefused, match="running"):
         restore_backup(folder, keep_rules=False)
 
 
@@ -397,7 +397,7 @@ def test_nothing_is_restored_while_an_idle_process_uses_the_data_folder(house: P
 )
 def test_during_a_restore_no_process_begins(house: Path, arguments: list[str]) -> None:
     environment = os.environ | {"ORCHESTRA_DATA_DIR": str(house), "DATABASE_URL": "", "ORCHESTRA_PROCESS": ""}
-    with data_lock.alone(house):
+    with data_lock.exclusive(house):
         command = [sys.executable, "manage.py", *arguments]
         ended = subprocess.run(
             command,
