@@ -156,7 +156,7 @@ def decide_approval(
     latest = stops.deadline_clock(-settings.APPROVALS.grace)
     alive = sql.Statement(f"expires_at > {latest.text}", latest.values)
     unit = UnitOfWork(
-        APPROVAL_FLOW.moving(Approval, approval_id, to=verdict, guard=alive, stamp="decided_at", **changes),
+        APPROVAL_FLOW.move_statement(Approval, approval_id, to=verdict, guard=alive, stamp="decided_at", **changes),
         returning="decided_at",
     )
     attempt = partial(
@@ -175,7 +175,7 @@ def decide_approval(
         return _repeated_or_refuse(
             find_approval(approval_id), verdict, by, will_run=will_run, answers=answers, note=note
         )
-    decided_at = sql.loaded(Approval._meta.get_field("decided_at"), won[0])
+    decided_at = sql.load_value(Approval._meta.get_field("decided_at"), won[0])
     for name, value in {"status": verdict, "decided_at": decided_at, **changes}.items():
         setattr(approval, name, value)
     with bind(approval=approval_id, session=approval.session):
@@ -394,15 +394,15 @@ def audit_entry(
 
 def _announce(unit: UnitOfWork, approval_id: UUID, status: str) -> None:
     """Ring other processes with the commit, this process right after it."""
-    unit.ring("approval", str(approval_id))
-    if not notify.is_muted():
-        unit.then(_telling_this_process(approval_id, status))
+    unit.notify("approval", str(approval_id))
+    if not notify.is_suppressed():
+        unit.on_commit(_telling_this_process(approval_id, status))
 
 
 def _announce_now(approval_id: UUID, status: str) -> None:
     """The same for a transaction that is under way."""
     notify.send("approval", str(approval_id))
-    if not notify.is_muted():
+    if not notify.is_suppressed():
         transaction.on_commit(_telling_this_process(approval_id, status), robust=True)
 
 
@@ -467,7 +467,7 @@ def _tell_of_expiries(sessions: Mapping[UUID, UUID | None]) -> None:
         about = {"approval": str(approval_id)} | ({"session": str(session)} if session else {})
         logger.warning("approval %s timeout", approval_id, extra=about)
         logger.info("approval cancelled: %s expired", approval_id, extra=about)
-    if notify.is_muted():
+    if notify.is_suppressed():
         return
     for approval_id in sessions:
         approval_changed.send_robust(sender=Approval, approval_id=approval_id, status=S.EXPIRED, swept=True)

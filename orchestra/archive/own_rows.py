@@ -35,4 +35,4 @@ def prune_answers() -> int:
 def archive() -> str:
     """Whether retention ran lately; a new installation has a day for its first run."""
     ran = Lease.objects.filter(name=LAST_RUN).exists()
-    return OK if not ran or leases.touched_within(LAST_RUN, LATE_AFTER) else "late"
+    return OK if not ran or leases.was_touched_within(LAST_RUN, LATE_AFTER) else "late"

@@ -21,8 +21,7 @@ from orchestra.backup.errors import BackupRefused
 from orchestra.backup.files import flush
 from orchestra.backup.manifest import DAMAGED, Manifest, key_fingerprint, sha256_of
 from orchestra.backup.signals import copy_checks, database_restored
-from orchestra.db import fencing as epoch
-from orchestra.db import notify
+from orchestra.db import fencing, notify
 from orchestra.runtime import data_lock
 
 logger = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ def take_backup(directory: Path) -> Path:
     try:
         engine = _engine()
         with engine.snapshot(partial):
-            counts, migrations, fence_epoch = _counts(), _applied(), epoch.current()
+            counts, migrations, fence_epoch = _counts(), _applied(), fencing.current_epoch()
         file = partial / engine.FILE
         Manifest(
             engine=connection.vendor,
@@ -131,8 +130,8 @@ def restore_backup(folder: Path, *, keep_rules: bool) -> Restored:
         engine.refuse_company()
         with engine.scratch(folder, "restore") as copy:
             _judge(manifest)
-            with transaction.atomic(), notify.muted():
-                begun = epoch.begin(known, manifest.fence_epoch)
+            with transaction.atomic(), notify.suppressed():
+                begun = fencing.start_epoch(known, manifest.fence_epoch)
                 answers = database_restored.send(
                     sender=None, epoch=begun, taken_at=manifest.taken_at, keep_rules=keep_rules
                 )
@@ -210,6 +209,6 @@ def _judge(manifest: Manifest) -> None:
 def _present_epoch() -> int:
     """Of the database that is replaced; 0 if it cannot tell any more."""
     try:
-        return epoch.current()
+        return fencing.current_epoch()
     except DatabaseError:
         return 0

@@ -26,7 +26,7 @@ class Histogram:
     """A histogram of seconds in the tallies: ``<name>_bucket`` with ``le=<edge>``, and ``<name>_sum``."""
 
     name: str
-    text: str
+    description: str
     edges_s: tuple[float, ...]
 
     @property
@@ -34,25 +34,27 @@ class Histogram:
         """The edges as Prometheus writes them."""
         return (*(str(float(edge)) for edge in self.edges_s), "+Inf")
 
-    def place(self, seconds: float) -> int:
+    def bucket_index(self, seconds: float) -> int:
         """Which bucket is the smallest that holds ``seconds``."""
         return bisect_left(self.edges_s, seconds)
 
-    def place_sql(self, seconds: str) -> str:
+    def bucket_index_sql(self, seconds: str) -> str:
         """SQL that says the same of an SQL expression."""
-        steps = " ".join(f"WHEN {seconds} <= {edge} THEN {place}" for place, edge in enumerate(self.edges_s))
+        steps = " ".join(f"WHEN {seconds} <= {edge} THEN {bucket}" for bucket, edge in enumerate(self.edges_s))
         return f"CASE {steps} ELSE {len(self.edges_s)} END"
 
-    def add(self, totals: Totals, *, place: int, number: float, seconds: float) -> None:
+    def add(self, totals: Totals, *, bucket: int, number: float, seconds: float) -> None:
         """Note ``number`` observations of one bucket; ``seconds`` is their sum."""
         totals[f"{self.name}_sum", ""] += seconds
-        for edge in self.labels[place:]:
+        for edge in self.labels[bucket:]:
             totals[f"{self.name}_bucket", f"le={edge}"] += number
 
     def family(self, totals: Totals) -> HistogramMetricFamily:
         """What the metrics page shows of it."""
         buckets = [(edge, totals[f"{self.name}_bucket", f"le={edge}"]) for edge in self.labels]
-        return HistogramMetricFamily(self.name, self.text, buckets=buckets, sum_value=totals[f"{self.name}_sum", ""])
+        return HistogramMetricFamily(
+            self.name, self.description, buckets=buckets, sum_value=totals[f"{self.name}_sum", ""]
+        )
 
 
 def add_to_tallies(amounts: Mapping[Series, float]) -> None:
@@ -69,7 +71,7 @@ def add_to_tallies(amounts: Mapping[Series, float]) -> None:
         )
 
 
-def take_uncounted(table: str, *, finished: str, by: str, returning: str) -> list[tuple[Any, ...]]:
+def mark_counted(table: str, *, finished: str, by: str, returning: str) -> list[tuple[Any, ...]]:
     """Mark a batch of finished rows of ``table`` as counted, oldest first, and return what is to be counted.
 
     In the caller's transaction. Safe to run twice at once: a row changes from uncounted to counted in one UPDATE

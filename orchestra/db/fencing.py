@@ -11,24 +11,24 @@ from django.db.models.functions import Now
 from orchestra.models import Lease
 
 NAME = "fence_epoch"
-FENCES = 2**20  # of one epoch: as many runs as a session can have between two restores
+FENCES_PER_EPOCH = 2**20  # of one epoch: as many runs as a session can have between two restores
 
 
-def current() -> int:
+def current_epoch() -> int:
     """The epoch of the database; 0 if it was never restored."""
     return Lease.objects.filter(name=NAME).values_list("fence", flat=True).first() or 0
 
 
-def begin(*known: int) -> int:
+def start_epoch(*known: int) -> int:
     """Begin an epoch above ``known`` and this database's own, and return it.
 
     The clock takes part, since the database that a restore replaces, and with it the epochs it knew, may be lost.
     """
-    epoch = max(int(time.time()), current() + 1, *(number + 1 for number in known))
+    epoch = max(int(time.time()), current_epoch() + 1, *(number + 1 for number in known))
     Lease.objects.update_or_create(name=NAME, defaults={"fence": epoch, "updated_at": Now()})
     return epoch
 
 
 def first_fence(epoch: int) -> int:
     """The least fence of ``epoch``. Below 2**53, so that any JSON reader keeps it exactly."""
-    return epoch * FENCES
+    return epoch * FENCES_PER_EPOCH

@@ -16,12 +16,12 @@ def touch(name: str) -> None:
     _write(Lease(name=name, updated_at=Now()), "updated_at")
 
 
-def note(name: str, state: Mapping[str, Any]) -> None:
+def write_state(name: str, state: Mapping[str, Any]) -> None:
     """As `touch`, and keep what there is to say: a few facts that JSON can hold."""
     _write(Lease(name=name, state=dict(state), updated_at=Now()), "updated_at", "state")
 
 
-def noted(name: str) -> dict[str, Any]:
+def read_state(name: str) -> dict[str, Any]:
     """What was said there last; nothing if nobody ever did."""
     said: dict[str, Any] | None = Lease.objects.filter(name=name).values_list("state", flat=True).first()
     return said or {}
@@ -34,12 +34,12 @@ def ages(prefix: str) -> dict[str, float]:
     return {name: max(0.0, age.total_seconds()) for name, age in found.values_list("name", "age")}
 
 
-def touched_within(name: str, age: timedelta) -> bool:
+def was_touched_within(name: str, age: timedelta) -> bool:
     """Whether ``name`` gave a sign of life no longer than ``age`` ago."""
     return Lease.objects.filter(name=name, updated_at__gt=Now() - age).exists()
 
 
-def take(name: str, owner: str, lasts: timedelta) -> int | None:
+def acquire(name: str, owner: str, lasts: timedelta) -> int | None:
     """Become the owner of ``name`` for ``lasts``; the new fence, or None while somebody else owns it.
 
     One conditional UPDATE by the database's clock, so of two that try at once one is told None.
@@ -52,13 +52,13 @@ def take(name: str, owner: str, lasts: timedelta) -> int | None:
     return Lease.objects.values_list("fence", flat=True).get(name=name)
 
 
-def keep(name: str, owner: str, fence: int, lasts: timedelta) -> bool:
+def renew(name: str, owner: str, fence: int, lasts: timedelta) -> bool:
     """Own ``name`` for ``lasts`` from now; False if it was lost to somebody else in the meantime."""
     mine = Lease.objects.filter(name=name, owner=owner, fence=fence)
     return bool(mine.update(expires_at=Now() + lasts, updated_at=Now()))
 
 
-def give_up(name: str, owner: str, fence: int) -> None:
+def release(name: str, owner: str, fence: int) -> None:
     """Let the next one have it at once."""
     Lease.objects.filter(name=name, owner=owner, fence=fence).update(expires_at=None)
 
@@ -68,7 +68,7 @@ def is_held(name: str) -> bool:
     return Lease.objects.filter(name=name, expires_at__gt=Now()).exists()
 
 
-def note_also(name: str, **facts: object) -> None:
+def merge_state(name: str, **facts: object) -> None:
     """As `note`, beside what is kept there already; it is no sign of life."""
     with transaction.atomic():
         lease, _ = Lease.objects.select_for_update().get_or_create(name=name)

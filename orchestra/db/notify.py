@@ -28,7 +28,7 @@ CHANNEL = "orchestra_doorbell"
 RECONNECT_S = 1.0
 LISTEN_SLICE_S = 5.0
 
-_muted: ContextVar[bool] = ContextVar("muted", default=False)
+_suppressed: ContextVar[bool] = ContextVar("suppressed", default=False)
 
 Handler = Callable[[str, str], None]
 """Called as ``handler(topic, key)`` on the listener's thread; must return at once."""
@@ -39,7 +39,7 @@ def send(topic: str, key: str) -> None:
 
     Never raises for a dead Redis; a dead PostgreSQL fails the transaction it belongs to.
     """
-    if is_muted():
+    if is_suppressed():
         return
     if connection.vendor == "postgresql":
         notify = notification(topic, key)
@@ -50,7 +50,7 @@ def send(topic: str, key: str) -> None:
 
 def send_many(topic: str, keys: Sequence[str]) -> None:
     """``send`` for many keys, which costs one statement on PostgreSQL."""
-    if connection.vendor == "postgresql" and keys and not is_muted():
+    if connection.vendor == "postgresql" and keys and not is_suppressed():
         news = [f"{topic} {key}" for key in keys]
         sql.row("SELECT count(pg_notify(%s, news)) FROM unnest(%s::text[]) AS news", CHANNEL, news)
         return
@@ -59,23 +59,23 @@ def send_many(topic: str, keys: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def muted() -> Iterator[None]:
+def suppressed() -> Iterator[None]:
     """Send no notifications within the ``with``: other processes do not see these rows yet."""
-    token = _muted.set(True)
+    token = _suppressed.set(True)
     try:
         yield
     finally:
-        _muted.reset(token)
+        _suppressed.reset(token)
 
 
-def is_muted() -> bool:
+def is_suppressed() -> bool:
     """Whether this context sends no notifications."""
-    return _muted.get()
+    return _suppressed.get()
 
 
 def notification(topic: str, key: str) -> sql.Statement:
     """Return PostgreSQL's NOTIFY as an expression, for a statement that also does something else."""
-    if is_muted():
+    if is_suppressed():
         return sql.Statement("NULL")
     return sql.Statement("pg_notify(%s, %s)", (CHANNEL, f"{topic} {key}"))
 
@@ -123,7 +123,7 @@ class Listener:
         with self._lock:
             self._handlers.append(handler)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="notification listener", daemon=True)
                 self._thread.start()
 
     def remove(self, handler: Handler) -> None:
@@ -140,7 +140,9 @@ class Listener:
                 listen()
             except (redis.RedisError, OSError) as error:
                 self.listening.clear()
-                logger.warning("doorbell connection lost (%s); sweeps cover until it is back", type(error).__name__)
+                logger.warning(
+                    "notification connection lost (%s); sweeps repair the delay until it is back", type(error).__name__
+                )
                 time.sleep(RECONNECT_S)
 
     def _listen_postgres(self) -> None:
@@ -184,7 +186,7 @@ class Listener:
             try:
                 handler(topic, key)
             except Exception:
-                logger.exception("a doorbell listener failed")
+                logger.exception("a notification handler failed")
 
 
 listener = Listener()

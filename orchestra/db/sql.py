@@ -20,7 +20,7 @@ M = TypeVar("M", bound=Model)
 
 
 @contextmanager
-def hasty() -> Iterator[None]:
+def async_commit() -> Iterator[None]:
     """A transaction whose commit does not wait for the disk, on PostgreSQL: for notes that are made again if a crash of
     the database loses the last moments. Never for what somebody was told is recorded."""
     with transaction.atomic():
@@ -30,7 +30,7 @@ def hasty() -> Iterator[None]:
         yield
 
 
-def hasty_source() -> str:
+def async_commit_source() -> str:
     """The end of an ``INSERT … SELECT``, before its ``ON CONFLICT``: as `hasty`, for a statement that stands alone."""
     if connection.vendor == "postgresql":
         return " FROM (SELECT set_config('synchronous_commit', 'off', TRUE) AS told) AS hasty WHERE told IS NOT NULL"
@@ -40,7 +40,7 @@ def hasty_source() -> str:
 def row(statement: str, *values: object) -> tuple[Any, ...] | None:
     """The first row that ``statement`` returns."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, adapted(*values))
+        cursor.execute(statement, adapt_values(*values))
         found: tuple[Any, ...] | None = cursor.fetchone()
     return found
 
@@ -48,25 +48,25 @@ def row(statement: str, *values: object) -> tuple[Any, ...] | None:
 def run(statement: str, *values: object) -> int:
     """How many rows ``statement`` changed."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, adapted(*values))
+        cursor.execute(statement, adapt_values(*values))
         return int(cursor.rowcount)
 
 
 def select(model: type[M], where: str, *values: object) -> list[M]:
     """The model's rows ``where`` (and behind it whatever else a SELECT may say), as ``Model.objects.raw`` would give
     them, in a third of its time."""
-    columns, names, converters = _readable(model, connection.vendor)
+    columns, names, converters = _select_columns(model, connection.vendor)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {columns} FROM {model._meta.db_table} WHERE {where}", adapted(*values))  # noqa: S608
+        cursor.execute(f"SELECT {columns} FROM {model._meta.db_table} WHERE {where}", adapt_values(*values))  # noqa: S608
         rows = [list(row) for row in cursor.fetchall()]
     for row in rows:
         for index, field in converters:
-            row[index] = loaded(field, row[index])
+            row[index] = load_value(field, row[index])
     return [model.from_db(connection.alias, names, row) for row in rows]
 
 
 @cache
-def _readable(model: type[Model], vendor: str) -> "tuple[str, list[str], list[tuple[int, Field[Any, Any]]]]":
+def _select_columns(model: type[Model], vendor: str) -> "tuple[str, list[str], list[tuple[int, Field[Any, Any]]]]":
     """A table's columns by name, since a prepared ``SELECT *`` fails once a migration has added one; the model's names
     for them; and where a column does not come as the model has it on this ``vendor``."""
     fields = model._meta.concrete_fields
@@ -75,7 +75,7 @@ def _readable(model: type[Model], vendor: str) -> "tuple[str, list[str], list[tu
     return columns, [field.attname for field in fields], converted
 
 
-def adapted(*values: object) -> list[Any]:
+def adapt_values(*values: object) -> list[Any]:
     """Keys as the database keeps them: SQLite has no type for UUIDs."""
     if connection.features.has_native_uuid_field:
         return list(values)
@@ -93,7 +93,7 @@ class Statement:
 ALWAYS = Statement("TRUE")
 
 
-def insertion(new: Model, **instead: Statement) -> tuple[str, Statement]:
+def build_insert(new: Model, **instead: Statement) -> tuple[str, Statement]:
     """What an ``INSERT`` of a model's row says: the table with its columns, and the expressions that go into them.
 
     Columns that the database fills in by itself are left to it. ``instead`` gives fields an SQL expression in place of
@@ -102,7 +102,7 @@ def insertion(new: Model, **instead: Statement) -> tuple[str, Statement]:
     names: list[str] = []
     marks: list[str] = []
     values: list[object] = []
-    for field, quoted in _insertable(type(new)):
+    for field, quoted in _insert_columns(type(new)):
         value = getattr(new, field.attname)
         if field.attname in instead:
             expression = instead[field.attname]
@@ -121,11 +121,11 @@ def insertion(new: Model, **instead: Statement) -> tuple[str, Statement]:
 
 
 @cache
-def _insertable(model: type[Model]) -> "list[tuple[Field[Any, Any], str]]":
+def _insert_columns(model: type[Model]) -> "list[tuple[Field[Any, Any], str]]":
     return [(field, connection.ops.quote_name(str(field.column))) for field in model._meta.concrete_fields]
 
 
-def loaded(field: "Field[Any, Any]", value: object) -> Any:
+def load_value(field: "Field[Any, Any]", value: object) -> Any:
     """``value`` of a column, fetched by plain SQL, as the model would have it: SQLite keeps times as text."""
     for convert in _converters(field, connection.vendor):
         value = convert(value, field.cached_col, connection)

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 Row = TypeVar("Row")
 
 
-def each(rows: Iterable[Row], work: Callable[[Row], object]) -> int:
+def process_each(rows: Iterable[Row], work: Callable[[Row], object]) -> int:
     """How many of ``rows`` ``work`` did something for, which it says by what it returns.
 
     One that raises is logged and left to the next sweep. A database that does not answer is no row's fault.

@@ -11,8 +11,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import Model
 
-from orchestra.db import notify as doorbell
-from orchestra.db import sql
+from orchestra.db import notify, sql
 from orchestra.db.sql import Statement
 
 
@@ -26,30 +25,35 @@ class UnitOfWork:
         self._guard = guard
         self._returning = returning
         self._inserts: list[tuple[str, Statement]] = []
-        self._rings: list[tuple[str, str]] = []
-        self._after: list[Callable[[], object]] = []
+        self._notifications: list[tuple[str, str]] = []
+        self._callbacks: list[Callable[[], object]] = []
 
     def insert(self, new: Model, **instead: Statement) -> None:
-        """Add a model's row; see ``sql.insertion``. Rows are written in no certain order, and what the database filled
-        in is not asked back."""
-        self._inserts.append(sql.insertion(new, **instead))
+        """Add a row of a model; see ``sql.build_insert``.
 
-    def ring(self, topic: str, key: str) -> None:
+        The order in which rows are written is undefined, and values that the database fills in are
+        not read back.
+        """
+        self._inserts.append(sql.build_insert(new, **instead))
+
+    def notify(self, topic: str, key: str) -> None:
         """Ring other processes with the commit."""
-        self._rings.append((topic, key))
+        self._notifications.append((topic, key))
 
-    def then(self, call: Callable[[], object]) -> None:
+    def on_commit(self, call: Callable[[], object]) -> None:
         """Call this right after the commit; what it raises is logged."""
-        self._after.append(call)
+        self._callbacks.append(call)
 
     def commit(self) -> tuple[Any, ...] | None:
         """What the guard returned (an empty tuple if there is no guard), or None if it changed nothing."""
-        changed = self._at_once() if connection.vendor == "postgresql" else self._one_by_one()
-        for call in self._after if changed is not None else ():
+        changed = (
+            self._commit_in_one_statement() if connection.vendor == "postgresql" else self._commit_in_transaction()
+        )
+        for call in self._callbacks if changed is not None else ():
             transaction.on_commit(call, robust=True)
         return changed
 
-    def _at_once(self) -> tuple[Any, ...] | None:
+    def _commit_in_one_statement(self) -> tuple[Any, ...] | None:
         parts: list[str] = []
         values: list[object] = []
         source = ""
@@ -61,16 +65,16 @@ class UnitOfWork:
             parts.append(f"row{number} AS (INSERT INTO {into} SELECT {row.text}{source})")
             values.extend(row.values)
         outcome = ["guard.*"] if self._guard else []
-        for topic, key in self._rings:
-            notify = doorbell.notification(topic, key)
-            outcome.append(notify.text)
-            values.extend(notify.values)
+        for topic, key in self._notifications:
+            notification = notify.notification(topic, key)
+            outcome.append(notification.text)
+            values.extend(notification.values)
         found = sql.row(f"WITH {', '.join(parts)} SELECT {', '.join(outcome)}{source}", *values)
         if found is None:
             return None
-        return found[: len(found) - len(self._rings)]
+        return found[: len(found) - len(self._notifications)]
 
-    def _one_by_one(self) -> tuple[Any, ...] | None:
+    def _commit_in_transaction(self) -> tuple[Any, ...] | None:
         with transaction.atomic(savepoint=False):  # if this fails, so does what the caller wrote
             changed: tuple[Any, ...] | None = ()
             if self._guard:
@@ -78,6 +82,6 @@ class UnitOfWork:
             if changed is not None:
                 for into, row in self._inserts:
                     sql.run(f"INSERT INTO {into} VALUES ({row.text})", *row.values)  # noqa: S608 - names of ours
-                for topic, key in self._rings:
-                    doorbell.send(topic, key)
+                for topic, key in self._notifications:
+                    notify.send(topic, key)
         return changed

@@ -76,7 +76,7 @@ def write() -> None:
         }
     for facts in _fact_sources:
         state |= facts()
-    leases.note(f"{PREFIX}{state['process']}@{state['host']}/{state['pid']}"[:100], state)
+    leases.write_state(f"{PREFIX}{state['process']}@{state['host']}/{state['pid']}"[:100], state)
     Lease.objects.filter(name__startswith=PREFIX, updated_at__lt=Now() - GONE_AFTER).delete()
 
 

@@ -186,7 +186,7 @@ def test_a_supervisor_of_before_the_restore_changes_nothing(house: Path) -> None
     assert fresh is not None
     assert late.session().update(title="stale") == 0
     assert fresh.fence > late.fence
-    assert fencing.first_fence(fencing.current()) < 2**53
+    assert fencing.first_fence(fencing.current_epoch()) < 2**53
 
 
 def test_leases_and_sign_in_links_are_nobodys(house: Path) -> None:

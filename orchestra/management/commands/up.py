@@ -40,7 +40,7 @@ class Command(BaseCommand):
             refuse_busy_port("::1", orchestra.port)
         self.stdout.write("Orchestra is starting ...")
         # nobody listens yet, and an embedded broker is not even there
-        with notify.muted(), ThreadPoolExecutor(1) as beside:
+        with notify.suppressed(), ThreadPoolExecutor(1) as beside:
             advice = beside.submit(import_string(settings.UP_ADVICE))
             call_command("migrate", interactive=False, verbosity=0)
             banner = self.banner(advice.result())
