@@ -14,7 +14,7 @@ S = Approval.Status
 EXTERNAL = Approval.Kind.EXTERNAL
 
 
-def make_fit(*, taken_at: str, keep_rules: bool, **_: Any) -> str:
+def reset_after_restore(*, taken_at: str, keep_rules: bool, **_: Any) -> str:
     """Withdraw what agents asked, void what they were given, end rules; questions of programs stay, with a warning."""
     why = f"The database was restored from a backup of {taken_at}."
     withdrawn = _withdraw(why)

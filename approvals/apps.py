@@ -31,7 +31,7 @@ class ApprovalsConfig(AppConfig):
         checks.register_checks()
         retention.register()
         copy_checks["audit"] = lambda: chain.problems(chain.head())
-        database_restored.connect(after_restore.make_fit, dispatch_uid="approvals.make_fit")
+        database_restored.connect(after_restore.reset_after_restore, dispatch_uid="approvals.reset_after_restore")
         register_source(metrics.families)
         hub.connect()
         stop_hub.connect()

@@ -13,7 +13,7 @@ from approvals.models import Approval, DecisionSource
 from approvals.presentation.safe_text import visible
 from approvals.queries import count_open
 from orchestra.db.counters import seconds_between
-from orchestra.statistics import Chapter, Figure, Period, Plot, Series, in_words, rows, whole
+from orchestra.statistics import Chapter, Figure, Period, Plot, Series, format_duration, format_values, rows
 
 S = Approval.Status
 MOST_ANSWERS = 5_000
@@ -86,7 +86,7 @@ def outcomes(period: Period) -> dict[str, list[int]]:
         f"SELECT {period.bucket('decided_at')} AS slot, status, decided_via = %s, count(*)"  # noqa: S608 - our own words
         " FROM approvals WHERE decided_at >= %s GROUP BY 1, 2, 3"
     )
-    for start, status, by_rule, number in rows(statement, DecisionSource.POLICY, period.begin):
+    for start, status, by_rule, number in rows(statement, DecisionSource.POLICY, period.start):
         if (slot := period.slot(start)) is not None:
             found[BY_RULE if by_rule else status][slot] += number
     return found
@@ -98,7 +98,7 @@ def asked(period: Period) -> list[int]:
     statement = (
         f"SELECT {period.bucket('created_at')} AS slot, count(*) FROM approvals WHERE created_at >= %s GROUP BY 1"  # noqa: S608
     )
-    for start, number in rows(statement, period.begin):
+    for start, number in rows(statement, period.start):
         if (slot := period.slot(start)) is not None:
             found[slot] += number
     return found
@@ -125,7 +125,7 @@ def newest_answers(period: Period) -> list[Answered]:
         " FROM approvals WHERE decided_at >= %s AND status IN (%s, %s) AND decided_via <> %s"
         " ORDER BY decided_at DESC LIMIT %s"
     )
-    found = rows(statement, period.begin, S.APPROVED, S.REJECTED, DecisionSource.POLICY, MOST_ANSWERS)
+    found = rows(statement, period.start, S.APPROVED, S.REJECTED, DecisionSource.POLICY, MOST_ANSWERS)
     return [
         Answered(slot, float(took), by, via, status == S.REJECTED)
         for start, took, by, via, status in found
@@ -144,7 +144,7 @@ def median_answer(period: Period) -> str:
 
 def _median(answers: list[Answered]) -> str:
     middle = percentile(sorted(answer.seconds for answer in answers), 50)
-    return "" if middle is None else in_words(middle)
+    return "" if middle is None else format_duration(middle)
 
 
 def people(answers: Iterable[Answered]) -> list[Person]:
@@ -167,7 +167,7 @@ def _person(name: str, own: list[Answered]) -> Person:
         name=visible(name) or "nobody in particular",
         answers=len(own),
         rejected=sum(answer.rejected for answer in own) / len(own),
-        median=in_words(percentile(seconds, 50) or 0),
+        median=format_duration(percentile(seconds, 50) or 0),
         hasty=sum(one < HASTY_S for one in seconds) / len(own),
         doors=", ".join(f"{door} {number}" for door, number in doors.most_common()),
     )
@@ -194,7 +194,7 @@ def _queue_plot(period: Period, closed: dict[str, list[int]]) -> Plot:
         f"At the end of each {each}: between {min(sizes)} and {max(sizes)} in the last {period.word}; now {sizes[-1]}."
     )
     values: list[float | None] = list(sizes)
-    series = Series("waiting", values, whole(values, lambda size: f"{size:.0f}"))
+    series = Series("waiting", values, format_values(values, lambda size: f"{size:.0f}"))
     return Plot("queue", "Requests waiting", sentence, "steps", "count", period.labels, [series])
 
 
@@ -204,7 +204,7 @@ def _outcome_plot(period: Period, closed: dict[str, list[int]]) -> Plot:
     series = []
     for word in OUTCOMES:
         values: list[float | None] = list(closed[word])
-        series.append(Series(word, values, whole(values, lambda number: f"{number:,.0f}")))
+        series.append(Series(word, values, format_values(values, lambda number: f"{number:,.0f}")))
     return Plot("outcomes", "Decisions by outcome", sentence, "bars", "count", period.labels, series)
 
 
@@ -215,8 +215,8 @@ def _time_plot(period: Period, answers: list[Answered]) -> Plot:
     series = []
     for share, word in PERCENTILES:
         values = [percentile(sorted(seconds), share) for seconds in slots]
-        series.append(Series(word, values, whole(values, in_words)))
+        series.append(Series(word, values, format_values(values, format_duration)))
     everything = sorted(answer.seconds for answer in answers)
-    within = [f"{word} within {in_words(percentile(everything, share) or 0)}" for share, word in PERCENTILES]
+    within = [f"{word} within {format_duration(percentile(everything, share) or 0)}" for share, word in PERCENTILES]
     sentence = f"{period.word.capitalize()}; {', '.join(within)}." if everything else "Nobody answered in this time."
     return Plot("times", "Time from request to decision", sentence, "lines", "seconds", period.labels, series)

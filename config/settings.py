@@ -150,10 +150,10 @@ if _database["ENGINE"].endswith("sqlite3"):
     }
 else:
     IS_WEB = ORCHESTRA.process == "web"
-    POOL_MIN = env.whole_number("DB_POOL_MIN_SIZE", default=5 if IS_WEB else 1)
+    POOL_MIN = env.integer("DB_POOL_MIN_SIZE", default=5 if IS_WEB else 1)
     _database.setdefault("OPTIONS", {})["pool"] = {
         "min_size": POOL_MIN,
-        "max_size": env.whole_number("DB_POOL_MAX_SIZE", default=100 if IS_WEB else 10, least=max(1, POOL_MIN)),
+        "max_size": env.integer("DB_POOL_MAX_SIZE", default=100 if IS_WEB else 10, least=max(1, POOL_MIN)),
         "timeout": 10,
         "reconnect_timeout": 5,  # then a request tries anew; the pool's own pauses would grow to half a minute
     }

@@ -38,7 +38,7 @@ class OrchestraConfig(AppConfig):
         probes.register_own()
         own_rows.register_own()
         exposition.register_source(system.families)
-        database_restored.connect(after_restore.make_fit, dispatch_uid="orchestra.make_fit")
+        database_restored.connect(after_restore.reset_after_restore, dispatch_uid="orchestra.reset_after_restore")
         checks.register(tracing.check_installed, "orchestra")
         checks.register(own_checks.check_console_host, checks.Tags.security)
         checks.register(exposition.check_token, checks.Tags.security)

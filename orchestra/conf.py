@@ -92,7 +92,7 @@ class OrchestraSettings:
             ),
             embedded=embedded,
             host=host,
-            port=env.whole_number("ORCHESTRA_PORT", default=5284, least=1, most=65535),
+            port=env.integer("ORCHESTRA_PORT", default=5284, least=1, most=65535),
             data_dir=data_dir,
             log_dir=Path(env("ORCHESTRA_LOG_DIR", default=str(data_dir / "logs"))),
             public_url=public_url,
@@ -102,11 +102,11 @@ class OrchestraSettings:
             instance=instance,
             marker=_fingerprint(instance, database.get("HOST"), database.get("PORT")),
             hostname=env("ORCHESTRA_HOSTNAME", default=socket.gethostname()),
-            log_retention_days=env.whole_number("LOG_RETENTION_DAYS", default=7),
+            log_retention_days=env.integer("LOG_RETENTION_DAYS", default=7),
             process=env("ORCHESTRA_PROCESS", default=""),
             log_joined=env.switch("ORCHESTRA_LOG_JOINED", default=False),
-            writes_per_minute=env.whole_number("API_WRITES_PER_MINUTE", default=600),
-            sockets_per_account=env.whole_number("HUB_SOCKETS_PER_ACCOUNT", default=200),
+            writes_per_minute=env.integer("API_WRITES_PER_MINUTE", default=600),
+            sockets_per_account=env.integer("HUB_SOCKETS_PER_ACCOUNT", default=200),
         )
 
 
@@ -155,7 +155,7 @@ class MetricsSettings:
             service_name=env("SERVICE_NAME", default="Orchestra.API"),
             export_to=env("OTEL_EXPORTER_OTLP_ENDPOINT", default=""),
             export_interval=timedelta(seconds=env.number("METRICS_EXPORT_INTERVAL_SECONDS", default=60, least=0.1)),
-            max_points=env.whole_number("METRICS_MAX_POINTS", default=10000),
+            max_points=env.integer("METRICS_MAX_POINTS", default=10000),
         )
 
 

@@ -19,13 +19,13 @@ class Environment(environ.FileAwareEnv):
     Every method raises ImproperlyConfigured, with a sentence that names the variable and no value that may be secret.
     """
 
-    def whole_number(self, name: str, *, default: int, least: int = 0, most: int = MOST) -> int:
-        return _whole(name, self._text(name) or str(default), least, most)
+    def integer(self, name: str, *, default: int, least: int = 0, most: int = MOST) -> int:
+        return _parse_integer(name, self._text(name) or str(default), least, most)
 
-    def whole_numbers(self, name: str, *, default: Sequence[int], least: int = 0, most: int = MOST) -> list[int]:
+    def integers(self, name: str, *, default: Sequence[int], least: int = 0, most: int = MOST) -> list[int]:
         """Several, with commas between them."""
         text = self._text(name)
-        return [_whole(name, one, least, most) for one in text.split(",")] if text else list(default)
+        return [_parse_integer(name, one, least, most) for one in text.split(",")] if text else list(default)
 
     def number(self, name: str, *, default: float, least: float = 0, most: float = MOST) -> float:
         """Whole or not, finite."""
@@ -36,7 +36,7 @@ class Environment(environ.FileAwareEnv):
             number = math.nan
         if not math.isfinite(number):
             raise _refusal(name, f"is {text!r}, which is no number")
-        return _within(name, number, least, most)
+        return _check_bounds(name, number, least, most)
 
     def switch(self, name: str, *, default: bool) -> bool:
         """On or off, in any of the usual words. A slip of the pen is neither: a guess might open a door."""
@@ -68,15 +68,15 @@ class Environment(environ.FileAwareEnv):
         return str(self(name, default="")).strip()
 
 
-def _whole(name: str, text: str, least: int, most: int) -> int:
+def _parse_integer(name: str, text: str, least: int, most: int) -> int:
     try:
         number = int(text)
     except ValueError:
         raise _refusal(name, f"is {text!r}, which is no whole number") from None
-    return int(_within(name, number, least, most))
+    return int(_check_bounds(name, number, least, most))
 
 
-def _within(name: str, number: float, least: float, most: float) -> float:
+def _check_bounds(name: str, number: float, least: float, most: float) -> float:
     if not least <= number <= most:
         raise _refusal(name, f"is {number:.12g}; it takes {least:.12g} to {most:.12g}")
     return number

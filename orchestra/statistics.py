@@ -31,7 +31,7 @@ class Period:
         return [last - self.step * back for back in range(self.count - 1, -1, -1)]
 
     @property
-    def begin(self) -> datetime:
+    def start(self) -> datetime:
         """When the period begins."""
         return self.starts[0]
 
@@ -56,7 +56,7 @@ class Period:
     def slot(self, found: datetime | str) -> int | None:
         """The place among ``starts`` of what ``bucket`` found."""
         start = found if isinstance(found, datetime) else datetime.fromisoformat(found)
-        place = (start.replace(tzinfo=UTC) - self.begin) // self.step
+        place = (start.replace(tzinfo=UTC) - self.start) // self.step
         return place if 0 <= place < self.count else None
 
 
@@ -141,12 +141,12 @@ def rows(statement: str, *values: object) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def whole(values: list[float | None], shown: Callable[[float], str]) -> list[str]:
+def format_values(values: list[float | None], shown: Callable[[float], str]) -> list[str]:
     """Words for each value; "none" where there is none."""
     return ["none" if value is None else shown(value) for value in values]
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A short time as people say it: 0.4 s, 48 s, 3:55 min, 1 h 10 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"

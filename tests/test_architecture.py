@@ -70,7 +70,7 @@ ACCOUNTED_FOR = {
     "escalation/commands.py:link_approver": "uses a code up; the link itself is saved",
     "escalation/commands.py:mute": "no power: sound and reminders",
     "orchestra/auth/sign_in_links.py:sign_in": "uses a link up",
-    "orchestra/backup/after_restore.py:make_fit": "ends leases; links are deleted",
+    "orchestra/backup/after_restore.py:reset_after_restore": "ends leases; links are deleted",
     "sessions_app/supervisor/permissions.py:_rule_still_counts": "how often a rule was used",
     "sessions_app/commands.py:_allow_in_advance": "writes its own entry",
     "sessions_app/schedules/commands.py:begin_anew": "when it is due next",

@@ -36,8 +36,8 @@ class Engine(Protocol):
     def snapshot(self, folder: Path) -> AbstractContextManager[None]: ...
     def scratch(self, folder: Path, purpose: str) -> AbstractContextManager[str]: ...
     def integrity(self) -> Iterator[str]: ...
-    def refuse_company(self) -> None: ...
-    def put_in_place(self, copy: str, stamp: str) -> str: ...
+    def require_no_clients(self) -> None: ...
+    def replace_database(self, copy: str, stamp: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Restored:
     manifest: Manifest
     epoch: int
     kept: str
-    told: list[str]
+    messages: list[str]
 
 
 def take_backup(directory: Path) -> Path:
@@ -110,7 +110,7 @@ def verify_backup(folder: Path) -> Manifest:
     """
     manifest = inspect(folder)
     with _engine().scratch(folder, "verify"):
-        _judge(manifest)
+        _check_copy(manifest)
     return manifest
 
 
@@ -125,23 +125,23 @@ def restore_backup(folder: Path, *, keep_rules: bool) -> Restored:
     """
     manifest = inspect(folder)
     engine = _engine()
-    with _alone():
-        known = _present_epoch()
-        engine.refuse_company()
+    with _exclusive_data_folder():
+        known = _current_epoch_or_zero()
+        engine.require_no_clients()
         with engine.scratch(folder, "restore") as copy:
-            _judge(manifest)
+            _check_copy(manifest)
             with transaction.atomic(), notify.suppressed():
-                begun = fencing.start_epoch(known, manifest.fence_epoch)
-                answers = database_restored.send(
-                    sender=None, epoch=begun, taken_at=manifest.taken_at, keep_rules=keep_rules
+                new_epoch = fencing.start_epoch(known, manifest.fence_epoch)
+                responses = database_restored.send(
+                    sender=None, epoch=new_epoch, taken_at=manifest.taken_at, keep_rules=keep_rules
                 )
-            kept = engine.put_in_place(copy, _stamp())
-    logger.warning("restored from the backup of %s; fence epoch %d", manifest.taken_at, begun)
-    return Restored(manifest, begun, kept, [said for _, said in answers if said])
+            kept = engine.replace_database(copy, _stamp())
+    logger.warning("restored from the backup of %s; fence epoch %d", manifest.taken_at, new_epoch)
+    return Restored(manifest, new_epoch, kept, [message for _, message in responses if message])
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _exclusive_data_folder() -> Iterator[None]:
     """
     Raises:
         BackupRefused: a process of Orchestra uses this data folder.
@@ -187,7 +187,7 @@ def _unknown_migrations(manifest: Manifest) -> list[str]:
     return [f"{app}.{name}" for app, names in manifest.migrations.items() for name in names if (app, name) not in known]
 
 
-def _judge(manifest: Manifest) -> None:
+def _check_copy(manifest: Manifest) -> None:
     """Whether the copy that stands in is what the manifest says, and sound; brings its tables up to date.
 
     Raises:
@@ -206,7 +206,7 @@ def _judge(manifest: Manifest) -> None:
         raise BackupRefused(DAMAGED.format("; ".join(problems[:3])), problems=problems[:100])
 
 
-def _present_epoch() -> int:
+def _current_epoch_or_zero() -> int:
     """Of the database that is replaced; 0 if it cannot tell any more."""
     try:
         return fencing.current_epoch()

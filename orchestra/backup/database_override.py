@@ -10,7 +10,7 @@ from django.db.utils import load_backend
 
 
 @contextmanager
-def standing_in(**changes: Any) -> Iterator[BaseDatabaseWrapper]:
+def override_database(**changes: Any) -> Iterator[BaseDatabaseWrapper]:
     """Within the ``with``, this thread's default connection is a new one, of the configured settings but ``changes``.
 
     It has no pool: nothing of it outlives the ``with``.

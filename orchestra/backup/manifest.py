@@ -39,8 +39,8 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """As readable JSON, with a signature over all of it."""
         facts = asdict(self)
-        whole = facts | {"signature": _signature(facts)}
-        (folder / NAME).write_text(json.dumps(whole, indent=2, ensure_ascii=True) + "\n")
+        signed = facts | {"signature": _signature(facts)}
+        (folder / NAME).write_text(json.dumps(signed, indent=2, ensure_ascii=True) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, transaction
 
-from orchestra.backup.database_override import standing_in
+from orchestra.backup.database_override import override_database
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.files import flush
 from orchestra.logs.redaction import scrub
@@ -48,10 +48,13 @@ def snapshot(folder: Path) -> Iterator[None]:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         _stay_while_idle()  # pg_dump works meanwhile
-        which = [f"--snapshot={_value('SELECT pg_export_snapshot()')}", f"--schema={_value('SELECT current_schema()')}"]
+        selection = [
+            f"--snapshot={_value('SELECT pg_export_snapshot()')}",
+            f"--schema={_value('SELECT current_schema()')}",
+        ]
         target = folder / FILE
         # the fastest level: transcripts shrink well at any, and the dump is limited by one processor
-        run = [_program("pg_dump"), "--format=custom", "--compress=1", *LOGICAL, *which, f"--file={target}"]
+        run = [_program("pg_dump"), "--format=custom", "--compress=1", *LOGICAL, *selection, f"--file={target}"]
         done = subprocess.run(
             [*run, f"--dbname={_conninfo()}"], env=_environment(), capture_output=True, text=True, check=False
         )
@@ -69,7 +72,7 @@ def scratch(folder: Path, purpose: str) -> Iterator[str]:
         BackupRefused: ``pg_restore`` is missing or failed, or the database does not take what it says.
     """
     name = f"orchestra_{purpose}"
-    with standing_in(OPTIONS=_searching(name)):
+    with override_database(OPTIONS=_searching(name)):
         with connection.cursor() as cursor:
             cursor.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")  # of one that was killed
             cursor.execute(f"CREATE SCHEMA {name}")
@@ -89,35 +92,35 @@ def integrity() -> Iterator[str]:
     yield from ()
 
 
-def refuse_company() -> None:
+def require_no_clients() -> None:
     """
     Raises:
         BackupRefused: somebody else is connected to the database.
     """
     connections[DEFAULT_DB_ALIAS].close()
     connections[DEFAULT_DB_ALIAS].close_pool()  # type: ignore[attr-defined]
-    with standing_in():
-        _refuse_company()
+    with override_database():
+        _require_no_clients()
 
 
-def put_in_place(copy: str, stamp: str) -> str:
+def replace_database(copy: str, stamp: str) -> str:
     """Make the copy's schema the one in use; what was there is kept under another name. Returns that name."""
     kept = f"before_restore_{stamp.lower()}"
-    with standing_in():
+    with override_database():
         live = _quoted(_value("SELECT current_schema()"))
         with transaction.atomic():
-            _refuse_company(but=1)  # the connection that made the copy
+            _require_no_clients(allowed=1)  # the connection that made the copy
             with connection.cursor() as cursor:
                 cursor.execute(f"ALTER SCHEMA {live} RENAME TO {kept}")
                 cursor.execute(f"ALTER SCHEMA {copy} RENAME TO {live}")
     return f"schema {kept}"
 
 
-def _refuse_company(but: int = 0) -> None:
+def _require_no_clients(allowed: int = 0) -> None:
     until = time.monotonic() + LEAVING_S
-    while len(others := _others()) > but and time.monotonic() < until:
+    while len(others := _other_clients()) > allowed and time.monotonic() < until:
         time.sleep(0.1)
-    if len(others) > but:
+    if len(others) > allowed:
         pid, user, program, host = others[0]
         raise BackupRefused(
             f"Others are connected to the database, {len(others)} in all: {user} from {host} ({program or 'no name'}, "
@@ -125,7 +128,7 @@ def _refuse_company(but: int = 0) -> None:
         )
 
 
-def _others() -> list[Any]:
+def _other_clients() -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction would see what it saw at first
         cursor.execute(
@@ -145,15 +148,15 @@ def _load(dump: Path, schema: str) -> None:
     """Feed what ``pg_restore`` writes to the database: rows by COPY, everything else with the schema's name changed."""
     run = [_program("pg_restore"), *LOGICAL, "--no-comments", "--file=-", str(dump)]
     with (
-        tempfile.TemporaryFile() as complaints,
-        subprocess.Popen(run, stdout=subprocess.PIPE, stderr=complaints, env=_environment()) as restoring,
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(run, stdout=subprocess.PIPE, stderr=errors, env=_environment()) as restoring,
     ):
         with transaction.atomic():
             _stay_while_idle()  # pg_restore may take its time
             _Loader(schema).feed(cast("IO[bytes]", restoring.stdout))
         if restoring.wait():
-            complaints.seek(0)
-            raise BackupRefused(f"pg_restore failed: {scrub(complaints.read(500).decode(errors='replace').strip())}")
+            errors.seek(0)
+            raise BackupRefused(f"pg_restore failed: {scrub(errors.read(500).decode(errors='replace').strip())}")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
-from orchestra.backup.database_override import standing_in
+from orchestra.backup.database_override import override_database
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.files import flush
 
@@ -28,7 +28,7 @@ def snapshot(folder: Path) -> Iterator[None]:
     """Copy the database as of one moment into ``folder``; within the ``with`` that copy stands in. Writers go on."""
     with connection.cursor() as cursor:
         cursor.execute("VACUUM INTO %s", [str(folder / FILE)])
-    with _opened(folder / FILE):
+    with _opened_copy(folder / FILE):
         yield
     flush(folder / FILE)
 
@@ -44,7 +44,7 @@ def scratch(folder: Path, purpose: str) -> Iterator[str]:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copyfile(folder / FILE, path)
-        with _opened(path):
+        with _opened_copy(path):
             yield str(path)
     finally:
         _remove(path)
@@ -59,7 +59,7 @@ def integrity() -> Iterator[str]:
                     yield f"{pragma}: {' '.join(str(value) for value in row)}"
 
 
-def refuse_company() -> None:
+def require_no_clients() -> None:
     """
     Raises:
         BackupRefused: a process has the database open, as far as this account can see.
@@ -75,7 +75,7 @@ def refuse_company() -> None:
                 )
 
 
-def put_in_place(copy: str, stamp: str) -> str:
+def replace_database(copy: str, stamp: str) -> str:
     """Make the copy the database; what was there is kept. Returns where, or nothing if there was none.
 
     At every moment there is a whole database: the old one until the rename, then the new one.
@@ -85,7 +85,7 @@ def put_in_place(copy: str, stamp: str) -> str:
     kept = live.with_name(f"{live.name}.before-restore-{stamp}")
     flush(path)
     if live.exists():
-        _settle(live, kept)
+        _checkpoint_and_close(live, kept)
         os.link(live, kept)
     flush(live.parent)
     path.replace(live)
@@ -93,7 +93,7 @@ def put_in_place(copy: str, stamp: str) -> str:
     return str(kept) if kept.exists() else ""
 
 
-def _settle(live: Path, kept: Path) -> None:
+def _checkpoint_and_close(live: Path, kept: Path) -> None:
     """Bring what is in the write-ahead log into the file: a log that stayed would be taken for the new file's."""
     try:
         with closing(sqlite3.connect(live, timeout=1, isolation_level=None)) as last:
@@ -114,10 +114,10 @@ def _live() -> Path:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[None]:
+def _opened_copy(path: Path) -> Iterator[None]:
     """Without the write-ahead log, which would change the file."""
     options = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA foreign_keys=ON;"}
-    with standing_in(NAME=str(path), OPTIONS=options):
+    with override_database(NAME=str(path), OPTIONS=options):
         yield
 
 

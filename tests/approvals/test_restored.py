@@ -2,7 +2,7 @@
 
 import pytest
 
-from approvals.after_restore import _stop_callbacks, make_fit
+from approvals.after_restore import _stop_callbacks, reset_after_restore
 from approvals.models import Callback, StopSwitch
 from approvals.stop import commands as stops
 from tests.factories import make_approval
@@ -12,7 +12,7 @@ from tests.factories import make_approval
 def test_a_stop_that_was_in_force_in_the_backup_still_is() -> None:
     stop, _ = stops.stop_all(by="anna", via="api", reason="wait")
     make_approval()
-    make_fit(taken_at="2026-11-29", keep_rules=False)
+    reset_after_restore(taken_at="2026-11-29", keep_rules=False)
     assert stops.current_stop() == stop
     assert StopSwitch.objects.get().stop == stop
 

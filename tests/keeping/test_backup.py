@@ -27,7 +27,7 @@ from approvals.models import Approval, AuditEntry, Rule
 from approvals.tasks import seal_audit
 from orchestra.auth.session_store import hashed
 from orchestra.backup.commands import inspect, restore_backup, take_backup, verify_backup
-from orchestra.backup.database_override import standing_in
+from orchestra.backup.database_override import override_database
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.manifest import Manifest, sha256_of
 from orchestra.db import fencing
@@ -102,7 +102,7 @@ def test_what_was_there_before_is_kept(house: Path) -> None:
     kept = restore_backup(folder, keep_rules=False).kept
     assert not Approval.objects.exists()
     if connection.vendor == "sqlite":
-        with standing_in(NAME=kept):
+        with override_database(NAME=kept):
             assert Approval.objects.get().title == "only before"
     else:
         with connection.cursor() as cursor:

@@ -21,7 +21,7 @@ from tests.factories import make_approval
 
 Line = tuple[str, int]
 CODE = f"{os.sep}orchestra{os.sep}backup{os.sep}"
-LAST_STEPS = ("put_in_place", "_settle")
+LAST_STEPS = ("replace_database", "_checkpoint_and_close")
 OTHERS = 3
 KILLED = 137
 

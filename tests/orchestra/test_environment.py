@@ -24,7 +24,7 @@ def env(monkeypatch: pytest.MonkeyPatch) -> Environment:
 @pytest.mark.parametrize(("text", "number"), [("", 7), (" ", 7), ("1", 1), ("10", 10), (" 3 ", 3)])
 def test_a_whole_number(env, monkeypatch, text, number):
     monkeypatch.setenv("A_SETTING", text)
-    assert env.whole_number("A_SETTING", default=7, least=1, most=10) == number
+    assert env.integer("A_SETTING", default=7, least=1, most=10) == number
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_whole_number(env, monkeypatch, text, number):
 def test_no_such_whole_number(env, monkeypatch, text, why):
     monkeypatch.setenv("A_SETTING", text)
     with pytest.raises(ImproperlyConfigured) as refused:
-        env.whole_number("A_SETTING", default=7, least=1, most=10)
+        env.integer("A_SETTING", default=7, least=1, most=10)
     assert str(refused.value) == why
 
 
@@ -66,12 +66,12 @@ def test_a_switch_takes_no_guesses(env, monkeypatch):
 
 
 def test_several_whole_numbers(env, monkeypatch):
-    assert env.whole_numbers("A_SETTING", default=(429,)) == [429]
+    assert env.integers("A_SETTING", default=(429,)) == [429]
     monkeypatch.setenv("A_SETTING", "500, 502")
-    assert env.whole_numbers("A_SETTING", default=(429,)) == [500, 502]
+    assert env.integers("A_SETTING", default=(429,)) == [500, 502]
     monkeypatch.setenv("A_SETTING", "500,,502")
     with pytest.raises(ImproperlyConfigured, match=r"A_SETTING is '', which is no whole number\."):
-        env.whole_numbers("A_SETTING", default=(429,))
+        env.integers("A_SETTING", default=(429,))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_no_such_address_and_its_password_is_not_repeated(env, monkeypatch, text
 def test_a_value_from_a_file_is_held_to_the_same(env, monkeypatch, tmp_path):
     (tmp_path / "value").write_text("12\n")
     monkeypatch.setenv("A_SETTING_FILE", str(tmp_path / "value"))
-    assert env.whole_number("A_SETTING", default=7) == 12
+    assert env.integer("A_SETTING", default=7) == 12
 
 
 @pytest.mark.parametrize(
