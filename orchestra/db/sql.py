@@ -1,7 +1,7 @@
-"""Plain SQL for the few statements that a person's press, or an agent that asks, waits for.
+"""Plain SQL for the few statements that a deciding person or a waiting agent waits for.
 
-Building a statement with the ORM costs several times what running it does. What is written this way runs on PostgreSQL
-and SQLite alike; everything nobody waits for stays with the ORM.
+The ORM takes several times longer to build one of these statements than the database takes to run
+it. The statements run on PostgreSQL and SQLite alike. All other queries use the ORM.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,8 +21,11 @@ M = TypeVar("M", bound=Model)
 
 @contextmanager
 def async_commit() -> Iterator[None]:
-    """A transaction whose commit does not wait for the disk, on PostgreSQL: for notes that are made again if a crash of
-    the database loses the last moments. Never for what somebody was told is recorded."""
+    """Open a transaction whose commit does not wait for the disk (PostgreSQL only).
+
+    A crash of the database may lose the last transactions, so it is for rows that Orchestra writes
+    again in that case, and never for a row that was reported as recorded.
+    """
     with transaction.atomic():
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
@@ -31,14 +34,17 @@ def async_commit() -> Iterator[None]:
 
 
 def async_commit_source() -> str:
-    """The end of an ``INSERT … SELECT``, before its ``ON CONFLICT``: as `hasty`, for a statement that stands alone."""
+    """Return the end of an ``INSERT … SELECT``, before ``ON CONFLICT``, with the effect of ``async_commit``.
+
+    It saves the transaction around a single statement.
+    """
     if connection.vendor == "postgresql":
-        return " FROM (SELECT set_config('synchronous_commit', 'off', TRUE) AS told) AS hasty WHERE told IS NOT NULL"
+        return " FROM (SELECT set_config('synchronous_commit', 'off', TRUE) AS mode) AS async WHERE mode IS NOT NULL"
     return " WHERE TRUE"
 
 
 def row(statement: str, *values: object) -> tuple[Any, ...] | None:
-    """The first row that ``statement`` returns."""
+    """Return the first row of the result of ``statement``, or None."""
     with connection.cursor() as cursor:
         cursor.execute(statement, adapt_values(*values))
         found: tuple[Any, ...] | None = cursor.fetchone()
@@ -46,15 +52,17 @@ def row(statement: str, *values: object) -> tuple[Any, ...] | None:
 
 
 def run(statement: str, *values: object) -> int:
-    """How many rows ``statement`` changed."""
+    """Run ``statement`` and return how many rows it changed."""
     with connection.cursor() as cursor:
         cursor.execute(statement, adapt_values(*values))
         return int(cursor.rowcount)
 
 
 def select(model: type[M], where: str, *values: object) -> list[M]:
-    """The model's rows ``where`` (and behind it whatever else a SELECT may say), as ``Model.objects.raw`` would give
-    them, in a third of its time."""
+    """Return the model's instances that match ``where``, in a third of the time of ``Model.objects.raw``.
+
+    ``where`` may continue with the other clauses of a SELECT, such as ORDER BY.
+    """
     columns, names, converters = _select_columns(model, connection.vendor)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {columns} FROM {model._meta.db_table} WHERE {where}", adapt_values(*values))  # noqa: S608
@@ -67,8 +75,10 @@ def select(model: type[M], where: str, *values: object) -> list[M]:
 
 @cache
 def _select_columns(model: type[Model], vendor: str) -> "tuple[str, list[str], list[tuple[int, Field[Any, Any]]]]":
-    """A table's columns by name, since a prepared ``SELECT *`` fails once a migration has added one; the model's names
-    for them; and where a column does not come as the model has it on this ``vendor``."""
+    """Return a table's columns, the model's names for them, and the fields to convert on this ``vendor``.
+
+    Columns are named because a prepared ``SELECT *`` fails once a migration has added a column.
+    """
     fields = model._meta.concrete_fields
     columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     converted = [(index, field) for index, field in enumerate(fields) if _converters(field, vendor)]
@@ -76,7 +86,7 @@ def _select_columns(model: type[Model], vendor: str) -> "tuple[str, list[str], l
 
 
 def adapt_values(*values: object) -> list[Any]:
-    """Keys as the database keeps them: SQLite has no type for UUIDs."""
+    """Return the values as the database stores them: SQLite has no UUID type and stores hex text."""
     if connection.features.has_native_uuid_field:
         return list(values)
     return [value.hex if isinstance(value, UUID) else value for value in values]
@@ -84,7 +94,7 @@ def adapt_values(*values: object) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL with ``%s`` marks, and the values for them."""
+    """SQL with ``%s`` placeholders, and their values."""
 
     text: str
     values: tuple[object, ...] = ()
@@ -94,10 +104,10 @@ ALWAYS = Statement("TRUE")
 
 
 def build_insert(new: Model, **instead: Statement) -> tuple[str, Statement]:
-    """What an ``INSERT`` of a model's row says: the table with its columns, and the expressions that go into them.
+    """Return the parts of an ``INSERT`` of a model's row: the table with its columns, and their values.
 
-    Columns that the database fills in by itself are left to it. ``instead`` gives fields an SQL expression in place of
-    their Python value.
+    Columns with a database default are left out. ``instead`` maps field names to SQL expressions that
+    replace the Python values.
     """
     names: list[str] = []
     marks: list[str] = []
@@ -111,7 +121,7 @@ def build_insert(new: Model, **instead: Statement) -> tuple[str, Statement]:
         elif isinstance(value, DatabaseDefault) or (field.primary_key and value is None):
             continue
         elif value is None or (value == "" and field.empty_strings_allowed):
-            marks.append("NULL" if value is None else "''")  # psycopg keeps the plan of up to 50 values
+            marks.append("NULL" if value is None else "''")  # psycopg prepares statements of up to 50 values
         else:
             marks.append("%s")
             values.append(field.get_db_prep_save(value, connection))
@@ -126,7 +136,7 @@ def _insert_columns(model: type[Model]) -> "list[tuple[Field[Any, Any], str]]":
 
 
 def load_value(field: "Field[Any, Any]", value: object) -> Any:
-    """``value`` of a column, fetched by plain SQL, as the model would have it: SQLite keeps times as text."""
+    """Convert a column's ``value`` from plain SQL to the model's type: SQLite, for one, stores times as text."""
     for convert in _converters(field, connection.vendor):
         value = convert(value, field.cached_col, connection)
     return value
@@ -139,14 +149,14 @@ def _converters(field: "Field[Any, Any]", vendor: str) -> list[Callable[..., Any
 
 
 def from_now(delta: timedelta) -> Statement:
-    """The database's time plus ``delta``."""
+    """Return an SQL expression for the database's time plus ``delta``."""
     if connection.vendor == "postgresql":
         return Statement("STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second'", (delta.total_seconds(),))
     return Statement("STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', %s || ' seconds')", (delta.total_seconds(),))
 
 
 def now() -> str:
-    """The SQL of the database's time, as Django's ``Now()`` writes it."""
+    """Return an SQL expression for the database's time, as Django's ``Now()`` writes it."""
     if connection.vendor == "postgresql":
         return "STATEMENT_TIMESTAMP()"
     return "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"

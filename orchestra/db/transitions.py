@@ -19,7 +19,7 @@ class Flow:
     def move(self, rows: QuerySet[Any], *, to: str, **changes: object) -> int:
         """Move those of ``rows`` that may still become ``to``; return how many did.
 
-        One conditional UPDATE, so of two racing callers exactly one is told 1.
+        One conditional UPDATE, so of two racing callers exactly one gets 1.
         ``rows`` may filter on its own table only: a join becomes a sub-select, which
         PostgreSQL does not check again after waiting for the row, and both would win.
         UPDATE skips ``save()``, ``auto_now`` and model signals.
@@ -32,9 +32,9 @@ class Flow:
     def move_statement(
         self, model: type[Model], key: UUID, *, to: str, guard: sql.Statement, stamp: str = "", **changes: object
     ) -> sql.Statement:
-        """``move`` for the one row with that key, as plain SQL to be run: somebody waits for it.
+        """Return ``move`` for the row with this ``key`` as plain SQL, for the paths that a person waits for.
 
-        ``guard`` is a condition that must hold as well; ``stamp`` is a column that gets the database's time.
+        ``guard`` is a further condition on the row. ``stamp`` is a column that is set to the database's time.
         """
         olds = self._statuses_before(to)
         marks = ", ".join(["%s"] * len(olds))

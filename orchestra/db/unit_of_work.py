@@ -1,8 +1,9 @@
-"""Rows that commit together, in one round trip where the database can.
+"""Rows that commit together, in one round trip where the database can do it.
 
-A decision is an UPDATE, its audit row and a ring; a question is an UPDATE, three rows and a ring. On PostgreSQL such a
-unit is one statement, which is a transaction by itself: five round trips less for somebody who waits. SQLite has no
-round trips to save and no INSERT within a WITH, so the same statements run one by one in a transaction there.
+A decision is an UPDATE, its audit row and a notification; a request is an UPDATE, three rows and a
+notification. On PostgreSQL such a unit is one statement, which is a transaction by itself and saves
+five round trips. SQLite has no round trips to save and no INSERT within a WITH, so there the same
+statements run one after the other in a transaction.
 """
 
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from orchestra.db.sql import Statement
 
 
 class UnitOfWork:
-    """Collects what must commit together; ``commit`` writes all of it or nothing.
+    """Collects rows and notifications; ``commit`` writes all of them or none.
 
-    ``guard`` is an UPDATE of one row: where it changes none, nothing else of the unit happens.
+    ``guard`` is an UPDATE of one row. If it changes no row, ``commit`` writes nothing.
     """
 
     def __init__(self, guard: Statement | None = None, *, returning: str = "id") -> None:
@@ -37,15 +38,18 @@ class UnitOfWork:
         self._inserts.append(sql.build_insert(new, **instead))
 
     def notify(self, topic: str, key: str) -> None:
-        """Ring other processes with the commit."""
+        """Notify other processes when the unit commits."""
         self._notifications.append((topic, key))
 
     def on_commit(self, call: Callable[[], object]) -> None:
-        """Call this right after the commit; what it raises is logged."""
+        """Call ``call`` after the commit; an exception in it is logged, not raised."""
         self._callbacks.append(call)
 
     def commit(self) -> tuple[Any, ...] | None:
-        """What the guard returned (an empty tuple if there is no guard), or None if it changed nothing."""
+        """Write the unit; return the guard's ``returning`` columns, or None if the guard changed no row.
+
+        Without a guard the result is an empty tuple.
+        """
         changed = (
             self._commit_in_one_statement() if connection.vendor == "postgresql" else self._commit_in_transaction()
         )
@@ -75,7 +79,7 @@ class UnitOfWork:
         return found[: len(found) - len(self._notifications)]
 
     def _commit_in_transaction(self) -> tuple[Any, ...] | None:
-        with transaction.atomic(savepoint=False):  # if this fails, so does what the caller wrote
+        with transaction.atomic(savepoint=False):  # a failure rolls back the caller's own statements, too
             changed: tuple[Any, ...] | None = ()
             if self._guard:
                 changed = sql.row(f"{self._guard.text} RETURNING {self._returning}", *self._guard.values)
