@@ -1,8 +1,8 @@
-"""Retention: what is closed long enough goes into files, and only then out of the database.
+"""Retention: closed sessions and approvals are written to files and then deleted from the database.
 
-Each file is whole on the disk, read back and entered in ``archives`` before the first of its rows is deleted; rows are
-deleted a few at a time, each time only if exactly what was written is still there. So a crash at any moment leaves a
-row in the database, in a file, or in both.
+A file is complete on the disk, read back and recorded in ``archives`` before the first of its rows
+is deleted. Rows are deleted in small transactions, and only if they are still exactly what was
+written. So a crash at any moment leaves each row in the database, in a file, or in both.
 """
 
 import logging
@@ -34,18 +34,20 @@ logger = logging.getLogger(__name__)
 ARCHIVER, LAST_RUN = "archiver", "archive"
 LEASE = timedelta(minutes=10)
 ROOTS_A_FILE = 20_000
-PAUSE_S = 0.01  # between two deleting transactions: people's decisions come first
+PAUSE_S = 0.01  # between two deleting transactions, so that decisions do not wait for them
 
 
 class ArchiverBusy(Conflict):
-    """Another process is archiving just now."""
+    """Another process is archiving."""
 
     code = "archiver_busy"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Some things of one file, and how many rows of each table were written with them."""
+    """The root rows that one transaction deletes, and how many rows of each table were written with
+    them.
+    """
 
     ids: tuple[Any, ...]
     counts: tuple[int, ...]
@@ -53,7 +55,10 @@ class Step:
 
 @dataclass(slots=True)
 class Report:
-    """``archived`` and ``pruned`` by what they are; ``stayed`` had changed while they were written."""
+    """What a run did: ``archived`` and ``pruned`` count rows by kind.
+
+    ``skipped`` counts rows that changed while they were written; they stay in the database.
+    """
 
     archived: dict[str, int] = field(default_factory=dict)
     pruned: dict[str, int] = field(default_factory=dict)
@@ -62,7 +67,7 @@ class Report:
 
 
 def count_due(age: timedelta) -> dict[str, int]:
-    """How many things of each shelf would be archived now."""
+    """Return, by name of the archived model, how many rows a run would archive now."""
     return {
         archived_model.name: archived_model.due_for_archive(age).count()
         for archived_model in registry.archived_models.values()
@@ -70,11 +75,11 @@ def count_due(age: timedelta) -> dict[str, int]:
 
 
 def archive(age: timedelta) -> Report:
-    """Archive what was closed longer than ``age`` ago, then delete it; prune what has no history.
+    """Archive and delete rows that were closed more than ``age`` ago, then run the pruners.
 
     Raises:
-        ArchiverBusy: another process is at it.
-        ArchiveDamaged: a file could not be read back; nothing was deleted for it.
+        ArchiverBusy: another process is archiving.
+        ArchiveDamaged: a file could not be read back; none of its rows was deleted.
     """
     report = Report()
     owner = f"{socket.gethostname()}/{os.getpid()}"
@@ -95,7 +100,7 @@ def archive(age: timedelta) -> Report:
 
 
 def _archive_file(archived_model: ArchivedModel, age: timedelta, owner: str, report: Report) -> bool:
-    """One file's worth; whether there may be more."""
+    """Write one file and delete its rows; return whether there may be more rows that are due."""
     ids = list(
         archived_model.due_for_archive(age).order_by("created_at", "pk").values_list("pk", flat=True)[:ROOTS_A_FILE]
     )
@@ -128,7 +133,9 @@ def _archive_file(archived_model: ArchivedModel, age: timedelta, owner: str, rep
 
 
 def _delete(archived_model: ArchivedModel, age: timedelta, file: Archive, step: Step) -> int:
-    """Delete a step's rows if they are what was written; if not, they are left to the next run."""
+    """Delete the step's rows and return how many; 0 if they changed since, which leaves them to the
+    next run.
+    """
     try:
         with transaction.atomic():
             roots = archived_model.due_for_archive(age).filter(pk__in=list(step.ids)).select_for_update()
@@ -137,7 +144,9 @@ def _delete(archived_model: ArchivedModel, age: timedelta, file: Archive, step: 
             rows = rows_to_archive(archived_model, step.ids)
             archived_model.before_delete(file, rows)
             for some, number in zip(reversed(rows), reversed(step.counts), strict=True):
-                if some._raw_delete(connection.alias) != number:  # as delete(), without loading what it points to
+                # delete() would load every row to find what it cascades to, which `rows` already
+                # names.
+                if some._raw_delete(connection.alias) != number:
                     raise RowsChanged
             Archive.objects.filter(pk=file.pk).update(deleted=F("deleted") + len(step.ids))
     except RowsChanged:
@@ -153,7 +162,7 @@ def _steps(ids: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
 
 
 def _remove_partial_files() -> None:
-    """Of an archiver that was killed while it wrote: nothing was deleted for them."""
+    """Remove the files of an archiver that was killed while it wrote; their rows were not deleted."""
     for path in Path(settings.KEEPING.archive_dir).glob(f"*/*{PARTIAL}"):
         path.unlink()
 
@@ -166,11 +175,11 @@ def _take_lease(owner: str) -> None:
         over |= Q(owner=held.owner)
     free = Lease.objects.filter(over, name=ARCHIVER)
     if not free.update(owner=owner, expires_at=Now() + LEASE, fence=F("fence") + 1):
-        raise ArchiverBusy("Another process is archiving just now.")
+        raise ArchiverBusy("Another process is archiving now. Try again when it has finished.")
 
 
 def _is_dead(owner: str) -> bool:
-    """Whether a process of this machine held the lease and was killed."""
+    """Return whether ``owner`` was a process of this machine that no longer runs."""
     host, _, pid = owner.rpartition("/")
     return host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))
 

@@ -1,4 +1,4 @@
-"""Taking, checking and restoring backups."""
+"""Commands that take, verify and restore backups."""
 
 import logging
 import shutil
@@ -28,7 +28,9 @@ logger = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """What differs between databases; see ``sqlite`` and ``postgres``."""
+    """The database-specific part of a backup; implemented by the modules ``sqlite`` and
+    ``postgres``.
+    """
 
     FILE: str
 
@@ -42,7 +44,11 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """``kept`` says where the previous data are; ``told`` is what the apps did to make the copy fit for use."""
+    """The result of a restore.
+
+    ``kept`` says where the previous data are. ``messages`` are sentences about what the apps
+    changed.
+    """
 
     manifest: Manifest
     epoch: int
@@ -51,7 +57,9 @@ class Restored:
 
 
 def take_backup(directory: Path) -> Path:
-    """Make a backup below ``directory``, while everything runs, and return its folder; it is whole or not there.
+    """Write a backup below ``directory`` and return its folder; Orchestra may be running.
+
+    The folder gets its name only when the backup is complete.
 
     Raises:
         BackupRefused: the database's own tools are missing or failed.
@@ -87,10 +95,12 @@ def take_backup(directory: Path) -> Path:
 
 
 def inspect(folder: Path) -> Manifest:
-    """Everything that can be said about a backup without opening it; touches no database.
+    """Return the manifest after checking signature, engine, migrations and files; no database is
+    used.
 
     Raises:
-        BackupRefused: it is damaged, foreign, newer than this program, of another engine, or made with another key.
+        BackupRefused: the backup is damaged, not Orchestra's, newer than this program, of another
+            engine, or made with another key.
     """
     manifest = Manifest.read(folder)
     if manifest.engine != connection.vendor:
@@ -103,10 +113,10 @@ def inspect(folder: Path) -> Manifest:
 
 
 def verify_backup(folder: Path) -> Manifest:
-    """Check a backup to the last row, in a copy that is thrown away; the installation may be running.
+    """Load a backup into a temporary copy and check every row; Orchestra may be running.
 
     Raises:
-        BackupRefused: something is wrong with it.
+        BackupRefused: a check failed.
     """
     manifest = inspect(folder)
     with _engine().scratch(folder, "verify"):
@@ -115,13 +125,15 @@ def verify_backup(folder: Path) -> Manifest:
 
 
 def restore_backup(folder: Path, *, keep_rules: bool) -> Restored:
-    """Put a backup in the place of the database; what was there is kept aside.
+    """Replace the database by a backup, and keep the previous database under another name.
 
-    Until the last step everything happens in a copy. Killed at any moment, it leaves the old database or the restored
-    one, whole. ``keep_rules`` lets standing rules of directories and of everywhere apply again.
+    All steps but the last work on a copy. If the process is killed at any moment, the database is
+    either the complete old one or the complete restored one. With ``keep_rules``, standing rules
+    with a directory or global scope apply again.
 
     Raises:
-        BackupRefused: the backup is unfit, or Orchestra runs; nothing was changed.
+        BackupRefused: the backup failed a check, or Orchestra is running; the database is
+            unchanged.
     """
     manifest = inspect(folder)
     engine = _engine()
@@ -142,9 +154,10 @@ def restore_backup(folder: Path, *, keep_rules: bool) -> Restored:
 
 @contextmanager
 def _exclusive_data_folder() -> Iterator[None]:
-    """
+    """Hold the data folder exclusively.
+
     Raises:
-        BackupRefused: a process of Orchestra uses this data folder.
+        BackupRefused: a process of Orchestra uses the folder.
     """
     with ExitStack() as held:
         try:
@@ -164,7 +177,7 @@ def _stamp() -> str:
 
 
 def _counts() -> dict[str, int]:
-    """Rows by table, of all tables there are."""
+    """Return the number of rows of every table."""
     with connection.cursor() as cursor:
         counts = {}
         for table in sorted(connection.introspection.table_names(cursor)):
@@ -188,10 +201,10 @@ def _unknown_migrations(manifest: Manifest) -> list[str]:
 
 
 def _check_copy(manifest: Manifest) -> None:
-    """Whether the copy that stands in is what the manifest says, and sound; brings its tables up to date.
+    """Check the copy, which is the default database here, against the manifest, and migrate it.
 
     Raises:
-        BackupRefused: it is not.
+        BackupRefused: the copy is damaged, or differs from the manifest.
     """
     try:
         problems = list(_engine().integrity())
@@ -207,7 +220,7 @@ def _check_copy(manifest: Manifest) -> None:
 
 
 def _current_epoch_or_zero() -> int:
-    """Of the database that is replaced; 0 if it cannot tell any more."""
+    """Return the epoch of the database that is replaced, or 0 if it cannot be read."""
     try:
         return fencing.current_epoch()
     except DatabaseError:

@@ -1,7 +1,7 @@
 """Counters that keep their values after retention has deleted the rows they were counted from.
 
-A finished row has ``counted = false`` until a sweep adds it to the ``tallies`` table and marks it as
-counted, in one transaction. A scrape returns the tallies plus the uncounted rows, read in one
+A finished row has ``counted = false`` until a sweep adds it to the ``tallies`` table and marks it
+as counted, in one transaction. A scrape returns the tallies plus the uncounted rows, read in one
 statement. So each row is counted exactly once, whichever process finished it, and neither the sweep
 nor a scrape reads all rows of the table.
 """
@@ -24,7 +24,8 @@ Totals = defaultdict[Series, float]
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A histogram of durations, kept as tallies ``<name>_bucket`` (label ``le=<edge>``) and ``<name>_sum``.
+    """A histogram of durations, kept as tallies ``<name>_bucket`` (label ``le=<edge>``) and
+    ``<name>_sum``.
 
     ``edges_s`` are the upper bounds of the buckets in seconds, in rising order, without infinity.
     """
@@ -79,11 +80,12 @@ def add_to_tallies(amounts: Mapping[Series, float]) -> None:
 
 
 def mark_counted(table: str, *, finished: str, by: str, returning: str) -> list[tuple[Any, ...]]:
-    """Mark the oldest finished rows of ``table`` as counted, at most ``BATCH``, and return the ``returning`` columns.
+    """Mark the oldest finished rows of ``table`` as counted, at most ``BATCH``, and return the
+    ``returning`` columns.
 
-    It runs in the caller's transaction, which adds the returned values to the tallies. Two concurrent
-    callers never get the same row. ``finished`` is the condition of the partial index over uncounted
-    rows, and ``by`` is the column of that index.
+    It runs in the caller's transaction, which adds the returned values to the tallies. Two
+    concurrent callers never get the same row. ``finished`` is the condition of the partial index
+    over uncounted rows, and ``by`` is the column of that index.
     """
     skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:

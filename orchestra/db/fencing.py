@@ -24,8 +24,8 @@ def current_epoch() -> int:
 def start_epoch(*known: int) -> int:
     """Start an epoch that is greater than ``known`` and than this database's own, and return it.
 
-    The clock is a lower bound as well, because the replaced database, which knows the last epoch, may
-    be lost.
+    The clock is a lower bound as well, because the replaced database, which knows the last epoch,
+    may be lost.
     """
     epoch = max(int(time.time()), current_epoch() + 1, *(number + 1 for number in known))
     Lease.objects.update_or_create(name=NAME, defaults={"fence": epoch, "updated_at": Now()})

@@ -43,7 +43,8 @@ def was_touched_within(name: str, age: timedelta) -> bool:
 
 
 def acquire(name: str, owner: str, lasts: timedelta) -> int | None:
-    """Make ``owner`` the owner of ``name`` for ``lasts``; return the new fencing token, or None if the lease is held.
+    """Make ``owner`` the owner of ``name`` for ``lasts``; return the new fencing token, or None if
+    the lease is held.
 
     One conditional UPDATE decides, so of two concurrent callers at most one gets a token.
     """
@@ -62,7 +63,9 @@ def renew(name: str, owner: str, fence: int, lasts: timedelta) -> bool:
 
 
 def release(name: str, owner: str, fence: int) -> None:
-    """End the lease now, so that another owner can acquire it without waiting; a lost lease is left alone."""
+    """End the lease now, so that another owner can acquire it without waiting; a lost lease is left
+    alone.
+    """
     Lease.objects.filter(name=name, owner=owner, fence=fence).update(expires_at=None)
 
 

@@ -36,7 +36,8 @@ Handler = Callable[[str, str], None]
 
 
 def send(topic: str, key: str) -> None:
-    """Notify listeners that ``key`` of ``topic`` has changed; call it inside the writing transaction.
+    """Notify listeners that ``key`` of ``topic`` has changed; call it inside the writing
+    transaction.
 
     A Redis failure is logged and not raised. A PostgreSQL failure fails the transaction.
     """
@@ -82,7 +83,9 @@ def notification(topic: str, key: str) -> sql.Statement:
 
 
 def publish(channel: str, message: str | bytes) -> bool:
-    """Publish on Redis over this process's connection pool; return False if Redis did not accept it."""
+    """Publish on Redis over this process's connection pool; return False if Redis did not accept
+    it.
+    """
     import redis
 
     try:
@@ -108,7 +111,8 @@ def _redis_channel() -> str:
 
 
 class Listener:
-    """The listening thread of a process, which calls every registered handler for every notification.
+    """The listening thread of a process, which calls every registered handler for every
+    notification.
 
     On PostgreSQL the thread has its own connection, outside the pool and in autocommit.
     """

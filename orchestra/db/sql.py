@@ -34,7 +34,8 @@ def async_commit() -> Iterator[None]:
 
 
 def async_commit_source() -> str:
-    """Return the end of an ``INSERT … SELECT``, before ``ON CONFLICT``, with the effect of ``async_commit``.
+    """Return the end of an ``INSERT … SELECT``, before ``ON CONFLICT``, with the effect of
+    ``async_commit``.
 
     It saves the transaction around a single statement.
     """
@@ -59,7 +60,8 @@ def run(statement: str, *values: object) -> int:
 
 
 def select(model: type[M], where: str, *values: object) -> list[M]:
-    """Return the model's instances that match ``where``, in a third of the time of ``Model.objects.raw``.
+    """Return the model's instances that match ``where``, in a third of the time of
+    ``Model.objects.raw``.
 
     ``where`` may continue with the other clauses of a SELECT, such as ORDER BY.
     """
@@ -75,7 +77,8 @@ def select(model: type[M], where: str, *values: object) -> list[M]:
 
 @cache
 def _select_columns(model: type[Model], vendor: str) -> "tuple[str, list[str], list[tuple[int, Field[Any, Any]]]]":
-    """Return a table's columns, the model's names for them, and the fields to convert on this ``vendor``.
+    """Return a table's columns, the model's names for them, and the fields to convert on this
+    ``vendor``.
 
     Columns are named because a prepared ``SELECT *`` fails once a migration has added a column.
     """
@@ -104,10 +107,11 @@ ALWAYS = Statement("TRUE")
 
 
 def build_insert(new: Model, **instead: Statement) -> tuple[str, Statement]:
-    """Return the parts of an ``INSERT`` of a model's row: the table with its columns, and their values.
+    """Return the parts of an ``INSERT`` of a model's row: the table with its columns, and their
+    values.
 
-    Columns with a database default are left out. ``instead`` maps field names to SQL expressions that
-    replace the Python values.
+    Columns with a database default are left out. ``instead`` maps field names to SQL expressions
+    that replace the Python values.
     """
     names: list[str] = []
     marks: list[str] = []
@@ -136,7 +140,9 @@ def _insert_columns(model: type[Model]) -> "list[tuple[Field[Any, Any], str]]":
 
 
 def load_value(field: "Field[Any, Any]", value: object) -> Any:
-    """Convert a column's ``value`` from plain SQL to the model's type: SQLite, for one, stores times as text."""
+    """Convert a column's ``value`` from plain SQL to the model's type: SQLite, for one, stores
+    times as text.
+    """
     for convert in _converters(field, connection.vendor):
         value = convert(value, field.cached_col, connection)
     return value

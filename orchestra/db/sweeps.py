@@ -1,4 +1,6 @@
-"""Sweeps process rows one by one where each row has its own effect, so a bad row does not block the others."""
+"""Sweeps process rows one by one where each row has its own effect, so a bad row does not block the
+others.
+"""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -17,7 +19,8 @@ def process_each(rows: Iterable[Row], work: Callable[[Row], object]) -> int:
     A row whose call raises is logged and left to the next sweep.
 
     Raises:
-        OperationalError, InterfaceError: the database does not answer; the next sweep processes the rest.
+        OperationalError, InterfaceError: the database does not answer; the next sweep processes the
+            rest.
     """
     done = 0
     for row in rows:

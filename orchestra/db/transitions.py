@@ -32,9 +32,11 @@ class Flow:
     def move_statement(
         self, model: type[Model], key: UUID, *, to: str, guard: sql.Statement, stamp: str = "", **changes: object
     ) -> sql.Statement:
-        """Return ``move`` for the row with this ``key`` as plain SQL, for the paths that a person waits for.
+        """Return ``move`` for the row with this ``key`` as plain SQL, for the paths that a person
+        waits for.
 
-        ``guard`` is a further condition on the row. ``stamp`` is a column that is set to the database's time.
+        ``guard`` is a further condition on the row. ``stamp`` is a column that is set to the
+        database's time.
         """
         olds = self._statuses_before(to)
         marks = ", ".join(["%s"] * len(olds))

@@ -46,7 +46,8 @@ class UnitOfWork:
         self._callbacks.append(call)
 
     def commit(self) -> tuple[Any, ...] | None:
-        """Write the unit; return the guard's ``returning`` columns, or None if the guard changed no row.
+        """Write the unit; return the guard's ``returning`` columns, or None if the guard changed no
+        row.
 
         Without a guard the result is an empty tuple.
         """

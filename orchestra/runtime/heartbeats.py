@@ -1,7 +1,8 @@
-"""Each process says now and then that it lives and what it uses, in a row that every other process sees.
+"""Heartbeats: each process periodically records in the database that it is alive and which
+resources it uses.
 
-The rows are right across machines, which files and pings are not. A process that died stops saying anything; its row
-is removed after a while.
+Rows work across hosts, which pid files do not. The row of a process that stopped is deleted after
+`GONE_AFTER`.
 """
 
 import logging
@@ -37,30 +38,30 @@ _wake = threading.Event()
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The last word of a process; ``age`` in seconds."""
+    """The last heartbeat of a process; ``age`` is in seconds."""
 
     age: float
     state: dict[str, Any]
 
     @property
     def is_alive(self) -> bool:
-        """Whether it was heard of lately."""
+        """Whether the process has missed fewer than three heartbeats."""
         return self.age < SILENT_AFTER_S
 
 
 def add_facts(facts: Callable[[], dict[str, Any]]) -> None:
-    """Have this process say these facts too: a few names with numbers or short texts."""
+    """Add the values that ``facts`` returns to every heartbeat of this process, and write one soon."""
     _fact_sources.append(facts)
     _wake.set()
 
 
 def start() -> None:
-    """Start saying so, on a thread; for processes that are meant to stay."""
+    """Start the thread that writes the heartbeats of a long-running process."""
     threading.Thread(target=_write_repeatedly, name="heartbeat", daemon=True).start()
 
 
 def write() -> None:
-    """Once, now."""
+    """Write a heartbeat now, and delete the rows of processes that stopped."""
     process = psutil.Process()
     with process.oneshot():
         state = {
@@ -81,7 +82,9 @@ def write() -> None:
 
 
 def read_recent() -> list[Heartbeat]:
-    """The last word of every process there was lately, in the order of their names; not of those replaced since."""
+    """Return the last heartbeat of each process, ordered by name, without processes that were
+    replaced.
+    """
     ages = leases.ages(PREFIX)
     states = Lease.objects.filter(name__in=ages).order_by("name").values_list("name", "state")
     heartbeats, now = [Heartbeat(ages[name], state) for name, state in states], time.time()
@@ -93,13 +96,15 @@ def read_recent() -> list[Heartbeat]:
 
 
 def _replaced(heartbeat: Heartbeat, by: Heartbeat, now: float) -> bool:
-    """Whether ``vital`` missed its turn to speak, and one of its kind has started on its host since its last word."""
+    """Return whether the process is overdue and another one of its kind has started on its host
+    since.
+    """
     same = all(heartbeat.state[name] == by.state[name] for name in ("process", "host"))
     return same and heartbeat.age > OVERDUE_AFTER_S and by.state["started_at"] > now - heartbeat.age
 
 
 def families(heartbeats: Iterable[Heartbeat]) -> Iterator[Metric]:
-    """What processes use."""
+    """Yield the metrics of the processes' resources."""
     labels = ["process", "host", "pid"]
     memory = GaugeMetricFamily("orchestra_process_memory_bytes", "Resident memory of a process.", labels=labels)
     cpu = CounterMetricFamily("orchestra_process_cpu_seconds", "Processor time a process has used.", labels=labels)

@@ -1,12 +1,13 @@
-"""The process runner behind ``manage.py up``: starts programs, joins their logs, restarts and stops them.
+"""The process runner behind ``manage.py up``: it starts programs, merges their logs, restarts and
+stops them.
 
-``up`` works out a `Plan` with all of Django at hand and then *becomes* this module, which needs the standard
-library only and stays small. The plan arrives through a pipe, since it holds a sign-in link, and neither
-a command line nor an environment is a place for one.
+``up`` builds a `Plan` with Django loaded and then replaces itself by this module, which needs only
+the standard library and little memory. The plan is passed through a pipe because it contains a
+sign-in link, which other accounts could read in a command line or an environment.
 
-Each program runs in a session of its own: Ctrl-C reaches the runner alone, which stops the programs in order.
-``setpriv`` has the kernel send them SIGTERM when the runner dies without a word. That signal follows the
-*thread* that started a process, so only the main thread starts any.
+Each program runs in its own session, so Ctrl-C reaches only the runner, which stops the programs in
+order. ``setpriv`` makes the kernel send them SIGTERM when the runner is killed. The kernel sends it
+when the *thread* that started a process ends, so only the main thread starts processes.
 """
 
 import http.client
@@ -42,15 +43,16 @@ LONGEST_BACKOFF_S = 30.0
 EXITS_TO_GIVE_UP, EXITS_WITHIN_S = 5, 60.0
 READY_TIMEOUT_S = 20.0
 FINAL_OUTPUT_S = 1.0
-JOINED = {"ORCHESTRA_LOG_JOINED": "on"}  # the programs leave the log file to us
+JOINED = {"ORCHESTRA_LOG_JOINED": "on"}  # the runner writes the log file, not the programs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One process to keep running. Those with the lowest ``stops`` are stopped first, equal ones together.
+    """One process to keep running. Programs stop in the order of ``stops``, equal ones together.
 
-    ``socket`` names a Redis socket and ``url`` an address that must answer before the next program starts: on a
-    small machine the web process is ready in half the time if the others wait for it.
+    ``socket`` is a Redis socket and ``url`` an HTTP address that must answer before the next
+    program starts: on a small machine the web process is ready in half the time if the others wait
+    for it.
     """
 
     name: str
@@ -65,7 +67,9 @@ class Program:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All the runner has to know. ``banner`` goes to the terminal alone, once every address has answered."""
+    """The input of the runner. ``banner`` is printed to the terminal, not the log, when all
+    programs answer.
+    """
 
     programs: list[Program]
     directory: str
@@ -77,16 +81,18 @@ class Plan:
 
     @classmethod
     def read_from(cls, reading: int) -> Self:
-        """The plan that `become` put into that pipe."""
+        """Read the plan that `replace_process` wrote into the pipe."""
         with os.fdopen(reading, "rb") as pipe:
             plan = json.load(pipe)
         return cls(**plan | {"programs": [Program(**program) for program in plan["programs"]]})
 
 
 def replace_process(plan: Plan, *, keep: Iterable[int] = ()) -> NoReturn:
-    """Replace this process by the runner; the descriptors of ``keep`` stay open in it, and in no program."""
+    """Replace this process by the runner, which keeps the descriptors in ``keep`` open; programs do
+    not get them.
+    """
     reading, writing = os.pipe()
-    os.write(writing, json.dumps(asdict(plan)).encode())  # a few KiB, which every pipe holds
+    os.write(writing, json.dumps(asdict(plan)).encode())  # a few KiB, which fit into the pipe's buffer
     os.close(writing)
     for descriptor in (reading, *keep):
         os.set_inheritable(descriptor, True)
@@ -96,9 +102,10 @@ def replace_process(plan: Plan, *, keep: Iterable[int] = ()) -> NoReturn:
 
 
 class Output:
-    """Joins all lines: the log file gets every one, the terminal as many as it can read.
+    """Merges the programs' output: the log file gets every line, the terminal as many as it can
+    read.
 
-    A terminal that was stopped (Ctrl-S, a pager) must not stop the programs, so it has a queue of its own.
+    A stopped terminal (Ctrl-S, a pager) must not block the programs, so it has a bounded queue.
     """
 
     def __init__(self, log: LogFile, *, as_json: bool) -> None:
@@ -110,14 +117,16 @@ class Output:
         self._thread.start()
 
     def line(self, name: str, text: str) -> None:
-        """One line of a program: JSON goes to the file as it is, all else with the program's name before it."""
+        """Write a line of a program: JSON goes to the file unchanged, other text with the program's
+        name before it.
+        """
         text = visible(scrub(text))
         self._log.write(text if text.startswith("{") else f"{name:<8} | {text}")
         colour = 31 + sum(name.encode()) % 6
         self.show(f"\x1b[{colour}m{name:<8} |\x1b[0m {text}" if self._colours else f"{name:<8} | {text}")
 
     def log(self, level: int, text: str) -> None:
-        """A line of the runner's own, in the form of everybody else's."""
+        """Write a line of the runner itself, in the format of the other log lines."""
         now, name = datetime.now(UTC), logging.getLevelName(level)
         if self._as_json:
             facts = {"event": text, "level": name.lower(), "logger": "runner", "timestamp": now.isoformat()}
@@ -126,12 +135,12 @@ class Output:
             self.line("runner", f"{now:%H:%M:%S}.{now.microsecond // 1000:03} {name:<8} runner: {text}")
 
     def show(self, text: str) -> None:
-        """Something for the terminal alone; dropped if the terminal is too far behind."""
+        """Print ``text`` to the terminal only; drop it if the terminal's queue is full."""
         with suppress(queue.Full):
             self._queue.put_nowait(text)
 
     def close(self) -> None:
-        """Give the terminal a moment to take the last lines."""
+        """Wait for at most `FINAL_OUTPUT_S` until the terminal has the last lines."""
         self.show("")
         with suppress(queue.Full):
             self._queue.put_nowait(None)
@@ -139,13 +148,13 @@ class Output:
 
     def _show_all(self) -> None:
         while (text := self._queue.get()) is not None:
-            with suppress(OSError, ValueError):  # the terminal is gone, the programs are not
+            with suppress(OSError, ValueError):  # the terminal was closed; the programs keep running
                 sys.stdout.write(f"{text}\n" if text else "")
                 sys.stdout.flush()
 
 
 class Child:
-    """A program and its present process."""
+    """A program and its current process."""
 
     def __init__(self, program: Program, output: Output) -> None:
         self.program = program
@@ -158,7 +167,7 @@ class Child:
         self.start_at = 0.0
 
     def start(self) -> None:
-        """Start it; from the main thread only."""
+        """Start the process. Only the main thread may call this (see the module's docstring)."""
         self.process = subprocess.Popen(
             [*_end_with_parent(), *self.program.command],
             stdin=subprocess.DEVNULL,
@@ -175,7 +184,7 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
     def handle_exit(self, now: float) -> bool:
-        """Note a death nobody asked for and when to try again; False if there were too many."""
+        """Record an unexpected exit and schedule the restart; return False after too many exits."""
         if self.process is None:
             return True
         self.kill_group()
@@ -190,10 +199,10 @@ class Child:
 
     def terminate(self) -> None:
         if self.process is not None and self.is_alive:
-            self.process.send_signal(signal.SIGTERM)  # the leader alone: it winds up its own children
+            self.process.send_signal(signal.SIGTERM)  # only to the group's leader, which stops its own children
 
     def finish(self) -> None:
-        """End whatever is left of its group, and take its last words."""
+        """Kill what is left of the process group, and read the rest of its output."""
         if self.process is None:
             return
         if self.is_alive:
@@ -204,7 +213,7 @@ class Child:
             self._pump.join(FINAL_OUTPUT_S)
 
     def kill_group(self) -> None:
-        """Nothing of its process group outlives it; the group's number is its leader's id."""
+        """Kill the process group, whose id is the pid of its leader."""
         if self.process is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -218,7 +227,7 @@ class Child:
 
 
 class Runner:
-    """Keeps the programs of a plan running until somebody asks it to stop, or one of them keeps dying."""
+    """Keeps the programs of a plan running until a signal stops it or one of them exits too often."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -229,7 +238,7 @@ class Runner:
         self._awake, self._wake = os.pipe()
 
     def run(self) -> int:
-        """Run until told to stop; return the exit code."""
+        """Run until a signal arrives; return the exit code."""
         self._listen_to_signals()
         fine = self._start_all() and self._keep_running()
         self._stop_all()
@@ -241,14 +250,14 @@ class Runner:
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake up
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler is needed for the wakeup descriptor
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._kills_now = self._is_stopping
         self._is_stopping = True
 
     def _start_all(self) -> bool:
-        """Start one after the other; False if one keeps dying meanwhile."""
+        """Start the programs one after the other; return False if one exits too often."""
         for program in self._plan.programs:
             child = Child(program, self._output)
             self._children.append(child)
@@ -266,20 +275,23 @@ class Runner:
         return True
 
     def _watch_readiness(self, program: Program) -> threading.Event:
-        """An event that is set, and wakes the main thread, once the program answers; at once if nobody can ask it."""
+        """Return an event that is set, and wakes the main thread, when the program answers.
+
+        A program without a socket or an address counts as ready at once.
+        """
         answered = threading.Event()
 
-        def ask() -> None:
+        def poll() -> None:
             while not _answers(program):
                 time.sleep(0.05)
             answered.set()
             os.write(self._wake, b"\0")
 
-        threading.Thread(target=ask, daemon=True).start()
+        threading.Thread(target=poll, daemon=True).start()
         return answered
 
     def _keep_running(self) -> bool:
-        """True when asked to stop, False when a program keeps dying."""
+        """Return True when a signal stops the runner, False when a program exits too often."""
         while not self._is_stopping:
             self._sleep(TICK_S)
             if not self._restart_exited():
@@ -287,7 +299,7 @@ class Runner:
         return True
 
     def _restart_exited(self) -> bool:
-        """Start again what died, each in its time; False if one died too often."""
+        """Restart exited programs whose delay is over; return False if one exited too often."""
         now = time.monotonic()
         for child in self._children:
             if child.is_alive or self._is_stopping:
@@ -315,14 +327,16 @@ class Runner:
         self._output.log(logging.INFO, f"everything stopped in {time.monotonic() - began:.1f} s")
 
     def _sleep(self, seconds: float) -> None:
-        """Wait, but not past a signal, the end of a child or an answer."""
+        """Wait for ``seconds``, or until a signal, the exit of a child or a program's first answer."""
         if select.select([self._awake], [], [], seconds)[0]:
             os.read(self._awake, 512)
 
 
 @cache
 def _end_with_parent() -> tuple[str, ...]:
-    """The words before a command that end it with the runner; none where the system cannot."""
+    """Return the prefix of a command that ends it with the runner; empty if the system lacks
+    ``setpriv``.
+    """
     words = ("setpriv", "--pdeathsig", "TERM", "--")
     try:
         able = subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
@@ -340,7 +354,9 @@ def _describe_exit(code: int) -> str:
 
 
 def _answers(program: Program) -> bool:
-    """Whether a program is up: its Redis socket answers, its address does with anything but an error of its own."""
+    """Return whether a program is ready: its Redis socket answers PING, or its address with a
+    status below 500.
+    """
     if program.socket:
         return embedded.answers(Path(program.socket))
     if not program.url:

@@ -348,7 +348,7 @@ def test_nothing_is_restored_while_somebody_has_the_database_open(house: Path) -
                 restore_backup(folder, keep_rules=False)
             other.communicate("\n")
     else:
-        with closing(psycopg.connect(**_libpq())), pytest.raises(BackupRefused, match="Others are connected"):
+        with closing(psycopg.connect(**_libpq())), pytest.raises(BackupRefused, match="Other clients are connected"):
             restore_backup(folder, keep_rules=False)
     restore_backup(folder, keep_rules=False)
 

@@ -125,7 +125,7 @@ def test_a_command_without_an_orchestra_says_where_it_looked(tmp_path, words):
         [sys.executable, "manage.py", *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
     )
     assert tried.returncode == 1
-    assert tried.stderr.startswith(f"There is no Orchestra in {tmp_path}/var yet: `make run` makes one.\n")
+    assert tried.stderr.startswith(f"There is no Orchestra in {tmp_path}/var yet: `make run` creates one.\n")
     assert "Traceback" not in tried.stderr
 
 

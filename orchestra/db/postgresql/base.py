@@ -23,7 +23,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def has_been_closed(connection: Any) -> bool:
-    """Return whether an idle connection has data to read: the server's last message, or end of file."""
+    """Return whether an idle connection has data to read: the server's last message, or end of
+    file.
+    """
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
