@@ -25,7 +25,9 @@ class OrchestraConfig(AppConfig):
             heartbeats.start()
 
     def register_for_servers(self) -> None:
-        """What pages, probes, figures, checks and the keeping of data need."""
+        """Register what light commands do not need: probes, metrics, checks, retention and
+        after-restore steps.
+        """
         from django.core import checks
 
         from orchestra import checks as own_checks

@@ -1,4 +1,4 @@
-"""Settings every app shares, read once from the environment."""
+"""Settings that all apps share, read once from the environment."""
 
 import hashlib
 import re
@@ -21,12 +21,13 @@ HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestraSettings:
-    """Where this installation lives and what it is called; ``process`` is which of its processes this is, if one.
+    """Addresses, folders and identity of this installation.
 
-    ``log_joined`` says that whoever started it writes what it prints into the log file. Of
-    ``writes_per_minute`` and ``sockets_per_account``, which hold in each web process, 0 is no limit.
-    ``console_host`` and ``front_host`` are those of ``orchestra.middleware.console_host``; both are empty if there are
-    none.
+    ``process`` is the name of the long-running process ("web", "worker", …), empty in a command.
+    ``log_joined`` means that the runner writes this process's output into the log file.
+    ``writes_per_minute`` and ``sockets_per_account`` apply per web process; 0 means no limit.
+    ``console_host`` and ``front_host`` belong to ``orchestra.middleware.console_host``; both are
+    empty if the console has no host of its own.
     """
 
     environment: str
@@ -50,12 +51,12 @@ class OrchestraSettings:
 
     @property
     def log_file(self) -> Path:
-        """Where every line of this machine's processes ends up."""
+        """The file that contains the log lines of all processes of this machine."""
         return self.log_dir / "api.log"
 
     @property
     def shares_loopback(self) -> bool:
-        """Whether browsers take the console's cookies to every port of this machine."""
+        """Whether browsers send the console's cookies to every port of this machine."""
         return self.host in LOOPBACK and not (self.public_url or self.console_host)
 
     @classmethod
@@ -69,10 +70,13 @@ class OrchestraSettings:
         secret_key: str,
         database: Mapping[str, Any],
     ) -> Self:
-        """``instance`` tells messages of this installation from a neighbour's, ``marker`` the processes of its agents.
+        """Read the settings.
 
-        Both give nothing of the secret key away, and installations that share it differ by their database. Hosts may
-        spell its address differently and must still hear each other, so the address is part of the marker alone.
+        ``instance`` separates the messages of this installation from those of another one on the
+        same Redis, and ``marker`` identifies the processes of its agents. Neither reveals the
+        secret key, and installations with the same key differ by their database. Hosts of one
+        installation may write the database's address differently, so the address is part of
+        ``marker`` only.
         """
         instance = _fingerprint("orchestra instance", secret_key, database["NAME"])
         host = env("ORCHESTRA_HOST", default="127.0.0.1")
@@ -111,9 +115,10 @@ class OrchestraSettings:
 
 
 def _console_hosts(wanted: str, *, label: str) -> tuple[str, str]:
-    """
+    """Return the console host and the front host for the value of ORCHESTRA_CONSOLE_HOST.
+
     Raises:
-        ImproperlyConfigured: that is no name of a host.
+        ImproperlyConfigured: the value is not a host name.
     """
     name = wanted.strip().lower()
     if name in ("", *OFF):
@@ -131,9 +136,11 @@ def _fingerprint(*parts: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsSettings:
-    """Whether, where and to whom figures are shown; ``detailed`` adds figures by view and tool.
+    """Settings of ``/metrics`` and of the OTLP export; ``detailed`` adds series by view and by
+    tool.
 
-    OpenTelemetry sends at most ``max_points`` of them to ``export_to`` each time; nothing if that is empty.
+    An export sends at most ``max_points`` points to ``export_to``, and is off if ``export_to`` is
+    empty.
     """
 
     enabled: bool
@@ -161,7 +168,7 @@ class MetricsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepingSettings:
-    """Where backups and archives go, and how long closed things stay in the database."""
+    """Folders of backups and archives, and how long closed rows stay in the database."""
 
     backup_dir: Path
     backup_s3_url: str
