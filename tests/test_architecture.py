@@ -66,7 +66,7 @@ SILENT = {"update", "aupdate", "bulk_create", "abulk_create", "bulk_update", "ab
 ACCOUNTED_FOR = {
     "approvals/commands.py:revoke_session_rule": "writes its own entry",
     "approvals/after_restore.py:_end_rules": "writes its own entry",
-    "config/beat.py:_begin_at_once": "when it is due next",
+    "config/beat.py:_make_sweeps_due": "when it is due next",
     "escalation/commands.py:link_approver": "uses a code up; the link itself is saved",
     "escalation/commands.py:mute": "no power: sound and reminders",
     "orchestra/auth/sign_in_links.py:sign_in": "uses a link up",
