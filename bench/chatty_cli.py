@@ -1,7 +1,8 @@
-"""A stand-in for the coding CLI that only talks, as fast as it is heard.
+"""A fake of the coding CLI that only writes text, as fast as it is read.
 
 Environment (names that Orchestra passes on to an agent):
-  ANTHROPIC_BENCH_SAYS  a file, whose last line is the ``result``; or a line, which it says until it is stopped
+  ANTHROPIC_BENCH_SAYS  a file, whose last line is the ``result``; or a line, which it repeats until
+                        it is stopped
 """
 
 import json

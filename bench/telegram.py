@@ -1,21 +1,22 @@
-"""How quickly Telegram hears of a question and Orchestra of a press, and what limits and abuse come to.
+"""How quickly Telegram gets a request and Orchestra a button action, and the effect of rate limits
+and of abuse.
 
     python -m bench.telegram [--asks 100] [--burst 1000] [--forged 10000] [--dsn URL]
 
-Everything runs against the strict stand-in for the Bot API, as processes: the stand-in, the telegram process, and
-this one, which asks and decides. The first two figures are taken without Telegram's limits on either side. Only ratios
-against a floor of the same run count:
+The bench runs three processes: a strict fake of the Bot API, the telegram process, and this one,
+which creates requests and decides. The first two figures are measured without Telegram's rate
+limits on either side. Only ratios to a floor of the same run count:
 
   told       an approval has committed -> sendMessage has arrived at the Bot API, no backlog;
              floor: one Redis PUBLISH and one bare HTTP POST to the Bot API
-  decided    a press has been handed to the poller -> its decision has committed;
+  decided    a callback query has been handed to the poller -> its decision has committed;
              floor: the same `decide_approval` on a warm connection
-  burst      approvals in one minute to one group with Telegram's limits: are all told before they expire, is anything
-             sent while Telegram wants to be left alone
-  forged     presses nobody may make: accepted ones
+  burst      approvals in one minute to one group with Telegram's limits: whether all are sent
+             before they expire, and whether anything is sent during a ``retry_after``
+  forged     forged callback queries: how many were accepted
 
-PostgreSQL and Valkey are started privately with the durability of production; ``--dsn`` names a database of yours
-instead, which is migrated and written to.
+PostgreSQL and Valkey are started privately with the durability of production; ``--dsn`` names a
+database of yours instead, which is migrated and written to.
 """
 
 import argparse
@@ -68,7 +69,9 @@ def main() -> None:
 
 
 def _configure(stack: contextlib.ExitStack, folder: Path, dsn: str) -> None:
-    """Servers, settings and tables; Django is only imported after this."""
+    """Start the servers, and set the environment and the tables; Django may be imported only after
+    this.
+    """
     from tests import servers
 
     stack.callback(servers.stop)
@@ -86,7 +89,7 @@ def _configure(stack: contextlib.ExitStack, folder: Path, dsn: str) -> None:
 
 
 def _measure(folder: Path, options: argparse.Namespace) -> Json:
-    logging.disable(logging.WARNING)  # not a line for each of thousands of decisions and refusals
+    logging.disable(logging.WARNING)  # thousands of decisions and refusals would each log a line
     figures: Json = {}
     with BotServer("--no-flood") as server, _telegram_process(server, folder, "-m", "bench.telegram", "--serve"):
         if options.asks:
@@ -106,7 +109,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> Json:
 
 
 class BotServer:
-    """The stand-in as a process."""
+    """The fake of the Bot API as a process."""
 
     def __init__(self, *arguments: str) -> None:
         people = ["--token", TOKEN, "--chat", f"{GROUP}:Bench", "--user", f"{ANNA}:anna"]
@@ -125,19 +128,21 @@ class BotServer:
         self._process.wait(30)
 
     def control(self, name: str, **arguments: Any) -> Any:
-        """One call of the test's side."""
+        """Call the fake's control interface."""
         answer = self.post(f"/_control/{name}", arguments)
         assert answer["ok"], answer
         return answer["result"]
 
     def post(self, path: str, body: Json) -> Json:
-        """One bare POST over a connection that stays."""
+        """Send one POST over a persistent connection."""
         self._link.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         answer: Json = json.loads(self._link.getresponse().read())
         return answer
 
     def last(self, method: str, number: int) -> Json:
-        """The call of that method with that number, once it is there; times are of the machine's monotonic clock."""
+        """Wait for the call of the method with this number and return it; times are of the
+        monotonic clock.
+        """
         return _until(lambda: self._nth(method, number), f"{method} number {number}")
 
     def _nth(self, method: str, number: int) -> Json | None:
@@ -147,7 +152,7 @@ class BotServer:
 
 @contextlib.contextmanager
 def _telegram_process(server: BotServer, folder: Path, *command: str) -> Iterator[None]:
-    """The telegram process, past its first words."""
+    """Start the telegram process and wait until it is ready."""
     os.environ["TELEGRAM_API_URL"] = server.url
     import django
 
@@ -170,7 +175,7 @@ def _telegram_process(server: BotServer, folder: Path, *command: str) -> Iterato
 
 
 def _serve() -> None:
-    """The telegram process without Telegram's limits, which would be all that is measured."""
+    """Run the telegram process without rate limits, which would otherwise determine the result."""
     import django
 
     django.setup()
@@ -230,7 +235,9 @@ def _decided(server: BotServer, asks: int) -> Json:
 
 
 def _burst(server: BotServer, number: int, seconds: float) -> Json:
-    """Ask evenly over that time; wait until all are told; close all and wait until no card is stale."""
+    """Create requests evenly over the time, wait until all are sent, close them, and wait for the
+    cards' updates.
+    """
     from approvals.commands import decide_approval
     from approvals.models import Approval
     from escalation.models import Delivery
@@ -270,7 +277,9 @@ def _burst(server: BotServer, number: int, seconds: float) -> Json:
 
 
 def _forged(server: BotServer, number: int) -> Json:
-    """Hand updates in as the poller would: made-up tokens, spent ones, good ones of another chat, message or person."""
+    """Apply forged updates: invented tokens, used ones, and valid ones from another chat, message
+    or person.
+    """
     from django.conf import settings
 
     from approvals.models import Approval
@@ -297,7 +306,7 @@ def _forged(server: BotServer, number: int) -> Json:
     accepted = Approval.objects.exclude(pk=victim, status="pending").filter(pk=victim).count()
     spent = Button.objects.filter(approval=victim, used_at__isnull=False).count()
     _settle(victim)
-    for place in range(number // 10):  # the good one, after it was spent
+    for place in range(number // 10):  # the valid token, after it was used
         update = _press(anna, here, card["message_id"], good)
         updates.handle({"update_id": 20_000_000 + place, "callback_query": update}, api)
     accepted += Approval.objects.filter(pk=victim).exclude(decided_by="olga").count()
@@ -317,7 +326,7 @@ def _press(person: Json, chat: Json, message: int, data: str) -> Json:
 
 
 def _ask() -> tuple[UUID, str]:
-    """A new approval and its command, which no other has."""
+    """Create an approval request; return it with its command, which is unique."""
     from approvals.commands import Question, request_approval
 
     command = f"rm -r build/{secrets.token_hex(4)}"
@@ -358,7 +367,7 @@ def _link_anna() -> None:
 
 
 def _listen(heard: dict[str, float]) -> None:
-    """When each approval's change was heard; on PostgreSQL that is its commit."""
+    """Record when the notification of each approval arrives; PostgreSQL sends it at the commit."""
     from orchestra.db import notify
 
     notify.listener.add(lambda topic, key: heard.setdefault(key, time.monotonic()) and None)

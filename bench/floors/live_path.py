@@ -1,10 +1,11 @@
-"""The composed floor of a live approval, D.
+"""Floor D: the complete path of a live approval without a framework.
 
-Stub CLI -> pipe -> thread -> two rows and a NOTIFY in one commit -> another process reads the row, decides, and commits
-the decision with its audit row and a NOTIFY -> the thread reads the row -> the CLI's stdin. Threads, a pool of 8
-connections, one listener for all.
+Stub CLI -> pipe -> thread -> two rows and a NOTIFY in one commit -> another process reads the row,
+decides, and commits the decision with its audit row and a NOTIFY -> the thread reads the row -> the
+CLI's stdin. Threads, a pool of 8 connections, one listener for all.
 
-Run by bench/decision_latency.py, once as ``supervisor`` and once as ``decider``; BENCH_FLOOR_DSN names the database.
+Run by bench/decision_latency.py, once as ``supervisor`` and once as ``decider``; BENCH_FLOOR_DSN
+names the database.
 """
 
 import json

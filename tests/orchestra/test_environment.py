@@ -136,5 +136,5 @@ def test_a_command_without_a_database_server_says_so(tmp_path):
         [sys.executable, "manage.py", "session", "list"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
     )
     assert tried.returncode == 1
-    assert tried.stderr.splitlines()[-1] == "Look at DATABASE_URL, and whether it runs."
+    assert tried.stderr.splitlines()[-1] == "Check DATABASE_URL, and that the server is running."
     assert "Traceback" not in tried.stderr and "hush" not in tried.stderr
