@@ -183,7 +183,9 @@ def _report_heard(talker: Child, pieces: Path, lines: int, rounds: int) -> None:
         empty = talker.call("talk", says=str(nothing))["took"]
         rates.append(lines / (talker.call("talk", says=str(pieces))["took"] - empty))
         ratios.append(rates[-1] / floor)
-    _say(f"heard: {statistics.median(rates):,.0f} lines/s", ratios, f">= {MUST_HEARD:g}", _at_least(ratios, MUST_HEARD))
+    _print_row(
+        f"heard: {statistics.median(rates):,.0f} lines/s", ratios, f">= {MUST_HEARD:g}", _at_least(ratios, MUST_HEARD)
+    )
 
 
 def _json_loop_s(path: Path) -> float:
@@ -200,12 +202,12 @@ def _report_stored(talker: Child, db: psycopg.Connection, messages: Path, events
     ratios, rates, grown = [], [], []
     for _ in range(rounds):
         floor = events / _batches_s(db, events)
-        told = talker.call("talk", says=str(messages))
-        assert told["rows"] >= events
-        rates.append(events / told["took"])
-        grown.append(told["grown"])
+        result = talker.call("talk", says=str(messages))
+        assert result["rows"] >= events
+        rates.append(events / result["took"])
+        grown.append(result["grown"])
         ratios.append(rates[-1] / floor)
-    _say(
+    _print_row(
         f"stored: {statistics.median(rates):,.0f} events/s",
         ratios,
         f">= {MUST_STORED:g}",
@@ -241,10 +243,10 @@ def _report_neighbour(sides: tuple[Child, Child], folder: Path, rounds: int) -> 
         ratios.append(beside[-1] / quiet)
     median = statistics.median(ratios)
     verdict = "met" if median <= MUST_NEIGHBOUR else "MISSED"
-    _say(f"neighbour: {statistics.median(beside):.2f} ms", ratios, f"<= {MUST_NEIGHBOUR:g}", verdict)
+    _print_row(f"neighbour: {statistics.median(beside):.2f} ms", ratios, f"<= {MUST_NEIGHBOUR:g}", verdict)
 
 
-def _say(figure: str, ratios: list[float], must: str, verdict: str) -> None:
+def _print_row(figure: str, ratios: list[float], must: str, verdict: str) -> None:
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     print(f"{figure}; ratio {spread}; must {must}: {verdict}", flush=True)
 

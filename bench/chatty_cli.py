@@ -12,9 +12,9 @@ import sys
 for line in iter(sys.stdin.buffer.readline, b""):
     message = json.loads(line)
     if message["type"] == "user":
-        said = os.environ["ANTHROPIC_BENCH_SAYS"]
-        program = "yes" if said.startswith("{") else "cat"
-        os.execvp(program, [program, said])
+        text = os.environ["ANTHROPIC_BENCH_SAYS"]
+        program = "yes" if text.startswith("{") else "cat"
+        os.execvp(program, [program, text])
     response = {"subtype": "success", "request_id": message["request_id"], "response": {"commands": []}}
     sys.stdout.write(json.dumps({"type": "control_response", "response": response}) + "\n")
     sys.stdout.flush()

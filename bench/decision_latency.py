@@ -207,8 +207,8 @@ def _figures(marks: dict[str, tuple[float, float]], times: dict[str, tuple[float
     figures = {"n": float(len(marks))}
     for name, seconds in spans.items():
         figures |= {f"{name}_p50_ms": _percentile(seconds, 50) * 1e3, f"{name}_p99_ms": _percentile(seconds, 99) * 1e3}
-    whole = max(answered for _, answered in marks.values()) - min(asked for asked, _ in marks.values())
-    return figures | {"approvals_s": len(marks) / whole}
+    duration = max(answered for _, answered in marks.values()) - min(asked for asked, _ in marks.values())
+    return figures | {"approvals_s": len(marks) / duration}
 
 
 def _percentile(values: list[float], percent: int) -> float:
@@ -225,7 +225,7 @@ def _short(figures: dict[str, Figures]) -> str:
 
 def _print_table(rounds: list[dict[str, Any]], *, durable: bool) -> None:
     if not durable:
-        print("fsync or synchronous_commit is off on this server: these ratios say nothing about production")
+        print("fsync or synchronous_commit is off on this server: these ratios do not apply to production")
     heads = f"{'floor D':>10}{'Orchestra':>11}{'ratio':>7} {'(rounds)':<14}{'must':>6}{'aim':>6}"
     print(f"{'live':>4} {'figure':<16}{heads}  verdict")
     for sessions in sorted({row["sessions"] for row in rounds}):
@@ -235,10 +235,10 @@ def _print_table(rounds: list[dict[str, Any]], *, durable: bool) -> None:
             medians = [statistics.median(row[side][name] for row in rows) for side in (FLOOR, ORCHESTRA)]
             ratios = [row[ORCHESTRA][name] / row[FLOOR][name] for row in rows]
             spread = f"({min(ratios):.2f}-{max(ratios):.2f})"
-            told = f"{medians[0]:>10.3g}{medians[1]:>11.3g}{statistics.median(ratios):>7.2f} {spread:<14}"
+            summary = f"{medians[0]:>10.3g}{medians[1]:>11.3g}{statistics.median(ratios):>7.2f} {spread:<14}"
             goal = goals.get(name)
             judged = f"{goal.must:>6g}{goal.aim:>6g}  {goal.verdict(ratios)}" if goal else ""
-            print(f"{sessions:>4} {name:<16}{told}{judged}".rstrip())
+            print(f"{sessions:>4} {name:<16}{summary}{judged}".rstrip())
 
 
 if __name__ == "__main__":

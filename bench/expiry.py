@@ -89,9 +89,9 @@ def _report_sweeps(db: psycopg.Connection, overdue: int, rounds: int) -> None:
     for _ in range(rounds):
         floors.append(sweep.sweep_s(db, overdue))
         calm += _decisions_s(stop_after=20)
-        took, meanwhile = _sweep_s(overdue)
+        took, during = _sweep_s(overdue)
         ours.append(took)
-        busy += meanwhile
+        busy += during
         ratios.append(took / floors[-1])
     median = statistics.median(ratios)
     verdict = "met" if median <= MUST_SWEEP else "MISSED"
@@ -99,7 +99,7 @@ def _report_sweeps(db: psycopg.Connection, overdue: int, rounds: int) -> None:
         f"{overdue} overdue at once: {statistics.median(ours):.2f} s, floor {statistics.median(floors):.2f} s, ratio"
         f" {median:.1f} ({min(ratios):.1f} to {max(ratios):.1f}); must {MUST_SWEEP:g}: {verdict}"
     )
-    print(f"a decision meanwhile: {_spread(busy)}; without a sweep: {_spread(calm)}", flush=True)
+    print(f"a decision during the sweep: {_spread(busy)}; without a sweep: {_spread(calm)}", flush=True)
 
 
 def _sweep_s(overdue: int) -> tuple[float, list[float]]:

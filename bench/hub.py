@@ -83,8 +83,8 @@ class Bench:
     def round(self, number: int, options: argparse.Namespace) -> dict[str, Any]:
         order = SIDES if number % 2 == 0 else SIDES[::-1]
         figures = {side: self.side(side, options) for side in order}
-        told = "; ".join(f"{side} {figures[side]['p50_ms']:.2f} ms" for side in SIDES)
-        print(f"round {number + 1}: {told}", file=sys.stderr, flush=True)
+        summary = "; ".join(f"{side} {figures[side]['p50_ms']:.2f} ms" for side in SIDES)
+        print(f"round {number + 1}: {summary}", file=sys.stderr, flush=True)
         return {"round": number + 1, **figures}
 
     def side(self, side: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -255,8 +255,8 @@ def _print(rounds: list[dict[str, Any]], crowd: dict[str, Any]) -> None:
     print(f"{seen['clients']} viewers, p50 {seen['p50_ms']:.0f} ms, p99 {seen['p99_ms']:.0f} ms, lost {seen['lost']}, "
           f"gaps {seen['gaps']}, repeats {seen['repeats']}; "
           f"web process +{crowd['memory_mib']:.0f} MiB, {crowd['cores']:.0%} of a core")  # fmt: skip
-    told = f"lost {again['lost']}, gaps {again['gaps']}, repeats {again['repeats']}"
-    print(f"{crowd['back']} that were stuck came back: {told}")
+    summary = f"lost {again['lost']}, gaps {again['gaps']}, repeats {again['repeats']}"
+    print(f"{crowd['back']} that were stuck came back: {summary}")
 
 
 def _row(name: str, values: list[float]) -> None:

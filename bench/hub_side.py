@@ -21,7 +21,7 @@ def main() -> None:
     from sessions_app.models import AgentSession
     from sessions_app.transcript import writer
 
-    def ask() -> None:
+    def create_request() -> None:
         """Create an approval request, whose title contains the time just before its commit."""
         approval = Approval(title="", kind="external", expires_at=timezone.now() + timedelta(hours=1))
         with transaction.atomic():
@@ -34,7 +34,7 @@ def main() -> None:
     def stream(count: int, rate: float) -> int:
         """Create approval requests at a rate."""
         for _ in paced(count, rate):
-            ask()
+            create_request()
         return count
 
     def clear() -> int:
@@ -44,17 +44,17 @@ def main() -> None:
         """Return the seconds that a sender needs for a notification in a transaction, and for a
         piece of text.
         """
-        rings, texts = [], []
+        notifications, texts = [], []
         for number in paced(count, rate):
             with transaction.atomic():
                 Approval.objects.filter(pk=UUID(int=number)).exists()  # the transaction has begun
                 before = time.monotonic()
                 notify.send("bench", str(number))
-                rings.append(time.monotonic() - before)
+                notifications.append(time.monotonic() - before)
             before = time.monotonic()
             hub.publish("bench", {"type": "delta", "text": "x" * 220})
             texts.append(time.monotonic() - before)
-        return {"ring": rings, "text": texts}
+        return {"ring": notifications, "text": texts}
 
     def session() -> str:
         return str(AgentSession.objects.create(title="bench", working_directory="/tmp").pk)

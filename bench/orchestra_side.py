@@ -78,7 +78,7 @@ def decider() -> None:
     times: dict[str, tuple[float, float, float]] = {}
     now = time.monotonic
 
-    def heard(topic: str, key: str) -> None:
+    def on_notification(topic: str, key: str) -> None:
         if topic == "approval" and key not in known:
             known.add(key)
             pending.put(UUID(key))
@@ -99,7 +99,7 @@ def decider() -> None:
 
     for _ in range(DOORS):
         threading.Thread(target=work, daemon=True).start()
-    listener.add(heard)
+    listener.add(on_notification)
     listener.listening.wait()
 
     def report() -> dict[str, Any]:

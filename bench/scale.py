@@ -314,7 +314,7 @@ def fill_sessions(number: int) -> dict[str, Any]:
     multiply("agent_sessions", number - 1)
     Event.objects.all().delete()
     AgentSession.objects.update(last_seq=EVENTS)
-    said = json.dumps({"text": "What an agent says in passing, line after line of it. " * 6})
+    text = json.dumps({"text": "What an agent says in passing, line after line of it. " * 6})
     ended = json.dumps({"status": "completed", "turn": "completed"})
     with connection.cursor() as cursor:
         new = "gen_random_uuid()" if connection.vendor == "postgresql" else "lower(hex(randomblob(16)))"
@@ -330,7 +330,7 @@ def fill_sessions(number: int) -> dict[str, Any]:
             cursor.execute(
                 f"INSERT INTO events (session_id, seq, kind, at, payload)"
                 f" SELECT id, {seq}, %s, created_at, %s FROM agent_sessions",
-                ["status", ended] if seq == EVENTS else ["text", said],
+                ["status", ended] if seq == EVENTS else ["text", text],
             )
     analyze()
     return {"number": number}

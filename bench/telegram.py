@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--asks", type=int, default=100, help="questions and presses to time; 0 leaves this out")
     parser.add_argument("--burst", type=int, default=1000, help="approvals within a minute; 0 leaves this out")
     parser.add_argument("--burst-seconds", type=float, default=60.0, help="the minute")
-    parser.add_argument("--forged", type=int, default=10_000, help="presses nobody may make; 0 leaves this out")
+    parser.add_argument("--forged", type=int, default=10_000, help="forged callback queries; 0 skips them")
     parser.add_argument("--dsn", default="", help="postgres:// URL of a database to use")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="write all figures there")
@@ -214,15 +214,15 @@ def _decided(server: BotServer, asks: int) -> Json:
     from approvals.commands import decide_approval
 
     _link_anna()
-    heard: dict[str, float] = {}
-    _listen(heard)
+    arrivals: dict[str, float] = {}
+    _listen(arrivals)
     spans, floors = [], []
     for _ in range(asks):
         approval_id, command = _ask()
         card = server.control("wait_for_message", contains=command, timeout=PATIENCE_S)
-        heard.clear()
+        arrivals.clear()
         server.control("press", user_id=ANNA, chat_id=GROUP, message_id=card["message_id"], button="Approve")
-        committed = _until(lambda key=str(approval_id): heard.get(key), "the decision")
+        committed = _until(lambda key=str(approval_id): arrivals.get(key), "the decision")
         polls = [call for call in server.control("calls", method="getUpdates") if call["finished"]]
         spans.append(committed - max(call["finished"] for call in polls if call["finished"] < committed))
         _until(_all_settled, "the card is settled")
@@ -248,9 +248,9 @@ def _burst(server: BotServer, number: int, seconds: float) -> Json:
     for place in range(number):
         ids.append(_ask()[0])
         time.sleep(max(0.0, began + seconds * place / number - time.monotonic()))
-    untold = Delivery.objects.exclude(sent_at__isnull=False)
-    _until(lambda: not untold.filter(approval__in=ids).exists() and _noted(ids), "all are told", patience_s=1800)
-    told_s = time.monotonic() - began
+    unsent = Delivery.objects.exclude(sent_at__isnull=False)
+    _until(lambda: not unsent.filter(approval__in=ids).exists() and _noted(ids), "all are sent", patience_s=1800)
+    sent_s = time.monotonic() - began
     expired = Approval.objects.filter(pk__in=ids).exclude(status="pending").count()
     for approval_id in ids:
         decide_approval(approval_id=approval_id, verdict="rejected", by="anna", via="admin")
@@ -261,14 +261,14 @@ def _burst(server: BotServer, number: int, seconds: float) -> Json:
     problems = server.control("problems")
     early = [problem for problem in problems if problem["kind"] == "ignored_retry_after"]
     figures = {
-        "approvals": number, "told_s": told_s, "expired_untold": expired, "settled_s": settled_s,
+        "approvals": number, "told_s": sent_s, "expired_untold": expired, "settled_s": settled_s,
         "messages": sum(call["method"] == "sendMessage" for call in calls),
         "edits": sum(call["method"] == "editMessageText" for call in calls),
         "answers_429": sum(call["status"] == 429 for call in calls),
         "inside_retry_after": len(early), "flagged": len(problems),
     }  # fmt: skip
     print(
-        f"burst    {number} approvals in {seconds:g} s: all told after {told_s:.0f} s in {figures['messages']}"
+        f"burst    {number} approvals in {seconds:g} s: all sent after {sent_s:.0f} s in {figures['messages']}"
         f" messages, {expired} expired; all cards settled {settled_s:.0f} s after the last close"
         f" ({figures['edits']} edits); {figures['answers_429']} answers 429,"
         f" {len(early)} requests inside a retry_after, {len(problems)} flagged"
@@ -311,7 +311,7 @@ def _forged(server: BotServer, number: int) -> Json:
         updates.handle({"update_id": 20_000_000 + place, "callback_query": update}, api)
     accepted += Approval.objects.filter(pk=victim).exclude(decided_by="olga").count()
     total = number + number // 10
-    print(f"forged   {total} presses nobody may make: {accepted} accepted, {spent} tokens spent by them")
+    print(f"forged   {total} forged callback queries: {accepted} accepted, {spent} tokens spent by them")
     return {"presses": total, "accepted": accepted, "spent": spent}
 
 
@@ -366,11 +366,11 @@ def _link_anna() -> None:
     Approver.objects.update_or_create(user=user, defaults={"telegram_user": ANNA, "telegram_name": "anna"})
 
 
-def _listen(heard: dict[str, float]) -> None:
+def _listen(arrivals: dict[str, float]) -> None:
     """Record when the notification of each approval arrives; PostgreSQL sends it at the commit."""
     from orchestra.db import notify
 
-    notify.listener.add(lambda topic, key: heard.setdefault(key, time.monotonic()) and None)
+    notify.listener.add(lambda topic, key: arrivals.setdefault(key, time.monotonic()) and None)
     assert notify.listener.listening.wait(PATIENCE_S)
 
 

@@ -38,7 +38,7 @@ class Environment(environ.FileAwareEnv):
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise _refusal(name, f"is {text!r}, which is no number")
+            raise _refusal(name, f"is {text!r}, which is not a number")
         return _check_bounds(name, number, least, most)
 
     def switch(self, name: str, *, default: bool) -> bool:
@@ -66,7 +66,9 @@ class Environment(environ.FileAwareEnv):
         except ValueError:  # the port is not a number, or an IPv6 address is incomplete
             fits = False
         if not fits:
-            raise _refusal(name, f"is no address that begins with {' or '.join(f'{scheme}:' for scheme in schemes)}")
+            raise _refusal(
+                name, f"is not an address that begins with {' or '.join(f'{scheme}:' for scheme in schemes)}"
+            )
         return text
 
     def _text(self, name: str) -> str:
@@ -77,7 +79,7 @@ def _parse_integer(name: str, text: str, least: int, most: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise _refusal(name, f"is {text!r}, which is no whole number") from None
+        raise _refusal(name, f"is {text!r}, which is not an integer") from None
     return int(_check_bounds(name, number, least, most))
 
 

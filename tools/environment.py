@@ -27,7 +27,7 @@ def main(wanted):
     with open(".venv.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # `make run` and `make test` may start together
         if not works([PYTHON, "-c", "import pip, sys; sys.exit(sys.version_info[:2] not in %r)" % (FITTING,)]):
-            say("Making .venv with Python %s ..." % version())
+            print_now("Making .venv with Python %s ..." % version())
             run([sys.executable, "-m", "venv", "--clear", VENV])
         installed = stamp("dev") == digest("dev") or (wanted == "runtime" and stamp("runtime") == digest("runtime"))
         if not installed:
@@ -55,7 +55,7 @@ def refuse_unfit_python():
 
 def install(what):
     """Install exactly the packages of the lock file, from wheels whose hashes are checked."""
-    say("Installing the %s packages ..." % what)
+    print_now("Installing the %s packages ..." % what)
     if not works([UV, "--version"]):
         pip = [PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
         run(pip + ["--require-hashes", "--only-binary", ":all:", "-r", "requirements-uv.txt"])
@@ -109,7 +109,7 @@ def version():
     return "%d.%d.%d" % sys.version_info[:3]
 
 
-def say(text):
+def print_now(text):
     print(text)
     sys.stdout.flush()
 

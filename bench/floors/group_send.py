@@ -34,7 +34,7 @@ class Page(AsyncWebsocketConsumer):
 
     groups = [GROUP]  # Channels joins them at the handshake and leaves them at the disconnect
 
-    async def told(self, event: dict[str, Any]) -> None:
+    async def forward(self, event: dict[str, Any]) -> None:
         await self.send(text_data=event["text"])
 
 
@@ -50,7 +50,7 @@ def send() -> None:
         for number in paced(count, rate):
             before = time.monotonic()
             text = f'{{"type": "event", "id": {number}, "at": "ts={before:.6f}", "pad": "{PAD}"}}'
-            async_to_sync(layer.group_send)(GROUP, {"type": "told", "text": text})
+            async_to_sync(layer.group_send)(GROUP, {"type": "forward", "text": text})
             costs.append(time.monotonic() - before)
         return costs
 

@@ -111,7 +111,9 @@ def families(heartbeats: Iterable[Heartbeat]) -> Iterator[Metric]:
     files = GaugeMetricFamily("orchestra_process_open_files", "Open file descriptors of a process.", labels=labels)
     threads = GaugeMetricFamily("orchestra_process_threads", "Threads of a process.", labels=labels)
     pool = GaugeMetricFamily("orchestra_process_connections", "Database connections of a process.", labels=labels)
-    ages = GaugeMetricFamily("orchestra_process_age_seconds", "Seconds since a process was heard of.", labels=labels)
+    ages = GaugeMetricFamily(
+        "orchestra_process_age_seconds", "Seconds since the last heartbeat of a process.", labels=labels
+    )
     for heartbeat in heartbeats:
         state = heartbeat.state
         values = [str(state[label]) for label in labels]

@@ -30,8 +30,8 @@ def test_a_whole_number(env, monkeypatch, text, number):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("abc", "A_SETTING is 'abc', which is no whole number."),
-        ("1.5", "A_SETTING is '1.5', which is no whole number."),
+        ("abc", "A_SETTING is 'abc', which is not an integer."),
+        ("1.5", "A_SETTING is '1.5', which is not an integer."),
         ("0", "A_SETTING is 0; it takes 1 to 10."),
         ("-3", "A_SETTING is -3; it takes 1 to 10."),
         ("11", "A_SETTING is 11; it takes 1 to 10."),
@@ -70,7 +70,7 @@ def test_several_whole_numbers(env, monkeypatch):
     monkeypatch.setenv("A_SETTING", "500, 502")
     assert env.integers("A_SETTING", default=(429,)) == [500, 502]
     monkeypatch.setenv("A_SETTING", "500,,502")
-    with pytest.raises(ImproperlyConfigured, match=r"A_SETTING is '', which is no whole number\."):
+    with pytest.raises(ImproperlyConfigured, match=r"A_SETTING is '', which is not an integer\."):
         env.integers("A_SETTING", default=(429,))
 
 
@@ -82,7 +82,7 @@ def test_no_such_address_and_its_password_is_not_repeated(env, monkeypatch, text
     monkeypatch.setenv("A_SETTING", text)
     with pytest.raises(ImproperlyConfigured) as refused:
         env.address("A_SETTING", default="", schemes=("postgres", "sqlite"))
-    assert str(refused.value) == "A_SETTING is no address that begins with postgres: or sqlite:."
+    assert str(refused.value) == "A_SETTING is not an address that begins with postgres: or sqlite:."
 
 
 def test_a_value_from_a_file_is_held_to_the_same(env, monkeypatch, tmp_path):
