@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Field, Model
+from django.db.models import Field, Model, QuerySet
 from django.db.models.expressions import DatabaseDefault
 
 M = TypeVar("M", bound=Model)
@@ -73,6 +73,18 @@ def select(model: type[M], where: str, *values: object) -> list[M]:
         for index, field in converters:
             row[index] = load_value(field, row[index])
     return [model.from_db(connection.alias, names, row) for row in rows]
+
+
+def count_each(*querysets: QuerySet[Any]) -> list[int]:
+    """Return the number of rows of each queryset, all read in one statement."""
+    parts, values = [], []
+    for queryset in querysets:
+        text, parameters = queryset.order_by().values("pk").query.get_compiler(connection=connection).as_sql()
+        parts.append(f"(SELECT count(*) FROM ({text}) AS counted)")
+        values.extend(parameters)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(parts)}", values)
+        return list(cursor.fetchone())
 
 
 @cache
