@@ -67,7 +67,7 @@ def refuse_bad_settings() -> None:
 
 
 def exit_if_output_closed() -> None:
-    """Exit if the reader of our output has closed it; a broken connection elsewhere stays an error."""
+    """Exit if the reader has closed our output; a broken connection elsewhere stays an error."""
     gone = [stream for stream in (sys.stdout, sys.stderr) if has_no_reader(stream.fileno())]
     for stream in gone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes again at exit

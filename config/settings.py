@@ -1,4 +1,4 @@
-"""Django's settings and one typed settings object per app. No other module reads the environment."""
+"""Django's settings and a typed object per app. No other module reads the environment."""
 
 import contextlib
 import os

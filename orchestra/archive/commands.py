@@ -162,7 +162,7 @@ def _steps(ids: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
 
 
 def _remove_partial_files() -> None:
-    """Remove the files of an archiver that was killed while it wrote; their rows were not deleted."""
+    """Remove files of an archiver that was killed; their rows were not deleted."""
     for path in Path(settings.KEEPING.archive_dir).glob(f"*/*{PARTIAL}"):
         path.unlink()
 

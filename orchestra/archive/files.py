@@ -1,4 +1,4 @@
-"""Archive files: gzipped JSON Lines, one row per line in the form that Django's ``loaddata`` reads."""
+"""Archive files: gzipped JSON Lines, one row per line as Django's ``loaddata`` reads it."""
 
 import gzip
 import hashlib

@@ -98,7 +98,7 @@ def _pointing_to(roots: frozenset[type[Model]]) -> list[type[Model]]:
 
 
 def _pointers(model: type[Model]) -> set[type[Model]]:
-    """Return the models with a foreign key to ``model``, including those with ``related_name="+"``."""
+    """Return the models with a foreign key to ``model``, also with ``related_name="+"``."""
     relations = model._meta.get_fields(include_hidden=True)
     return {relation.related_model for relation in relations if relation.auto_created and not relation.concrete}  # type: ignore[misc]
 

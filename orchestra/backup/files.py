@@ -3,7 +3,7 @@ from pathlib import Path
 
 
 def flush(path: Path) -> None:
-    """Write a file, or the entries of a folder, to the disk, so that they survive a power failure."""
+    """Write a file or a folder's entries to the disk, so that they survive a power failure."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

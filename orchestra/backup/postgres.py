@@ -150,7 +150,7 @@ def _other_clients() -> list[Any]:
 
 
 def _allow_idle_transaction() -> None:
-    """Disable the timeout that ends transactions of frozen processes; this one waits for a program."""
+    """Disable the timeout that ends idle transactions: this one waits for a program."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 

@@ -1,4 +1,4 @@
-"""The signal and the registry through which apps take part in backups, which does not import them."""
+"""The signal and the registry through which apps take part in backups."""
 
 from collections.abc import Callable, Iterator
 

@@ -44,7 +44,7 @@ class Histogram:
         return bisect_left(self.edges_s, seconds)
 
     def bucket_index_sql(self, seconds: str) -> str:
-        """Return an SQL expression for the bucket index of ``seconds``, an SQL expression itself."""
+        """Return SQL for the bucket index of ``seconds``, which is an SQL expression."""
         steps = " ".join(f"WHEN {seconds} <= {edge} THEN {bucket}" for bucket, edge in enumerate(self.edges_s))
         return f"CASE {steps} ELSE {len(self.edges_s)} END"
 

@@ -33,5 +33,5 @@ def start_epoch(*known: int) -> int:
 
 
 def first_fence(epoch: int) -> int:
-    """Return the smallest fencing token of ``epoch``; below 2**53, which JSON readers keep exactly."""
+    """Return the smallest token of ``epoch``; below 2**53, which JSON readers keep exactly."""
     return epoch * FENCES_PER_EPOCH

@@ -20,7 +20,7 @@ def touch(name: str) -> None:
 
 
 def write_state(name: str, state: Mapping[str, Any]) -> None:
-    """Record the present time for ``name`` and replace its state, a few values that JSON can hold."""
+    """Record the present time for ``name`` and replace its state, a few JSON values."""
     _write(Lease(name=name, state=dict(state), updated_at=Now()), "updated_at", "state")
 
 

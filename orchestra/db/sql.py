@@ -101,7 +101,7 @@ def _select_columns(model: type[Model], vendor: str) -> "tuple[str, list[str], l
 
 
 def adapt_values(*values: object) -> list[Any]:
-    """Return the values as the database stores them: SQLite has no UUID type and stores hex text."""
+    """Return the values as the database stores them: SQLite stores UUIDs as hex text."""
     if connection.features.has_native_uuid_field:
         return list(values)
     return [value.hex if isinstance(value, UUID) else value for value in values]

@@ -94,7 +94,7 @@ class Redaction:
         self.hide_in(value)
 
     def _named(self, text: str, name: str) -> str:
-        """Redact a text that is stored under ``name``, as if the name stood before it in one text."""
+        """Redact a text that is stored under ``name``, as if the name stood before it."""
         before = f'"{name}": "'
         if not name or len(text) > values.LONGEST:
             return self.hide(text)

@@ -32,7 +32,7 @@ _FRAMED = re.compile(
 
 
 def without_commands(text: str, span: Span) -> Iterator[Span]:
-    """Yield the parts of ``span`` between possible commands; the whole span if there is none."""
+    """Yield the parts of ``span`` between possible commands; all of it if there is none."""
     start, end = span
     while start < end:
         found = _RUNS.search(text, start, end)

@@ -50,7 +50,7 @@ class Heartbeat:
 
 
 def add_facts(facts: Callable[[], dict[str, Any]]) -> None:
-    """Add the values that ``facts`` returns to every heartbeat of this process, and write one soon."""
+    """Add the values that ``facts`` returns to this process's heartbeats, and write one now."""
     _fact_sources.append(facts)
     _wake.set()
 

@@ -13,7 +13,7 @@ from django.db.backends.postgresql import base
 
 class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Return an open connection from the pool; closed ones are returned to it, to be replaced."""
+        """Return an open connection from the pool; the pool replaces closed ones."""
         connection = super().get_new_connection(conn_params)
         while self.pool and has_been_closed(connection):
             connection.close()
