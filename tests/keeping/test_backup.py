@@ -314,7 +314,10 @@ def test_a_forged_manifest_is_refused(house: Path) -> None:
     [
         (lambda folder: folder.mkdir(), "There is no backup"),
         (lambda folder: folder.write_text("x"), "cannot be read"),
-        (lambda folder: (folder.mkdir(), (folder / "manifest.json").write_text('{"product": "cups"}')), "no backup of"),
+        (
+            lambda folder: (folder.mkdir(), (folder / "manifest.json").write_text('{"product": "cups"}')),
+            "is not a backup of",
+        ),
         (lambda folder: (folder.mkdir(), (folder / "manifest.json").write_text("[" * 10**6)), "cannot be read"),
         (lambda folder: (folder.mkdir(), (folder / "manifest.json").write_text("[]")), "no object"),
     ],
