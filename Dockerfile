@@ -1,18 +1,18 @@
 # syntax=docker/dockerfile:1
-# One image for all processes (target `orchestra`), and one with the coding CLI for the workers that run agents (`sessions`).
+# The target `orchestra` is the image of all processes; `sessions` adds the coding CLI for the workers that run agents.
 
 FROM python:3.13-slim-trixie AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 COPY requirements.txt requirements-s3.txt requirements-otel.txt ./
-# Every file is checked against the hash in the lock files; nothing is compiled.
+# pip checks every file against the hash in the lock files, and compiles nothing.
 RUN python -m venv .venv \
     && .venv/bin/pip install --require-hashes --only-binary :all: -r requirements.txt \
     && .venv/bin/pip install --require-hashes --only-binary :all: -r requirements-s3.txt \
     && .venv/bin/pip install --require-hashes --only-binary :all: -r requirements-otel.txt
 
 FROM python:3.13-slim-trixie AS orchestra
-# pg_dump must be as new as the server it backs up, and Debian's is older: PostgreSQL's own packages.
+# pg_dump must be as new as the server, and Debian's is older, so it comes from PostgreSQL's own packages.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates postgresql-common git util-linux \
     && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \

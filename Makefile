@@ -1,4 +1,4 @@
-# Two commands are enough: `make run` and `make test`. Both build what they need.
+# `make run` and `make test` are enough to start; both build the environment they need.
 # Another interpreter: make run PY=/path/to/python3.12      Fewer tests: make test ARGS="-k policy" JOBS=0
 
 PY ?= python3
@@ -12,7 +12,7 @@ COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --gen
 .PHONY: help run test chaos gate check lock fmt bench screenshots secrets
 .DEFAULT_GOAL := help
 
-help: ## what there is to type
+help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1	/' | expand -t 14
 
 run: ## start everything in the foreground; Ctrl-C stops it
@@ -23,19 +23,19 @@ test: ## run all tests, with a real PostgreSQL and a real Valkey
 	@$(PY) tools/environment.py dev
 	@exec $(PYTHON) -m pytest -q -n $(JOBS) $(ARGS)
 
-chaos: ## shoot at everything for ten minutes, then judge; ARGS="--seed 1 --seconds 60 --sqlite"
+chaos: ## kill and freeze processes for ten minutes, then check the database; ARGS="--seed 1 --seconds 60 --sqlite"
 	@$(PY) tools/environment.py dev
 	@$(PYTHON) -m tests.chaos $(ARGS) && $(PYTHON) -m tests.chaos.races && CHAOS_PARKS=20 $(PYTHON) -m pytest -q -s tests/chaos/test_real_cli_park.py
 
-gate: ## try every kind of call, moment and decision on three real CLIs; ARGS="--versions pinned"
+gate: ## run the conformance suite on three real CLIs; ARGS="--versions pinned"
 	@$(PY) tools/environment.py dev
 	@exec $(PYTHON) -m tests.gate $(ARGS)
 
-bench: ## measure decisions beside a floor without any framework; see docs/performance.md
+bench: ## measure decisions and compare them with a program without a framework; see docs/performance.md
 	@$(PY) tools/environment.py dev
 	@exec $(PYTHON) -m bench.decision_latency $(ARGS)
 
-screenshots: ## take the pictures of the docs from the running thing; ARGS=home takes those that begin so
+screenshots: ## take the pictures of the docs from a running installation; ARGS=home takes those that begin with "home"
 	@$(PY) tools/environment.py dev
 	@exec $(PYTHON) -m tests.screenshots $(ARGS)
 
@@ -64,5 +64,5 @@ fmt: ## format the code and fix what can be fixed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-secrets: ## make the secret files that docker-compose.yml names; none is overwritten
+secrets: ## create the secret files that docker-compose.yml names; existing ones are kept
 	@$(PY) tools/make_secrets.py

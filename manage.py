@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Entry point. Re-executes itself with the project's own interpreter, so nobody activates anything."""
+"""Entry point. It re-executes itself with the interpreter in .venv, so that no one has to activate
+it.
+"""
 
 import os
 import select
@@ -18,17 +20,17 @@ def main() -> None:
         try:
             run()
         finally:
-            sys.stdout.flush()  # here, where the end of `| head` is no traceback yet
+            sys.stdout.flush()  # here a closed pipe (`| head`) is still handled below
     except BrokenPipeError:
-        leave_quietly_if_nobody_reads()
+        exit_if_output_closed()
         raise
 
 
 def use_own_interpreter() -> None:
-    """Another one may have a Django, too, of another version and without the rest."""
+    """Re-execute with .venv's interpreter: another one may have another version of Django."""
     tried = os.environ.pop(TRIED, "")
     if OWN.exists() and Path(sys.prefix).resolve() != OWN.parent.parent.resolve() and not tried:
-        os.environ[TRIED] = "yes"  # never twice, whatever that interpreter takes for its home
+        os.environ[TRIED] = "yes"  # prevents a loop if that interpreter reports another prefix
         os.execv(OWN, [str(OWN), *sys.argv])
 
 
@@ -37,7 +39,7 @@ def run() -> None:
     try:
         from django.core.management import execute_from_command_line
     except ImportError:
-        sys.exit("Django is not installed here yet: type `make run` once, it builds what it needs.")
+        sys.exit("Django is not installed here yet. Run `make run` once, which installs all packages.")
     refuse_bad_settings()
     from django.db import DatabaseError
 
@@ -47,15 +49,15 @@ def run() -> None:
         with at_terminal():
             execute_from_command_line(sys.argv)
     except DatabaseError as error:
-        from orchestra.runtime.database_errors import in_words
+        from orchestra.runtime.database_errors import explain
 
-        if "--traceback" in sys.argv or not (why := in_words(error)):
+        if "--traceback" in sys.argv or not (why := explain(error)):
             raise
         sys.exit(why)
 
 
 def refuse_bad_settings() -> None:
-    """A setting that cannot be meant is answered by its sentence alone."""
+    """Exit with the sentence of a bad setting instead of a traceback."""
     from django.core.exceptions import ImproperlyConfigured
 
     try:
@@ -64,19 +66,19 @@ def refuse_bad_settings() -> None:
         sys.exit(str(error))
 
 
-def leave_quietly_if_nobody_reads() -> None:
-    """End here if it is the reader of our output who left; a broken connection elsewhere is an error as ever."""
+def exit_if_output_closed() -> None:
+    """Exit if the reader has closed our output; a broken connection elsewhere stays an error."""
     gone = [stream for stream in (sys.stdout, sys.stderr) if has_no_reader(stream.fileno())]
     for stream in gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes again at exit
     if gone:
         sys.exit(PIPE_CLOSED)
 
 
 def has_no_reader(descriptor: int) -> bool:
-    """Whether this is a pipe, or a socket, whose other end is closed."""
+    """Return whether the descriptor is a pipe or socket whose other end is closed."""
     poll = select.poll()
-    poll.register(descriptor, 0)  # errors are told without being asked for
+    poll.register(descriptor, 0)  # POLLERR is reported without being requested
     return any(events & select.POLLERR for _, events in poll.poll(0))
 
 

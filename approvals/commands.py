@@ -162,7 +162,7 @@ def decide_approval(
     latest = stops.deadline_clock(-settings.APPROVALS.grace)
     alive = sql.Statement(f"expires_at > {latest.text}", latest.values)
     unit = UnitOfWork(
-        APPROVAL_FLOW.moving(Approval, approval_id, to=decision, guard=alive, stamp="decided_at", **changes),
+        APPROVAL_FLOW.move_statement(Approval, approval_id, to=decision, guard=alive, stamp="decided_at", **changes),
         returning="decided_at",
     )
     attempt = partial(
@@ -181,7 +181,7 @@ def decide_approval(
         return _repeated_or_refuse(
             find_approval(approval_id), decision, by, will_run=will_run, answers=answers, note=note
         )
-    decided_at = sql.loaded(Approval._meta.get_field("decided_at"), won[0])
+    decided_at = sql.load_value(Approval._meta.get_field("decided_at"), won[0])
     for name, value in {"status": decision, "decided_at": decided_at, **changes}.items():
         setattr(approval, name, value)
     with bind(approval=approval_id, session=approval.session):
@@ -422,15 +422,15 @@ def audit_entry(
 
 def _announce(unit: UnitOfWork, approval_id: UUID, status: str) -> None:
     """Notify other processes with the commit, and send the signal in this process after it."""
-    unit.ring("approval", str(approval_id))
-    if not notify.is_muted():
-        unit.then(_changed_signal(approval_id, status))
+    unit.notify("approval", str(approval_id))
+    if not notify.is_suppressed():
+        unit.on_commit(_changed_signal(approval_id, status))
 
 
 def _announce_now(approval_id: UUID, status: str) -> None:
     """``_announce`` for a transaction that is already open."""
     notify.send("approval", str(approval_id))
-    if not notify.is_muted():
+    if not notify.is_suppressed():
         transaction.on_commit(_changed_signal(approval_id, status), robust=True)
 
 
@@ -504,7 +504,7 @@ def _announce_expiries(sessions: Mapping[UUID, UUID | None]) -> None:
         about = {"approval": str(approval_id)} | ({"session": str(session)} if session else {})
         logger.warning("approval %s timeout", approval_id, extra=about)
         logger.info("approval cancelled: %s expired", approval_id, extra=about)
-    if notify.is_muted():
+    if notify.is_suppressed():
         return
     for approval_id in sessions:
         approval_changed.send_robust(

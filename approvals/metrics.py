@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from approvals.models import Approval, DecisionSource
 from orchestra.db import leases, sql
-from orchestra.db.counters import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
+from orchestra.db.counters import Histogram, Totals, add_to_tallies, mark_counted, seconds_between
 from orchestra.metrics.exposition import counter
 
 TIMEOUT_SERVICE = "approval_timeout_service"
@@ -122,7 +122,7 @@ def totals_of(closed: Iterable[Closed]) -> Totals:
         if some.status in BY_STATUS:
             totals[BY_STATUS[some.status], ""] += some.number
         if some.status in (Approval.Status.APPROVED, Approval.Status.REJECTED):
-            RESPONSE.add(totals, place=some.bucket, number=some.number, seconds=some.seconds)
+            RESPONSE.add(totals, bucket=some.bucket, number=some.number, seconds=some.seconds)
     return totals
 
 
@@ -139,7 +139,7 @@ def families() -> Iterator[Metric]:
     yield counter(REJECTED, "Approvals that a person rejected.", total[REJECTED, ""])
     yield counter(TIMED_OUT, "Approvals that expired without a decision.", total[TIMED_OUT, ""])
     yield RESPONSE.family(total)
-    alive = leases.touched_within(TIMEOUT_SERVICE, 2 * settings.APPROVALS.check_interval)
+    alive = leases.was_touched_within(TIMEOUT_SERVICE, 2 * settings.APPROVALS.check_interval)
     yield GaugeMetricFamily(
         "approval_timeout_service_health", "1 if an expiry sweep finished within two intervals.", value=int(alive)
     )
@@ -183,9 +183,9 @@ def _open_by_tool() -> Metric:
 @transaction.atomic
 def _count_batch() -> int:
     columns = f"status, decided_via, {seconds_between('created_at', 'decided_at')}"
-    rows = take_uncounted("approvals", finished=CLOSED, by="decided_at", returning=columns)
+    rows = mark_counted("approvals", finished=CLOSED, by="decided_at", returning=columns)
     closed = [
-        Closed(status, via == DecisionSource.POLICY, RESPONSE.place(float(seconds)), 1, float(seconds))
+        Closed(status, via == DecisionSource.POLICY, RESPONSE.bucket_index(float(seconds)), 1, float(seconds))
         for status, via, seconds in rows
     ]
     add_to_tallies(totals_of(closed))
@@ -199,7 +199,7 @@ def _scrape_sql() -> str:
     return (
         "SELECT 'tally', name, labels, 0, 0, value FROM tallies"  # noqa: S608 - constants only
         f" UNION ALL SELECT 'closed', status, CASE WHEN decided_via = %s THEN 'policy' ELSE 'person' END AS who,"
-        f" {RESPONSE.place_sql(seconds)} AS bucket, count(*), CAST(sum({seconds}) AS double precision)"
+        f" {RESPONSE.bucket_index_sql(seconds)} AS bucket, count(*), CAST(sum({seconds}) AS double precision)"
         f" FROM approvals WHERE NOT counted AND {CLOSED} GROUP BY status, who, bucket"
         f" UNION ALL SELECT 'open', risk, '', CASE {steps} ELSE {len(AGE_NAMES) - 1} END AS age, count(*),"
         f" CAST(max({age}) AS double precision) FROM approvals WHERE status = 'pending' GROUP BY risk, age"

@@ -129,10 +129,10 @@ def _create_again(approval: Approval, fresh_id: UUID, *, by: str, via: str, addr
     if callback:
         unit.insert(Callback(pk=uuid4(), approval=fresh, url=callback.url))
     for key in (approval.pk, fresh_id):
-        unit.ring("approval", str(key))
-    if not notify.is_muted():
-        unit.then(partial(_send_changed_signals, approval.pk, fresh_id, approval.status))
-    unit.then(partial(approval_reopened.send_robust, sender=Approval, approval_id=fresh_id, by=by))
+        unit.notify("approval", str(key))
+    if not notify.is_suppressed():
+        unit.on_commit(partial(_send_changed_signals, approval.pk, fresh_id, approval.status))
+    unit.on_commit(partial(approval_reopened.send_robust, sender=Approval, approval_id=fresh_id, by=by))
     try:
         with transaction.atomic():
             return unit.commit() is not None

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from approvals import metrics
 from approvals.audit import chain
 from approvals.models import Approval, AuditEntry, AuditSeal
-from orchestra.archive.registry import Changed, Rows, Shelf, registry
+from orchestra.archive.registry import ArchivedModel, Rows, RowsChanged, registry
 from orchestra.models import Archive
 
 Exclusion = Callable[[QuerySet[Approval]], QuerySet[Approval]]
@@ -20,7 +20,15 @@ exclusions: list[Exclusion] = []
 
 
 def register() -> None:
-    registry.add(Shelf(name="approvals", model=Approval, ripe=archivable_approvals, before=prepare, leave=leave_seals))
+    registry.add(
+        ArchivedModel(
+            name="approvals",
+            model=Approval,
+            due_for_archive=archivable_approvals,
+            prepare=prepare,
+            before_delete=leave_seals,
+        )
+    )
 
 
 def closed_approvals(age: timedelta) -> QuerySet[Approval]:
@@ -53,7 +61,7 @@ def leave_seals(archive: Archive, rows: Sequence[Rows]) -> None:
         if entries.model is AuditEntry:
             sealed = AuditSeal.objects.filter(entry__in=entries.values("pk")).update(archive=archive)
             if sealed != entries.count():
-                raise Changed
+                raise RowsChanged
 
 
 def set_hold(ids: Collection[UUID], *, held: bool, by: str, via: str) -> int:

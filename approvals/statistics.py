@@ -16,7 +16,7 @@ from approvals.presentation.safe_text import visible
 from approvals.presentation.surfaces import names_of
 from approvals.queries import count_open
 from orchestra.db.counters import seconds_between
-from orchestra.statistics import Chapter, Figure, Period, Plot, Series, in_words, rows, whole
+from orchestra.statistics import Chapter, Figure, Period, Plot, Series, format_duration, format_values, rows
 
 MOST_DECISIONS = 5_000
 HASTY_S = 2.0  # a request that is decided more quickly was hardly read
@@ -92,7 +92,7 @@ def outcomes_per_slot(period: Period) -> dict[str, list[int]]:
         f"SELECT {period.bucket('decided_at')} AS slot, status, decided_via = %s, count(*)"  # noqa: S608 - our own words
         " FROM approvals WHERE decided_at >= %s GROUP BY 1, 2, 3"
     )
-    for start, status, by_rule, number in rows(statement, DecisionSource.POLICY, period.begin):
+    for start, status, by_rule, number in rows(statement, DecisionSource.POLICY, period.start):
         if (slot := period.slot(start)) is not None:
             found[BY_RULE if by_rule else status][slot] += number
     return found
@@ -104,7 +104,7 @@ def requests_per_slot(period: Period) -> list[int]:
     statement = (
         f"SELECT {period.bucket('created_at')} AS slot, count(*) FROM approvals WHERE created_at >= %s GROUP BY 1"  # noqa: S608
     )
-    for start, number in rows(statement, period.begin):
+    for start, number in rows(statement, period.start):
         if (slot := period.slot(start)) is not None:
             found[slot] += number
     return found
@@ -133,7 +133,7 @@ def newest_decisions(period: Period) -> list[PersonDecision]:
     )
     found = rows(
         statement,
-        period.begin,
+        period.start,
         Approval.Status.APPROVED,
         Approval.Status.REJECTED,
         DecisionSource.POLICY,
@@ -158,7 +158,7 @@ def median_response_time(period: Period) -> str:
 
 def _median(decisions: list[PersonDecision]) -> str:
     middle = percentile(sorted(decision.seconds for decision in decisions), 50)
-    return "" if middle is None else in_words(middle)
+    return "" if middle is None else format_duration(middle)
 
 
 def decisions_by_person(decisions: Iterable[PersonDecision]) -> list[Person]:
@@ -181,7 +181,7 @@ def _person(name: str, own: list[PersonDecision]) -> Person:
         name=visible(name) or "nobody in particular",
         answers=len(own),
         rejected=sum(decision.rejected for decision in own) / len(own),
-        median=in_words(percentile(seconds, 50) or 0),
+        median=format_duration(percentile(seconds, 50) or 0),
         hasty=sum(one < HASTY_S for one in seconds) / len(own),
         surfaces=", ".join(f"{surface} {number}" for surface, number in surfaces.most_common()),
     )
@@ -208,7 +208,7 @@ def _queue_plot(period: Period, closed: dict[str, list[int]]) -> Plot:
         f"At the end of each {each}: between {min(sizes)} and {max(sizes)} in the last {period.word}; now {sizes[-1]}."
     )
     values: list[float | None] = list(sizes)
-    series = Series("waiting", values, whole(values, lambda size: f"{size:.0f}"))
+    series = Series("waiting", values, format_values(values, lambda size: f"{size:.0f}"))
     return Plot("queue", "Requests waiting", sentence, "steps", "count", period.labels, [series])
 
 
@@ -218,7 +218,7 @@ def _outcome_plot(period: Period, closed: dict[str, list[int]]) -> Plot:
     series = []
     for word in OUTCOMES:
         values: list[float | None] = list(closed[word])
-        series.append(Series(word, values, whole(values, lambda number: f"{number:,.0f}")))
+        series.append(Series(word, values, format_values(values, lambda number: f"{number:,.0f}")))
     return Plot("outcomes", "Decisions by outcome", sentence, "bars", "count", period.labels, series)
 
 
@@ -229,8 +229,8 @@ def _time_plot(period: Period, decisions: list[PersonDecision]) -> Plot:
     series = []
     for share, word in PERCENTILES:
         values = [percentile(sorted(seconds), share) for seconds in slots]
-        series.append(Series(word, values, whole(values, in_words)))
+        series.append(Series(word, values, format_values(values, format_duration)))
     everything = sorted(decision.seconds for decision in decisions)
-    within = [f"{word} within {in_words(percentile(everything, share) or 0)}" for share, word in PERCENTILES]
+    within = [f"{word} within {format_duration(percentile(everything, share) or 0)}" for share, word in PERCENTILES]
     sentence = f"{period.word.capitalize()}; {', '.join(within)}." if everything else "Nobody answered in this time."
     return Plot("times", "Time from request to decision", sentence, "lines", "seconds", period.labels, series)

@@ -1,1 +1,5 @@
-"""Measurements of Orchestra beside floors without any framework, in one interleaved run; see docs/performance.md."""
+"""Benchmarks: Orchestra is compared with a floor, a minimal program without a framework, in one
+interleaved run.
+
+See docs/performance.md.
+"""

@@ -1,11 +1,15 @@
-"""What a talkative agent costs: lines heard and events stored a second, and what its neighbours feel of it.
+"""The cost of an agent with much output: lines read and events stored per second, and the effect on
+other sessions.
 
     python -m bench.chatter [--rounds 5] [--lines 100000] [--events 10000]
 
-  heard      streamed text that nobody keeps, lines/s through the supervisor, ÷ a loop of json.loads over the same pipe
-  stored     messages that become rows of the transcript, rows/s, ÷ batches of 100 rows by executemany
-  memory     what the supervising process grows by while an agent talks faster than PostgreSQL writes
-  neighbour  decision -> the CLI has its answer (bench/decision_latency.py), beside a talker and without one
+  heard      streamed text that is not stored, lines/s through the supervisor,
+             ÷ json.loads of the lines of the same pipe
+  stored     messages that become rows of the transcript, rows/s,
+             ÷ batches of 100 rows by executemany
+  memory     growth of the supervising process while an agent writes faster than PostgreSQL stores
+  neighbour  decision -> the CLI has its answer (bench/decision_latency.py), with such an agent and
+             without
 
 PostgreSQL and Valkey are started privately, with the durability of production.
 """
@@ -79,7 +83,7 @@ def main() -> None:
 
 
 def _either_cli(path: Path) -> None:
-    """The talker if there is something to say, else the one that asks."""
+    """Start the CLI that writes, if it has a text; otherwise the CLI that requests permission."""
     talks, asks = (
         "exec " + shlex.join([sys.executable, "-I", "-S", str(ROOT / "bench" / f"{name}.py")])
         for name in ("chatty_cli", "stub_cli")
@@ -87,11 +91,11 @@ def _either_cli(path: Path) -> None:
     path.write_text(f'#!/bin/sh\n[ -n "$ANTHROPIC_BENCH_SAYS" ] && {talks} "$@"\n{asks} "$@"\n')
 
 
-# --- what is said
+# --- the output of the agent
 
 
 def speech(path: Path, count: int, line: Callable[[int], dict[str, Any]]) -> Path:
-    """A file with what a talker prints in a turn of ``count`` lines."""
+    """Write the output of a turn of ``count`` lines to a file."""
     with path.open("w") as file:
         for message in (INIT, *(line(number) for number in range(count)), RESULT):
             file.write(json.dumps(message) + "\n")
@@ -108,18 +112,22 @@ def _message(number: int) -> dict[str, Any]:
     return {"type": "assistant", "message": {"id": f"msg_{number}", "role": "assistant", "content": content}}
 
 
-# --- the far side
+# --- the supervising process
 
 
 class Talkers:
-    """Turns of talkers in a supervising process; agents that ask may be supervised beside them."""
+    """Turns of agents with much output in a supervising process, beside agents that request
+    permissions.
+    """
 
     def __init__(self) -> None:
         self._thread = threading.Thread()
         self._session: Any = None
 
     def talk(self, says: str) -> dict[str, float]:
-        """Seconds of a turn that says that, its rows, and by how many MiB the process's largest size grew."""
+        """Run a turn; return its seconds, its rows, and the growth of the process's peak memory in
+        MiB.
+        """
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.monotonic()
         self.talk_on(says)
@@ -131,7 +139,7 @@ class Talkers:
         return {"took": took, "grown": grown, "rows": self._session.last_seq}
 
     def talk_on(self, says: str) -> None:
-        """Begin such a turn."""
+        """Start a turn that writes until ``hush``."""
         from sessions_app import commands
         from sessions_app.models import Run, Turn
         from sessions_app.supervisor import worker
@@ -146,7 +154,7 @@ class Talkers:
         del os.environ["ANTHROPIC_BENCH_SAYS"]
 
     def hush(self) -> None:
-        """End the turn."""
+        """Stop the turn that ``talk_on`` started."""
         from sessions_app import commands
 
         assert self._thread.is_alive()
@@ -168,14 +176,16 @@ def worker() -> None:
 
 def _report_heard(talker: Child, pieces: Path, lines: int, rounds: int) -> None:
     nothing = speech(pieces.with_name("nothing"), 0, _piece)
-    talker.call("talk", says=str(pieces))  # what is slow the first time is not what people feel
+    talker.call("talk", says=str(pieces))  # warm-up: the first run loads modules
     ratios, rates = [], []
     for _ in range(rounds):
         floor = lines / _json_loop_s(pieces)
         empty = talker.call("talk", says=str(nothing))["took"]
         rates.append(lines / (talker.call("talk", says=str(pieces))["took"] - empty))
         ratios.append(rates[-1] / floor)
-    _say(f"heard: {statistics.median(rates):,.0f} lines/s", ratios, f">= {MUST_HEARD:g}", _at_least(ratios, MUST_HEARD))
+    _print_row(
+        f"heard: {statistics.median(rates):,.0f} lines/s", ratios, f">= {MUST_HEARD:g}", _at_least(ratios, MUST_HEARD)
+    )
 
 
 def _json_loop_s(path: Path) -> float:
@@ -192,12 +202,12 @@ def _report_stored(talker: Child, db: psycopg.Connection, messages: Path, events
     ratios, rates, grown = [], [], []
     for _ in range(rounds):
         floor = events / _batches_s(db, events)
-        told = talker.call("talk", says=str(messages))
-        assert told["rows"] >= events
-        rates.append(events / told["took"])
-        grown.append(told["grown"])
+        result = talker.call("talk", says=str(messages))
+        assert result["rows"] >= events
+        rates.append(events / result["took"])
+        grown.append(result["grown"])
         ratios.append(rates[-1] / floor)
-    _say(
+    _print_row(
         f"stored: {statistics.median(rates):,.0f} events/s",
         ratios,
         f">= {MUST_STORED:g}",
@@ -220,7 +230,9 @@ def _batches_s(db: psycopg.Connection, events: int) -> float:
 
 
 def _report_neighbour(sides: tuple[Child, Child], folder: Path, rounds: int) -> None:
-    """Both agents are supervised by one process, as in a sessions worker."""
+    """Measure decisions beside an agent with much output; one process supervises both, as in a
+    sessions worker.
+    """
     once(sides, folder, sessions=1, asks=ASKS)
     ratios, beside = [], []
     for _ in range(rounds):
@@ -231,10 +243,10 @@ def _report_neighbour(sides: tuple[Child, Child], folder: Path, rounds: int) -> 
         ratios.append(beside[-1] / quiet)
     median = statistics.median(ratios)
     verdict = "met" if median <= MUST_NEIGHBOUR else "MISSED"
-    _say(f"neighbour: {statistics.median(beside):.2f} ms", ratios, f"<= {MUST_NEIGHBOUR:g}", verdict)
+    _print_row(f"neighbour: {statistics.median(beside):.2f} ms", ratios, f"<= {MUST_NEIGHBOUR:g}", verdict)
 
 
-def _say(figure: str, ratios: list[float], must: str, verdict: str) -> None:
+def _print_row(figure: str, ratios: list[float], must: str, verdict: str) -> None:
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     print(f"{figure}; ratio {spread}; must {must}: {verdict}", flush=True)
 

@@ -1,7 +1,8 @@
-"""A stand-in for the coding CLI that only talks, as fast as it is heard.
+"""A fake of the coding CLI that only writes text, as fast as it is read.
 
 Environment (names that Orchestra passes on to an agent):
-  ANTHROPIC_BENCH_SAYS  a file, whose last line is the ``result``; or a line, which it says until it is stopped
+  ANTHROPIC_BENCH_SAYS  a file, whose last line is the ``result``; or a line, which it repeats until
+                        it is stopped
 """
 
 import json
@@ -11,9 +12,9 @@ import sys
 for line in iter(sys.stdin.buffer.readline, b""):
     message = json.loads(line)
     if message["type"] == "user":
-        said = os.environ["ANTHROPIC_BENCH_SAYS"]
-        program = "yes" if said.startswith("{") else "cat"
-        os.execvp(program, [program, said])
+        text = os.environ["ANTHROPIC_BENCH_SAYS"]
+        program = "yes" if text.startswith("{") else "cat"
+        os.execvp(program, [program, text])
     response = {"subtype": "success", "request_id": message["request_id"], "response": {"commands": []}}
     sys.stdout.write(json.dumps({"type": "control_response", "response": response}) + "\n")
     sys.stdout.flush()

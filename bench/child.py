@@ -1,4 +1,6 @@
-"""Processes of a bench: one JSON command a line on stdin, one JSON answer a line on stdout."""
+"""Processes of a bench: each reads JSON commands on stdin and writes JSON responses on stdout, one
+per line.
+"""
 
 import contextlib
 import fcntl
@@ -15,7 +17,7 @@ START_GUARD_S = 120.0
 
 
 class ChildFailed(Exception):
-    """A process of the bench ended instead of answering; the message is the end of what it wrote to stderr."""
+    """A process of the bench ended without a response; the message is the end of its stderr."""
 
 
 class Child:
@@ -30,10 +32,10 @@ class Child:
             )  # fmt: skip
 
     def call(self, name: str, **arguments: Any) -> Any:
-        """Run one command over there and return its answer.
+        """Run one command in the child and return its response.
 
         Raises:
-            ChildFailed: it died.
+            ChildFailed: the child ended.
         """
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):
@@ -42,10 +44,10 @@ class Child:
         return self.answer()
 
     def answer(self) -> Any:
-        """What it says next, which is "ready" at first.
+        """Return the child's next response; the first one is "ready".
 
         Raises:
-            ChildFailed: it died.
+            ChildFailed: the child ended.
         """
         assert self._process.stdout
         answer = self._process.stdout.readline()
@@ -64,7 +66,7 @@ class Child:
 
 
 def serve(**commands: Callable[..., Any]) -> None:
-    """The child's side of ``Child``; call it when everything listens."""
+    """Serve commands in the child; call it when all listeners are ready."""
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         name, arguments = json.loads(line)
@@ -73,7 +75,9 @@ def serve(**commands: Callable[..., Any]) -> None:
 
 @contextmanager
 def starting_together(folder: Path, count: int) -> Iterator[None]:
-    """Start ``count`` stub CLIs inside the ``with``; at its end all begin to ask at once, none still starting up."""
+    """Start ``count`` stub CLIs inside the ``with``; at its end all have started and send requests
+    at once.
+    """
     with (folder / "gate").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
         yield
@@ -82,4 +86,4 @@ def starting_together(folder: Path, count: int) -> Iterator[None]:
             if time.monotonic() > until:
                 raise ChildFailed("the stub CLIs did not start")
             time.sleep(0.02)
-        time.sleep(0.3)  # what a supervisor writes about the start is written by now
+        time.sleep(0.3)  # by then the supervisor has written the rows of the start

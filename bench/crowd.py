@@ -1,9 +1,10 @@
-"""What it costs that many agents wait at once, each with its process held, on the whole of Orchestra.
+"""The cost of many agents that wait at once with their processes running, on a complete
+installation.
 
     python -m bench.crowd [--waiting 100] [--seconds 30]
 
-  memory   private memory of Orchestra's processes for each waiting agent; the agent's own is not counted
-  rest     transactions and processor time of all of Orchestra while nobody does anything
+  memory   private memory of Orchestra's processes for each waiting agent, without the agent's own
+  rest     transactions and processor time of all processes of Orchestra while no request is made
 
 PostgreSQL and Valkey are started privately.
 """
@@ -38,7 +39,7 @@ def main() -> None:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="orch-bench-")))
         exits.callback(servers.stop)
         stack = exits.enter_context(_stack(folder, options.waiting))
-        _wait_for_crowd(stack, 5)  # what is loaded the first time is not the waiting agents'
+        _wait_for_crowd(stack, 5)  # warm-up: modules that are loaded once are not a cost of the waiting agents
         time.sleep(SETTLE_S)
         alone = _memory_mib(stack)
         _report_rest(stack, 5, options.seconds)
@@ -86,7 +87,7 @@ def _wait_for_crowd(stack: Stack, waiting: int) -> None:
 
 
 def _own(stack: Stack) -> Iterator[tuple[str, psutil.Process]]:
-    """Orchestra's processes by name; neither the agents nor the servers."""
+    """Return Orchestra's own processes by name, without the agents and the database servers."""
     for process in stack.processes():
         with contextlib.suppress(psutil.Error):
             environment = process.environ()

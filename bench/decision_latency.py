@@ -1,16 +1,18 @@
-"""How long a decision takes to reach the agent, beside a floor without any framework, in one interleaved run.
+"""How long a decision takes to reach the agent, compared with a floor without a framework in one
+interleaved run.
 
     python -m bench.decision_latency [--rounds 5] [--sessions 1,50] [--json FILE]
 
-Per round and number of live sessions the floor D and Orchestra do the same work with the same stub CLI on the same
-PostgreSQL, one after the other, the order changing from round to round. Only ratios of the same round count:
+Per round and number of live sessions the floor D and Orchestra do the same work with the same stub
+CLI on the same PostgreSQL, one after the other, the order changing from round to round. Only ratios
+of the same round count:
 
-  act          deciding begins in one process -> the CLI has read the answer on its stdin
-  visible      the CLI asks -> the row has been read by another process
-  approvals/s  ask -> decide -> go on, with an instant human
+  act          a decision starts in one process -> the CLI has read the answer on its stdin
+  visible      the CLI requests permission -> another process has read the row
+  approvals/s  request -> decision -> next request, with decisions that take no time
 
-PostgreSQL and Valkey are started privately with the durability of production; ``--dsn`` names a server of yours
-instead, on which two databases are made and dropped.
+PostgreSQL and Valkey are started privately with the durability of production; ``--dsn`` names a
+server of yours instead, on which two databases are made and dropped.
 """
 
 import argparse
@@ -44,14 +46,19 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound on Orchestra ÷ floor of one figure, from below for rates; ``must`` is a bar, ``aim`` an ambition."""
+    """A bound on a ratio Orchestra ÷ floor: a lower bound for rates, an upper one for times.
+
+    ``must`` is required, ``aim`` is desired.
+    """
 
     figure: str
     must: float
     aim: float
 
     def verdict(self, ratios: list[float]) -> str:
-        """A miss within the spread of the rounds is "not shown", not a pass."""
+        """Return the result as text; a miss within the spread of the rounds is "not shown", not a
+        pass.
+        """
         rate = self.figure.endswith("_s")
         median, best = statistics.median(ratios), (max if rate else min)(ratios)
 
@@ -107,7 +114,9 @@ def _durable(dsn: str) -> bool:
 
 @contextlib.contextmanager
 def _sides(dsn: str, folder: Path, most: int) -> Iterator[dict[str, tuple[Child, Child]]]:
-    """Supervising and deciding process of either side, each side on a database of its own, gone afterwards."""
+    """Start the supervising and the deciding process of both sides, each side on a temporary
+    database.
+    """
     suffix = uuid.uuid4().hex[:8]
     names = {side: f"bench_{side}_{suffix}" for side in (FLOOR, ORCHESTRA)}
     dsns = {side: urlunsplit(urlsplit(dsn)._replace(path=f"/{name}")) for side, name in names.items()}
@@ -145,7 +154,7 @@ def _environment(dsns: dict[str, str], folder: Path, most: int) -> dict[str, str
         "ORCHESTRA_DATA_DIR": str(folder / "data"),
         "AGENT_WORKING_ROOTS": str(folder / "work"),
         "AGENT_CLI_PATH": str(cli),
-        "ANTHROPIC_API_KEY": "none",  # else discovery finds the CLI not logged in, and nothing starts
+        "ANTHROPIC_API_KEY": "none",  # without it discovery reports the CLI as not logged in, and no session starts
         "AGENT_MAX_CONCURRENT_SESSIONS": str(max(50, most)),
         "PYTHONPATH": str(ROOT),
     }
@@ -157,7 +166,7 @@ def _environment(dsns: dict[str, str], folder: Path, most: int) -> dict[str, str
 def _measure(
     sides: dict[str, tuple[Child, Child]], folder: Path, *, rounds: int, counts: list[int], asks: int
 ) -> list[dict[str, Any]]:
-    for side in sides.values():  # what is slow the first time is not what people feel
+    for side in sides.values():  # warm-up: the first run loads modules
         once(side, folder, sessions=min(8, max(counts)), asks=10)
     measured: list[dict[str, Any]] = []
     for number in range(rounds):
@@ -171,7 +180,9 @@ def _measure(
 
 
 def once(side: tuple[Child, Child], folder: Path, *, sessions: int, asks: int) -> Figures:
-    """Let that many sessions ask at once, each so often, and see how long the answers took."""
+    """Let the sessions send their requests at the same time, and return how long the decisions
+    took.
+    """
     supervising, deciding = side
     here = folder / uuid.uuid4().hex[:8]
     here.mkdir()
@@ -196,8 +207,8 @@ def _figures(marks: dict[str, tuple[float, float]], times: dict[str, tuple[float
     figures = {"n": float(len(marks))}
     for name, seconds in spans.items():
         figures |= {f"{name}_p50_ms": _percentile(seconds, 50) * 1e3, f"{name}_p99_ms": _percentile(seconds, 99) * 1e3}
-    whole = max(answered for _, answered in marks.values()) - min(asked for asked, _ in marks.values())
-    return figures | {"approvals_s": len(marks) / whole}
+    duration = max(answered for _, answered in marks.values()) - min(asked for asked, _ in marks.values())
+    return figures | {"approvals_s": len(marks) / duration}
 
 
 def _percentile(values: list[float], percent: int) -> float:
@@ -214,7 +225,7 @@ def _short(figures: dict[str, Figures]) -> str:
 
 def _print_table(rounds: list[dict[str, Any]], *, durable: bool) -> None:
     if not durable:
-        print("fsync or synchronous_commit is off on this server: these ratios say nothing about production")
+        print("fsync or synchronous_commit is off on this server: these ratios do not apply to production")
     heads = f"{'floor D':>10}{'Orchestra':>11}{'ratio':>7} {'(rounds)':<14}{'must':>6}{'aim':>6}"
     print(f"{'live':>4} {'figure':<16}{heads}  verdict")
     for sessions in sorted({row["sessions"] for row in rounds}):
@@ -224,10 +235,10 @@ def _print_table(rounds: list[dict[str, Any]], *, durable: bool) -> None:
             medians = [statistics.median(row[side][name] for row in rows) for side in (FLOOR, ORCHESTRA)]
             ratios = [row[ORCHESTRA][name] / row[FLOOR][name] for row in rows]
             spread = f"({min(ratios):.2f}-{max(ratios):.2f})"
-            told = f"{medians[0]:>10.3g}{medians[1]:>11.3g}{statistics.median(ratios):>7.2f} {spread:<14}"
+            summary = f"{medians[0]:>10.3g}{medians[1]:>11.3g}{statistics.median(ratios):>7.2f} {spread:<14}"
             goal = goals.get(name)
             judged = f"{goal.must:>6g}{goal.aim:>6g}  {goal.verdict(ratios)}" if goal else ""
-            print(f"{sessions:>4} {name:<16}{told}{judged}".rstrip())
+            print(f"{sessions:>4} {name:<16}{summary}{judged}".rstrip())
 
 
 if __name__ == "__main__":

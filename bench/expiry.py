@@ -1,8 +1,9 @@
-"""What it costs when time is up: many overdue approvals at once, and many agents that wait for the same moment.
+"""The cost of expiry: many overdue approvals at once, and many agents with the same deadline.
 
     python -m bench.expiry [--overdue 10000] [--live 100] [--rounds 3]
 
-  sweep    all overdue approvals closed, with audit, doorbells and log, ÷ the batched floor (bench/floors/sweep.py)
+  sweep    all overdue approvals closed, with audit, notifications and log,
+           ÷ the batched floor (bench/floors/sweep.py)
   decide   a decision while that sweep is running, beside one without a sweep
   refusal  the deadline of an approval -> the CLI that waits for it has read the refusal
 
@@ -68,7 +69,7 @@ def environment(dsn: str, folder: Path, live: int) -> dict[str, str]:
         "ORCHESTRA_DATA_DIR": str(folder / "data"),
         "AGENT_WORKING_ROOTS": str(folder / "work"),
         "AGENT_CLI_PATH": str(cli),
-        "ANTHROPIC_API_KEY": "none",  # else discovery finds the CLI not logged in, and nothing starts
+        "ANTHROPIC_API_KEY": "none",  # without it discovery reports the CLI as not logged in, and no session starts
         "AGENT_MAX_CONCURRENT_SESSIONS": str(live + 10),
         "APPROVAL_DEFAULT_TIMEOUT_MINUTES": str(TIMEOUT_MINUTES),
         "ANTHROPIC_BENCH_ANSWER": "deny",
@@ -83,14 +84,14 @@ def _report_sweeps(db: psycopg.Connection, overdue: int, rounds: int) -> None:
     import django
 
     django.setup()
-    _sweep_s(overdue // 10)  # what is slow the first time is not what people wait for
+    _sweep_s(overdue // 10)  # warm-up: the first run loads modules
     ratios, floors, ours, calm, busy = [], [], [], [], []
     for _ in range(rounds):
         floors.append(sweep.sweep_s(db, overdue))
         calm += _decisions_s(stop_after=20)
-        took, meanwhile = _sweep_s(overdue)
+        took, during = _sweep_s(overdue)
         ours.append(took)
-        busy += meanwhile
+        busy += during
         ratios.append(took / floors[-1])
     median = statistics.median(ratios)
     verdict = "met" if median <= MUST_SWEEP else "MISSED"
@@ -98,11 +99,11 @@ def _report_sweeps(db: psycopg.Connection, overdue: int, rounds: int) -> None:
         f"{overdue} overdue at once: {statistics.median(ours):.2f} s, floor {statistics.median(floors):.2f} s, ratio"
         f" {median:.1f} ({min(ratios):.1f} to {max(ratios):.1f}); must {MUST_SWEEP:g}: {verdict}"
     )
-    print(f"a decision meanwhile: {_spread(busy)}; without a sweep: {_spread(calm)}", flush=True)
+    print(f"a decision during the sweep: {_spread(busy)}; without a sweep: {_spread(calm)}", flush=True)
 
 
 def _sweep_s(overdue: int) -> tuple[float, list[float]]:
-    """Seconds of the sweep, and of the decisions that were made meanwhile."""
+    """Return the seconds of the sweep, and of the decisions made while it ran."""
     from django.conf import settings
 
     from approvals.commands import ApprovalRequest, cancel_approval, expire_due_approvals, request_approval
@@ -134,7 +135,9 @@ def _sweep_s(overdue: int) -> tuple[float, list[float]]:
 
 
 def _decisions_s(over: threading.Event | None = None, stop_after: int = 1000) -> list[float]:
-    """How long decisions take, one after the other, until it is ``over``."""
+    """Decide one approval after the other until ``over`` is set; return the seconds of each
+    decision.
+    """
     from django.db import connection
 
     from approvals.commands import ApprovalRequest, decide_approval, request_approval

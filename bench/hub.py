@@ -1,16 +1,18 @@
-"""What it costs to watch: the live hub beside two floors, in one interleaved run.
+"""The cost of live updates: the hub compared with two floors in one interleaved run.
 
     python -m bench.hub [--rounds 5] [--clients 100] [--viewers 450] [--stuck 50] [--json FILE]
 
-Per round the bare bridge (one Redis subscription, a loop over the sockets, nothing else), Django Channels' group_send
-and Orchestra tell the same number of clients the same number of events; only ratios of the same round count:
+In each round the bare bridge (one Redis subscription and a loop over the sockets), Django Channels'
+group_send and Orchestra send the same number of events to the same number of clients. Only ratios
+of the same round count:
 
   latency   an event begins to commit (is published) in one process -> a client has its frame
-  push      what telling costs the process that tells
-  burst     events as fast as they come: how many a client never hears of
+  push      the time that sending costs the process that sends
+  burst     events without a pause: how many a client never receives
 
-Then, once: many viewers of one session that streams, some of whom never read. The servers are private, and PostgreSQL
-does not wait for the disk: how long a commit takes there is no property of the hub (bench/decision_latency.py has it).
+Then, once: many viewers of one streaming session, some of whom never read. The servers are private,
+and PostgreSQL does not wait for the disk, because the duration of a commit is not a property of the
+hub (bench/decision_latency.py measures it).
 """
 
 import argparse
@@ -37,7 +39,7 @@ from tests.stack import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 20.0  # events a second
-SPOKEN = 50.0  # lines a second of the session everybody watches
+SPOKEN = 50.0  # lines a second of the session that all viewers subscribe to
 SIDES = ("bridge", "group_send", "orchestra")
 PATIENCE_S = 60.0
 MANAGER = "Administrator"
@@ -67,7 +69,7 @@ def main() -> None:
 
 
 class Bench:
-    """All processes, once they answer."""
+    """The processes of the bench, after they have answered."""
 
     def __init__(
         self, clients: Child, senders: dict[str, Child], urls: dict[str, str], token: str, web_pid: int
@@ -81,8 +83,8 @@ class Bench:
     def round(self, number: int, options: argparse.Namespace) -> dict[str, Any]:
         order = SIDES if number % 2 == 0 else SIDES[::-1]
         figures = {side: self.side(side, options) for side in order}
-        told = "; ".join(f"{side} {figures[side]['p50_ms']:.2f} ms" for side in SIDES)
-        print(f"round {number + 1}: {told}", file=sys.stderr, flush=True)
+        summary = "; ".join(f"{side} {figures[side]['p50_ms']:.2f} ms" for side in SIDES)
+        print(f"round {number + 1}: {summary}", file=sys.stderr, flush=True)
         return {"round": number + 1, **figures}
 
     def side(self, side: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -107,7 +109,7 @@ class Bench:
                 "burst_lost": burst["lost"], "burst_p99_ms": burst["p99_ms"], **medians}  # fmt: skip
 
     def crowd(self, options: argparse.Namespace) -> dict[str, Any]:
-        """The session that everybody watches."""
+        """Measure many viewers of one session."""
         url, sender = self.urls["orchestra"], self.senders["orchestra"]
         before = self.web.memory_info().rss
         session = sender.call("session")
@@ -139,7 +141,7 @@ def _cpu_s(process: psutil.Process) -> float:
 
 @contextlib.contextmanager
 def _peak(process: psutil.Process) -> Iterator[list[int]]:
-    """Resident bytes of a process, sampled during the ``with``."""
+    """Sample the resident memory of a process, in bytes, during the ``with``."""
     import threading
 
     samples, done = [process.memory_info().rss], threading.Event()
@@ -253,8 +255,8 @@ def _print(rounds: list[dict[str, Any]], crowd: dict[str, Any]) -> None:
     print(f"{seen['clients']} viewers, p50 {seen['p50_ms']:.0f} ms, p99 {seen['p99_ms']:.0f} ms, lost {seen['lost']}, "
           f"gaps {seen['gaps']}, repeats {seen['repeats']}; "
           f"web process +{crowd['memory_mib']:.0f} MiB, {crowd['cores']:.0%} of a core")  # fmt: skip
-    told = f"lost {again['lost']}, gaps {again['gaps']}, repeats {again['repeats']}"
-    print(f"{crowd['back']} that were stuck came back: {told}")
+    summary = f"lost {again['lost']}, gaps {again['gaps']}, repeats {again['repeats']}"
+    print(f"{crowd['back']} that were stuck came back: {summary}")
 
 
 def _row(name: str, values: list[float]) -> None:

@@ -1,7 +1,8 @@
-"""Hundreds of WebSocket clients in one process, which do little but count: a slow client would hide a slow server.
+"""Hundreds of WebSocket clients in one process, which only count: a slow client would hide a slow
+server.
 
-Frames are parsed by hand on uvloop. Whatever carries ``ts=<monotonic seconds>`` tells how long it was on its way;
-``"seq":`` is checked for gaps and repeats. Run by bench/hub.py.
+Frames are parsed by hand on uvloop. The latency of a frame is computed from ``ts=<monotonic
+seconds>`` in it; ``"seq":`` is checked for gaps and repeats. bench/hub.py runs this module.
 """
 
 import asyncio
@@ -24,7 +25,9 @@ OPEN_S = 90.0
 
 
 class Client(asyncio.Protocol):
-    """One socket. ``first`` are the messages it says once it is open; ``ready`` when as many were answered."""
+    """One socket. It sends the messages ``first`` when it is open, and is ``ready`` when all were
+    answered.
+    """
 
     def __init__(self, host: str, path: str, first: list[str]) -> None:
         self.host, self.path, self.first = host, path, first
@@ -101,14 +104,14 @@ class Client(asyncio.Protocol):
 
 
 def masked(kind: int, payload: bytes) -> bytes:
-    """A client's frame; the mask is zero, which costs nothing."""
+    """Return a client's frame, whose mask is zero to save time."""
     size = len(payload)
     head = bytes([0x80 | kind, 0x80 | size]) if size < 126 else bytes([0x80 | kind, 0xFE]) + size.to_bytes(2, "big")
     return head + b"\0\0\0\0" + payload
 
 
 class Crowd:
-    """The sockets of this process, by name."""
+    """The groups of sockets of this process, by name."""
 
     def __init__(self) -> None:
         self.loop = uvloop.new_event_loop()
@@ -119,7 +122,9 @@ class Crowd:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def open(self, group: str, url: str, count: int, first: list[Any], stuck: bool = False) -> int:
-        """Open ``count`` sockets, wait until all are answered, say how many are; ``stuck`` ones never read again."""
+        """Open ``count`` sockets and return how many got their answers; ``stuck`` ones stop reading
+        then.
+        """
         return int(self.run(self._open(group, url, count, [json.dumps(message) for message in first], stuck)))
 
     async def _open(self, group: str, url: str, count: int, first: list[str], stuck: bool) -> int:
@@ -142,7 +147,9 @@ class Crowd:
         return sum(client.ready and not client.lost for client in fresh)
 
     def collect(self, group: str, expected: int, patience_s: float) -> dict[str, Any]:
-        """What a group has seen of ``expected`` messages each, once nothing more comes; and begin anew."""
+        """Return what a group has received of ``expected`` messages each, after a pause, and reset
+        the counts.
+        """
         clients = self.groups[group]
         end = time.monotonic() + patience_s
         while time.monotonic() < end and any(len(client.seen) < expected for client in clients if not client.lost):
@@ -165,7 +172,7 @@ class Crowd:
         return figures
 
     def close(self, group: str) -> list[int]:
-        """Drop a group's connections; the number each had come to."""
+        """Close a group's connections; return the last number that each has received."""
         clients = self.groups.pop(group)
         for client in clients:
             self.loop.call_soon_threadsafe(client.transport.abort)

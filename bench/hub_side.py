@@ -1,4 +1,4 @@
-"""Orchestra's own sender of bench/hub.py: another process of the installation, in which rows change."""
+"""Orchestra's sender in bench/hub.py: a process of the installation that changes rows."""
 
 import time
 from datetime import timedelta
@@ -21,8 +21,8 @@ def main() -> None:
     from sessions_app.models import AgentSession
     from sessions_app.transcript import writer
 
-    def ask() -> None:
-        """A new question, rung for; its title says when its transaction was about to end."""
+    def create_request() -> None:
+        """Create an approval request, whose title contains the time just before its commit."""
         approval = Approval(title="", kind="external", expires_at=timezone.now() + timedelta(hours=1))
         with transaction.atomic():
             approval.save(force_insert=True)
@@ -32,33 +32,35 @@ def main() -> None:
                 cursor.execute("UPDATE approvals SET title = %s WHERE id = %s", [title, approval.pk])
 
     def stream(count: int, rate: float) -> int:
-        """Questions at a rate."""
+        """Create approval requests at a rate."""
         for _ in paced(count, rate):
-            ask()
+            create_request()
         return count
 
     def clear() -> int:
         return Approval.objects.filter(status="pending").update(status="cancelled", decided_at=Now())
 
     def push_costs(count: int, rate: float) -> dict[str, list[float]]:
-        """Seconds that a push takes its sender: a ring inside a transaction, and a piece of text."""
-        rings, texts = [], []
+        """Return the seconds that a sender needs for a notification in a transaction, and for a
+        piece of text.
+        """
+        notifications, texts = [], []
         for number in paced(count, rate):
             with transaction.atomic():
                 Approval.objects.filter(pk=UUID(int=number)).exists()  # the transaction has begun
                 before = time.monotonic()
                 notify.send("bench", str(number))
-                rings.append(time.monotonic() - before)
+                notifications.append(time.monotonic() - before)
             before = time.monotonic()
             hub.publish("bench", {"type": "delta", "text": "x" * 220})
             texts.append(time.monotonic() - before)
-        return {"ring": rings, "text": texts}
+        return {"ring": notifications, "text": texts}
 
     def session() -> str:
         return str(AgentSession.objects.create(title="bench", working_directory="/tmp").pk)
 
     def speak(session: str, count: int, rate: float) -> int:
-        """Lines of a transcript at a rate; the last number."""
+        """Write lines of a transcript at a rate; return the last sequence number."""
         last = 0
         for _ in paced(count, rate):
             text = f"ts={time.monotonic():.6f} " + "x" * 150

@@ -1,8 +1,9 @@
-"""Orchestra's own processes of the measured path; left out are the broker's hop to the worker and the worker's janitor,
-which would find the stub CLI unfit, as it should.
+"""Orchestra's processes on the measured path, without the broker and without the checks of a
+worker's start.
 
-Run by bench/decision_latency.py, once as ``worker`` (what a sessions worker does: one thread a turn, ``take_turn``) and
-once as ``decider`` (what a door does: hear the ring, read the row, decide).
+Those checks would refuse the stub CLI. bench/decision_latency.py runs this module once as
+``worker`` (as a sessions worker does: one thread per turn, ``take_turn``) and once as ``decider``
+(as an interface does: receive the notification, read the row, decide).
 """
 
 import os
@@ -31,7 +32,9 @@ def worker() -> None:
 
 
 def asking() -> Callable[..., dict[str, int]]:
-    """The command that lets sessions ask, all at once, and says how their turns ended."""
+    """Return the command that lets all sessions send requests at once and reports how their turns
+    ended.
+    """
     from django.conf import settings
 
     from sessions_app import commands
@@ -75,7 +78,7 @@ def decider() -> None:
     times: dict[str, tuple[float, float, float]] = {}
     now = time.monotonic
 
-    def heard(topic: str, key: str) -> None:
+    def on_notification(topic: str, key: str) -> None:
         if topic == "approval" and key not in known:
             known.add(key)
             pending.put(UUID(key))
@@ -96,11 +99,11 @@ def decider() -> None:
 
     for _ in range(DOORS):
         threading.Thread(target=work, daemon=True).start()
-    listener.add(heard)
+    listener.add(on_notification)
     listener.listening.wait()
 
     def report() -> dict[str, Any]:
-        pending.join()  # the agent may have its answer before the decider has looked at its clock
+        pending.join()  # the agent may have its answer before the decider has read its clock
         collected: dict[str, Any] = dict(times)
         times.clear()
         known.clear()

@@ -1,11 +1,9 @@
-"""Doing something at a rate."""
-
 import time
 from collections.abc import Iterator
 
 
 def paced(count: int, rate: float) -> Iterator[int]:
-    """``count`` numbers, ``rate`` a second; as fast as can be for 0."""
+    """Yield the numbers below ``count``, ``rate`` per second; a rate of 0 means without pauses."""
     begin = time.monotonic()
     for number in range(count):
         yield number

@@ -1,13 +1,15 @@
-"""What parked sessions cost, and how soon an answer reaches them, on the whole of Orchestra with a scripted CLI.
+"""The cost of parked sessions, and how soon a decision reaches them, on a complete installation
+with a scripted CLI.
 
     python -m bench.parked [--rounds 20] [--parked 1000] [--away 60] [--real]
 
-  resume   an answer to a parked session over REST -> its call runs in the resumed CLI, ÷ starting that CLI and hearing
-           its answer to ``initialize``; with --real the CLI of the claude-agent-sdk wheel against a scripted model
-  many     a session is asked for -> its question is open, with and without so many parked sessions beside it; and how
-           many processes the parked ones keep
-  away     Redis is gone for so many seconds while sessions are asked for and decisions made; it is back -> all queued
-           work runs
+  resume   a decision for a parked session over REST -> its call runs in the resumed CLI,
+           ÷ starting that CLI until its answer to ``initialize``;
+           with --real the CLI of the claude-agent-sdk wheel against a scripted model
+  many     a session is created -> its request is open, with and without that many parked sessions
+           beside it; and how many processes the parked ones keep
+  away     Redis is stopped for that many seconds while sessions are created and decisions made;
+           it runs again -> all queued work runs
 
 PostgreSQL and Valkey are started privately, with the durability of production.
 """
@@ -99,7 +101,7 @@ def _environment(cli: Path) -> dict[str, str]:
 
 
 def _start_s(cli: Path, env: dict[str, str]) -> float:
-    """Seconds from the start of a CLI to its answer to ``initialize``."""
+    """Return the seconds from the start of a CLI to its answer to ``initialize``."""
     flags = ["--input-format=stream-json", "--output-format=stream-json", "--verbose", "--permission-prompt-tool=stdio"]
     hello = {"type": "control_request", "request_id": "1", "request": {"subtype": "initialize", "hooks": {}}}
     began = time.monotonic()
@@ -117,7 +119,7 @@ def _start_s(cli: Path, env: dict[str, str]) -> float:
     return took
 
 
-# --- an answer to a parked session
+# --- a decision for a parked session
 
 
 def _report_resume(stack: Stack, start_s: list[float], rounds: int, *, real: bool) -> None:
@@ -131,7 +133,7 @@ def _report_resume(stack: Stack, start_s: list[float], rounds: int, *, real: boo
         stack.call("POST", f"/api/approvals/{approval}/approve", {}, expect=200)
         took.append(_ran_at(stack, session, real=real) - began)
         stack.ended(session)
-    took = sorted(took[1:])  # what is slow the first time is not what people wait for
+    took = sorted(took[1:])  # warm-up: the first run loads modules
     p50, p95 = statistics.median(took), took[round(0.95 * (len(took) - 1))]
     start = statistics.median(start_s)
     print(f"an answer to a parked session -> the call runs: p50 {p50:.2f} s, p95 {p95:.2f} s of {len(took)}")
@@ -144,7 +146,7 @@ def _report_resume(stack: Stack, start_s: list[float], rounds: int, *, real: boo
 
 
 def _ran_at(stack: Stack, session: str, *, real: bool) -> float:
-    """When the call ran, in seconds since the epoch."""
+    """Return when the call ran, as a Unix timestamp."""
     if real:
         folder = Path(stack.call("GET", f"/api/sessions/{session}")["working_directory"])
         until(lambda: (folder / "ran.txt").exists() and (folder / "ran.txt").read_text(), "the call runs")
@@ -195,7 +197,7 @@ def _until_asked_s(stack: Stack) -> float:
 
 
 def _make_parked(stack: Stack, count: int) -> None:
-    """Copies of a session that was parked in earnest, with the rows it has."""
+    """Copy a session that a worker has parked, with all its rows."""
     session = _begin(stack)
     stack.pending(session)
     until(lambda: _is_parked(stack, session), "the session is parked")
@@ -214,7 +216,9 @@ def _make_parked(stack: Stack, count: int) -> None:
 
 
 def _copy(db: Any, table: str, key: str, session: str, fresh: dict[str, str]) -> None:
-    """Copy the session's rows of ``table``, every id in them replaced by a new one, the same everywhere."""
+    """Copy the session's rows of ``table``; every id is replaced by a new one, the same in all
+    tables.
+    """
     cursor = db.execute(f"select * from {table} where {key} = %s", [session])
     names = [column.name for column in cursor.description]
     for row in cursor.fetchall():
@@ -232,7 +236,7 @@ def _copy(db: Any, table: str, key: str, session: str, fresh: dict[str, str]) ->
 
 
 def _agents(stack: Stack) -> int:
-    """Processes of agents, and of what they started."""
+    """Return the processes of agents and their descendants."""
     found = 0
     for process in stack.processes():
         with contextlib.suppress(psutil.Error):

@@ -1,11 +1,13 @@
-"""What judging a call costs: the whole policy, guardrails and 47 rules, beside `json.loads` of the same input.
+"""The cost of a policy decision: guardrails and 47 rules, compared with `json.loads` of the same
+input.
 
     python -m bench.policy_cost [--calls FILE] [--rounds 5] [--calls-only] [--save FILE]
 
-FILE holds calls: a JSON list of ``{"tool", "input", "cwd"}`` or of sessions ``{"calls": [...]}``, or one JSON object a
-line with a ``command``. Printed are p50 and p99 of the processor time of one decision (the best of the rounds for each
-call, the floor in the same round), their ratio to the floor, and the worst of the hostile inputs, up to 1 MB, each of
-which must stay below ``MOST_MS``. No database is used.
+FILE holds calls: a JSON list of ``{"tool", "input", "cwd"}`` or of sessions ``{"calls": [...]}``,
+or one JSON object a line with a ``command``. Printed are p50 and p99 of the processor time of one
+decision (the best of the rounds for each call, the floor in the same round), their ratio to the
+floor, and the worst of the hostile inputs, up to 1 MB, each of which must stay below ``MOST_MS``.
+No database is used.
 """
 
 import argparse
@@ -62,7 +64,7 @@ PREFIXES = [
 PREFIXES += ["git status", "git diff", "git log", "git show", "git add", "git commit", "git branch", "npm test"]
 PREFIXES += ["npm run", "uv run"]
 
-# Each is repeated until the text is as long as it should be.
+# Each seed is repeated up to the wanted length.
 SEEDS = (
     "ps ", "0", "${a", "a ", "/a", "a/", "../", "a|", "a;", "a&&", "(", ")", "$(", "`", "{", "}", "[", "[[ ", "<<A\n",
     "<<<", "x=(", "x=1 ", "x[", "'", '"', "\\", "$'", "*", "?", "**/", "%2f", "\uff0f", "\ufdfa", "é", "\n", "a\n",
@@ -94,7 +96,7 @@ def _given() -> argparse.Namespace:
 
 
 def _judge(top: Path) -> "Callable[[str, str], object]":
-    """Decide in a real folder, so that the file system is asked as it would be."""
+    """Decide in a real folder, so that the policy reads the file system as in production."""
     from approvals.models import Rule
     from approvals.policy import Call, Surroundings, decide, rule_from_request
 
@@ -129,7 +131,9 @@ def _calls(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _hostile(directory: Path) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Every seed as a command, as the text of an unknown tool and as a path, in the sizes around each of the limits."""
+    """Yield every seed as a command, as the text of an unknown tool and as a path, in sizes around
+    each limit.
+    """
     for seed in SEEDS:
         for size in (4_000, 8_000, 16_000, 120_000, MB):
             text = (seed * (size // len(seed) + 1))[: size - 100]
@@ -151,7 +155,7 @@ def _hostile(directory: Path) -> Iterator[tuple[str, tuple[str, str]]]:
 
 
 def _one(judge: "Callable[[str, str], object]", call: tuple[str, str], rounds: int) -> tuple[float, float]:
-    """Milliseconds of the policy and of the floor."""
+    """Return the milliseconds of the policy and of the floor for one call."""
     best, floor = float("inf"), float("inf")
     for _ in range(rounds):
         floor = min(floor, _took_ms(lambda: _read(call[1])))
@@ -173,7 +177,7 @@ def _read(text: str) -> Any:
 
 
 def _took_ms(action: "Callable[[], object]") -> float:
-    began = time.thread_time()  # what it takes from its neighbours, whatever else the machine does
+    began = time.thread_time()  # processor time, which does not depend on the load of the machine
     action()
     return (time.thread_time() - began) * 1e3
 

@@ -1,11 +1,14 @@
-"""What a full database costs: the same questions asked of a thousand approvals and of a million, and keeping them.
+"""The cost of a large database: the same queries on a thousand approvals and on a million, and
+their archiving.
 
-    python -m bench.scale [--engines postgresql,sqlite] [--small 1000] [--large 1000000] [--sessions 100000]
+    python -m bench.scale [--engines postgresql,sqlite] [--small 1000] [--large 1000000] [--sessions
+        100000]
 
-For each engine two databases are filled with closed approvals, their audit and 100 open ones. On both the same
-questions are timed, alternating: the metrics page, readiness, the list of open approvals, a sweep that finds nothing.
-Then the large one is archived, with an eye on memory. Last, a database of sessions with transcripts is backed up and
-restored. Every database is made for this and dropped; PostgreSQL runs with the durability of production.
+For each engine two databases are filled with closed approvals, their audit and 100 open ones. On
+both the same queries are timed alternately: the metrics page, readiness, the list of open
+approvals, and a sweep that finds no row. Then the large one is archived, and its memory measured.
+Last, a database of sessions with transcripts is backed up and restored. All databases are
+temporary; PostgreSQL runs with the durability of production.
 """
 
 import argparse
@@ -27,8 +30,8 @@ from tests import servers
 
 ROOT = Path(__file__).resolve().parent.parent
 OPEN = 100
-OLD = 3  # one in so many is old enough for the archive, and has its audit
-EVENTS = 20  # of each session
+OLD = 3  # one in three approvals is old enough for the archive, and has its audit
+EVENTS = 20  # per session
 ROUNDS = 15
 
 
@@ -92,7 +95,7 @@ def _engine(engine: str, redis: str, wanted: argparse.Namespace) -> dict[str, An
 
 
 class Database:
-    """A database of its own and what is asked of it, each in a process of its own."""
+    """A temporary database; each measurement on it runs in a process of its own."""
 
     def __init__(self, folder: Path, server: str, redis: str) -> None:
         self.folder = folder
@@ -157,7 +160,9 @@ def _child(wanted: argparse.Namespace) -> None:
 
 
 def multiply(table: str, number: int, **changed: str) -> None:
-    """Make ``number`` more rows like the first of ``table``; ``changed`` gives columns an SQL expression over ``n``."""
+    """Insert ``number`` copies of the first row of ``table``; ``changed`` maps columns to SQL
+    expressions over ``n``.
+    """
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -177,7 +182,7 @@ def multiply(table: str, number: int, **changed: str) -> None:
 
 
 def ago(days: str) -> str:
-    """SQL of a time before now."""
+    """Return an SQL expression for a time before now."""
     from django.db import connection
 
     if connection.vendor == "postgresql":
@@ -193,7 +198,9 @@ def analyze() -> None:
 
 
 def fill(number: int) -> dict[str, Any]:
-    """Closed and counted approvals of the last 200 days with their audit, sealed; some open ones."""
+    """Insert closed and counted approvals of the last 200 days with their sealed audit, and some
+    open ones.
+    """
     from django.db import connection
 
     from approvals.audit.chain import seal_new_entries
@@ -207,7 +214,7 @@ def fill(number: int) -> dict[str, Any]:
     old = number // OLD
     spread = f"CASE WHEN n <= {old} THEN 91 + 100.0 * n / {number} ELSE 89.0 * n / {number} END"
     multiply("approvals", number - 1, created_at=ago(spread), decided_at=ago(spread))
-    with connection.cursor() as cursor:  # two entries for each, as asking and deciding leave them
+    with connection.cursor() as cursor:  # two entries for each approval, of its request and its decision
         for action in ("requested", "approved"):
             cursor.execute(
                 'INSERT INTO audit_entries (approval_id, at, action, won, "by", via, address, reason, digest)'
@@ -224,7 +231,7 @@ def fill(number: int) -> dict[str, Any]:
 
 
 def ask(_: int) -> dict[str, Any]:
-    """Median milliseconds of each question; the first time warms up."""
+    """Return the median milliseconds of each query; the first run is a warm-up."""
     from django.test import Client
     from rest_framework.test import APIClient
 
@@ -254,7 +261,9 @@ def _timed(question: Callable[[], Any]) -> float:
 
 
 def archive(_: int) -> dict[str, Any]:
-    """Archive everything; the process's memory after the first file and at the end, in MiB."""
+    """Archive all that is due; return the process's memory after the first file and at the end, in
+    MiB.
+    """
     from datetime import timedelta
 
     import psutil
@@ -289,7 +298,7 @@ def archive(_: int) -> dict[str, Any]:
 
 
 def fill_sessions(number: int) -> dict[str, Any]:
-    """Ended sessions, each with a turn, a run and a transcript."""
+    """Insert ended sessions, each with a turn, a run and a transcript."""
     from django.db import connection
 
     from sessions_app.commands import SessionRequest, start_session
@@ -305,7 +314,7 @@ def fill_sessions(number: int) -> dict[str, Any]:
     multiply("agent_sessions", number - 1)
     Event.objects.all().delete()
     AgentSession.objects.update(last_seq=EVENTS)
-    said = json.dumps({"text": "What an agent says in passing, line after line of it. " * 6})
+    text = json.dumps({"text": "What an agent says in passing, line after line of it. " * 6})
     ended = json.dumps({"status": "completed", "turn": "completed"})
     with connection.cursor() as cursor:
         new = "gen_random_uuid()" if connection.vendor == "postgresql" else "lower(hex(randomblob(16)))"
@@ -321,14 +330,16 @@ def fill_sessions(number: int) -> dict[str, Any]:
             cursor.execute(
                 f"INSERT INTO events (session_id, seq, kind, at, payload)"
                 f" SELECT id, {seq}, %s, created_at, %s FROM agent_sessions",
-                ["status", ended] if seq == EVENTS else ["text", said],
+                ["status", ended] if seq == EVENTS else ["text", text],
             )
     analyze()
     return {"number": number}
 
 
 def backup(_: int) -> dict[str, Any]:
-    """Seconds to back up, and to restore with everything that a restore checks; all promises hold afterwards."""
+    """Return the seconds of a backup and of a restore with all its checks, and check the database
+    afterwards.
+    """
     from orchestra.backup.commands import restore_backup, take_backup
     from sessions_app.models import Event
     from tests.chaos.checker import Evidence, violations

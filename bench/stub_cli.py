@@ -1,13 +1,16 @@
-"""A stand-in for the coding CLI that only asks: the same call again and again, as fast as it is answered.
+"""A fake of the coding CLI that requests permission for the same call repeatedly, as fast as it is
+answered.
 
-Speaks enough of the stream-json protocol for a supervisor, with the standard library alone so that it starts quickly.
-Notes when it asked and when it had read each answer (CLOCK_MONOTONIC, one clock for all processes of a Linux host).
+It implements enough of the stream-json protocol for a supervisor, with the standard library alone
+so that it starts quickly. It records when it sent each request and when it had read each answer
+(CLOCK_MONOTONIC, which all processes of a Linux host share).
 
 Environment (names that Orchestra passes on to an agent):
-  ANTHROPIC_BENCH_FOLDER  where it writes ``ready-<pid>`` and ``marks-<pid>``, and whose file ``gate`` it locks to
-                          start with everybody else: whoever runs the bench holds the lock until all are ready
-  ANTHROPIC_BENCH_ASKS    how often it asks
-  ANTHROPIC_BENCH_ANSWER  the answer it must get, allow if not given
+  ANTHROPIC_BENCH_FOLDER  where it writes ``ready-<pid>`` and ``marks-<pid>``, and whose file
+                          ``gate`` it locks: the bench holds the lock until all CLIs are ready, so
+                          that they start together
+  ANTHROPIC_BENCH_ASKS    the number of requests
+  ANTHROPIC_BENCH_ANSWER  the expected answer; default: allow
 """
 
 import fcntl
@@ -40,7 +43,9 @@ def start_with_the_others():
 
 
 def ask(number):
-    """Ask for the call with that number; returns its tool use id and when it was asked."""
+    """Request permission for the call with this number; return its tool use id and the time of the
+    request.
+    """
     tool_use_id = f"toolu_{PID}_{number}"
     hook = {"hook_event_name": "PreToolUse", "tool_name": "Bash", "tool_input": ARGUMENTS, "tool_use_id": tool_use_id}
     request = {"subtype": "hook_callback", "callback_id": "orch_0", "input": hook, "tool_use_id": tool_use_id}

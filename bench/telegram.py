@@ -1,21 +1,22 @@
-"""How quickly Telegram hears of a question and Orchestra of a press, and what limits and abuse come to.
+"""How quickly Telegram gets a request and Orchestra a button action, and the effect of rate limits
+and of abuse.
 
     python -m bench.telegram [--asks 100] [--burst 1000] [--forged 10000] [--dsn URL]
 
-Everything runs against the strict stand-in for the Bot API, as processes: the stand-in, the telegram process, and
-this one, which asks and decides. The first two figures are taken without Telegram's limits on either side. Only ratios
-against a floor of the same run count:
+The bench runs three processes: a strict fake of the Bot API, the telegram process, and this one,
+which creates requests and decides. The first two figures are measured without Telegram's rate
+limits on either side. Only ratios to a floor of the same run count:
 
   told       an approval has committed -> sendMessage has arrived at the Bot API, no backlog;
              floor: one Redis PUBLISH and one bare HTTP POST to the Bot API
-  decided    a press has been handed to the poller -> its decision has committed;
+  decided    a callback query has been handed to the poller -> its decision has committed;
              floor: the same `decide_approval` on a warm connection
-  burst      approvals in one minute to one group with Telegram's limits: are all told before they expire, is anything
-             sent while Telegram wants to be left alone
-  forged     presses nobody may make: accepted ones
+  burst      approvals in one minute to one group with Telegram's limits: whether all are sent
+             before they expire, and whether anything is sent during a ``retry_after``
+  forged     forged callback queries: how many were accepted
 
-PostgreSQL and Valkey are started privately with the durability of production; ``--dsn`` names a database of yours
-instead, which is migrated and written to.
+PostgreSQL and Valkey are started privately with the durability of production; ``--dsn`` names a
+database of yours instead, which is migrated and written to.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--asks", type=int, default=100, help="questions and presses to time; 0 leaves this out")
     parser.add_argument("--burst", type=int, default=1000, help="approvals within a minute; 0 leaves this out")
     parser.add_argument("--burst-seconds", type=float, default=60.0, help="the minute")
-    parser.add_argument("--forged", type=int, default=10_000, help="presses nobody may make; 0 leaves this out")
+    parser.add_argument("--forged", type=int, default=10_000, help="forged callback queries; 0 skips them")
     parser.add_argument("--dsn", default="", help="postgres:// URL of a database to use")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="write all figures there")
@@ -68,7 +69,9 @@ def main() -> None:
 
 
 def _configure(stack: contextlib.ExitStack, folder: Path, dsn: str) -> None:
-    """Servers, settings and tables; Django is only imported after this."""
+    """Start the servers, and set the environment and the tables; Django may be imported only after
+    this.
+    """
     from tests import servers
 
     stack.callback(servers.stop)
@@ -86,7 +89,7 @@ def _configure(stack: contextlib.ExitStack, folder: Path, dsn: str) -> None:
 
 
 def _measure(folder: Path, options: argparse.Namespace) -> Json:
-    logging.disable(logging.WARNING)  # not a line for each of thousands of decisions and refusals
+    logging.disable(logging.WARNING)  # thousands of decisions and refusals would each log a line
     figures: Json = {}
     with BotServer("--no-flood") as server, _telegram_process(server, folder, "-m", "bench.telegram", "--serve"):
         if options.asks:
@@ -106,7 +109,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> Json:
 
 
 class BotServer:
-    """The stand-in as a process."""
+    """The fake of the Bot API as a process."""
 
     def __init__(self, *arguments: str) -> None:
         people = ["--token", TOKEN, "--chat", f"{GROUP}:Bench", "--user", f"{ANNA}:anna"]
@@ -125,19 +128,21 @@ class BotServer:
         self._process.wait(30)
 
     def control(self, name: str, **arguments: Any) -> Any:
-        """One call of the test's side."""
+        """Call the fake's control interface."""
         answer = self.post(f"/_control/{name}", arguments)
         assert answer["ok"], answer
         return answer["result"]
 
     def post(self, path: str, body: Json) -> Json:
-        """One bare POST over a connection that stays."""
+        """Send one POST over a persistent connection."""
         self._link.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         answer: Json = json.loads(self._link.getresponse().read())
         return answer
 
     def last(self, method: str, number: int) -> Json:
-        """The call of that method with that number, once it is there; times are of the machine's monotonic clock."""
+        """Wait for the call of the method with this number and return it; times are of the
+        monotonic clock.
+        """
         return _until(lambda: self._nth(method, number), f"{method} number {number}")
 
     def _nth(self, method: str, number: int) -> Json | None:
@@ -147,7 +152,7 @@ class BotServer:
 
 @contextlib.contextmanager
 def _telegram_process(server: BotServer, folder: Path, *command: str) -> Iterator[None]:
-    """The telegram process, past its first words."""
+    """Start the telegram process and wait until it is ready."""
     os.environ["TELEGRAM_API_URL"] = server.url
     import django
 
@@ -170,7 +175,7 @@ def _telegram_process(server: BotServer, folder: Path, *command: str) -> Iterato
 
 
 def _serve() -> None:
-    """The telegram process without Telegram's limits, which would be all that is measured."""
+    """Run the telegram process without rate limits, which would otherwise determine the result."""
     import django
 
     django.setup()
@@ -209,15 +214,15 @@ def _decided(server: BotServer, asks: int) -> Json:
     from approvals.commands import decide_approval
 
     _link_anna()
-    heard: dict[str, float] = {}
-    _listen(heard)
+    arrivals: dict[str, float] = {}
+    _listen(arrivals)
     spans, floors = [], []
     for _ in range(asks):
         approval_id, command = _ask()
         card = server.control("wait_for_message", contains=command, timeout=PATIENCE_S)
-        heard.clear()
+        arrivals.clear()
         server.control("press", user_id=ANNA, chat_id=GROUP, message_id=card["message_id"], button="Approve")
-        committed = _until(lambda key=str(approval_id): heard.get(key), "the decision")
+        committed = _until(lambda key=str(approval_id): arrivals.get(key), "the decision")
         polls = [call for call in server.control("calls", method="getUpdates") if call["finished"]]
         spans.append(committed - max(call["finished"] for call in polls if call["finished"] < committed))
         _until(_all_settled, "the card is settled")
@@ -230,7 +235,9 @@ def _decided(server: BotServer, asks: int) -> Json:
 
 
 def _burst(server: BotServer, number: int, seconds: float) -> Json:
-    """Ask evenly over that time; wait until all are told; close all and wait until no card is stale."""
+    """Create requests evenly over the time, wait until all are sent, close them, and wait for the
+    cards' updates.
+    """
     from approvals.commands import decide_approval
     from approvals.models import Approval
     from escalation.models import Delivery
@@ -241,9 +248,9 @@ def _burst(server: BotServer, number: int, seconds: float) -> Json:
     for place in range(number):
         ids.append(_ask()[0])
         time.sleep(max(0.0, began + seconds * place / number - time.monotonic()))
-    untold = Delivery.objects.exclude(sent_at__isnull=False)
-    _until(lambda: not untold.filter(approval__in=ids).exists() and _noted(ids), "all are told", patience_s=1800)
-    told_s = time.monotonic() - began
+    unsent = Delivery.objects.exclude(sent_at__isnull=False)
+    _until(lambda: not unsent.filter(approval__in=ids).exists() and _noted(ids), "all are sent", patience_s=1800)
+    sent_s = time.monotonic() - began
     expired = Approval.objects.filter(pk__in=ids).exclude(status="pending").count()
     for approval_id in ids:
         decide_approval(approval_id=approval_id, decision="rejected", by="anna", via="admin")
@@ -254,14 +261,14 @@ def _burst(server: BotServer, number: int, seconds: float) -> Json:
     problems = server.control("problems")
     early = [problem for problem in problems if problem["kind"] == "ignored_retry_after"]
     figures = {
-        "approvals": number, "told_s": told_s, "expired_untold": expired, "settled_s": settled_s,
+        "approvals": number, "told_s": sent_s, "expired_untold": expired, "settled_s": settled_s,
         "messages": sum(call["method"] == "sendMessage" for call in calls),
         "edits": sum(call["method"] == "editMessageText" for call in calls),
         "answers_429": sum(call["status"] == 429 for call in calls),
         "inside_retry_after": len(early), "flagged": len(problems),
     }  # fmt: skip
     print(
-        f"burst    {number} approvals in {seconds:g} s: all told after {told_s:.0f} s in {figures['messages']}"
+        f"burst    {number} approvals in {seconds:g} s: all sent after {sent_s:.0f} s in {figures['messages']}"
         f" messages, {expired} expired; all cards settled {settled_s:.0f} s after the last close"
         f" ({figures['edits']} edits); {figures['answers_429']} answers 429,"
         f" {len(early)} requests inside a retry_after, {len(problems)} flagged"
@@ -270,7 +277,9 @@ def _burst(server: BotServer, number: int, seconds: float) -> Json:
 
 
 def _forged(server: BotServer, number: int) -> Json:
-    """Hand updates in as the poller would: made-up tokens, spent ones, good ones of another chat, message or person."""
+    """Apply forged updates: invented tokens, used ones, and valid ones from another chat, message
+    or person.
+    """
     from django.conf import settings
 
     from approvals.models import Approval
@@ -297,12 +306,12 @@ def _forged(server: BotServer, number: int) -> Json:
     accepted = Approval.objects.exclude(pk=victim, status="pending").filter(pk=victim).count()
     spent = Button.objects.filter(approval=victim, used_at__isnull=False).count()
     _settle(victim)
-    for place in range(number // 10):  # the good one, after it was spent
+    for place in range(number // 10):  # the valid token, after it was used
         update = _press(anna, here, card["message_id"], good)
         updates.handle({"update_id": 20_000_000 + place, "callback_query": update}, api)
     accepted += Approval.objects.filter(pk=victim).exclude(decided_by="olga").count()
     total = number + number // 10
-    print(f"forged   {total} presses nobody may make: {accepted} accepted, {spent} tokens spent by them")
+    print(f"forged   {total} forged callback queries: {accepted} accepted, {spent} tokens spent by them")
     return {"presses": total, "accepted": accepted, "spent": spent}
 
 
@@ -317,7 +326,7 @@ def _press(person: Json, chat: Json, message: int, data: str) -> Json:
 
 
 def _ask() -> tuple[UUID, str]:
-    """A new approval and its command, which no other has."""
+    """Create an approval request; return it with its command, which is unique."""
     from approvals.commands import ApprovalRequest, request_approval
 
     command = f"rm -r build/{secrets.token_hex(4)}"
@@ -357,11 +366,11 @@ def _link_anna() -> None:
     Approver.objects.update_or_create(user=user, defaults={"telegram_user": ANNA, "telegram_name": "anna"})
 
 
-def _listen(heard: dict[str, float]) -> None:
-    """When each approval's change was heard; on PostgreSQL that is its commit."""
+def _listen(arrivals: dict[str, float]) -> None:
+    """Record when the notification of each approval arrives; PostgreSQL sends it at the commit."""
     from orchestra.db import notify
 
-    notify.listener.add(lambda topic, key: heard.setdefault(key, time.monotonic()) and None)
+    notify.listener.add(lambda topic, key: arrivals.setdefault(key, time.monotonic()) and None)
     assert notify.listener.listening.wait(PATIENCE_S)
 
 

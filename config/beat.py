@@ -1,4 +1,6 @@
-"""The schedule in the database follows the table in ``config.celery``."""
+"""The beat scheduler, which keeps the schedule in the database equal to the table in
+``config.celery``.
+"""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,14 +12,14 @@ from django_celery_beat.schedulers import DatabaseScheduler
 from config.celery import OURS, SCHEDULE
 
 LOOK_EVERY_S: Final = 2.0
-SWEEP: Final = timedelta(minutes=5)  # what comes less often is no sweep
+SWEEP: Final = timedelta(minutes=5)  # the longest interval of a sweep
 
 
 class TableScheduler(DatabaseScheduler):
-    """django-celery-beat's, but entries that came from the table and are no longer in it are removed at the start.
+    """django-celery-beat's scheduler, which also deletes entries that the table no longer contains.
 
-    It only adds and updates: an entry that was renamed would ring under both names for ever. Entries that people made
-    in the admin, and those of schedules, are not ours and stay.
+    The original only adds and updates entries, so a renamed entry would run under both names for
+    ever. Entries that people made in the admin, and those of schedules, stay.
     """
 
     _look_at = 0.0
@@ -25,17 +27,23 @@ class TableScheduler(DatabaseScheduler):
     def setup_schedule(self) -> None:
         PeriodicTask.objects.filter(description=OURS).exclude(name__in=SCHEDULE).delete()
         super().setup_schedule()
-        self._begin_at_once()
+        self._make_sweeps_due()
 
-    def _begin_at_once(self) -> None:
-        """Sweeps are due when beat starts, not an interval later: what came due meanwhile has waited enough."""
+    def _make_sweeps_due(self) -> None:
+        """Make sweeps due now, not an interval after the start: rows may have become due while beat
+        was stopped.
+        """
         sweeps = [name for name, entry in self.app.conf.beat_schedule.items() if entry["schedule"] <= SWEEP]
         rows = PeriodicTask.objects.filter(description=OURS, name__in=sweeps)
-        rows.update(last_run_at=datetime.now(UTC) - SWEEP)  # no signal: the table itself did not change
+        rows.update(last_run_at=datetime.now(UTC) - SWEEP)  # without a signal: no entry was changed
         self.schedule.update(self.all_as_schedule())
 
     def schedule_changed(self) -> bool:
-        """Whether the rows were changed; asked twenty times a second, and each time a query, it looks less often."""
+        """Return whether the rows were changed.
+
+        beat calls this twenty times a second, and each call is a query, so most calls return False
+        unchecked.
+        """
         now = time.monotonic()
         if now < self._look_at:
             return False

@@ -1,4 +1,4 @@
-"""The Celery application, its queues, and the whole schedule in one table."""
+"""The Celery application, its queues, and the complete schedule in one table."""
 
 import os
 import warnings
@@ -12,14 +12,15 @@ from orchestra.runtime import exit_guard
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-# The warning is about pickled messages; ours are JSON, and a container's root is nobody outside.
+# The warning is about pickled messages. Ours are JSON, and root in a container has no rights
+# outside it.
 warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
 app = Celery("orchestra")
 
 OURS = "From the table in config/celery.py; changes here last until the next start."
 
-# name: (task, every how many seconds). An entry expires before its successor is due.
+# name: (task, interval in seconds). A message expires before the next one is due.
 SCHEDULE: dict[str, tuple[str, float]] = {
     "beat": ("orchestra.beat", 10),
     "expire overdue approvals": ("approvals.expire_due", 30),
@@ -39,11 +40,13 @@ SCHEDULE: dict[str, tuple[str, float]] = {
 }
 
 
-EXPORT = ("orchestra.export_figures", 0.0)  # only where OpenTelemetry is set up
+EXPORT = ("orchestra.export_figures", 0.0)  # scheduled only if OpenTelemetry is configured
 
 
 def beat_schedule(check_interval_s: float, export_interval_s: float = 0) -> dict[str, dict[str, object]]:
-    """The table in Celery's form; the expiry sweep and the export follow settings of their own."""
+    """Return the table in Celery's format; settings give the intervals of the expiry sweep and the
+    export.
+    """
     seconds = {name: every for name, (_, every) in SCHEDULE.items()} | {"expire overdue approvals": check_interval_s}
     table = {**SCHEDULE, "export figures": EXPORT} if export_interval_s else SCHEDULE
     seconds["export figures"] = export_interval_s
@@ -59,23 +62,24 @@ def beat_schedule(check_interval_s: float, export_interval_s: float = 0) -> dict
 
 
 def configuration() -> dict[str, object]:
-    """Celery's own settings, from Django's."""
+    """Return Celery's configuration, built from Django's settings."""
     return {
         "broker_url": settings.CELERY_BROKER_URL,
         "task_default_queue": "default",
         "task_ignore_result": True,
         "task_serializer": "json",
-        "accept_content": ["json"],  # never pickle: the broker is not a trusted place
-        "task_acks_late": False,  # the row, the lease and the fence are the truth; a message is a hint
+        "accept_content": ["json"],  # never pickle, because the broker is not trusted
+        # The row, its lease and its fencing token decide; a sweep repairs a lost message.
+        "task_acks_late": False,
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
-        "worker_direct": True,  # a queue of each worker's own, for its canary
+        "worker_direct": True,  # each worker's own queue, for its liveness task
         "worker_hijack_root_logger": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,  # workers reconnect for ever
+        "broker_connection_max_retries": None,  # workers reconnect without limit
         "broker_transport_options": {
-            # publishers give up at once on a dead Redis, the sweeps dispatch later
+            # Without Redis publishers fail at once, and a sweep dispatches later.
             "max_retries": 0,
             "socket_connect_timeout": 0.5,
             "visibility_timeout": 6 * 3600,
@@ -93,21 +97,21 @@ def configuration() -> dict[str, object]:
 
 @setup_logging.connect
 def leave_logging_to_django(**_signal: object) -> None:
-    """Celery sets up logging of its own unless somebody answers this signal; Django's settings have done it."""
+    """Keep Django's logging: Celery configures its own unless this signal has a receiver."""
 
 
-worker_shutting_down.connect(exit_guard.begin)
+worker_shutting_down.connect(exit_guard.limit_shutdown)
 
 
 @worker_ready.connect
-def watch_for_deafness(**signal: object) -> None:
-    """Imported late: the canary needs the settings, which import this package on their way."""
+def start_liveness_checks(**signal: object) -> None:
+    # Imported late: these modules need the settings, and the settings import this package.
     from orchestra.metrics import tasks
     from orchestra.runtime import worker_liveness
 
     tasks.observe_tasks()
-    worker_liveness.begin(**signal)
+    worker_liveness.start(**signal)
 
 
-app.add_defaults(configuration)  # called when first needed: settings import this package on their way
+app.add_defaults(configuration)  # evaluated lazily, because the settings import this package
 app.autodiscover_tasks()

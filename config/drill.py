@@ -1,8 +1,10 @@
-"""A disaster rehearsed: with each dependency taken away on purpose, can people still decide?
+"""The disaster drill: it checks that people can still decide while a dependency is unavailable.
 
-The running installation is left alone. For each outage a web process of the drill's own is started beside it, on the
-real database, with the outside world cut off by its settings: addresses that take a connection and never answer. Then a
-request is made and decided on every surface that is left. Requests of a drill say so, and run nothing.
+The running installation is not changed. For each outage the drill starts a web process of its own
+beside it, on the real database, with settings that replace the dependency by an address that
+accepts connections and never answers. Then it creates an approval request and decides it on every
+surface that remains. The requests of a drill have a title that says so, and nothing runs when one
+is approved.
 """
 
 import contextlib
@@ -38,7 +40,9 @@ GRACE_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """What is taken away; ``env`` cuts it off. ``decides``: whether answers must still be recorded."""
+    """An outage that the variables in ``env`` simulate; ``decides``: whether decisions must still
+    be recorded.
+    """
 
     name: str
     env: dict[str, str]
@@ -47,7 +51,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One path that was tried during one outage, and how long it took in seconds."""
+    """The result of one path during one outage, with its duration in seconds."""
 
     outage: str
     path: str
@@ -57,11 +61,11 @@ class Finding:
 
 
 class PathClosed(Exception):
-    """A surface did not do what it must; the message says what it did instead."""
+    """A surface failed; the message says what it returned."""
 
 
 def rehearse() -> Iterator[Finding]:
-    """Every path under every outage, one after the other."""
+    """Try every path during every outage, one after the other, and yield the results."""
     with _black_hole() as hole, _people() as people:
         for outage in _outages(hole):
             yield from _rehearse_outage(outage, hole, people)
@@ -81,7 +85,7 @@ def _outages(hole: str) -> list[Outage]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class People:
-    """Accounts that exist for the length of a drill."""
+    """The accounts of a drill; they are deactivated when it ends."""
 
     approver: User
     approver_key: str
@@ -89,15 +93,15 @@ class People:
 
 
 Attempt = Callable[[], str]
-"""Tries one path; returns a note, or raises PathClosed."""
+"""Tries one path and returns a note, or raises PathClosed."""
 
 
 def _paths(outage: Outage, url: str, people: People) -> dict[str, Attempt]:
     if not outage.decides:
-        return {"REST approve refuses, and says when to try again": lambda: _refused(url, people)}
+        return {"REST approve refuses, and says when to try again": lambda: _try_refusal(url, people)}
     return {
         "health page answers": lambda: _health(url),
-        "REST ask": lambda: str(_ask(url, people)),
+        "REST ask": lambda: str(_create_request(url, people)),
         "REST approve": lambda: _by_rest(url, people),
         "admin approve": lambda: _by_admin(url, people),
         "shell approve": lambda: _by_shell(outage, url, people),
@@ -105,26 +109,26 @@ def _paths(outage: Outage, url: str, people: People) -> dict[str, Attempt]:
 
 
 def _rehearse_outage(outage: Outage, hole: str, people: People) -> Iterator[Finding]:
-    """A web process that does not start is a finding as well, and the other outages are still tried."""
-    began = time.monotonic()
+    """Yield the results of one outage; a web process that does not start is a failed path."""
+    started = time.monotonic()
     try:
         with _web(outage, hole) as url:
             for path, attempt in _paths(outage, url, people).items():
                 yield _tried(outage, path, attempt)
     except PathClosed as error:
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         yield Finding(outage=outage.name, path="web process starts", ok=False, seconds=seconds, note=str(error))
 
 
 def _tried(outage: Outage, path: str, attempt: Attempt) -> Finding:
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         ok, note = True, attempt()
     except (PathClosed, requests.RequestException, subprocess.SubprocessError) as error:
         ok, note = False, f"{type(error).__name__}: {error}"
     finally:
         connections.close_all()
-    return Finding(outage=outage.name, path=path, ok=ok, seconds=time.monotonic() - began, note=note)
+    return Finding(outage=outage.name, path=path, ok=ok, seconds=time.monotonic() - started, note=note)
 
 
 # --- the paths
@@ -136,7 +140,7 @@ def _health(url: str) -> str:
     return str(answer.json()["status"])
 
 
-def _ask(url: str, people: People) -> UUID:
+def _create_request(url: str, people: People) -> UUID:
     body = {"title": TITLE, "timeout_minutes": 5}
     answer = requests.post(f"{url}/api/approvals", json=body, headers=_key(people.asker_key), timeout=TIMEOUTS_S)
     _require(answer, HTTPStatus.CREATED)
@@ -144,26 +148,26 @@ def _ask(url: str, people: People) -> UUID:
 
 
 def _by_rest(url: str, people: People) -> str:
-    asked = _ask(url, people)
+    approval_id = _create_request(url, people)
     answer = requests.post(
-        f"{url}/api/approvals/{asked}/approve", json={"approved": True, "reason": REASON},
+        f"{url}/api/approvals/{approval_id}/approve", json={"approved": True, "reason": REASON},
         headers=_key(people.approver_key), timeout=TIMEOUTS_S,
     )  # fmt: skip
     _require(answer, HTTPStatus.OK)
-    return _recorded(asked, "api")
+    return _recorded(approval_id, "api")
 
 
 def _by_admin(url: str, people: People) -> str:
-    asked = _ask(url, people)
+    approval_id = _create_request(url, people)
     with requests.Session() as browser:
         page = f"{url}{urlsplit(sign_in_links.make_link(people.approver)).path}"
         _require(_post(browser, page, browser.get(page, timeout=TIMEOUTS_S), {}), HTTPStatus.OK, HTTPStatus.FOUND)
-        desk = f"{url}/admin/approvals/approval/{asked}/"
-        shown = browser.get(f"{desk}change/", timeout=TIMEOUTS_S)
+        approval_page = f"{url}/admin/approvals/approval/{approval_id}/"
+        shown = browser.get(f"{approval_page}change/", timeout=TIMEOUTS_S)
         _require(shown, HTTPStatus.OK)
         form = {"decision": "approve", "reason": REASON, "seen_digest": ""}
-        _require(_post(browser, f"{desk}decide/", shown, form), HTTPStatus.OK, HTTPStatus.FOUND)
-    return _recorded(asked, "admin")
+        _require(_post(browser, f"{approval_page}decide/", shown, form), HTTPStatus.OK, HTTPStatus.FOUND)
+    return _recorded(approval_id, "admin")
 
 
 def _post(browser: requests.Session, url: str, shown: requests.Response, form: dict[str, str]) -> requests.Response:
@@ -175,17 +179,17 @@ def _post(browser: requests.Session, url: str, shown: requests.Response, form: d
 
 
 def _by_shell(outage: Outage, url: str, people: People) -> str:
-    asked = _ask(url, people)
+    approval_id = _create_request(url, people)
     subprocess.run(
-        [sys.executable, "manage.py", "approvals", "approve", str(asked), "--reason", REASON],
+        [sys.executable, "manage.py", "approvals", "approve", str(approval_id), "--reason", REASON],
         cwd=settings.BASE_DIR, env=_environment(outage), check=True, timeout=60, capture_output=True,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    return _recorded(asked, "cli")
+    return _recorded(approval_id, "cli")
 
 
-def _refused(url: str, people: People) -> str:
-    """With the database away nobody may be told that something was recorded."""
+def _try_refusal(url: str, people: People) -> str:
+    """Check that without the database a decision gets 503 with Retry-After."""
     answer = requests.post(
         f"{url}/api/approvals/{UUID(int=0)}/approve", json={"approved": True},
         headers=_key(people.approver_key), timeout=TIMEOUTS_S,
@@ -197,11 +201,11 @@ def _refused(url: str, people: People) -> str:
     return f"503, try again after {wait} s"
 
 
-def _recorded(asked: UUID, via: str) -> str:
-    approval = Approval.objects.get(pk=asked)
-    audited = AuditEntry.objects.filter(approval=asked, action="approved", won=True, via=via).count()
+def _recorded(approval_id: UUID, via: str) -> str:
+    approval = Approval.objects.get(pk=approval_id)
+    audited = AuditEntry.objects.filter(approval=approval_id, action="approved", won=True, via=via).count()
     if (approval.status, approval.decided_via, audited) != ("approved", via, 1):
-        raise PathClosed(f"the row says {approval.status} via {approval.decided_via!r}, audited {audited} times")
+        raise PathClosed(f"the row has status {approval.status} via {approval.decided_via!r}, audited {audited} times")
     return f"recorded and audited as {via}"
 
 
@@ -214,12 +218,12 @@ def _key(key: str) -> dict[str, str]:
     return {"Authorization": f"Token {key}"}
 
 
-# --- the stage
+# --- the environment of a drill
 
 
 @contextlib.contextmanager
 def _black_hole() -> Iterator[str]:
-    """An address that takes connections and never says a word."""
+    """Yield an address that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -251,7 +255,7 @@ def _account(name: str, group: str) -> User:
 
 @contextlib.contextmanager
 def _web(outage: Outage, hole: str) -> Iterator[str]:
-    """A web process of the drill's own."""
+    """Start a web process with the settings of the outage, and yield its URL."""
     port = _free_port()
     env = _environment(outage) | {"ORCHESTRA_PORT": str(port), "ORCHESTRA_HOST": "127.0.0.1"}
     web = subprocess.Popen(
@@ -272,18 +276,22 @@ def _web(outage: Outage, hole: str) -> Iterator[str]:
 
 
 def _environment(outage: Outage) -> dict[str, str]:
-    """This installation's own, in case it is the embedded one as well, which an address would turn into another."""
+    """Return the environment of a drill's process.
+
+    The installation's own values are explicit, because the embedded mode would derive other ones
+    from a changed address.
+    """
     orchestra = settings.ORCHESTRA
     same = {
         "ORCHESTRA_SECRET_KEY": settings.SECRET_KEY,
         "ORCHESTRA_ENVIRONMENT": orchestra.environment,
         "ORCHESTRA_DATA_DIR": str(orchestra.data_dir),
         "ORCHESTRA_ALLOWED_HOSTS": ",".join({*settings.ALLOWED_HOSTS, "127.0.0.1"}),
-        "ORCHESTRA_PUBLIC_URL": "",  # this process speaks plain HTTP, and cookies must come back
+        "ORCHESTRA_PUBLIC_URL": "",  # the process serves plain HTTP, over which secure cookies are not sent
         "REDIS_URL": orchestra.redis_url,
     }
     changed = same | outage.env
-    files = {f"{name}_FILE" for name in changed}  # would win over the value
+    files = {f"{name}_FILE" for name in changed}  # would take precedence over the value
     return {name: value for name, value in os.environ.items() if name not in files} | changed
 
 

@@ -1,4 +1,4 @@
-"""The processes of an installation, in one table; ``manage.py up`` runs them all on this machine."""
+"""The table of an installation's processes; ``manage.py up`` runs them all on this machine."""
 
 import sys
 
@@ -12,17 +12,19 @@ from orchestra.runtime.runner import Program
 from sessions_app.agents.discovery import find_cli
 
 CELERY = ["-m", "celery", "--quiet", "--skip-checks", "-A", "config"]  # `up` has run the checks
-SPARE_SESSION_SLOTS = 8  # for short tasks beside a full house of sessions
+SPARE_SESSION_SLOTS = 8  # for short tasks while all session slots are in use
 WORKER_THREADS = 8
 
 
 def programs() -> list[Program]:
-    """What runs, in the order it is started. Doors close first, then work stops, the broker last."""
+    """Return the programs in the order they start. Interfaces stop first, then the workers, and the
+    broker last.
+    """
     orchestra = settings.ORCHESTRA
     host = orchestra.hostname
     daphne = ["-m", "daphne", "-b", orchestra.host, "-p", str(orchestra.port)]
     if settings.BEHIND_TLS:
-        daphne.append("--proxy-headers")  # the audit and the limits want the person's address, not the proxy's
+        daphne.append("--proxy-headers")  # audit and throttles need the client's address, not the proxy's
     daphne += _other_loopback()
     quiet = ["-v", "0", "--no-server-name", "--application-close-timeout", "5"]
     health = f"{local_url(orchestra.host, orchestra.port)}/health"
@@ -39,7 +41,9 @@ def programs() -> list[Program]:
 
 
 def advice() -> list[tuple[str, str]]:
-    """What a person should know about the agent on this machine before the first session."""
+    """Return the lines about the CLI that `up` prints: its version, its login, and how to cure a
+    problem.
+    """
     cli = find_cli()
     found = f"Claude Code {cli.version} at {cli.path}" if cli.path else ""
     facts = [found + ", logged in" if cli.logged_in else found, cli.detail]
@@ -48,8 +52,12 @@ def advice() -> list[tuple[str, str]]:
 
 
 def _other_loopback() -> list[str]:
-    """Browsers try ``[::1]`` first for a name below ``.localhost``: another program that listened there at our port
-    would get their requests, cookies included."""
+    """Return Daphne's arguments to listen on ``[::1]`` as well, if the console has a ``.localhost``
+    name.
+
+    Browsers try ``[::1]`` first for such a name. Another program that listens there on our port
+    would get their requests with the cookies.
+    """
     orchestra = settings.ORCHESTRA
     if not orchestra.console_host or orchestra.host != "127.0.0.1" or not has_ipv6_loopback():
         return []
@@ -57,7 +65,7 @@ def _other_loopback() -> list[str]:
 
 
 def _broker() -> list[Program]:
-    """The embedded server, unless ``REDIS_URL`` names another one."""
+    """Return the embedded Valkey server, unless ``REDIS_URL`` names another server."""
     data_dir = settings.ORCHESTRA.data_dir
     if embedded.url(data_dir) != settings.ORCHESTRA.redis_url:
         return []
@@ -68,7 +76,7 @@ def _broker() -> list[Program]:
 
 
 def _telegram() -> list[Program]:
-    """The one process that talks to the Bot API, if a bot and a chat are set."""
+    """Return the process that calls the Bot API, if a bot and a chat are configured."""
     if not settings.TELEGRAM.configured:
         return []
     return [_python("telegram", ["manage.py", "telegram"], stops=1, grace_s=12)]
@@ -84,7 +92,7 @@ def _python(name: str, arguments: list[str], *, stops: int, grace_s: float, url:
     environment = {
         "ORCHESTRA_PROCESS": name,
         "PYTHONUNBUFFERED": "1",
-        "MALLOC_ARENA_MAX": "2",  # glibc keeps an arena a thread otherwise, and gives little back
+        "MALLOC_ARENA_MAX": "2",  # otherwise glibc keeps an arena per thread and returns little memory
     }
     command = [sys.executable, *arguments]
     return Program(name=name, command=command, stops=stops, grace_s=grace_s, environment=environment, url=url)

@@ -1,4 +1,4 @@
-"""Environment -> Django settings + one typed object per app. Nothing else reads the environment."""
+"""Django's settings and a typed object per app. No other module reads the environment."""
 
 import contextlib
 import os
@@ -18,10 +18,10 @@ from orchestra.rest import schema_descriptions
 from orchestra.runtime import embedded
 from sessions_app.conf import AgentSettings
 
-os.umask(0o077)  # database, keys, sockets and logs are nobody else's business
+os.umask(0o077)  # other accounts may not read the database, keys, sockets and logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = Environment()  # NAME_FILE names a file with the value, as containers and systemd hand over secrets
+env = Environment()  # NAME_FILE names a file with the value, as containers and systemd pass secrets
 env.read_env(env("ORCHESTRA_ENV_FILE", default=BASE_DIR / ".env"))
 
 EMBEDDED = not (env("DATABASE_URL", default="") or env("REDIS_URL", default=""))
@@ -30,12 +30,14 @@ DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _kept_secret(path: Path) -> str:
-    """The embedded mode's own secret key, made on the first start; two first starts agree on one."""
+    """Return the secret key of the embedded mode; the first start creates it, concurrent starts get
+    the same.
+    """
     if not path.exists():
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
         fresh.write_text(secrets.token_urlsafe(50))
         with contextlib.suppress(FileExistsError):
-            os.link(fresh, path)  # whole or not at all: nobody reads half a key
+            os.link(fresh, path)  # atomic, so that no process reads a partial key
         fresh.unlink()
     return path.read_text()
 
@@ -68,7 +70,7 @@ KEEPING = KeepingSettings.from_env(env, data_dir=DATA_DIR)
 METRICS_DIR = DATA_DIR / "run" / "metrics"
 if METRICS.enabled and ORCHESTRA.process:
     METRICS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(METRICS_DIR))  # prometheus_client reads it when imported
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(METRICS_DIR))  # prometheus_client reads it on import
 APPROVALS = ApprovalSettings.from_env(env, embedded=EMBEDDED)
 AGENTS = AgentSettings.from_env(env, data_dir=DATA_DIR)
 TELEGRAM = TelegramSettings.from_env(env)
@@ -78,7 +80,7 @@ ALLOWED_HOSTS = env.list(
 )
 ALLOWED_HOSTS += sorted({ORCHESTRA.console_host, ORCHESTRA.front_host} - {"", *ALLOWED_HOSTS})
 CSRF_TRUSTED_ORIGINS = env.list("ORCHESTRA_TRUSTED_ORIGINS", default=[])
-if (_public := urlsplit(ORCHESTRA.public_url)).netloc:  # under which a proxy shows us, whatever Host it sends on
+if (_public := urlsplit(ORCHESTRA.public_url)).netloc:  # the browser's origin, whatever Host a proxy forwards
     CSRF_TRUSTED_ORIGINS += sorted({f"{_public.scheme}://{_public.netloc}"} - {*CSRF_TRUSTED_ORIGINS})
 
 # --- applications
@@ -145,20 +147,22 @@ if _database["ENGINE"].endswith("sqlite3"):
     _database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        # FULL: a decision somebody was told is recorded survives a power cut
+        # FULL: a decision that was reported as recorded survives a power failure.
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;",
     }
 else:
     IS_WEB = ORCHESTRA.process == "web"
-    POOL_MIN = env.whole_number("DB_POOL_MIN_SIZE", default=5 if IS_WEB else 1)
+    POOL_MIN = env.integer("DB_POOL_MIN_SIZE", default=5 if IS_WEB else 1)
     _database.setdefault("OPTIONS", {})["pool"] = {
         "min_size": POOL_MIN,
-        "max_size": env.whole_number("DB_POOL_MAX_SIZE", default=100 if IS_WEB else 10, least=max(1, POOL_MIN)),
+        "max_size": env.integer("DB_POOL_MAX_SIZE", default=100 if IS_WEB else 10, least=max(1, POOL_MIN)),
         "timeout": 10,
-        "reconnect_timeout": 5,  # then a request tries anew; the pool's own pauses would grow to half a minute
+        "reconnect_timeout": 5,  # then the next request connects; the pool's own pauses grow to 30 s
     }
-    _database["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 2}  # plan a statement once a connection
-    # a process that is frozen in the middle of a transaction must not keep its rows locked for everybody else
+    # The server plans a repeated statement once per connection.
+    _database["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 2}
+    # A process that freezes inside a transaction must not keep its rows locked for the other
+    # processes.
     _frozen = "-c idle_in_transaction_session_timeout=30s"
     _database["OPTIONS"]["options"] = f"{_frozen} {_database['OPTIONS'].get('options', '')}".strip()
     _database["CONN_MAX_AGE"] = 0
@@ -173,19 +177,19 @@ CSRF_FAILURE_VIEW = "orchestra.auth.views.stale_form"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
-BEHIND_TLS = ORCHESTRA.public_url.startswith("https://")  # then a proxy in front of us speaks TLS and tells so
+BEHIND_TLS = ORCHESTRA.public_url.startswith("https://")  # a proxy terminates TLS and sets X-Forwarded-Proto
 if BEHIND_TLS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 30 * 86400
 SILENCED_SYSTEM_CHECKS = [
-    "security.W005",  # the domain's other hosts are not ours to speak for
-    "security.W021",  # nor is the preload list of browsers
-    "security.W008",  # the proxy redirects; probes and scrapes inside come by plain HTTP
-    "security.W009", "security.W020",  # ours, orchestra.E001 and E003, stop the start
-    *(() if BEHIND_TLS else ("security.W004", "security.W012", "security.W016")),  # orchestra.W002 says it in one line
+    "security.W005",  # HSTS for the domain's other hosts is the administrator's decision
+    "security.W021",  # and so is the browsers' preload list
+    "security.W008",  # the proxy redirects; probes and scrapes from inside use plain HTTP
+    "security.W009", "security.W020",  # orchestra.E001 and E003 report these as errors
+    *(() if BEHIND_TLS else ("security.W004", "security.W012", "security.W016")),  # orchestra.W002 covers these
 ]  # fmt: skip
-SECURE_REFERRER_POLICY = "same-origin"  # not "no-referrer": forms would come with "Origin: null", which CSRF refuses
+SECURE_REFERRER_POLICY = "same-origin"  # with "no-referrer" forms send "Origin: null", which CSRF refuses
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": security_headers.POLICY}
 AUTH_PASSWORD_VALIDATORS = [
@@ -243,7 +247,7 @@ SPECTACULAR_SETTINGS = {
 # --- Celery (queues and the schedule are in config/celery.py)
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
 
-# --- logs: no line carries a secret, whichever library wrote it
+# --- logs: every line is redacted, whichever library wrote it
 redaction.learn(SECRET_KEY, TELEGRAM.token, TELEGRAM.webhook_secret, str(_database.get("PASSWORD") or ""))
 redaction.learn(*redaction.secrets_in(os.environ))
 WRITES_LOG = ORCHESTRA.environment == "production" and ORCHESTRA.process and not ORCHESTRA.log_joined
@@ -255,7 +259,7 @@ LOGGING = logging_config(
     days=ORCHESTRA.log_retention_days,
 )
 
-# --- `manage.py up`: what runs, and what to tell the person who started it
+# --- `manage.py up`: the programs, and the advice it prints
 UP_PROGRAMS = "config.processes.programs"
 UP_ADVICE = "config.processes.advice"
 DRILL = "config.drill.rehearse"  # `manage.py drill`

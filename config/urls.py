@@ -1,5 +1,3 @@
-"""HTTP routes, app by app."""
-
 import re
 
 from csp.decorators import csp_update
@@ -41,7 +39,7 @@ urlpatterns = [
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^swagger/index\.html/?$", swagger, name="swagger"),
     re_path(r"^swagger/?$", RedirectView.as_view(pattern_name="swagger")),
-    # for pages without a head of ours
+    # Browsers request this for pages without Orchestra's own <head>, such as Swagger's.
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}orchestra/favicon.svg")),
     re_path(r"^health/?$", probes.health),
     re_path(r"^health/live/?$", probes.live),

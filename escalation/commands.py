@@ -195,8 +195,8 @@ def _open_claimed(delivery: Delivery, buttons: Sequence[Button]) -> bool:
     It does not wait for the disk: what a crash of the database loses is lost together, noted and told again.
     """
     deadline = sql.Statement("(SELECT expires_at FROM approvals WHERE id = %s)", (delivery.approval_id,))
-    into, row = sql.insertion(delivery, next_try_at=sql.from_now(CLAIM), shown_deadline=deadline)
-    text = f"INSERT INTO {into} SELECT {row.text}{sql.hasty_source()} ON CONFLICT DO NOTHING"
+    into, row = sql.build_insert(delivery, next_try_at=sql.from_now(CLAIM), shown_deadline=deadline)
+    text = f"INSERT INTO {into} SELECT {row.text}{sql.async_commit_source()} ON CONFLICT DO NOTHING"
     unit = UnitOfWork(sql.Statement(text, row.values))
     for button in buttons:
         unit.insert(button)

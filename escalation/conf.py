@@ -74,20 +74,18 @@ class TelegramSettings:
             mode=env("TELEGRAM_MODE", default="") or POLLING,
             webhook_secret=env("TELEGRAM_WEBHOOK_SECRET", default=""),
             connect_timeout=timedelta(seconds=5),
-            request_timeout=timedelta(
-                milliseconds=env.whole_number("TELEGRAM_REQUEST_TIMEOUT_MS", default=30_000, least=1)
-            ),
-            retries=env.whole_number("TELEGRAM_RETRY_MAX_ATTEMPTS", default=3),
-            first_delay=timedelta(milliseconds=env.whole_number("TELEGRAM_RETRY_INITIAL_DELAY_MS", default=1_000)),
-            longest_delay=timedelta(milliseconds=env.whole_number("TELEGRAM_RETRY_MAX_DELAY_MS", default=16_000)),
+            request_timeout=timedelta(milliseconds=env.integer("TELEGRAM_REQUEST_TIMEOUT_MS", default=30_000, least=1)),
+            retries=env.integer("TELEGRAM_RETRY_MAX_ATTEMPTS", default=3),
+            first_delay=timedelta(milliseconds=env.integer("TELEGRAM_RETRY_INITIAL_DELAY_MS", default=1_000)),
+            longest_delay=timedelta(milliseconds=env.integer("TELEGRAM_RETRY_MAX_DELAY_MS", default=16_000)),
             jitter=env.switch("TELEGRAM_RETRY_JITTER", default=True),
             retry_on=frozenset(
-                env.whole_numbers("TELEGRAM_RETRY_ON", default=(429, 500, 502, 503, 504), least=100, most=599)
+                env.integers("TELEGRAM_RETRY_ON", default=(429, 500, 502, 503, 504), least=100, most=599)
             ),
             breaker=BreakerSettings(
-                consecutive_failures=env.whole_number("CIRCUIT_BREAKER_CONSECUTIVE_FAILURES", default=5, least=1),
+                consecutive_failures=env.integer("CIRCUIT_BREAKER_CONSECUTIVE_FAILURES", default=5, least=1),
                 failure_rate=env.number("CIRCUIT_BREAKER_FAILURE_RATE", default=0.5, most=1),
-                minimum_calls=env.whole_number("CIRCUIT_BREAKER_MINIMUM_CALLS", default=10, least=1),
+                minimum_calls=env.integer("CIRCUIT_BREAKER_MINIMUM_CALLS", default=10, least=1),
                 window=timedelta(seconds=env.number("CIRCUIT_BREAKER_WINDOW_SECONDS", default=60)),
                 pause=timedelta(seconds=env.number("CIRCUIT_BREAKER_BREAK_SECONDS", default=30)),
             ),

@@ -21,11 +21,13 @@ class OrchestraConfig(AppConfig):
         if settings.ORCHESTRA.process:
             from orchestra.runtime import heartbeats
 
-            data_lock.begin()
-            heartbeats.begin()
+            data_lock.share_or_exit()
+            heartbeats.start()
 
     def register_for_servers(self) -> None:
-        """What pages, probes, figures, checks and the keeping of data need."""
+        """Register what light commands do not need: probes, metrics, checks, retention and
+        after-restore steps.
+        """
         from django.core import checks
 
         from orchestra import checks as own_checks
@@ -38,7 +40,7 @@ class OrchestraConfig(AppConfig):
         probes.register_own()
         own_rows.register_own()
         exposition.register_source(system.families)
-        database_restored.connect(after_restore.make_fit, dispatch_uid="orchestra.make_fit")
+        database_restored.connect(after_restore.reset_after_restore, dispatch_uid="orchestra.reset_after_restore")
         checks.register(tracing.check_installed, "orchestra")
         checks.register(own_checks.check_console_host, checks.Tags.security)
         checks.register(exposition.check_token, checks.Tags.security)

@@ -1,4 +1,6 @@
-"""What a start in production refuses, and what it warns of; each says why and what to do."""
+"""System checks: what stops a start in production and what only warns, each with its cause and its
+cure.
+"""
 
 import re
 from typing import Any
@@ -13,14 +15,16 @@ PLACEHOLDER = re.compile(r"change.?me|secret.?key|example|insecure", re.IGNORECA
 
 
 def check_production(**_kwargs: Any) -> list[CheckMessage]:
-    """Debug, default keys, wildcard hosts and plain HTTP have no place where several people depend on it."""
+    """Report debug mode, default keys, wildcard hosts, plain HTTP and SQLite in production."""
     if settings.ORCHESTRA.environment != "production":
         return []
     return [*_key(), *_hosts(), *_transport(), *_servers()]
 
 
 def check_console_host(**_kwargs: Any) -> list[CheckMessage]:
-    """On one person's machine, agents' preview servers are on the next port."""
+    """Warn if other ports of this machine get the console's cookies, for example preview servers of
+    agents.
+    """
     if not settings.ORCHESTRA.embedded or not settings.ORCHESTRA.shares_loopback:
         return []
     why = "The console has no host of its own: browsers send its cookies to every other port of this machine."
@@ -45,7 +49,7 @@ def _key() -> list[CheckMessage]:
 def _hosts() -> list[CheckMessage]:
     found: list[CheckMessage] = []
     if settings.DEBUG:
-        found.append(Error("DEBUG shows settings and code to anybody.", id="orchestra.E002"))
+        found.append(Error("DEBUG shows settings and code to every visitor.", id="orchestra.E002"))
     if not settings.ALLOWED_HOSTS or any("*" in host for host in settings.ALLOWED_HOSTS):
         hint = "Name the hosts that people and programs use, e.g. ORCHESTRA_ALLOWED_HOSTS=orchestra.example.com"
         found.append(Error("ORCHESTRA_ALLOWED_HOSTS is empty or a wildcard.", hint=hint, id="orchestra.E003"))

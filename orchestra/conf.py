@@ -1,4 +1,4 @@
-"""Settings every app shares, read once from the environment."""
+"""Settings that all apps share, read once from the environment."""
 
 import hashlib
 import re
@@ -21,12 +21,13 @@ HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestraSettings:
-    """Where this installation lives and what it is called; ``process`` is which of its processes this is, if one.
+    """Addresses, folders and identity of this installation.
 
-    ``log_joined`` says that whoever started it writes what it prints into the log file. Of
-    ``writes_per_minute`` and ``sockets_per_account``, which hold in each web process, 0 is no limit.
-    ``console_host`` and ``front_host`` are those of ``orchestra.middleware.console_host``; both are empty if there are
-    none.
+    ``process`` is the name of the long-running process ("web", "worker", …), empty in a command.
+    ``log_joined`` means that the runner writes this process's output into the log file.
+    ``writes_per_minute`` and ``sockets_per_account`` apply per web process; 0 means no limit.
+    ``console_host`` and ``front_host`` belong to ``orchestra.middleware.console_host``; both are
+    empty if the console has no host of its own.
     """
 
     environment: str
@@ -50,12 +51,12 @@ class OrchestraSettings:
 
     @property
     def log_file(self) -> Path:
-        """Where every line of this machine's processes ends up."""
+        """The file that contains the log lines of all processes of this machine."""
         return self.log_dir / "api.log"
 
     @property
     def shares_loopback(self) -> bool:
-        """Whether browsers take the console's cookies to every port of this machine."""
+        """Whether browsers send the console's cookies to every port of this machine."""
         return self.host in LOOPBACK and not (self.public_url or self.console_host)
 
     @classmethod
@@ -69,10 +70,13 @@ class OrchestraSettings:
         secret_key: str,
         database: Mapping[str, Any],
     ) -> Self:
-        """``instance`` tells messages of this installation from a neighbour's, ``marker`` the processes of its agents.
+        """Read the settings.
 
-        Both give nothing of the secret key away, and installations that share it differ by their database. Hosts may
-        spell its address differently and must still hear each other, so the address is part of the marker alone.
+        ``instance`` separates the messages of this installation from those of another one on the
+        same Redis, and ``marker`` identifies the processes of its agents. Neither reveals the
+        secret key, and installations with the same key differ by their database. Hosts of one
+        installation may write the database's address differently, so the address is part of
+        ``marker`` only.
         """
         instance = _fingerprint("orchestra instance", secret_key, database["NAME"])
         host = env("ORCHESTRA_HOST", default="127.0.0.1")
@@ -92,7 +96,7 @@ class OrchestraSettings:
             ),
             embedded=embedded,
             host=host,
-            port=env.whole_number("ORCHESTRA_PORT", default=5284, least=1, most=65535),
+            port=env.integer("ORCHESTRA_PORT", default=5284, least=1, most=65535),
             data_dir=data_dir,
             log_dir=Path(env("ORCHESTRA_LOG_DIR", default=str(data_dir / "logs"))),
             public_url=public_url,
@@ -102,18 +106,19 @@ class OrchestraSettings:
             instance=instance,
             marker=_fingerprint(instance, database.get("HOST"), database.get("PORT")),
             hostname=env("ORCHESTRA_HOSTNAME", default=socket.gethostname()),
-            log_retention_days=env.whole_number("LOG_RETENTION_DAYS", default=7),
+            log_retention_days=env.integer("LOG_RETENTION_DAYS", default=7),
             process=env("ORCHESTRA_PROCESS", default=""),
             log_joined=env.switch("ORCHESTRA_LOG_JOINED", default=False),
-            writes_per_minute=env.whole_number("API_WRITES_PER_MINUTE", default=600),
-            sockets_per_account=env.whole_number("HUB_SOCKETS_PER_ACCOUNT", default=200),
+            writes_per_minute=env.integer("API_WRITES_PER_MINUTE", default=600),
+            sockets_per_account=env.integer("HUB_SOCKETS_PER_ACCOUNT", default=200),
         )
 
 
 def _console_hosts(wanted: str, *, label: str) -> tuple[str, str]:
-    """
+    """Return the console host and the front host for the value of ORCHESTRA_CONSOLE_HOST.
+
     Raises:
-        ImproperlyConfigured: that is no name of a host.
+        ImproperlyConfigured: the value is not a host name.
     """
     name = wanted.strip().lower()
     if name in ("", *OFF):
@@ -131,9 +136,11 @@ def _fingerprint(*parts: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsSettings:
-    """Whether, where and to whom figures are shown; ``detailed`` adds figures by view and tool.
+    """Settings of ``/metrics`` and of the OTLP export; ``detailed`` adds series by view and by
+    tool.
 
-    OpenTelemetry sends at most ``max_points`` of them to ``export_to`` each time; nothing if that is empty.
+    An export sends at most ``max_points`` points to ``export_to``, and is off if ``export_to`` is
+    empty.
     """
 
     enabled: bool
@@ -155,13 +162,13 @@ class MetricsSettings:
             service_name=env("SERVICE_NAME", default="Orchestra.API"),
             export_to=env("OTEL_EXPORTER_OTLP_ENDPOINT", default=""),
             export_interval=timedelta(seconds=env.number("METRICS_EXPORT_INTERVAL_SECONDS", default=60, least=0.1)),
-            max_points=env.whole_number("METRICS_MAX_POINTS", default=10000),
+            max_points=env.integer("METRICS_MAX_POINTS", default=10000),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepingSettings:
-    """Where backups and archives go, and how long closed things stay in the database."""
+    """Folders of backups and archives, and how long closed rows stay in the database."""
 
     backup_dir: Path
     backup_s3_url: str

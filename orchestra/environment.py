@@ -1,4 +1,6 @@
-"""Reading settings: what cannot be meant is refused by its name before anything starts. Empty is as good as unset."""
+"""Reading settings with bounds: a bad value stops the start with its name. An empty value counts as
+unset.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,73 +12,78 @@ from django.core.exceptions import ImproperlyConfigured
 
 ON: Final = ("1", "true", "on", "yes", "y", "ok")
 OFF: Final = ("0", "false", "off", "no", "n")
-MOST: Final = 10**9  # 30 years of seconds; much more would overflow where it is added to a date
+MOST: Final = 10**9  # 30 years of seconds; adding much more to a date overflows
 
 
 class Environment(environ.FileAwareEnv):
-    """django-environ (``NAME_FILE`` names a file with the value) with bounds, both of them allowed.
+    """django-environ with checked values; ``NAME_FILE`` may name a file that contains the value.
 
-    Every method raises ImproperlyConfigured, with a sentence that names the variable and no value that may be secret.
+    Bounds are inclusive. Every method raises ImproperlyConfigured with a sentence that names the
+    variable, and never a value that may be secret.
     """
 
-    def whole_number(self, name: str, *, default: int, least: int = 0, most: int = MOST) -> int:
-        return _whole(name, self._text(name) or str(default), least, most)
+    def integer(self, name: str, *, default: int, least: int = 0, most: int = MOST) -> int:
+        return _parse_integer(name, self._text(name) or str(default), least, most)
 
-    def whole_numbers(self, name: str, *, default: Sequence[int], least: int = 0, most: int = MOST) -> list[int]:
-        """Several, with commas between them."""
+    def integers(self, name: str, *, default: Sequence[int], least: int = 0, most: int = MOST) -> list[int]:
+        """Return a comma-separated list of integers."""
         text = self._text(name)
-        return [_whole(name, one, least, most) for one in text.split(",")] if text else list(default)
+        return [_parse_integer(name, one, least, most) for one in text.split(",")] if text else list(default)
 
     def number(self, name: str, *, default: float, least: float = 0, most: float = MOST) -> float:
-        """Whole or not, finite."""
+        """Return a finite number, an integer or a decimal."""
         text = self._text(name)
         try:
             number = float(text or default)
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise _refusal(name, f"is {text!r}, which is no number")
-        return _within(name, number, least, most)
+            raise _refusal(name, f"is {text!r}, which is not a number")
+        return _check_bounds(name, number, least, most)
 
     def switch(self, name: str, *, default: bool) -> bool:
-        """On or off, in any of the usual words. A slip of the pen is neither: a guess might open a door."""
+        """Return a boolean from any of the usual words. Other words are refused: a guess might
+        lower security.
+        """
         text = self._text(name).lower()
         if text and text not in (*ON, *OFF):
             raise _refusal(name, f"is {text!r}; it takes on or off")
         return text in ON if text else default
 
     def choice(self, name: str, *, default: str, of: Sequence[str]) -> str:
-        """One of a few words."""
+        """Return one of the words ``of``."""
         text = self._text(name) or default
         if text not in of:
             raise _refusal(name, f"is {text!r}; it takes {' or '.join(of)}")
         return text
 
     def address(self, name: str, *, default: str, schemes: Sequence[str]) -> str:
-        """A URL of one of these schemes."""
+        """Return a URL with one of the ``schemes``."""
         text = self._text(name) or default
         try:
             parts = urlsplit(text)
             fits = parts.scheme in schemes and parts.port != 0
-        except ValueError:  # a port that is no number, half an IPv6 address
+        except ValueError:  # the port is not a number, or an IPv6 address is incomplete
             fits = False
         if not fits:
-            raise _refusal(name, f"is no address that begins with {' or '.join(f'{scheme}:' for scheme in schemes)}")
+            raise _refusal(
+                name, f"is not an address that begins with {' or '.join(f'{scheme}:' for scheme in schemes)}"
+            )
         return text
 
     def _text(self, name: str) -> str:
         return str(self(name, default="")).strip()
 
 
-def _whole(name: str, text: str, least: int, most: int) -> int:
+def _parse_integer(name: str, text: str, least: int, most: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise _refusal(name, f"is {text!r}, which is no whole number") from None
-    return int(_within(name, number, least, most))
+        raise _refusal(name, f"is {text!r}, which is not an integer") from None
+    return int(_check_bounds(name, number, least, most))
 
 
-def _within(name: str, number: float, least: float, most: float) -> float:
+def _check_bounds(name: str, number: float, least: float, most: float) -> float:
     if not least <= number <= most:
         raise _refusal(name, f"is {number:.12g}; it takes {least:.12g} to {most:.12g}")
     return number

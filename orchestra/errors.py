@@ -1,18 +1,23 @@
-"""What Orchestra refuses, as exceptions. ``orchestra.rest.viewsets`` alone turns them into HTTP answers."""
+"""The base classes of Orchestra's errors. Only ``orchestra.rest.viewsets`` turns them into HTTP
+responses.
+"""
 
 from typing import ClassVar
 
 RETRY_LATER = {"Retry-After": "5"}
-"""The header of an answer that says: not now. Seconds."""
+"""The header of a 503 response, in seconds."""
 HOW_TO_SIGN_IN = "Send `Authorization: Token <key>`; make a key with `./manage.py create_token USER`."
 UNAUTHENTICATED = f"Unauthenticated. {HOW_TO_SIGN_IN}"
-"""The ``detail`` of a 401. The runbook's calls were written for a system without accounts."""
+"""The ``detail`` of a 401. It explains the cure, because the runbook's calls come from a system
+without accounts.
+"""
 
 
 class OrchestraError(Exception):
-    """Something was refused; ``code`` is stable, ``detail`` is one sentence a person understands.
+    """A request was refused. ``code`` is stable, and ``detail`` is one sentence that a person
+    understands.
 
-    ``facts`` are further JSON-ready fields of the answer, such as who won a race.
+    ``facts`` are further JSON fields of the response, such as the winner of a race.
     """
 
     code: ClassVar[str] = "error"
@@ -24,19 +29,19 @@ class OrchestraError(Exception):
 
 
 class NotFound(OrchestraError):
-    """There is no such thing, or the caller may not know of it (HTTP 404)."""
+    """The object does not exist, or the caller may not know that it exists (HTTP 404)."""
 
     code = "not_found"
 
 
 class Conflict(OrchestraError):
-    """The thing exists, but its state does not allow this now (HTTP 409)."""
+    """The object exists, but its state does not allow the request now (HTTP 409)."""
 
     code = "conflict"
 
 
 class Invalid(OrchestraError):
-    """The request itself is wrong (HTTP 400). ``fields`` maps field names to their complaints."""
+    """The request itself is wrong (HTTP 400). ``fields`` maps field names to lists of messages."""
 
     code = "invalid"
 
@@ -45,12 +50,12 @@ class Invalid(OrchestraError):
 
 
 class Forbidden(OrchestraError):
-    """The caller is known, but lacks the right (HTTP 403)."""
+    """The caller is authenticated, but lacks the permission (HTTP 403)."""
 
     code = "forbidden"
 
 
 class Unavailable(OrchestraError):
-    """Something this needs does not answer just now; the same request may work later (HTTP 503)."""
+    """A dependency does not answer now; the same request may succeed later (HTTP 503)."""
 
     code = "unavailable"

@@ -1,4 +1,4 @@
-"""Shared kernel tables and the abstract base of all others."""
+"""The tables of the shared kernel, and the abstract base of all models."""
 
 import uuid
 
@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 
 class Base(models.Model):
-    """UUID key and the database's time of creation."""
+    """A UUID key, and the time of creation by the database's clock."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -20,10 +20,11 @@ class Base(models.Model):
 
 
 class Lease(models.Model):
-    """A named thing one process may own at a time, or the last sign of life of one.
+    """A name that one process may own at a time, or the time and state of periodic work.
 
-    Used for what has exactly one doer or one truth: beat's age, canaries, the Telegram process.
-    ``fence`` grows with each new owner, so that a stale owner's writes can be told apart.
+    Examples are the Telegram process, the archiver, beat's last run and the processes' heartbeats.
+    ``fence`` is the fencing token: it grows with each new owner, so that writes of a previous owner
+    can be refused.
     """
 
     name = models.CharField(max_length=100, primary_key=True)
@@ -41,9 +42,9 @@ class Lease(models.Model):
 
 
 class Tally(models.Model):
-    """A counter, histogram bucket or sum that must never shrink, whatever retention deletes.
+    """A counter, histogram bucket or sum, which must not decrease when retention deletes rows.
 
-    ``labels`` is a sorted ``key=value`` list joined by commas, part of the identity.
+    ``labels`` is a sorted, comma-separated list of ``key=value``; with ``name`` it is unique.
     """
 
     name = models.CharField(max_length=100)
@@ -59,9 +60,9 @@ class Tally(models.Model):
 
 
 class IdempotentRequest(Base):
-    """The first answer to a POST that carried an ``Idempotency-Key``, kept 24 hours.
+    """The response to the first POST with an ``Idempotency-Key``, kept for 24 hours.
 
-    ``status_code`` is null while the first request still runs.
+    ``status_code`` is null while that request is being processed.
     """
 
     username = models.CharField(max_length=150)
@@ -81,7 +82,7 @@ class IdempotentRequest(Base):
 
 
 class SignInLink(Base):
-    """A one-time link that signs a person in; only its SHA-256 is kept."""
+    """A one-time link that signs a person in; only the SHA-256 of its token is stored."""
 
     token_sha256 = models.CharField(max_length=64, unique=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -96,9 +97,9 @@ class SignInLink(Base):
 
 
 class BrowserSession(AbstractBaseSession):
-    """A browser that is signed in, or was shown a form; the account is a column, so that all of a person's can end.
+    """A browser session. The account is a column, so that all sessions of a person can be ended.
 
-    The key is kept as a hash (``orchestra.auth.session_store``).
+    The session key is stored as a hash (``orchestra.auth.session_store``).
     """
 
     session_key = models.CharField(max_length=64, primary_key=True)
@@ -119,7 +120,7 @@ class BrowserSession(AbstractBaseSession):
 
 
 class SignInAttempt(models.Model):
-    """Somebody tried to sign in with a password; counted to slow down guessing, kept to be looked at."""
+    """An attempt to sign in with a password: counted to throttle guessing, and shown in the admin."""
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField(db_default=Now(), editable=False)
@@ -140,10 +141,11 @@ class SignInAttempt(models.Model):
 
 
 class Archive(Base):
-    """A file of rows that retention took out of the database; see ``orchestra.archive``.
+    """An archive file of rows that retention deletes from the database; see ``orchestra.archive``.
 
-    Written before any of them is deleted. ``roots`` is how many sessions or approvals are in it, ``deleted`` how many
-    of them were deleted after that; the rest had changed meanwhile, or the process was killed, and they stayed.
+    The file is written before any of its rows is deleted. ``shelf`` is the name of the archived
+    model, ``roots`` the number of its rows in the file, and ``deleted`` how many of them were
+    deleted. The others had changed since, or the process was killed; they stay in the database.
     """
 
     shelf = models.CharField(max_length=50)

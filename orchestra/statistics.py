@@ -1,7 +1,7 @@
-"""Periods, figures and plots of statistics, and how they are counted and worded.
+"""Periods, figures and plots of the statistics page, and the formatting of their values.
 
-Everything is counted from the database, over a period that ends now, in UTC. What a chapter reads is bounded, however
-long the tables are.
+All values are counted from the database over a period that ends now, in UTC. The queries of a
+chapter read a bounded number of rows, however large the tables are.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from django.utils import timezone
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """``count`` hours or days, the running one included; ``starts`` are their beginnings."""
+    """The last ``count`` hours or days, including the current one."""
 
     key: str
     word: str
@@ -31,32 +31,35 @@ class Period:
         return [last - self.step * back for back in range(self.count - 1, -1, -1)]
 
     @property
-    def begin(self) -> datetime:
-        """When the period begins."""
+    def start(self) -> datetime:
         return self.starts[0]
 
     @property
     def hourly(self) -> bool:
-        """Whether it is cut into hours, not days."""
+        """Whether the buckets are hours; otherwise they are days."""
         return self.step < timedelta(days=1)
 
     @property
     def labels(self) -> list[str]:
-        """A short word for each hour or day."""
+        """The label of each hour or day on the axis of a plot."""
         if self.hourly:
             return [f"{start:%H}:00" for start in self.starts]
         return [f"{start:%a}" if self.count <= 7 else f"{start.day} {start:%b}" for start in self.starts]
 
     def bucket(self, column: str) -> str:
-        """SQL: the hour or day that ``column`` lies in, as ``slot`` finds it again."""
+        """Return an SQL expression for the hour or day of ``column``, which ``slot`` converts to an
+        index.
+        """
         if connection.vendor == "postgresql":
             return f"date_trunc('{'hour' if self.hourly else 'day'}', {column} AT TIME ZONE 'UTC')"
         return f"substr({column}, 1, {13 if self.hourly else 10})"  # SQLite keeps text: 2026-11-25 08:10:36.5
 
     def slot(self, found: datetime | str) -> int | None:
-        """The place among ``starts`` of what ``bucket`` found."""
+        """Return the index in ``starts`` for a value of ``bucket``, or None if it is outside the
+        period.
+        """
         start = found if isinstance(found, datetime) else datetime.fromisoformat(found)
-        place = (start.replace(tzinfo=UTC) - self.begin) // self.step
+        place = (start.replace(tzinfo=UTC) - self.start) // self.step
         return place if 0 <= place < self.count else None
 
 
@@ -71,7 +74,7 @@ LAST_DAY = "24h"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number with its word; ``small`` is said beside it."""
+    """A number with its label; ``small`` is a remark beside it."""
 
     word: str
     value: str
@@ -80,7 +83,9 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line or one colour of a plot; a value is None where there is nothing to say. ``shown`` are their words."""
+    """A line or a colour of a plot. A value is None where there are no data; ``shown`` are the
+    formatted values.
+    """
 
     name: str
     values: list[float | None]
@@ -89,9 +94,9 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A plot, the sentence that says the same, and its numbers as a table.
+    """A plot, a sentence that summarizes it, and its numbers as a table.
 
-    ``kind`` is steps, bars (one on top of the other) or lines; ``unit`` is count, seconds or dollars.
+    ``kind`` is "steps", "bars" (stacked) or "lines"; ``unit`` is "count", "seconds" or "dollars".
     """
 
     key: str
@@ -104,7 +109,7 @@ class Plot:
 
     @property
     def rows(self) -> list[tuple[str, list[tuple[float | None, str]]]]:
-        """The table: a label and, for each series, value and words."""
+        """The rows of the table: a label and, for each series, the value and its formatted text."""
         return [
             (label, [(one.values[place], one.shown[place]) for one in self.series])
             for place, label in enumerate(self.labels)
@@ -112,13 +117,15 @@ class Plot:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to draw."""
+        """Whether all values are zero or missing."""
         return not any(value for one in self.series for value in one.values)
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """What one app knows: figures, plots, and perhaps a part of its own below them (template and context)."""
+    """The statistics of one app: figures, plots, and optionally a template with its context below
+    them.
+    """
 
     figures: list[Figure] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
@@ -127,13 +134,13 @@ class Chapter:
 
 
 def period_of(key: str) -> Period:
-    """The period of that name; the usual one for any other word."""
+    """Return the period with this key, or the default period for an unknown key."""
     key = key if key in PERIODS else USUAL
     return Period(key, *PERIODS[key])
 
 
 def rows(statement: str, *values: object) -> list[tuple[Any, ...]]:
-    """Everything ``statement`` finds; times among ``values`` as the database keeps them."""
+    """Run a query and return all rows; datetimes in ``values`` are converted for the database."""
     adapt = connection.ops.adapt_datetimefield_value
     with connection.cursor() as cursor:
         given: list[Any] = [adapt(value) if isinstance(value, datetime) else value for value in values]
@@ -141,13 +148,13 @@ def rows(statement: str, *values: object) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def whole(values: list[float | None], shown: Callable[[float], str]) -> list[str]:
-    """Words for each value; "none" where there is none."""
+def format_values(values: list[float | None], shown: Callable[[float], str]) -> list[str]:
+    """Format each value with ``shown``; a missing value becomes "none"."""
     return ["none" if value is None else shown(value) for value in values]
 
 
-def in_words(seconds: float) -> str:
-    """A short time as people say it: 0.4 s, 48 s, 3:55 min, 1 h 10 min."""
+def format_duration(seconds: float) -> str:
+    """Return a duration as text: 0.4 s, 48 s, 3:55 min, 1 h 10 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:

@@ -14,26 +14,30 @@ logger = logging.getLogger(__name__)
 
 @shared_task(name="orchestra.beat", ignore_result=True)
 def beat() -> None:
-    """Proof that beat sends and a worker works; the health pages look at its age."""
+    """Record that beat sends and a worker receives; the health pages read the age of this record."""
     leases.touch(probes.BEAT)
 
 
 @shared_task(name="orchestra.runtime.worker_liveness", ignore_result=True)
-def sing(token: str) -> None:
-    """Sent by a worker to itself."""
-    worker_liveness.heard(token)
+def receive_liveness_check(token: str) -> None:
+    """Record a task that a worker has sent to itself."""
+    worker_liveness.record_return(token)
 
 
 @shared_task(name="orchestra.archive", ignore_result=True)
 def archive() -> None:
-    """Once a day; two at once: one works. What it does not get done, the next one does."""
+    """Run retention once a day. Of two concurrent runs one works, and an unfinished run is
+    continued by the next.
+    """
     try:
         archiving.archive(settings.KEEPING.retention)
     except archiving.ArchiverBusy:
-        logger.info("archive: another process is at it")
+        logger.info("archive: another process is archiving")
 
 
 @shared_task(name="orchestra.export_figures", ignore_result=True)
 def export_figures() -> int:
-    """Send the figures to the collector; beat rings this only if there is one."""
+    """Send the metrics to the collector; beat schedules this task only if a collector is
+    configured.
+    """
     return otlp.export()

@@ -11,7 +11,7 @@ from sessions_app.supervisor.leases import close_turn
 from sessions_app.supervisor.outcomes import Outcome
 
 
-def make_fit(*, epoch: int, taken_at: str, **_: Any) -> str:
+def reset_after_restore(*, epoch: int, taken_at: str, **_: Any) -> str:
     """End open turns: what they did since the backup nobody knows. The dialogs stay; the next message goes on."""
     detail = (
         f"The database was restored from a backup of {taken_at}. What the agent did after it is not recorded here; "

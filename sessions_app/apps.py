@@ -27,5 +27,5 @@ class SessionsAppConfig(AppConfig):
         probes.register_probes()
         retention.register()
         register_source(metrics.families)
-        database_restored.connect(after_restore.make_fit, dispatch_uid="sessions_app.make_fit")
+        database_restored.connect(after_restore.reset_after_restore, dispatch_uid="sessions_app.reset_after_restore")
         hub.connect()

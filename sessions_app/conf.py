@@ -43,7 +43,7 @@ class AgentSettings:
             idle_timeout=timedelta(seconds=env.number("AGENT_IDLE_TIMEOUT_SECONDS", default=600, least=0.1)),
             turn_timeout=timedelta(seconds=env.number("AGENT_TURN_TIMEOUT_SECONDS", default=14400, least=0.1)),
             background_timeout=timedelta(seconds=env.number("AGENT_BACKGROUND_TIMEOUT_SECONDS", default=3600, least=0)),
-            max_concurrent=env.whole_number("AGENT_MAX_CONCURRENT_SESSIONS", default=50, least=1),
+            max_concurrent=env.integer("AGENT_MAX_CONCURRENT_SESSIONS", default=50, least=1),
             line_cap_bytes=64 * MEGABYTE,
             session_cap_bytes=int(env.number("AGENT_MAX_SESSION_MEGABYTES", default=256, least=0.001) * MEGABYTE),
         )

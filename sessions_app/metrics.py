@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from orchestra.db import leases
-from orchestra.db.counters import Histogram, Totals, add_to_tallies, seconds_between, take_uncounted
+from orchestra.db.counters import Histogram, Totals, add_to_tallies, mark_counted, seconds_between
 from orchestra.metrics.exposition import counter
 from sessions_app.models import OPEN_SESSION, Agent, AgentSession, Run, Turn
 
@@ -58,7 +58,7 @@ def count_sessions() -> dict[str, int]:
     """Count all sessions by status and keep the result for the scrapes; a walk through an index."""
     by_status = AgentSession.objects.order_by().values_list("status").annotate(number=Count("pk"))
     counts = dict(by_status)
-    leases.note(COUNTS, counts)
+    leases.write_state(COUNTS, counts)
     return counts
 
 
@@ -88,7 +88,7 @@ def run_totals() -> Totals:
         cursor.execute(
             "SELECT 'tally', name, labels, 0, 0, value, 0, 0, 0 FROM tallies"  # noqa: S608 - constants only
             f" WHERE name IN ({', '.join(['%s'] * len(names))})"
-            f" UNION ALL SELECT 'ended', ended_why, '', {DURATION.place_sql(seconds)} AS bucket, count(*),"
+            f" UNION ALL SELECT 'ended', ended_why, '', {DURATION.bucket_index_sql(seconds)} AS bucket, count(*),"
             f" CAST(sum({seconds}) AS double precision), sum(cost_usd), sum(input_tokens), sum(output_tokens)"
             f" FROM runs WHERE NOT counted AND {ENDED} GROUP BY ended_why, bucket",
             names,
@@ -110,7 +110,7 @@ def totals_of(ended: Iterable[Ended]) -> Totals:
     totals: Totals = defaultdict(float)
     for some in ended:
         totals[RUNS, f"ended={some.why}"] += some.number
-        DURATION.add(totals, place=some.bucket, number=some.number, seconds=some.seconds)
+        DURATION.add(totals, bucket=some.bucket, number=some.number, seconds=some.seconds)
         spent = (some.cost_usd, some.input_tokens, some.output_tokens)
         for series, amount in zip(CONSTANT_SERIES, spent, strict=True):
             totals[series] += amount
@@ -120,7 +120,7 @@ def totals_of(ended: Iterable[Ended]) -> Totals:
 def _session_families() -> Iterator[Metric]:
     S = AgentSession.Status
     sessions = GaugeMetricFamily("agent_sessions", "Sessions by status.", labels=["status"])
-    ended = leases.noted(COUNTS)
+    ended = leases.read_state(COUNTS)
     for status in S.values:
         now = _with(status).count() if status in OPEN_SESSION else ended.get(status, 0)
         sessions.add_metric([status], now)
@@ -159,10 +159,10 @@ def _with(status: str) -> QuerySet[AgentSession]:
 def _count_batch() -> int:
     seconds = seconds_between("created_at", "ended_at")
     columns = f"ended_why, {seconds}, cost_usd, input_tokens, output_tokens"
-    rows = take_uncounted("runs", finished=ENDED, by="ended_at", returning=columns)
+    rows = mark_counted("runs", finished=ENDED, by="ended_at", returning=columns)
     add_to_tallies(
         totals_of(
-            Ended(why, DURATION.place(float(seconds)), 1, float(seconds), cost, tokens_in, tokens_out)
+            Ended(why, DURATION.bucket_index(float(seconds)), 1, float(seconds), cost, tokens_in, tokens_out)
             for why, seconds, cost, tokens_in, tokens_out in rows
         )
     )

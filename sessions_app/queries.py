@@ -55,14 +55,11 @@ def readable_agents() -> QuerySet[Agent]:
 
 
 def open_by_status() -> dict[str, int]:
-    """How many sessions are waiting, running and queued. One statement over partial indexes."""
-    S = AgentSession.Status
-    found = sql.row(
-        "SELECT (SELECT count(*) FROM agent_sessions WHERE status = 'waiting'),"
-        " (SELECT count(*) FROM agent_sessions WHERE status = 'running'),"
-        " (SELECT count(*) FROM agent_sessions WHERE status = 'queued')"
-    )
-    return dict(zip((S.WAITING, S.RUNNING, S.QUEUED), found or (0, 0, 0), strict=True))
+    """Return how many sessions are waiting, running and queued; one statement over partial indexes."""
+    Status = AgentSession.Status
+    statuses = (Status.WAITING, Status.RUNNING, Status.QUEUED)
+    counts = sql.count_each(*(AgentSession.objects.filter(status=status) for status in statuses))
+    return dict(zip(statuses, counts, strict=True))
 
 
 def count_open_sessions() -> int:

@@ -92,7 +92,7 @@ def _worker_ready(**_: Any) -> None:
     from sessions_app.supervisor import worker
     from sessions_app.supervisor.dispatcher import switchboard
 
-    worker_liveness.spare_while(switchboard.beating)
+    worker_liveness.add_busy_check(switchboard.beating)
     worker.started()
 
 

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from approvals import retention as approvals_retention
 from approvals.models import Approval, Rule
-from orchestra.archive.registry import Ids, Rows, Shelf, registry
+from orchestra.archive.registry import ArchivedModel, Ids, Rows, registry
 from orchestra.models import Archive
 from sessions_app import metrics
 from sessions_app.models import OPEN_SESSION, AgentSession, Run
@@ -22,20 +22,26 @@ from sessions_app.supervisor import conversation_files
 
 logger = logging.getLogger(__name__)
 
-SESSIONS_A_STEP = 20  # a transcript may have thousands of events
+SESSIONS_PER_TRANSACTION = 20  # a transcript may have thousands of events
 
 
 def register() -> None:
     """Called once, when the apps are ready. Sessions come first: their approvals go with them."""
-    shelf = Shelf(
-        name="sessions", model=AgentSession, ripe=ripe, step=SESSIONS_A_STEP, along=along, before=prepare, leave=leave
+    archived_model = ArchivedModel(
+        name="sessions",
+        model=AgentSession,
+        due_for_archive=due_for_archive,
+        rows_per_transaction=SESSIONS_PER_TRANSACTION,
+        related_rows=related_rows,
+        prepare=prepare,
+        before_delete=drop_conversations,
     )
-    registry.shelves = {"sessions": shelf} | registry.shelves
+    registry.archived_models = {"sessions": archived_model} | registry.archived_models
     approvals_retention.exclusions.append(spare)
     registry.pruners["outcomes of schedules"] = lambda: schedules.forget_old(settings.KEEPING.retention)
 
 
-def ripe(age: timedelta) -> QuerySet[AgentSession]:
+def due_for_archive(age: timedelta) -> QuerySet[AgentSession]:
     """Those that ended longer ago than that, with all that was asked in them, and that nobody keeps."""
     old = AgentSession.objects.filter(created_at__lt=Now() - age, finished_at__lt=Now() - age, legal_hold=False)
     busy = Run.objects.filter(Q(ended_at=None) | Q(counted=False), session=OuterRef("pk"))
@@ -44,7 +50,7 @@ def ripe(age: timedelta) -> QuerySet[AgentSession]:
     return old.exclude(status__in=OPEN_SESSION).filter(~Exists(busy), ~Exists(kept))
 
 
-def along(ids: Ids) -> Iterator[Rows]:
+def related_rows(ids: Ids) -> Iterator[Rows]:
     """What belongs to sessions without a foreign key."""
     yield Approval.objects.filter(session__in=ids)
     names = [str(session_id) for session_id in ids]
@@ -57,7 +63,7 @@ def prepare() -> None:
     metrics.count_ended_runs()
 
 
-def leave(archive: Archive, rows: Sequence[Rows]) -> None:
+def drop_conversations(archive: Archive, rows: Sequence[Rows]) -> None:
     """The seals of the audit stay; the copy of the CLI's conversation goes."""
     approvals_retention.leave_seals(archive, rows)
     for sessions in rows:

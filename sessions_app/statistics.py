@@ -1,6 +1,6 @@
 """What the agents' work cost, by the end of each turn: read-only, from one index."""
 
-from orchestra.statistics import Chapter, Figure, Period, Plot, Series, rows, whole
+from orchestra.statistics import Chapter, Figure, Period, Plot, Series, format_values, rows
 
 
 def chapter(period: Period) -> Chapter:
@@ -11,7 +11,7 @@ def chapter(period: Period) -> Chapter:
         f"{dollars(sum(costs))} in {period.word}; {'this hour' if period.hourly else 'today'} {dollars(costs[-1])}."
     )
     each = "Cost per hour" if period.hourly else "Cost per day"
-    series = Series("cost", values, whole(values, dollars))
+    series = Series("cost", values, format_values(values, dollars))
     return Chapter(
         figures=[Figure("Cost", dollars(sum(costs)))],
         plots=[Plot("cost", each, sentence, "bars", "dollars", period.labels, [series])],
@@ -25,7 +25,7 @@ def cost(period: Period) -> list[float]:
         f"SELECT {period.bucket('finished_at')}, sum(cost_usd) FROM turns"  # noqa: S608 - our own words
         " WHERE finished_at >= %s GROUP BY 1"
     )
-    for start, dollars_spent in rows(statement, period.begin):
+    for start, dollars_spent in rows(statement, period.start):
         if (slot := period.slot(start)) is not None:
             found[slot] += dollars_spent
     return found

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from orchestra.db.sweeps import each
+from orchestra.db.sweeps import process_each
 from sessions_app import dispatch, metrics, reopened
 from sessions_app.agents import discovery
 from sessions_app.schedules import commands as schedules
@@ -30,14 +30,14 @@ def dispatch_queued_turns() -> int:
 @shared_task(name="sessions_app.resume_answered", ignore_result=True)
 def resume_answered() -> int:
     """Queue parked sessions whose question was answered, and what was asked again, while nobody heard the ring."""
-    resumed = each(leases.answered_parked_sessions(), leases.resume_answered)
-    return resumed + each(reopened.grants_to_go_on_with(), reopened.go_on_with)
+    resumed = process_each(leases.answered_parked_sessions(), leases.resume_answered)
+    return resumed + process_each(reopened.grants_to_go_on_with(), reopened.go_on_with)
 
 
 @shared_task(name="sessions_app.reclaim_lost_runs", ignore_result=True)
 def reclaim_lost_runs() -> int:
     """End the turns of runs whose worker is gone."""
-    return each(leases.lost_runs(), partial(leases.reclaim, why="The worker that ran the agent was lost."))
+    return process_each(leases.lost_runs(), partial(leases.reclaim, why="The worker that ran the agent was lost."))
 
 
 @shared_task(name="sessions_app.ask_for_discovery", ignore_result=True)

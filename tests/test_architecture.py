@@ -66,11 +66,11 @@ SILENT = {"update", "aupdate", "bulk_create", "abulk_create", "bulk_update", "ab
 ACCOUNTED_FOR = {
     "approvals/commands.py:revoke_session_rule": "writes its own entry",
     "approvals/after_restore.py:_end_rules": "writes its own entry",
-    "config/beat.py:_begin_at_once": "when it is due next",
+    "config/beat.py:_make_sweeps_due": "when it is due next",
     "escalation/commands.py:link_approver": "uses a code up; the link itself is saved",
     "escalation/commands.py:mute": "no power: sound and reminders",
     "orchestra/auth/sign_in_links.py:sign_in": "uses a link up",
-    "orchestra/backup/after_restore.py:make_fit": "ends leases; links are deleted",
+    "orchestra/backup/after_restore.py:reset_after_restore": "ends leases; links are deleted",
     "sessions_app/supervisor/permissions.py:_rule_still_counts": "how often a rule was used",
     "sessions_app/commands.py:_allow_in_advance": "writes its own entry",
     "sessions_app/schedules/commands.py:begin_anew": "when it is due next",

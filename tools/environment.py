@@ -1,7 +1,8 @@
 """Build .venv with an ordinary Python: ``python3 tools/environment.py runtime|dev``.
 
-Standard library only, and written so that a Python which is too old still gets to say so.
-"dev" holds everything of "runtime", so an environment that has both is never taken apart.
+It uses only the standard library, and a syntax that old versions of Python can parse, so that they
+print the error about their version. "dev" contains all packages of "runtime", so a "dev"
+environment is also good for "runtime".
 """
 
 import hashlib
@@ -18,15 +19,15 @@ LOCKS = {"runtime": "requirements.txt", "dev": "requirements-dev.txt"}
 
 
 def main(wanted):
-    """Bring .venv to what the lock file says; a fraction of a second if it is there already."""
+    """Make .venv match the lock file; it takes a fraction of a second if .venv already does."""
     refuse_unfit_python()
-    import fcntl  # after the check: not every Python that may end up here has it
+    import fcntl  # after the check, because Python on Windows does not have it
 
     os.chdir(TOP)
     with open(".venv.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # `make run` and `make test` may start together
         if not works([PYTHON, "-c", "import pip, sys; sys.exit(sys.version_info[:2] not in %r)" % (FITTING,)]):
-            say("Making .venv with Python %s ..." % version())
+            print_now("Making .venv with Python %s ..." % version())
             run([sys.executable, "-m", "venv", "--clear", VENV])
         installed = stamp("dev") == digest("dev") or (wanted == "runtime" and stamp("runtime") == digest("runtime"))
         if not installed:
@@ -34,7 +35,7 @@ def main(wanted):
 
 
 def refuse_unfit_python():
-    """End with one clear sentence where this interpreter cannot do it."""
+    """Exit with a clear message if this interpreter has the wrong version or lacks venv."""
     if sys.version_info[:2] not in FITTING:
         others = [name for name in ("python3.13", "python3.12", "python3.11") if works([name, "-c", ""])]
         sys.exit(
@@ -53,15 +54,15 @@ def refuse_unfit_python():
 
 
 def install(what):
-    """Install exactly what the lock file names: wheels only, every file checked against its hash."""
-    say("Installing the %s packages ..." % what)
+    """Install exactly the packages of the lock file, from wheels whose hashes are checked."""
+    print_now("Installing the %s packages ..." % what)
     if not works([UV, "--version"]):
         pip = [PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
         run(pip + ["--require-hashes", "--only-binary", ":all:", "-r", "requirements-uv.txt"])
     for name in LOCKS:
         forget(name)
     sync = [UV, "pip", "sync", "-q", "--python", PYTHON, "--require-hashes", "--only-binary", ":all:"]
-    # never an interpreter from elsewhere: the one of this environment is the one to use
+    # uv must use this environment's interpreter and download no other.
     run(sync + [LOCKS[what]], env=dict(os.environ, UV_PYTHON_DOWNLOADS="never"))
     with open(stamp_path(what), "w") as file:
         file.write(digest(what))
@@ -73,7 +74,7 @@ def digest(name):
 
 
 def stamp(name):
-    """The digest of the lock file that was installed last; empty if none was."""
+    """Return the digest of the lock file that was installed last, or "" if none was."""
     try:
         with open(stamp_path(name)) as file:
             return file.read()
@@ -108,7 +109,7 @@ def version():
     return "%d.%d.%d" % sys.version_info[:3]
 
 
-def say(text):
+def print_now(text):
     print(text)
     sys.stdout.flush()
 

@@ -1,4 +1,6 @@
-"""Make the secret files that docker-compose.yml names, once; none is ever overwritten. Standard library only."""
+"""Create the secret files that docker-compose.yml names; existing files are kept. Standard library
+only.
+"""
 
 import os
 import secrets
@@ -19,10 +21,13 @@ def main():
 
 
 def _kept(name, value):
-    """What the file says; it is written first if there is none. No newline at the end: the file is the value."""
+    """Return the content of a secret file, which is created with ``value`` if it is missing.
+
+    The file has no newline at its end, because its whole content is the value.
+    """
     path = os.path.join(FOLDER, name)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)  # read by the containers' accounts
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)  # the containers' accounts read it
     except FileExistsError:
         with open(path) as file:
             return file.read()

@@ -240,5 +240,5 @@ def _announce(stop: Stop, action: str, by: str, via: str, address: str, reason: 
     """Write the audit entry, and notify with the commit."""
     AuditEntry.objects.create(action=action, won=True, by=by[:150], via=via, address=address[:200], reason=reason)
     notify.send(TOPIC, str(stop.pk))
-    if not notify.is_muted():
+    if not notify.is_suppressed():
         transaction.on_commit(partial(stop_changed.send_robust, sender=Stop, stop=stop), robust=True)

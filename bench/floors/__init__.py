@@ -1,1 +1,1 @@
-"""The least that a durable approval costs, without any framework. Orchestra is judged by the ratio to these."""
+"""Floors: minimal programs without a framework. The benches report Orchestra's ratio to them."""

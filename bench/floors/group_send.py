@@ -1,4 +1,5 @@
-"""Django Channels as its documentation shows it: a consumer in a group, and ``async_to_sync(group_send)``.
+"""Django Channels as its documentation shows it: a consumer in a group, and
+``async_to_sync(group_send)``.
 
 Run by bench/hub.py: ``bench.floors.group_send:application`` under Daphne, and ``send``.
 """
@@ -29,11 +30,11 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402
 
 
 class Page(AsyncWebsocketConsumer):
-    """Shows whatever is sent to the group."""
+    """Forwards every message of the group to its socket."""
 
-    groups = [GROUP]  # joined with the handshake, left with the end
+    groups = [GROUP]  # Channels joins them at the handshake and leaves them at the disconnect
 
-    async def told(self, event: dict[str, Any]) -> None:
+    async def forward(self, event: dict[str, Any]) -> None:
         await self.send(text_data=event["text"])
 
 
@@ -44,12 +45,12 @@ def send() -> None:
     layer = get_channel_layer()
 
     def stream(count: int, rate: float) -> list[float]:
-        """Seconds that each push took its sender."""
+        """Send messages at a rate; return the seconds that each send took."""
         costs = []
         for number in paced(count, rate):
             before = time.monotonic()
             text = f'{{"type": "event", "id": {number}, "at": "ts={before:.6f}", "pad": "{PAD}"}}'
-            async_to_sync(layer.group_send)(GROUP, {"type": "told", "text": text})
+            async_to_sync(layer.group_send)(GROUP, {"type": "forward", "text": text})
             costs.append(time.monotonic() - before)
         return costs
 

@@ -1,10 +1,11 @@
-"""The composed floor of a live approval, D.
+"""Floor D: the complete path of a live approval without a framework.
 
-Stub CLI -> pipe -> thread -> two rows and a NOTIFY in one commit -> another process reads the row, decides, and commits
-the decision with its audit row and a NOTIFY -> the thread reads the row -> the CLI's stdin. Threads, a pool of 8
-connections, one listener for all.
+Stub CLI -> pipe -> thread -> two rows and a NOTIFY in one commit -> another process reads the row,
+decides, and commits the decision with its audit row and a NOTIFY -> the thread reads the row -> the
+CLI's stdin. Threads, a pool of 8 connections, one listener for all.
 
-Run by bench/decision_latency.py, once as ``supervisor`` and once as ``decider``; BENCH_FLOOR_DSN names the database.
+Run by bench/decision_latency.py, once as ``supervisor`` and once as ``decider``; BENCH_FLOOR_DSN
+names the database.
 """
 
 import json
@@ -71,17 +72,17 @@ def _session(pool: ConnectionPool, waiting: dict[str, threading.Event], asks: in
     assert cli.stdin and cli.stdout
     session = uuid.uuid4()
 
-    def say(message: dict[str, Any]) -> None:
+    def send(message: dict[str, Any]) -> None:
         assert cli.stdin
         cli.stdin.write(json.dumps(message).encode() + b"\n")
         cli.stdin.flush()
 
-    say(INITIALIZE)
-    say(PROMPT)
+    send(INITIALIZE)
+    send(PROMPT)
     for line in cli.stdout:
         message = json.loads(line)
         if message["type"] == "control_request":
-            say(_asked(pool, waiting, session, message))
+            send(_asked(pool, waiting, session, message))
         elif message["type"] == "result":
             cli.stdin.close()
     cli.wait()
@@ -153,13 +154,13 @@ def decider() -> None:
     serve(report=report)
 
 
-def _listen(channel: str, heard: Any) -> None:
+def _listen(channel: str, handler: Any) -> None:
     db = psycopg.connect(DSN, autocommit=True)
     db.execute(f"listen {channel}")
 
     def run() -> None:
         for notify in db.notifies():
-            heard(notify.payload)
+            handler(notify.payload)
 
     threading.Thread(target=run, daemon=True).start()
 

@@ -1,4 +1,6 @@
-"""The least that closing overdue approvals can cost on PostgreSQL: batches, skip what is locked, an audit row each."""
+"""The floor of the expiry sweep on PostgreSQL: batches that skip locked rows and write an audit row
+each.
+"""
 
 import time
 
@@ -27,7 +29,7 @@ insert into floor_audit(approval_id, actor, action) select id, 'system', 'expire
 
 
 def sweep_s(db: psycopg.Connection, count: int) -> float:
-    """Seconds to close ``count`` overdue rows; ``db`` is in autocommit."""
+    """Return the seconds to close ``count`` overdue rows; ``db`` is in autocommit."""
     db.execute(FILL, [count])
     db.execute("vacuum analyze floor_approvals")
     began, closed = time.monotonic(), 0

@@ -1,6 +1,7 @@
-"""The least a live page costs between processes: one Redis subscription per web process and a loop over its sockets.
+"""The floor of the hub: one Redis subscription per web process and a loop over its sockets.
 
-No framework, no database, no sign-in; what is lost is lost. Run by bench/hub.py, as ``serve`` and as ``send``.
+It has no framework, no database and no authentication, and does not repeat lost messages.
+bench/hub.py runs it, as ``serve`` and as ``send``.
 """
 
 import asyncio
@@ -61,7 +62,7 @@ def send() -> None:
     client = redis.Redis.from_url(os.environ["REDIS_URL"])
 
     def stream(count: int, rate: float) -> list[float]:
-        """Seconds that each PUBLISH took its sender."""
+        """Publish messages at a rate; return the seconds that each PUBLISH took."""
         costs = []
         for number in paced(count, rate):
             before = time.monotonic()

@@ -16,7 +16,7 @@ from approvals.statistics import median_response_time
 from console.sessions.states import Look, look_of
 from orchestra.db import sql
 from orchestra.statistics import LAST_DAY, period_of
-from sessions_app.models import AgentSession, Event
+from sessions_app.models import Agent, AgentSession, Event, Run
 from sessions_app.queries import readable_sessions
 from sessions_app.transcript.render import said
 
@@ -124,10 +124,7 @@ def _waiting(spans: list[tuple[datetime, datetime | None]], now: datetime) -> li
 
 
 def house() -> dict[str, int]:
-    """How many agents run now and how many may; how many real agents were found and can work. One query."""
-    counts = sql.row(
-        "SELECT (SELECT count(*) FROM runs WHERE ended_at IS NULL),"
-        " (SELECT count(*) FROM agents WHERE name <> 'demo'),"
-        " (SELECT count(*) FROM agents WHERE name <> 'demo' AND status = 'ready')"
-    ) or (0, 0, 0)
+    """Return how many agents run and may run, and how many real agents were found and can work; one query."""
+    live, found = Run.objects.filter(ended_at=None), Agent.objects.exclude(name="demo")
+    counts = sql.count_each(live, found, found.filter(status=Agent.Status.READY))
     return {"taken": counts[0], "found": counts[1], "ready": counts[2], "places": settings.AGENTS.max_concurrent}

@@ -52,7 +52,7 @@ class Service:
         said = False
         while not self._stop.is_set():
             try:
-                fence = leases.take(status.LEASE, self._owner, LEASE)
+                fence = leases.acquire(status.LEASE, self._owner, LEASE)
             except DatabaseError as error:
                 logger.warning("telegram waits for the database (%s)", type(error).__name__)
                 fence = None
@@ -72,7 +72,7 @@ class Term:
     def __init__(self, owner: str, fence: int, *, stopped: threading.Event) -> None:
         self._owner, self._fence, self._stopped = owner, fence, stopped
         self._held_until = time.monotonic() + LEASE.total_seconds()
-        before = leases.noted(status.LEASE)
+        before = leases.read_state(status.LEASE)
         self.api = BotApi(
             settings.TELEGRAM,
             breaker=Breaker(settings.TELEGRAM.breaker, owner=owner),
@@ -121,7 +121,7 @@ class Term:
         written = 0.0
         while not self._stopped.wait(KEEP_EVERY_S):
             try:
-                if not leases.keep(status.LEASE, self._owner, self._fence, LEASE):
+                if not leases.renew(status.LEASE, self._owner, self._fence, LEASE):
                     logger.warning("telegram: the lease was lost to another process")
                     return
                 self._held_until = time.monotonic() + LEASE.total_seconds()
@@ -214,13 +214,13 @@ class Term:
 
     def _note(self, **facts: Any) -> None:
         try:
-            leases.note_also(status.LEASE, **facts)
+            leases.merge_state(status.LEASE, **facts)
         except DatabaseError as error:
             logger.warning("telegram: its state was not written down (%s)", type(error).__name__)
 
     def _give_up(self) -> None:
         try:
-            leases.give_up(status.LEASE, self._owner, self._fence)
+            leases.release(status.LEASE, self._owner, self._fence)
         except DatabaseError:
             logger.warning("telegram: the lease ends by itself, the database does not answer")
 

@@ -149,7 +149,7 @@ def _writable(api: BotApi, name: str, role: str) -> Iterator[Finding]:
         yield Finding(False, f"Nobody can tell whether the bot may write to {place}: {error.detail}")
     else:
         yield Finding(True, f"The bot may write to {place}.")
-        if leases.noted(status.LEASE).get("off"):
+        if leases.read_state(status.LEASE).get("off"):
             notify.send(status.TOPIC, status.LOOK)  # the process need not wait for its next look
 
 

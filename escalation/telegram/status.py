@@ -38,7 +38,7 @@ def answers() -> bool:
 
 def problem() -> str:
     """What keeps people from being told, and what mends it; empty if nothing does. A test is another matter."""
-    telegram, state = settings.TELEGRAM, leases.noted(LEASE)
+    telegram, state = settings.TELEGRAM, leases.read_state(LEASE)
     if not telegram.configured:
         return not_configured()
     if not leases.is_held(LEASE):
@@ -71,24 +71,24 @@ def not_configured() -> str:
 
 def advice() -> str:
     """What should be set otherwise although it works; empty if nothing."""
-    moved = leases.noted(LEASE).get("moved", {})
+    moved = leases.read_state(LEASE).get("moved", {})
     new = moved.get(settings.TELEGRAM.chat)
     return f"The group became a supergroup, which Orchestra follows: set TELEGRAM_CHAT_ID={new}." if new else ""
 
 
 def is_tested() -> bool:
     """Whether somebody has tapped a test card of this very bot in this very chat."""
-    return bool(leases.noted(TESTED).get("setup") == setup())
+    return bool(leases.read_state(TESTED).get("setup") == setup())
 
 
 def note_tested(*, by: str) -> None:
     """Somebody has tapped the test card."""
-    leases.note_also(TESTED, setup=setup(), by=by, at=datetime.now(UTC).isoformat(timespec="seconds"))
+    leases.merge_state(TESTED, setup=setup(), by=by, at=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def told() -> dict[str, Any]:
     """Everything a person needs who looks after the channel; no secret is in it."""
-    state = leases.noted(LEASE)
+    state = leases.read_state(LEASE)
     answered_at = state.get("answered_at")
     return {
         "enabled": settings.TELEGRAM.configured,

@@ -86,12 +86,12 @@ def tell(api: BotApi) -> None:
     if latest is None:
         return
     state = {"stop": str(latest.pk), "state": latest.mode if latest.is_in_force else "lifted"}
-    if leases.noted(NOTE) == state:
+    if leases.read_state(NOTE) == state:
         return
     if latest.is_in_force or Stop.objects.filter(pk=latest.pk, lifted_at__gt=Now() - NEWS_FOR).exists():
         text = news_of(latest)
         cards.post(api, chat=api.chat, card=Card(text=text.html, plain=text.plain))
-    leases.note(NOTE, state)
+    leases.write_state(NOTE, state)
 
 
 def news_of(stop: Stop) -> Piece:

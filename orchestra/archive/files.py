@@ -1,4 +1,4 @@
-"""Archive files: JSON Lines, compressed, one row a line in the form of Django's own ``loaddata``."""
+"""Archive files: gzipped JSON Lines, one row per line as Django's ``loaddata`` reads it."""
 
 import gzip
 import hashlib
@@ -23,21 +23,21 @@ PARTIAL = ".partial"
 
 
 class ArchiveDamaged(OrchestraError):
-    """An archive file is not what was written; no row was deleted for it."""
+    """An archive file differs from what was written; none of its rows was deleted."""
 
     code = "archive_damaged"
 
 
 class _Exact(DjangoJSONEncoder):
-    """Times to the microsecond: the audit's digests are taken over them."""
+    """Writes times to the microsecond, because the digests of audit entries include them."""
 
     def default(self, value: Any) -> Any:
         return value.isoformat() if isinstance(value, datetime) else super().default(value)
 
 
 @dataclass(slots=True)
-class Written:
-    """What went into a file so far. ``text_sha256`` is over the lines before compression."""
+class ArchiveWriter:
+    """Writes one archive file. ``text`` is the SHA-256 of the lines before compression."""
 
     path: Path
     file: gzip.GzipFile
@@ -45,13 +45,15 @@ class Written:
     text: Any = field(default_factory=hashlib.sha256)
 
     @classmethod
-    def begin(cls, path: Path) -> Self:
-        """Under a name that says that it is not finished."""
+    def create(cls, path: Path) -> Self:
+        """Open a file that has the suffix ``.partial`` until ``finish`` renames it to ``path``."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(path, gzip.GzipFile(path.with_name(path.name + PARTIAL), "wb", compresslevel=6))
 
     def add(self, rows: Rows) -> int:
-        """Write these rows and return how many they were. Whatever looks like a secret is hidden."""
+        """Write ``rows`` and return how many there were. Values that look like secrets are
+        redacted.
+        """
         number = 0
         for row in rows.iterator(chunk_size=CHUNK):
             line = (scrub(json.dumps(_plain(row), cls=_Exact, ensure_ascii=True)) + "\n").encode()
@@ -62,10 +64,10 @@ class Written:
         return number
 
     def finish(self) -> None:
-        """Bring it to the disk, read it back, and give it its name.
+        """Flush the file to the disk, read it back, write its manifest and give it its final name.
 
         Raises:
-            ArchiveDamaged: what can be read is not what was written.
+            ArchiveDamaged: the content read back differs from what was written.
         """
         partial = self.path.with_name(self.path.name + PARTIAL)
         self.file.close()
@@ -88,15 +90,15 @@ class Written:
 
 
 def manifest_of(path: Path) -> Path:
-    """Where a file's counts and sums are written down."""
+    """Return the path of a file's manifest, which holds its row counts and checksums."""
     return path.with_name(path.name + ".manifest.json")
 
 
 def raw_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, one at a time.
+    """Yield the lines of a file.
 
     Raises:
-        ArchiveDamaged: it is cut off or no gzip file.
+        ArchiveDamaged: the file is truncated or not in gzip format.
     """
     try:
         with gzip.open(path, "rb") as file:
@@ -106,6 +108,6 @@ def raw_lines(path: Path) -> Iterator[bytes]:
 
 
 def _plain(row: Any) -> dict[str, Any]:
-    """``{"model", "pk", "fields"}`` as ``loaddata`` takes it."""
+    """Return ``{"model", "pk", "fields"}`` as ``loaddata`` reads it."""
     values = {field.name: getattr(row, field.attname) for field in row._meta.concrete_fields if not field.primary_key}
     return {"model": row._meta.label_lower, "pk": row.pk, "fields": values}

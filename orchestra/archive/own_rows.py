@@ -1,4 +1,4 @@
-"""The kernel's own rows that have no history, deleted once they have no use."""
+"""Pruning of the kernel's own rows: they are deleted when they expire, and never archived."""
 
 from datetime import timedelta
 
@@ -15,11 +15,9 @@ LATE_AFTER = timedelta(days=2)
 
 
 def register_own() -> None:
-    """Called once, when the apps are ready."""
+    """Register the kernel's pruners and the readiness probe of retention."""
     registry.pruners |= {
-        "answers to repeated requests": lambda: IdempotentRequest.objects.filter(created_at__lt=Now() - KEPT).delete()[
-            0
-        ],
+        "answers to repeated requests": prune_idempotent_requests,
         "sign-in links": lambda: SignInLink.objects.filter(expires_at__lt=Now()).delete()[0],
         "browser sessions": lambda: BrowserSession.objects.filter(expire_date__lt=Now()).delete()[0],
     }
@@ -27,12 +25,11 @@ def register_own() -> None:
     register(Probe("archive", archive, ready_only=True, about=about))
 
 
-def prune_answers() -> int:
-    """First answers to POSTs with a key, after a day; so do the requests themselves, where there are any."""
+def prune_idempotent_requests() -> int:
     return IdempotentRequest.objects.filter(created_at__lt=Now() - KEPT).delete()[0]
 
 
 def archive() -> str:
-    """Whether retention ran lately; a new installation has a day for its first run."""
+    """Return the probe's state; an installation that never archived is OK until its first run."""
     ran = Lease.objects.filter(name=LAST_RUN).exists()
-    return OK if not ran or leases.touched_within(LAST_RUN, LATE_AFTER) else "late"
+    return OK if not ran or leases.was_touched_within(LAST_RUN, LATE_AFTER) else "late"

@@ -1,4 +1,6 @@
-"""What may be archived, as apps say it; what belongs to it, as the foreign keys say it."""
+"""The registry of what retention archives. Apps register root models; foreign keys give the rows
+that belong to them.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,51 +14,61 @@ Rows = QuerySet[Any]
 Ids = Sequence[Any]
 
 
-class Changed(Exception):
-    """What is about to be deleted is not what was written; the step is undone and left to the next run."""
+class RowsChanged(Exception):
+    """Rows changed after they were written; the transaction is rolled back and they stay for the
+    next run.
+    """
 
 
-def _nothing() -> None:
-    """No work."""
+def _do_nothing() -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shelf:
-    """One kind of thing that is archived whole, with every row that points to it.
+class ArchivedModel:
+    """A root model whose rows are archived together with every row that points to them.
 
-    ``ripe`` gives those closed longer ago than that and not to be kept; rows of ``model``, which has a ``created_at``.
-    ``step`` is how many are deleted in one transaction. ``along`` gives rows that belong to some of them without a
-    foreign key. ``before`` is work to be done before any is looked for, such as counting them. ``leave`` is called in
-    the deleting transaction, with the archive and the rows, for traces that stay; it may raise `Changed`.
+    ``due_for_archive(age)`` returns the rows of ``model`` that were closed longer than ``age`` ago
+    and that nothing keeps; ``model`` has a ``created_at``. ``rows_per_transaction`` limits the root
+    rows that one transaction deletes. ``related_rows(ids)`` returns rows that belong to the roots
+    without a foreign key. ``prepare`` is called before the first query, for example to count rows.
+    ``before_delete`` is called in the deleting transaction with the archive and the rows, to update
+    rows that stay; it may raise `RowsChanged`.
     """
 
     name: str
     model: type[Model]
-    ripe: Callable[[timedelta], Rows]
-    step: int = 200
-    along: Callable[[Ids], Iterable[Rows]] = lambda _: ()
-    before: Callable[[], object] = _nothing
-    leave: Callable[[Any, Sequence[Rows]], None] = lambda archive, rows: None
+    due_for_archive: Callable[[timedelta], Rows]
+    rows_per_transaction: int = 200
+    related_rows: Callable[[Ids], Iterable[Rows]] = lambda _: ()
+    prepare: Callable[[], object] = _do_nothing
+    before_delete: Callable[[Any, Sequence[Rows]], None] = lambda archive, rows: None
 
 
 @dataclass(slots=True)
 class Registry:
-    """``shelves`` in the order in which they are worked on; ``pruners`` delete what has no history, by what it is."""
+    """What the apps have registered.
 
-    shelves: dict[str, Shelf] = field(default_factory=dict)
+    ``archived_models`` are processed in their order. ``pruners`` delete rows that are not archived,
+    and return how many.
+    """
+
+    archived_models: dict[str, ArchivedModel] = field(default_factory=dict)
     pruners: dict[str, Callable[[], int]] = field(default_factory=dict)
 
-    def add(self, shelf: Shelf) -> None:
-        self.shelves[shelf.name] = shelf
+    def add(self, archived_model: ArchivedModel) -> None:
+        self.archived_models[archived_model.name] = archived_model
 
 
 registry = Registry()
 
 
-def rows_of(shelf: Shelf, ids: Ids) -> list[Rows]:
-    """Everything that goes with these, by table: what is pointed to before what points to it."""
-    roots: dict[type[Model], Q] = {shelf.model: Q(pk__in=list(ids))}
-    roots |= {rows.model: Q(pk__in=rows.values("pk")) for rows in shelf.along(ids)}
+def rows_to_archive(archived_model: ArchivedModel, ids: Ids) -> list[Rows]:
+    """Return the rows to archive with these roots, one queryset per table.
+
+    A table comes before the tables that point to it.
+    """
+    roots: dict[type[Model], Q] = {archived_model.model: Q(pk__in=list(ids))}
+    roots |= {rows.model: Q(pk__in=rows.values("pk")) for rows in archived_model.related_rows(ids)}
     chosen: dict[type[Model], Rows] = {}
     for model in _pointing_to(frozenset(roots)):
         where = roots.get(model, Q())
@@ -69,7 +81,10 @@ def rows_of(shelf: Shelf, ids: Ids) -> list[Rows]:
 
 @cache
 def _pointing_to(roots: frozenset[type[Model]]) -> list[type[Model]]:
-    """The roots and every table that points to one of them, directly or not; none before what it points to."""
+    """Return the roots and every table that points to one of them, directly or indirectly.
+
+    A table comes before the tables that point to it.
+    """
     found, new = set(roots), set(roots)
     while new:
         new = {pointing for model in new for pointing in _pointers(model)} - found
@@ -83,7 +98,7 @@ def _pointing_to(roots: frozenset[type[Model]]) -> list[type[Model]]:
 
 
 def _pointers(model: type[Model]) -> set[type[Model]]:
-    """Tables with a foreign key to this one, also those that it does not know by a name."""
+    """Return the models with a foreign key to ``model``, also with ``related_name="+"``."""
     relations = model._meta.get_fields(include_hidden=True)
     return {relation.related_model for relation in relations if relation.auto_created and not relation.concrete}  # type: ignore[misc]
 

@@ -1,4 +1,4 @@
-"""Taking, checking and restoring backups."""
+"""Commands that take, verify and restore backups."""
 
 import logging
 import shutil
@@ -21,15 +21,16 @@ from orchestra.backup.errors import BackupRefused
 from orchestra.backup.files import flush
 from orchestra.backup.manifest import DAMAGED, Manifest, key_fingerprint, sha256_of
 from orchestra.backup.signals import copy_checks, database_restored
-from orchestra.db import fencing as epoch
-from orchestra.db import notify
+from orchestra.db import fencing, notify
 from orchestra.runtime import data_lock
 
 logger = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """What differs between databases; see ``sqlite`` and ``postgres``."""
+    """The database-specific part of a backup; implemented by the modules ``sqlite`` and
+    ``postgres``.
+    """
 
     FILE: str
 
@@ -37,22 +38,28 @@ class Engine(Protocol):
     def snapshot(self, folder: Path) -> AbstractContextManager[None]: ...
     def scratch(self, folder: Path, purpose: str) -> AbstractContextManager[str]: ...
     def integrity(self) -> Iterator[str]: ...
-    def refuse_company(self) -> None: ...
-    def put_in_place(self, copy: str, stamp: str) -> str: ...
+    def require_no_clients(self) -> None: ...
+    def replace_database(self, copy: str, stamp: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """``kept`` says where the previous data are; ``told`` is what the apps did to make the copy fit for use."""
+    """The result of a restore.
+
+    ``kept`` says where the previous data are. ``messages`` are sentences about what the apps
+    changed.
+    """
 
     manifest: Manifest
     epoch: int
     kept: str
-    told: list[str]
+    messages: list[str]
 
 
 def take_backup(directory: Path) -> Path:
-    """Make a backup below ``directory``, while everything runs, and return its folder; it is whole or not there.
+    """Write a backup below ``directory`` and return its folder; Orchestra may be running.
+
+    The folder gets its name only when the backup is complete.
 
     Raises:
         BackupRefused: the database's own tools are missing or failed.
@@ -63,7 +70,7 @@ def take_backup(directory: Path) -> Path:
     try:
         engine = _engine()
         with engine.snapshot(partial):
-            counts, migrations, fence_epoch = _counts(), _applied(), epoch.current()
+            counts, migrations, fence_epoch = _counts(), _applied(), fencing.current_epoch()
         file = partial / engine.FILE
         Manifest(
             engine=connection.vendor,
@@ -88,10 +95,12 @@ def take_backup(directory: Path) -> Path:
 
 
 def inspect(folder: Path) -> Manifest:
-    """Everything that can be said about a backup without opening it; touches no database.
+    """Return the manifest after checking signature, engine, migrations and files; no database is
+    used.
 
     Raises:
-        BackupRefused: it is damaged, foreign, newer than this program, of another engine, or made with another key.
+        BackupRefused: the backup is damaged, not Orchestra's, newer than this program, of another
+            engine, or made with another key.
     """
     manifest = Manifest.read(folder)
     if manifest.engine != connection.vendor:
@@ -104,52 +113,55 @@ def inspect(folder: Path) -> Manifest:
 
 
 def verify_backup(folder: Path) -> Manifest:
-    """Check a backup to the last row, in a copy that is thrown away; the installation may be running.
+    """Load a backup into a temporary copy and check every row; Orchestra may be running.
 
     Raises:
-        BackupRefused: something is wrong with it.
+        BackupRefused: a check failed.
     """
     manifest = inspect(folder)
     with _engine().scratch(folder, "verify"):
-        _judge(manifest)
+        _check_copy(manifest)
     return manifest
 
 
 def restore_backup(folder: Path, *, keep_rules: bool) -> Restored:
-    """Put a backup in the place of the database; what was there is kept aside.
+    """Replace the database by a backup, and keep the previous database under another name.
 
-    Until the last step everything happens in a copy. Killed at any moment, it leaves the old database or the restored
-    one, whole. ``keep_rules`` lets standing rules of directories and of everywhere apply again.
+    All steps but the last work on a copy. If the process is killed at any moment, the database is
+    either the complete old one or the complete restored one. With ``keep_rules``, standing rules
+    with a directory or global scope apply again.
 
     Raises:
-        BackupRefused: the backup is unfit, or Orchestra runs; nothing was changed.
+        BackupRefused: the backup failed a check, or Orchestra is running; the database is
+            unchanged.
     """
     manifest = inspect(folder)
     engine = _engine()
-    with _alone():
-        known = _present_epoch()
-        engine.refuse_company()
+    with _exclusive_data_folder():
+        known = _current_epoch_or_zero()
+        engine.require_no_clients()
         with engine.scratch(folder, "restore") as copy:
-            _judge(manifest)
-            with transaction.atomic(), notify.muted():
-                begun = epoch.begin(known, manifest.fence_epoch)
-                answers = database_restored.send(
-                    sender=None, epoch=begun, taken_at=manifest.taken_at, keep_rules=keep_rules
+            _check_copy(manifest)
+            with transaction.atomic(), notify.suppressed():
+                new_epoch = fencing.start_epoch(known, manifest.fence_epoch)
+                responses = database_restored.send(
+                    sender=None, epoch=new_epoch, taken_at=manifest.taken_at, keep_rules=keep_rules
                 )
-            kept = engine.put_in_place(copy, _stamp())
-    logger.warning("restored from the backup of %s; fence epoch %d", manifest.taken_at, begun)
-    return Restored(manifest, begun, kept, [said for _, said in answers if said])
+            kept = engine.replace_database(copy, _stamp())
+    logger.warning("restored from the backup of %s; fence epoch %d", manifest.taken_at, new_epoch)
+    return Restored(manifest, new_epoch, kept, [message for _, message in responses if message])
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """
+def _exclusive_data_folder() -> Iterator[None]:
+    """Hold the data folder exclusively.
+
     Raises:
-        BackupRefused: a process of Orchestra uses this data folder.
+        BackupRefused: a process of Orchestra uses the folder.
     """
     with ExitStack() as held:
         try:
-            held.enter_context(data_lock.alone(settings.ORCHESTRA.data_dir))
+            held.enter_context(data_lock.exclusive(settings.ORCHESTRA.data_dir))
         except data_lock.DataFolderBusy as busy:
             raise BackupRefused(f"Orchestra is running (process {busy.owner}). Stop it first.") from None
         yield
@@ -165,7 +177,7 @@ def _stamp() -> str:
 
 
 def _counts() -> dict[str, int]:
-    """Rows by table, of all tables there are."""
+    """Return the number of rows of every table."""
     with connection.cursor() as cursor:
         counts = {}
         for table in sorted(connection.introspection.table_names(cursor)):
@@ -188,11 +200,11 @@ def _unknown_migrations(manifest: Manifest) -> list[str]:
     return [f"{app}.{name}" for app, names in manifest.migrations.items() for name in names if (app, name) not in known]
 
 
-def _judge(manifest: Manifest) -> None:
-    """Whether the copy that stands in is what the manifest says, and sound; brings its tables up to date.
+def _check_copy(manifest: Manifest) -> None:
+    """Check the copy, which is the default database here, against the manifest, and migrate it.
 
     Raises:
-        BackupRefused: it is not.
+        BackupRefused: the copy is damaged, or differs from the manifest.
     """
     try:
         problems = list(_engine().integrity())
@@ -207,9 +219,9 @@ def _judge(manifest: Manifest) -> None:
         raise BackupRefused(DAMAGED.format("; ".join(problems[:3])), problems=problems[:100])
 
 
-def _present_epoch() -> int:
-    """Of the database that is replaced; 0 if it cannot tell any more."""
+def _current_epoch_or_zero() -> int:
+    """Return the epoch of the database that is replaced, or 0 if it cannot be read."""
     try:
-        return epoch.current()
+        return fencing.current_epoch()
     except DatabaseError:
         return 0

@@ -1,4 +1,4 @@
-"""Another database in the place of the installation's own, so that all code can look at a copy."""
+"""Replacing the default database within a block, so that all code reads and writes a copy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,11 @@ from django.db.utils import load_backend
 
 
 @contextmanager
-def standing_in(**changes: Any) -> Iterator[BaseDatabaseWrapper]:
-    """Within the ``with``, this thread's default connection is a new one, of the configured settings but ``changes``.
+def override_database(**changes: Any) -> Iterator[BaseDatabaseWrapper]:
+    """Replace this thread's default connection within the ``with``.
 
-    It has no pool: nothing of it outlives the ``with``.
+    The new connection has the configured settings with ``changes``, and no pool, so that it is
+    closed when the block ends.
     """
     own = connections[DEFAULT_DB_ALIAS]
     wanted: dict[str, Any] = {**connections.settings[DEFAULT_DB_ALIAS], **changes}

@@ -1,11 +1,9 @@
-"""Writing files so that they are there after a power cut."""
-
 import os
 from pathlib import Path
 
 
 def flush(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+    """Write a file or a folder's entries to the disk, so that they survive a power failure."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

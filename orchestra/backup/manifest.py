@@ -1,4 +1,4 @@
-"""What a backup says about itself: ``manifest.json``, signed with the installation's key."""
+"""The description of a backup: ``manifest.json``, signed with the installation's key."""
 
 import hashlib
 import hmac
@@ -20,8 +20,12 @@ DAMAGED = "The backup is damaged: {}. Use another one."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """``counts`` are rows by table, ``migrations`` the applied ones by app, ``taken_at`` the time of the snapshot (ISO
-    8601). ``key_fingerprint`` tells keys apart and gives nothing of them away."""
+    """The content of ``manifest.json``.
+
+    ``counts`` are rows by table, ``migrations`` the applied ones by app, ``size`` is in bytes, and
+    ``taken_at`` is the time of the snapshot (ISO 8601). ``key_fingerprint`` identifies the secret
+    key without revealing it.
+    """
 
     product: str = PRODUCT
     format: int = FORMAT
@@ -37,21 +41,22 @@ class Manifest:
     key_fingerprint: str
 
     def write(self, folder: Path) -> None:
-        """As readable JSON, with a signature over all of it."""
+        """Write indented JSON with a signature over all fields."""
         facts = asdict(self)
-        whole = facts | {"signature": _signature(facts)}
-        (folder / NAME).write_text(json.dumps(whole, indent=2, ensure_ascii=True) + "\n")
+        signed = facts | {"signature": _signature(facts)}
+        (folder / NAME).write_text(json.dumps(signed, indent=2, ensure_ascii=True) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The manifest of a backup that this installation may use.
+        """Read the manifest of a backup and check that this installation may use the backup.
 
         Raises:
-            BackupRefused: there is none, it is damaged, foreign, of a newer Orchestra, or made with another key.
+            BackupRefused: the manifest is missing, damaged, not Orchestra's, of a newer Orchestra,
+                or made with another key.
         """
         facts = _facts(folder)
         if facts.get("product") != PRODUCT:
-            raise BackupRefused(f"{folder} is no backup of Orchestra.")
+            raise BackupRefused(f"{folder} is not a backup of Orchestra.")
         if facts.get("format") != FORMAT:
             raise BackupRefused("The backup was made by a newer Orchestra; update this one first.")
         mine = key_fingerprint()
@@ -67,9 +72,10 @@ class Manifest:
         return cls(**facts)
 
     def check_files(self, folder: Path) -> None:
-        """
+        """Check the files of the folder against the manifest.
+
         Raises:
-            BackupRefused: a file is missing, superfluous or not as it was written.
+            BackupRefused: a file is missing, unexpected or changed.
         """
         there = {path.name for path in folder.iterdir()}
         if there != {NAME, self.file}:
@@ -82,12 +88,12 @@ class Manifest:
 
 
 def key_fingerprint() -> str:
-    """Tells secret keys apart and gives nothing of this one away."""
+    """Return a short digest that identifies the secret key without revealing it."""
     return salted_hmac("orchestra.backup.key", "", algorithm="sha256").hexdigest()[:16]
 
 
 def sha256_of(path: Path) -> str:
-    """As hexadecimal text; a file of any size."""
+    """Return the SHA-256 of a file as hexadecimal text; the file is read in chunks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

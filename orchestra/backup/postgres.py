@@ -1,7 +1,8 @@
-"""PostgreSQL: copies by ``pg_dump``, loaded into a schema of their own, put in place by renaming schemas.
+"""PostgreSQL backups: ``pg_dump`` writes them, and a restore loads them into a new schema.
 
-The dump is PostgreSQL's own archive format, so any administrator can read it with ``pg_restore`` alone. A restore never
-runs it against the tables in use: it fills a schema beside them, and one short transaction swaps the names.
+The dump is in PostgreSQL's own archive format, which an administrator can read with ``pg_restore``
+alone. A restore never writes to the tables in use: it fills a schema beside them, and one short
+transaction renames the two schemas.
 """
 
 import os
@@ -18,28 +19,31 @@ from typing import IO, Any, cast
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, transaction
 
-from orchestra.backup.database_override import standing_in
+from orchestra.backup.database_override import override_database
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.files import flush
 from orchestra.logs.redaction import scrub
 
 FILE = "database.pgdump"
 CHUNK = 1024 * 1024
-LEAVING_S = 3.0  # the server lists a connection for a moment after it was closed
-LOGICAL = ("--no-owner", "--no-privileges")  # whoever restores owns what is restored
+LEAVING_S = 3.0  # the server lists a connection for a short time after it was closed
+LOGICAL = ("--no-owner", "--no-privileges")  # the restoring account owns the restored tables
 HEADING = (b"--", b"\\restrict ", b"\\unrestrict ", b"SET ", b"CREATE SCHEMA ", b"COMMENT ON SCHEMA ")
 
 NAMES_SCHEMA = re.compile(rb'CREATE TABLE ((?:"[^"]+"|\w+))\.')
 
 
 def server() -> str:
-    """What keeps the data."""
+    """Return the name and version of the database server."""
     return f"PostgreSQL {_value('SHOW server_version')}"
 
 
 @contextmanager
 def snapshot(folder: Path) -> Iterator[None]:
-    """Dump the database as of one moment into ``folder``; within the ``with`` that moment is shown. Holds up no writer.
+    """Dump a snapshot of the database into ``folder``; the block of the ``with`` reads the same
+    snapshot.
+
+    Writers do not wait.
 
     Raises:
         BackupRefused: ``pg_dump`` is missing, too old, or failed.
@@ -47,11 +51,15 @@ def snapshot(folder: Path) -> Iterator[None]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        _stay_while_idle()  # pg_dump works meanwhile
-        which = [f"--snapshot={_value('SELECT pg_export_snapshot()')}", f"--schema={_value('SELECT current_schema()')}"]
+        _allow_idle_transaction()  # while pg_dump runs
+        selection = [
+            f"--snapshot={_value('SELECT pg_export_snapshot()')}",
+            f"--schema={_value('SELECT current_schema()')}",
+        ]
         target = folder / FILE
-        # the fastest level: transcripts shrink well at any, and the dump is limited by one processor
-        run = [_program("pg_dump"), "--format=custom", "--compress=1", *LOGICAL, *which, f"--file={target}"]
+        # The lowest level: transcripts compress well at any level, and pg_dump is limited by one
+        # processor.
+        run = [_program("pg_dump"), "--format=custom", "--compress=1", *LOGICAL, *selection, f"--file={target}"]
         done = subprocess.run(
             [*run, f"--dbname={_conninfo()}"], env=_environment(), capture_output=True, text=True, check=False
         )
@@ -63,15 +71,17 @@ def snapshot(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def scratch(folder: Path, purpose: str) -> Iterator[str]:
-    """A backup loaded into a schema of its own, standing in for the database; yields the schema's name.
+    """Load a backup into a new schema, which is the default database within the ``with``; yield its
+    name.
 
     Raises:
-        BackupRefused: ``pg_restore`` is missing or failed, or the database does not take what it says.
+        BackupRefused: ``pg_restore`` is missing or failed, or the database does not accept the
+            dump.
     """
     name = f"orchestra_{purpose}"
-    with standing_in(OPTIONS=_searching(name)):
+    with override_database(OPTIONS=_searching(name)):
         with connection.cursor() as cursor:
-            cursor.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")  # of one that was killed
+            cursor.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")  # left behind by a killed process
             cursor.execute(f"CREATE SCHEMA {name}")
         try:
             try:
@@ -85,49 +95,53 @@ def scratch(folder: Path, purpose: str) -> Iterator[str]:
 
 
 def integrity() -> Iterator[str]:
-    """Loading has checked every constraint."""
+    """Yield nothing: loading the dump has checked every constraint."""
     yield from ()
 
 
-def refuse_company() -> None:
-    """
+def require_no_clients() -> None:
+    """Check that no other client is connected to the database.
+
     Raises:
-        BackupRefused: somebody else is connected to the database.
+        BackupRefused: another client is connected.
     """
     connections[DEFAULT_DB_ALIAS].close()
     connections[DEFAULT_DB_ALIAS].close_pool()  # type: ignore[attr-defined]
-    with standing_in():
-        _refuse_company()
+    with override_database():
+        _require_no_clients()
 
 
-def put_in_place(copy: str, stamp: str) -> str:
-    """Make the copy's schema the one in use; what was there is kept under another name. Returns that name."""
+def replace_database(copy: str, stamp: str) -> str:
+    """Make the copy's schema the one in use; return the name under which the previous schema is
+    kept.
+    """
     kept = f"before_restore_{stamp.lower()}"
-    with standing_in():
+    with override_database():
         live = _quoted(_value("SELECT current_schema()"))
         with transaction.atomic():
-            _refuse_company(but=1)  # the connection that made the copy
+            _require_no_clients(allowed=1)  # the connection that loaded the copy
             with connection.cursor() as cursor:
                 cursor.execute(f"ALTER SCHEMA {live} RENAME TO {kept}")
                 cursor.execute(f"ALTER SCHEMA {copy} RENAME TO {live}")
     return f"schema {kept}"
 
 
-def _refuse_company(but: int = 0) -> None:
+def _require_no_clients(allowed: int = 0) -> None:
     until = time.monotonic() + LEAVING_S
-    while len(others := _others()) > but and time.monotonic() < until:
+    while len(others := _other_clients()) > allowed and time.monotonic() < until:
         time.sleep(0.1)
-    if len(others) > but:
+    if len(others) > allowed:
         pid, user, program, host = others[0]
         raise BackupRefused(
-            f"Others are connected to the database, {len(others)} in all: {user} from {host} ({program or 'no name'}, "
-            f"process {pid}). Stop Orchestra on every host, and whatever else reads this database, first."
+            f"Other clients are connected to the database, {len(others)} in all: {user} from {host} "
+            f"({program or 'no name'}, process {pid}). First stop Orchestra on every host and all other programs that "
+            "use this database."
         )
 
 
-def _others() -> list[Any]:
+def _other_clients() -> list[Any]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction would see what it saw at first
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction caches the statistics it read first
         cursor.execute(
             "SELECT pid, usename, application_name, coalesce(host(client_addr), 'this machine') FROM pg_stat_activity"
             " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
@@ -135,32 +149,34 @@ def _others() -> list[Any]:
         return list(cursor.fetchall())
 
 
-def _stay_while_idle() -> None:
-    """This transaction has to wait for a program; the settings would take it for that of a frozen process."""
+def _allow_idle_transaction() -> None:
+    """Disable the timeout that ends idle transactions: this one waits for a program."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 
 def _load(dump: Path, schema: str) -> None:
-    """Feed what ``pg_restore`` writes to the database: rows by COPY, everything else with the schema's name changed."""
+    """Run the script that ``pg_restore`` writes, with the name of the schema replaced by
+    ``schema``.
+    """
     run = [_program("pg_restore"), *LOGICAL, "--no-comments", "--file=-", str(dump)]
     with (
-        tempfile.TemporaryFile() as complaints,
-        subprocess.Popen(run, stdout=subprocess.PIPE, stderr=complaints, env=_environment()) as restoring,
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(run, stdout=subprocess.PIPE, stderr=errors, env=_environment()) as restoring,
     ):
         with transaction.atomic():
-            _stay_while_idle()  # pg_restore may take its time
+            _allow_idle_transaction()  # while pg_restore runs
             _Loader(schema).feed(cast("IO[bytes]", restoring.stdout))
         if restoring.wait():
-            complaints.seek(0)
-            raise BackupRefused(f"pg_restore failed: {scrub(complaints.read(500).decode(errors='replace').strip())}")
+            errors.seek(0)
+            raise BackupRefused(f"pg_restore failed: {scrub(errors.read(500).decode(errors='replace').strip())}")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 
 
 @dataclass(slots=True)
 class _Loader:
-    """Runs a script of ``pg_restore`` in ``schema`` instead of the one it was dumped from."""
+    """Runs a script of ``pg_restore`` in ``schema`` instead of the dumped schema."""
 
     schema: str
     dumped: bytes = b""
@@ -197,7 +213,11 @@ class _Loader:
             copy.write(bytes(buffer))
 
     def _moved(self, sql: bytes) -> str:
-        """``pg_dump`` gives every name its schema; our tables' own statements hold no text in which it could appear."""
+        """Replace the schema in a statement.
+
+        ``pg_dump`` qualifies every name, and our tables' statements contain no text with such a
+        prefix.
+        """
         if not self.dumped:
             return sql.decode()
         return re.sub(rb"(?<![\w.\"])" + re.escape(self.dumped) + rb"\.", self.schema.encode() + b".", sql).decode()
@@ -219,7 +239,9 @@ def _quoted(name: str) -> str:
 
 
 def _conninfo() -> str:
-    """How to reach the database, without the password: command lines are public."""
+    """Return the connection string without the password, because other accounts can read command
+    lines.
+    """
     from psycopg import conninfo, pq
 
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} - {"password"}
@@ -236,7 +258,7 @@ def _program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
         raise BackupRefused(
-            f"{name} is not on PATH. Install PostgreSQL's client programs (Debian: postgresql-client), of the server's "
-            "version or newer."
+            f"{name} is not on PATH. Install PostgreSQL's client programs (Debian: postgresql-client) in the server's "
+            "version or a newer one."
         )
     return found

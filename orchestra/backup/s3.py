@@ -1,4 +1,6 @@
-"""Copies of backups on S3, or what speaks its language. Needs the optional packages of ``requirements-s3.txt``."""
+"""Uploads of backups to S3 or a compatible store. They need the packages of
+``requirements-s3.txt``.
+"""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,12 +13,14 @@ from orchestra.logs.redaction import scrub
 
 
 def upload(folder: Path, url: str) -> str:
-    """Copy a backup below ``s3://BUCKET/PREFIX`` and return where; the manifest comes last, so it marks a whole copy.
+    """Copy a backup below ``s3://BUCKET/PREFIX`` and return its address there.
 
-    Credentials come from where AWS's own tools look for them. The far side checks each part's SHA-256.
+    The manifest is uploaded last, so its presence marks a complete copy. boto3 finds the
+    credentials in the places that AWS's own tools use. The store checks the SHA-256 of each part.
 
     Raises:
-        BackupRefused: the packages are missing, the address is none, or the far side did not take it.
+        BackupRefused: boto3 is not installed, the address is invalid, or the store refused the
+            upload.
     """
     parts = urlsplit(url)
     if parts.scheme != "s3" or not parts.netloc:
@@ -34,7 +38,7 @@ def upload(folder: Path, url: str) -> str:
             key = f"{prefix}/{path.name}"
             client.upload_file(str(path), parts.netloc, key, ExtraArgs={"ChecksumAlgorithm": "SHA256"})
             if client.head_object(Bucket=parts.netloc, Key=key)["ContentLength"] != path.stat().st_size:
-                raise BackupRefused(f"{path.name} did not arrive whole.")
+                raise BackupRefused(f"{path.name} was not stored completely.")
     except (Boto3Error, BotoCoreError, ClientError) as error:
         raise BackupRefused(f"The upload failed: {scrub(str(error))[:300]}") from None
     return f"s3://{parts.netloc}/{prefix}"

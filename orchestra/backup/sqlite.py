@@ -1,4 +1,6 @@
-"""SQLite: copies by ``VACUUM INTO``, put in place by one rename."""
+"""SQLite backups: ``VACUUM INTO`` writes them, and a restore replaces the database file by a
+rename.
+"""
 
 import os
 import shutil
@@ -10,7 +12,7 @@ from pathlib import Path
 import psutil
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
-from orchestra.backup.database_override import standing_in
+from orchestra.backup.database_override import override_database
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.files import flush
 
@@ -19,39 +21,43 @@ SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
 def server() -> str:
-    """What keeps the data."""
+    """Return the name and version of the database library."""
     return f"SQLite {sqlite3.sqlite_version}"
 
 
 @contextmanager
 def snapshot(folder: Path) -> Iterator[None]:
-    """Copy the database as of one moment into ``folder``; within the ``with`` that copy stands in. Writers go on."""
+    """Copy a snapshot of the database into ``folder``; the block of the ``with`` reads the copy.
+
+    Writers do not wait.
+    """
     with connection.cursor() as cursor:
         cursor.execute("VACUUM INTO %s", [str(folder / FILE)])
-    with _opened(folder / FILE):
+    with _opened_copy(folder / FILE):
         yield
     flush(folder / FILE)
 
 
 @contextmanager
 def scratch(folder: Path, purpose: str) -> Iterator[str]:
-    """A copy of a backup that may be changed, standing in for the database; yields its name for ``put_in_place``.
+    """Copy a backup to a file that is the default database within the ``with``; yield its path.
 
-    It lies beside the database, so that a rename can put it there. A second one for the same purpose takes its place.
+    The file is in the folder of the database, so that ``replace_database`` can rename it. A second
+    copy for the same purpose replaces the first.
     """
     path = _live().with_name(f"{_live().name}.{purpose}")
-    _remove(path)  # of one that was killed
+    _remove(path)  # left behind by a killed process
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copyfile(folder / FILE, path)
-        with _opened(path):
+        with _opened_copy(path):
             yield str(path)
     finally:
         _remove(path)
 
 
 def integrity() -> Iterator[str]:
-    """What SQLite itself finds wrong with the copy."""
+    """Yield the problems that SQLite's own checks find in the copy."""
     with connection.cursor() as cursor:
         for pragma in ("integrity_check", "foreign_key_check"):
             for row in cursor.execute(f"PRAGMA {pragma}").fetchall():
@@ -59,10 +65,11 @@ def integrity() -> Iterator[str]:
                     yield f"{pragma}: {' '.join(str(value) for value in row)}"
 
 
-def refuse_company() -> None:
-    """
+def require_no_clients() -> None:
+    """Check that no process has the database open, as far as this account can see.
+
     Raises:
-        BackupRefused: a process has the database open, as far as this account can see.
+        BackupRefused: a process has it open.
     """
     connection.close()
     live = str(_live().resolve())
@@ -75,17 +82,18 @@ def refuse_company() -> None:
                 )
 
 
-def put_in_place(copy: str, stamp: str) -> str:
-    """Make the copy the database; what was there is kept. Returns where, or nothing if there was none.
+def replace_database(copy: str, stamp: str) -> str:
+    """Replace the database file by the copy; return where the previous file is kept, or "" if there
+    was none.
 
-    At every moment there is a whole database: the old one until the rename, then the new one.
+    The rename is atomic: before it the database is the old one, after it the new one.
     """
     path, live = Path(copy), _live()
     connection.close()
     kept = live.with_name(f"{live.name}.before-restore-{stamp}")
     flush(path)
     if live.exists():
-        _settle(live, kept)
+        _checkpoint_and_close(live, kept)
         os.link(live, kept)
     flush(live.parent)
     path.replace(live)
@@ -93,15 +101,18 @@ def put_in_place(copy: str, stamp: str) -> str:
     return str(kept) if kept.exists() else ""
 
 
-def _settle(live: Path, kept: Path) -> None:
-    """Bring what is in the write-ahead log into the file: a log that stayed would be taken for the new file's."""
+def _checkpoint_and_close(live: Path, kept: Path) -> None:
+    """Write the content of the write-ahead log into the file.
+
+    SQLite would otherwise apply a remaining log to the new file.
+    """
     try:
         with closing(sqlite3.connect(live, timeout=1, isolation_level=None)) as last:
             last.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             last.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.OperationalError as error:
         raise BackupRefused(f"The database is in use ({error}). Stop Orchestra first.") from None
-    except sqlite3.DatabaseError:  # damaged, which may be why somebody restores: it is kept as it is
+    except sqlite3.DatabaseError:  # damaged, which may be the reason for the restore: keep it unchanged
         for suffix in SIDE_FILES:
             with suppress(FileNotFoundError):
                 Path(f"{live}{suffix}").replace(f"{kept}{suffix}")
@@ -114,10 +125,10 @@ def _live() -> Path:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[None]:
-    """Without the write-ahead log, which would change the file."""
+def _opened_copy(path: Path) -> Iterator[None]:
+    """Open the copy without a write-ahead log, which would change the file."""
     options = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA foreign_keys=ON;"}
-    with standing_in(NAME=str(path), OPTIONS=options):
+    with override_database(NAME=str(path), OPTIONS=options):
         yield
 
 

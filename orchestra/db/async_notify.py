@@ -1,4 +1,4 @@
-"""Wait for notifications on an event loop, without holding a thread or a database connection."""
+"""Waiting for notifications on an event loop, without holding a thread or a database connection."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,10 @@ R = TypeVar("R")
 
 
 class Wakeup:
-    """An event that any thread may set and one coroutine waits for; one set before the wait is kept."""
+    """An event that any thread may set and one coroutine waits for.
+
+    A ``set`` before the ``wait`` is kept, so the wait returns at once.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -29,7 +32,10 @@ class Wakeup:
             self._loop.call_soon_threadsafe(self._is_set.set)
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait until it is set, ``timeout_s`` at most. Read the rows either way: a notification may be lost."""
+        """Wait until the event is set, for at most ``timeout_s``.
+
+        The caller reads the rows in either case, because a notification may be lost.
+        """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._is_set.wait(), timeout_s)
         self._is_set.clear()
@@ -42,7 +48,11 @@ _listening = threading.Event()
 
 @contextlib.contextmanager
 def listening(topic: str, key: str) -> Iterator[Wakeup]:
-    """Yield a wakeup for ``key`` of ``topic``. Read the rows once after this, before the first wait."""
+    """Yield a wakeup that is set by every notification for ``key`` of ``topic``.
+
+    The caller reads the rows once inside the ``with``, before the first wait; otherwise it misses
+    a change that was committed before it listened.
+    """
     wakeup = Wakeup()
     with _lock:
         _wakeups[topic, key].add(wakeup)
@@ -66,12 +76,12 @@ def _on_notification(topic: str, key: str) -> None:
 
 
 async def in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """A short unit of database work on one of the process's shared threads."""
+    """Run a short unit of database work on one of the process's shared threads."""
     return await sync_to_async(_returning_connections(work), thread_sensitive=False)(*args, **kwargs)
 
 
 async def in_request_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """A short unit of database work where Django would do it, leaving no idle thread behind."""
+    """Run a short unit of database work on the request's own thread, and release that thread."""
     try:
         return await sync_to_async(_returning_connections(work), thread_sensitive=True)(*args, **kwargs)
     finally:
@@ -79,8 +89,11 @@ async def in_request_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwa
 
 
 def release_request_thread() -> None:
-    """Give back the thread that asgiref gave this request at its first synchronous step, usually a middleware's,
-    and would keep to the request's end; the next such step, if any, gets a new one."""
+    """Release the thread that asgiref reserved for this request at its first synchronous step.
+
+    asgiref would keep the thread until the request ends, although a waiting request does not use
+    it. The next synchronous step of the request, if there is one, gets a new thread.
+    """
     context = SyncToAsync.thread_sensitive_context.get(None)
     executor = SyncToAsync.context_to_thread_executor.pop(context, None) if context else None
     if executor:
@@ -93,7 +106,7 @@ def _returning_connections(work: Callable[P, R]) -> Callable[P, R]:
             return work(*args, **kwargs)
         finally:
             for connection in connections.all(initialized_only=True):
-                if not connection.in_atomic_block:  # a caller on this very thread keeps its own
+                if not connection.in_atomic_block:  # a caller on this thread is still in its transaction
                     connection.close_if_unusable_or_obsolete()
 
     return unit

@@ -1,8 +1,9 @@
-"""Counters that outlive the rows they were counted from.
+"""Counters that keep their values after retention has deleted the rows they were counted from.
 
-A finished row carries ``counted = false`` until a sweep moves it into the tallies, both in one transaction; a scrape
-is the tallies plus the uncounted rows, read in one statement. So each row is in exactly one of the two, whichever
-process finished it and whatever was restarted, and neither ever walks through all rows there are.
+A finished row has ``counted = false`` until a sweep adds it to the ``tallies`` table and marks it
+as counted, in one transaction. A scrape returns the tallies plus the uncounted rows, read in one
+statement. So each row is counted exactly once, whichever process finished it, and neither the sweep
+nor a scrape reads all rows of the table.
 """
 
 from bisect import bisect_left
@@ -17,46 +18,55 @@ from prometheus_client.core import HistogramMetricFamily
 BATCH = 1000
 
 Series = tuple[str, str]
-"""Name and labels of a ``Tally``."""
+"""The name and the labels of a ``Tally``."""
 Totals = defaultdict[Series, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A histogram of seconds in the tallies: ``<name>_bucket`` with ``le=<edge>``, and ``<name>_sum``."""
+    """A histogram of durations, kept as tallies ``<name>_bucket`` (label ``le=<edge>``) and
+    ``<name>_sum``.
+
+    ``edges_s`` are the upper bounds of the buckets in seconds, in rising order, without infinity.
+    """
 
     name: str
-    text: str
+    description: str
     edges_s: tuple[float, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The edges as Prometheus writes them."""
+        """The upper bounds as Prometheus writes them, ``+Inf`` last."""
         return (*(str(float(edge)) for edge in self.edges_s), "+Inf")
 
-    def place(self, seconds: float) -> int:
-        """Which bucket is the smallest that holds ``seconds``."""
+    def bucket_index(self, seconds: float) -> int:
+        """Return the index of the smallest bucket that includes ``seconds``."""
         return bisect_left(self.edges_s, seconds)
 
-    def place_sql(self, seconds: str) -> str:
-        """SQL that says the same of an SQL expression."""
-        steps = " ".join(f"WHEN {seconds} <= {edge} THEN {place}" for place, edge in enumerate(self.edges_s))
+    def bucket_index_sql(self, seconds: str) -> str:
+        """Return SQL for the bucket index of ``seconds``, which is an SQL expression."""
+        steps = " ".join(f"WHEN {seconds} <= {edge} THEN {bucket}" for bucket, edge in enumerate(self.edges_s))
         return f"CASE {steps} ELSE {len(self.edges_s)} END"
 
-    def add(self, totals: Totals, *, place: int, number: float, seconds: float) -> None:
-        """Note ``number`` observations of one bucket; ``seconds`` is their sum."""
+    def add(self, totals: Totals, *, bucket: int, number: float, seconds: float) -> None:
+        """Add ``number`` observations of one bucket to ``totals``; ``seconds`` is their sum."""
         totals[f"{self.name}_sum", ""] += seconds
-        for edge in self.labels[place:]:
+        for edge in self.labels[bucket:]:
             totals[f"{self.name}_bucket", f"le={edge}"] += number
 
     def family(self, totals: Totals) -> HistogramMetricFamily:
-        """What the metrics page shows of it."""
+        """Return the histogram in the form that ``/metrics`` exports."""
         buckets = [(edge, totals[f"{self.name}_bucket", f"le={edge}"]) for edge in self.labels]
-        return HistogramMetricFamily(self.name, self.text, buckets=buckets, sum_value=totals[f"{self.name}_sum", ""])
+        return HistogramMetricFamily(
+            self.name, self.description, buckets=buckets, sum_value=totals[f"{self.name}_sum", ""]
+        )
 
 
 def add_to_tallies(amounts: Mapping[Series, float]) -> None:
-    """Raise the counters, in the caller's transaction; in one order for all, so that two callers cannot deadlock."""
+    """Increase the counters, in the caller's transaction.
+
+    Rows are always locked in the order of their names, so that two callers cannot deadlock.
+    """
     if not amounts:
         return
     rows = [(name, labels, amount) for (name, labels), amount in sorted(amounts.items())]
@@ -69,11 +79,13 @@ def add_to_tallies(amounts: Mapping[Series, float]) -> None:
         )
 
 
-def take_uncounted(table: str, *, finished: str, by: str, returning: str) -> list[tuple[Any, ...]]:
-    """Mark a batch of finished rows of ``table`` as counted, oldest first, and return what is to be counted.
+def mark_counted(table: str, *, finished: str, by: str, returning: str) -> list[tuple[Any, ...]]:
+    """Mark the oldest finished rows of ``table`` as counted, at most ``BATCH``, and return the
+    ``returning`` columns.
 
-    In the caller's transaction. Safe to run twice at once: a row changes from uncounted to counted in one UPDATE
-    only. ``finished`` is the SQL of the partial index over uncounted rows, ``by`` its column.
+    It runs in the caller's transaction, which adds the returned values to the tallies. Two
+    concurrent callers never get the same row. ``finished`` is the condition of the partial index
+    over uncounted rows, and ``by`` is the column of that index.
     """
     skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
@@ -87,7 +99,7 @@ def take_uncounted(table: str, *, finished: str, by: str, returning: str) -> lis
 
 
 def seconds_between(start: str, end: str) -> str:
-    """SQL for the seconds between two columns."""
+    """Return an SQL expression for the seconds between two columns."""
     if connection.vendor == "postgresql":
         return f"EXTRACT(EPOCH FROM {end} - {start})"
     return f"((julianday({end}) - julianday({start})) * 86400.0)"

@@ -1,8 +1,9 @@
-"""Notify other processes that a row has changed.
+"""Notifying other processes that a row has changed.
 
-A notification may be lost: every listener also reads the rows now and then. On PostgreSQL it is a NOTIFY
-inside the transaction, so PostgreSQL sends it exactly when the change commits; elsewhere a Redis PUBLISH
-follows the commit. A dead Redis costs speed, never a decision.
+A notification may be lost, so every listener also reads the rows periodically. On PostgreSQL a
+notification is a NOTIFY inside the writing transaction, which the server sends exactly when the
+transaction commits. On SQLite it is a Redis PUBLISH after the commit: without Redis listeners
+react more slowly, and no change is lost.
 """
 
 import contextlib
@@ -20,26 +21,27 @@ from django.db import connection, transaction
 from orchestra.db import sql
 
 if TYPE_CHECKING:
-    import redis  # late everywhere: it takes a quarter of a second, and commands that only read never notify
+    import redis  # imported late everywhere: it takes 0.25 s, and commands that only read never notify
 
 logger = logging.getLogger(__name__)
 
-CHANNEL = "orchestra_doorbell"
+CHANNEL = "orchestra_doorbell"  # processes of the previous release listen to this name during an upgrade
 RECONNECT_S = 1.0
 LISTEN_SLICE_S = 5.0
 
-_muted: ContextVar[bool] = ContextVar("muted", default=False)
+_suppressed: ContextVar[bool] = ContextVar("suppressed", default=False)
 
 Handler = Callable[[str, str], None]
-"""Called as ``handler(topic, key)`` on the listener's thread; must return at once."""
+"""Called as ``handler(topic, key)`` on the listener's thread. It must return without blocking."""
 
 
 def send(topic: str, key: str) -> None:
-    """Announce, from inside the writing transaction, that ``key`` of ``topic`` has changed.
+    """Notify listeners that ``key`` of ``topic`` has changed; call it inside the writing
+    transaction.
 
-    Never raises for a dead Redis; a dead PostgreSQL fails the transaction it belongs to.
+    A Redis failure is logged and not raised. A PostgreSQL failure fails the transaction.
     """
-    if is_muted():
+    if is_suppressed():
         return
     if connection.vendor == "postgresql":
         notify = notification(topic, key)
@@ -49,39 +51,41 @@ def send(topic: str, key: str) -> None:
 
 
 def send_many(topic: str, keys: Sequence[str]) -> None:
-    """``send`` for many keys, which costs one statement on PostgreSQL."""
-    if connection.vendor == "postgresql" and keys and not is_muted():
-        news = [f"{topic} {key}" for key in keys]
-        sql.row("SELECT count(pg_notify(%s, news)) FROM unnest(%s::text[]) AS news", CHANNEL, news)
+    """Send a notification for each of ``keys``; one statement on PostgreSQL."""
+    if connection.vendor == "postgresql" and keys and not is_suppressed():
+        payloads = [f"{topic} {key}" for key in keys]
+        sql.row("SELECT count(pg_notify(%s, payload)) FROM unnest(%s::text[]) AS payload", CHANNEL, payloads)
         return
     for key in keys:
         send(topic, key)
 
 
 @contextlib.contextmanager
-def muted() -> Iterator[None]:
-    """Send no notifications within the ``with``: other processes do not see these rows yet."""
-    token = _muted.set(True)
+def suppressed() -> Iterator[None]:
+    """Suppress all notifications within the ``with``: other processes do not see these rows yet."""
+    token = _suppressed.set(True)
     try:
         yield
     finally:
-        _muted.reset(token)
+        _suppressed.reset(token)
 
 
-def is_muted() -> bool:
-    """Whether this context sends no notifications."""
-    return _muted.get()
+def is_suppressed() -> bool:
+    """Return whether the caller runs inside ``suppressed()``."""
+    return _suppressed.get()
 
 
 def notification(topic: str, key: str) -> sql.Statement:
-    """Return PostgreSQL's NOTIFY as an expression, for a statement that also does something else."""
-    if is_muted():
+    """Return a NOTIFY as an SQL expression, which the caller includes in a statement of its own."""
+    if is_suppressed():
         return sql.Statement("NULL")
     return sql.Statement("pg_notify(%s, %s)", (CHANNEL, f"{topic} {key}"))
 
 
 def publish(channel: str, message: str | bytes) -> bool:
-    """PUBLISH on Redis over this process's one connection pool; False if Redis did not take it."""
+    """Publish on Redis over this process's connection pool; return False if Redis did not accept
+    it.
+    """
     import redis
 
     try:
@@ -94,7 +98,7 @@ def publish(channel: str, message: str | bytes) -> bool:
 
 @cache
 def redis_client() -> "redis.Redis":
-    """A client for short commands: half a second to connect, one to answer, no silent retries."""
+    """Return a client for short commands: 0.5 s to connect, 1 s to answer, and no retries."""
     import redis
 
     return redis.Redis.from_url(
@@ -107,9 +111,10 @@ def _redis_channel() -> str:
 
 
 class Listener:
-    """The one listening thread of a process; calls every registered handler for every notification.
+    """The listening thread of a process, which calls every registered handler for every
+    notification.
 
-    On PostgreSQL it holds a connection of its own, outside the pool and in autocommit.
+    On PostgreSQL the thread has its own connection, outside the pool and in autocommit.
     """
 
     def __init__(self) -> None:
@@ -119,15 +124,15 @@ class Listener:
         self.listening = threading.Event()
 
     def add(self, handler: Handler) -> None:
-        """Register ``handler`` and start listening if nobody did before."""
+        """Register ``handler``; the first registration starts the thread."""
         with self._lock:
             self._handlers.append(handler)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="notification listener", daemon=True)
                 self._thread.start()
 
     def remove(self, handler: Handler) -> None:
-        """Stop calling ``handler``; unknown ones are ignored."""
+        """Stop calling ``handler``; do nothing if it is not registered."""
         with self._lock, contextlib.suppress(ValueError):
             self._handlers.remove(handler)
 
@@ -140,12 +145,14 @@ class Listener:
                 listen()
             except (redis.RedisError, OSError) as error:
                 self.listening.clear()
-                logger.warning("doorbell connection lost (%s); sweeps cover until it is back", type(error).__name__)
+                logger.warning(
+                    "notification connection lost (%s); sweeps repair the delay until it is back", type(error).__name__
+                )
                 time.sleep(RECONNECT_S)
 
     def _listen_postgres(self) -> None:
         """Raises ConnectionError when the connection is lost."""
-        import psycopg  # a third of a second that an SQLite installation need not spend
+        import psycopg  # takes 0.3 s, which an SQLite installation does not need
 
         try:
             self._receive_notifies(psycopg.connect)
@@ -162,7 +169,7 @@ class Listener:
             while True:
                 for notify in own.notifies(timeout=LISTEN_SLICE_S):
                     self._dispatch(notify.payload)
-                own.execute("SELECT 1")  # a half-open connection shows itself
+                own.execute("SELECT 1")  # fails on a half-open connection, which notifies() does not detect
 
     def _listen_redis(self) -> None:
         import redis
@@ -184,7 +191,7 @@ class Listener:
             try:
                 handler(topic, key)
             except Exception:
-                logger.exception("a doorbell listener failed")
+                logger.exception("a notification handler failed")
 
 
 listener = Listener()

@@ -1,4 +1,6 @@
-"""Sweeps go row by row where each row has an effect of its own; a bad row costs itself, never those after it."""
+"""Sweeps process rows one by one where each row has its own effect, so a bad row does not block the
+others.
+"""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -11,13 +13,14 @@ logger = logging.getLogger(__name__)
 Row = TypeVar("Row")
 
 
-def each(rows: Iterable[Row], work: Callable[[Row], object]) -> int:
-    """How many of ``rows`` ``work`` did something for, which it says by what it returns.
+def process_each(rows: Iterable[Row], work: Callable[[Row], object]) -> int:
+    """Call ``work`` for each of ``rows``; return how many calls returned a true value.
 
-    One that raises is logged and left to the next sweep. A database that does not answer is no row's fault.
+    A row whose call raises is logged and left to the next sweep.
 
     Raises:
-        OperationalError, InterfaceError: it went away; the next sweep finds the rest.
+        OperationalError, InterfaceError: the database does not answer; the next sweep processes the
+            rest.
     """
     done = 0
     for row in rows:

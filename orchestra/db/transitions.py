@@ -14,29 +14,31 @@ from orchestra.db import sql
 class Flow:
     """Which status may follow which: ``{old: {allowed next, ...}}``."""
 
-    arrows: Mapping[str, Set[str]]
+    transitions: Mapping[str, Set[str]]
 
     def move(self, rows: QuerySet[Any], *, to: str, **changes: object) -> int:
         """Move those of ``rows`` that may still become ``to``; return how many did.
 
-        One conditional UPDATE, so of two racing callers exactly one is told 1.
+        One conditional UPDATE, so of two racing callers exactly one gets 1.
         ``rows`` may filter on its own table only: a join becomes a sub-select, which
         PostgreSQL does not check again after waiting for the row, and both would win.
         UPDATE skips ``save()``, ``auto_now`` and model signals.
         """
-        olds = self._before(to)
+        olds = self._statuses_before(to)
         # SQLite uses a partial index for "=" only, so a single old status is not written as IN.
         match: dict[str, Any] = {"status": olds[0]} if len(olds) == 1 else {"status__in": olds}
         return rows.filter(**match).update(status=to, **changes)
 
-    def moving(
+    def move_statement(
         self, model: type[Model], key: UUID, *, to: str, guard: sql.Statement, stamp: str = "", **changes: object
     ) -> sql.Statement:
-        """``move`` for the one row with that key, as plain SQL to be run: somebody waits for it.
+        """Return ``move`` for the row with this ``key`` as plain SQL, for the paths that a person
+        waits for.
 
-        ``guard`` is a condition that must hold as well; ``stamp`` is a column that gets the database's time.
+        ``guard`` is a further condition on the row. ``stamp`` is a column that is set to the
+        database's time.
         """
-        olds = self._before(to)
+        olds = self._statuses_before(to)
         marks = ", ".join(["%s"] * len(olds))
         columns = ["status = %s", *(f"{name} = %s" for name in changes), *([f"{stamp} = {sql.now()}"] if stamp else [])]
         return sql.Statement(
@@ -45,5 +47,5 @@ class Flow:
             (to, *changes.values(), key, *guard.values, *olds),
         )
 
-    def _before(self, to: str) -> list[str]:
-        return [old for old, nexts in self.arrows.items() if to in nexts]
+    def _statuses_before(self, to: str) -> list[str]:
+        return [old for old, nexts in self.transitions.items() if to in nexts]

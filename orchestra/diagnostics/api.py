@@ -95,8 +95,8 @@ def figures_of(families: Iterable[Metric]) -> dict[str, Any]:
 
 def workers() -> dict[str, Any]:
     """The last word of every process, what waits in the queues, and when beat was heard of."""
-    said = heartbeats.said()
-    consumed = {queue for vital in said for queue in vital.state.get("queues", ())}
+    recent = heartbeats.read_recent()
+    consumed = {queue for heartbeat in recent for queue in heartbeat.state.get("queues", ())}
     depths = queues.depths(consumed)
     beat = leases.ages(probes.BEAT).get(probes.BEAT)
     return {
@@ -106,27 +106,29 @@ def workers() -> dict[str, Any]:
             {
                 "name": queue,
                 "depth": (depths or {}).get(queue),
-                "workers": sum(vital.lives and queue in vital.state.get("queues", ()) for vital in said),
+                "workers": sum(
+                    heartbeat.is_alive and queue in heartbeat.state.get("queues", ()) for heartbeat in recent
+                ),
             }
             for queue in sorted({*queues.ALWAYS, *consumed})
         ],
-        "processes": [_process(vital) for vital in said],
+        "processes": [_process(heartbeat) for heartbeat in recent],
     }
 
 
-def _process(vital: heartbeats.Vital) -> dict[str, Any]:
-    state = vital.state
+def _process(heartbeat: heartbeats.Heartbeat) -> dict[str, Any]:
+    state = heartbeat.state
     canary = state.get("canary_age_seconds")
     return {
         "process": state["process"],
         "host": state["host"],
         "pid": state["pid"],
-        "age_seconds": round(vital.age, 1),
-        "lives": vital.lives,
+        "age_seconds": round(heartbeat.age, 1),
+        "lives": heartbeat.is_alive,
         "worker": state.get("worker"),
         "queues": state.get("queues", []),
         # it was said some time ago
-        "canary_age_seconds": None if canary is None else round(canary + vital.age, 1),
+        "canary_age_seconds": None if canary is None else round(canary + heartbeat.age, 1),
         "memory_bytes": state["memory_bytes"],
         "threads": state["threads"],
         "open_files": state["open_files"],

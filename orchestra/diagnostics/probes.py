@@ -169,7 +169,7 @@ def redis_server() -> str:
 
 def beat() -> str:
     """Whether beat's message reached a worker lately; both are needed for any sweep to run."""
-    return OK if leases.touched_within(BEAT, BEAT_LATE_AFTER) else DOWN
+    return OK if leases.was_touched_within(BEAT, BEAT_LATE_AFTER) else DOWN
 
 
 def migrations() -> str:

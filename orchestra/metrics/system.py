@@ -18,7 +18,7 @@ CANARY = "canary:"
 def families() -> Iterator[Metric]:
     """Every name is there from the first scrape. What was never heard of is infinitely old, so that alerts see it."""
     yield from process.families()
-    processes = heartbeats.said()
+    processes = heartbeats.read_recent()
     yield from heartbeats.families(processes)
     beat = leases.ages(probes.BEAT).get(probes.BEAT, math.inf)
     yield GaugeMetricFamily("beat_age_seconds", "Seconds since beat's message reached a worker.", value=beat)
@@ -29,7 +29,7 @@ def families() -> Iterator[Metric]:
     for worker in sorted({"worker", "sessions", *heard}):
         canaries.add_metric([worker], heard.get(worker, math.inf))
     yield canaries
-    yield from _broker(queue for vital in processes for queue in vital.state.get("queues", ()))
+    yield from _broker(queue for heartbeat in processes for queue in heartbeat.state.get("queues", ()))
     free = shutil.disk_usage(settings.ORCHESTRA.data_dir)
     yield GaugeMetricFamily("orchestra_disk_free_bytes", "Room left where the data folder is.", value=free.free)
     yield GaugeMetricFamily("orchestra_disk_size_bytes", "Size of the disk the data folder is on.", value=free.total)

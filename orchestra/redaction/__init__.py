@@ -1,8 +1,11 @@
-"""Secrets taken out of what leaves Orchestra: one step for every channel and callback. Standard library only.
+"""Redaction: secrets are removed from the texts that leave Orchestra through channels and
+callbacks.
 
-A secret's value alone is replaced, by ``[secret 1]``, ``[secret 2]`` and so on: the same value gets the same number
-everywhere, lines stay lines, and the command, its host and its paths stay readable. Nothing here is a proof: a secret
-that neither its form, its name nor its place gives away is not found.
+Only the value of a secret is replaced, by ``[secret 1]``, ``[secret 2]`` and so on. The same value
+gets the same number everywhere, the number of lines stays the same, and the command, its host and
+its paths stay readable. Redaction is a heuristic: it finds a secret by its form, by its name or by
+its place in a command, and misses a secret that has none of them. The package needs only the
+standard library.
 """
 
 from orchestra.redaction.hiding import PLACEHOLDER, Redaction

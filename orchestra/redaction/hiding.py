@@ -1,4 +1,6 @@
-"""Hiding what was found, with the same number for the same secret in all texts of one approval request."""
+"""Replacing secrets by placeholders, with the same number for a value in all texts of one approval
+request.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,29 +10,32 @@ from orchestra.logs import redaction
 from orchestra.redaction import values
 from orchestra.redaction.named import named_values
 from orchestra.redaction.programs import program_values
-from orchestra.redaction.running import framed, kept_readable
+from orchestra.redaction.running import framed, without_commands
 from orchestra.redaction.tokens import Span, private_keys, tokens
 from orchestra.redaction.words import random_words
 
 PLACEHOLDER = re.compile(r"\[secret \d{1,6}\]")
-SHORTEST_KNOWN = 6  # characters: shorter values, found once by their place, are not looked for elsewhere
+SHORTEST_KNOWN = 6  # characters; shorter values are not searched for in other places
 MOST_KNOWN = 300
 CUT = "…"
 SHORTEST_BEGINNING = 6
-# Searching is bounded, since anybody may send ten megabytes; what is over a bound is hidden, not searched.
+# The search is bounded, because a request may hold ten megabytes. Text beyond a bound is hidden
+# unsearched.
 MOST_SEARCHED = 200_000  # characters of one text
 MOST_SEARCHED_IN_ALL = 500_000  # of all texts of a request, each counted once
-COST_OF_A_TEXT = 40  # characters that any text counts at least
+COST_OF_A_TEXT = 40  # characters that each text counts in addition to its own
 COST_OF_A_CUT = 1_000
-LONGEST_WORD = 4_000  # characters of a word that the bound would go through
+LONGEST_WORD = 4_000  # characters before the bound in which the start of a cut word is searched
 LEFT_OUT = "[hidden: too large to be searched for secrets]"
 LEFT_OUT_LINE = "[hidden]"
-_COMMAND = re.compile(r"[\s;|&<>`]|\$\(|^[./~]")  # in a value that is hidden wherever it stands
+_COMMAND = re.compile(r"[\s;|&<>`]|\$\(|^[./~]")  # a value like this is not searched for elsewhere
 _JOINT = re.compile(r"(?:(?:''|\"\"|'\"|\"'|\\\n\s*)+[\w./+=~-]{4,})+")
 
 
 class Redaction:
-    """What was hidden so far. Give it all texts of a request first (`learn`), then `hide` each of them."""
+    """The secrets of one request. Call `learn` with all its texts first, then `hide` with each of
+    them.
+    """
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -39,31 +44,37 @@ class Redaction:
         self._searched: dict[str, tuple[int, list[Span]]] = {}
         self._left = MOST_SEARCHED_IN_ALL
         self.left_out = False
-        """Whether something was too large to be searched, and is hidden for that."""
+        """Whether a text was too large to be searched, so that a part of it is hidden."""
 
     @property
     def count(self) -> int:
-        """How many different values were found; what was too large to be searched counts as one more."""
+        """The number of different values found, plus one if a text was too large to be searched."""
         return len(self._numbers) + self.left_out
 
     def learn(self, *texts: str) -> None:
-        """Find the secrets of ``texts``, so that they are hidden where nothing but their value shows what they are."""
+        """Find the secrets of ``texts``, so that `hide` also finds them where only their value
+        identifies them.
+        """
         for text in texts:
             for start, end in self._search(text)[1]:
                 self._number(text[start:end])
 
     def hide(self, text: str) -> str:
-        """``text`` with every secret replaced; a secret of several lines in each of them."""
+        """Return ``text`` with every secret replaced, a secret of several lines in each of its
+        lines.
+        """
         if not text:
             return text
         size, found = self._search(text)
         part = text if size == len(text) else text[:size]
-        found = [*found, *self._again(part)]
+        found = [*found, *self._find_known(part)]
         shown = _replaced(part, _joined(found), self._number) if found else part
         return shown if part is text else shown + _left_out(text[size:])
 
     def hide_in(self, value: Any, name: str = "") -> Any:
-        """The same for everything in ``value``, which is read from JSON; ``name`` is what it stands under."""
+        """Redact all texts in ``value``, which was parsed from JSON; ``name`` is the key that holds
+        it.
+        """
         if isinstance(value, str):
             return self._named(value, name)
         if isinstance(value, list):
@@ -79,11 +90,11 @@ class Redaction:
         return value
 
     def learn_from(self, value: Any) -> None:
-        """`learn` for everything in ``value``, which is read from JSON."""
+        """Find the secrets in all texts of ``value``, which was parsed from JSON."""
         self.hide_in(value)
 
     def _named(self, text: str, name: str) -> str:
-        """A text whose name stands apart from it, judged as if the name stood before it."""
+        """Redact a text that is stored under ``name``, as if the name stood before it."""
         before = f'"{name}": "'
         if not name or len(text) > values.LONGEST:
             return self.hide(text)
@@ -103,7 +114,9 @@ class Redaction:
         return self._numbers[value]
 
     def _search(self, text: str) -> tuple[int, list[Span]]:
-        """How many characters of ``text`` were searched, from its beginning on, and where its secrets are there."""
+        """Return how many characters at the beginning of ``text`` were searched, and the secrets in
+        them.
+        """
         if text not in self._searched:
             if self._left <= 0:
                 self.left_out = self.left_out or bool(text)
@@ -114,15 +127,15 @@ class Redaction:
             self._searched[text] = size, spans(text[:size]) if size else []
         return self._searched[text]
 
-    def _again(self, text: str) -> Iterator[Span]:
-        """Where a value that is known from elsewhere stands, whole or cut."""
+    def _find_known(self, text: str) -> Iterator[Span]:
+        """Yield where values known from other texts occur, complete or cut off."""
         for word in self._known():
-            at = text.find(word)  # linear for any text, which a pattern of all the words is not
+            at = text.find(word)  # linear in any text, unlike a regular expression of all words
             while at >= 0:
                 yield at, at + len(word)
                 at = text.find(word, at + len(word))
         if CUT in text:
-            yield from self._cut(text)
+            yield from self._find_cut_off(text)
 
     def _known(self) -> list[str]:
         if self._words is None:
@@ -132,8 +145,8 @@ class Redaction:
             )
         return self._words
 
-    def _cut(self, text: str) -> Iterator[Span]:
-        """The beginning of a known value right before a cut."""
+    def _find_cut_off(self, text: str) -> Iterator[Span]:
+        """Yield the beginnings of known values that stand right before a cut."""
         for found in list(re.finditer(CUT, text))[:20]:
             before = text[max(0, found.start() - 400) : found.start()]
             for value in self._looked_for:
@@ -145,15 +158,15 @@ class Redaction:
 
 
 def spans(text: str) -> list[Span]:
-    """Where the secrets of ``text`` are: in order, without overlaps."""
+    """Return where the secrets of ``text`` are, in order and without overlaps."""
     found = [*tokens(text), *program_values(text), *named_values(text), *random_words(text)]
     keys = [part for span in private_keys(text) for part in framed(text, span)]
-    parts = [part for span in found for part in kept_readable(text, _with_rest(text, span))]
+    parts = [part for span in found for part in without_commands(text, _with_rest(text, span))]
     return _joined([*keys, *parts]) if keys or parts else []
 
 
 def _searchable(text: str, most: int) -> int:
-    """How many characters of ``text`` may be searched: at most so many, and no part of a word."""
+    """Return how many characters of ``text`` to search: at most ``most``, and no part of a word."""
     if len(text) <= most:
         return len(text)
     if most <= 0:
@@ -164,18 +177,20 @@ def _searchable(text: str, most: int) -> int:
 
 
 def _left_out(text: str) -> str:
-    """In place of what was not searched; its lines stay lines, as a diff needs it."""
+    """Return the replacement of a text that was not searched, with as many lines, which a diff
+    needs.
+    """
     return LEFT_OUT + f"\n{LEFT_OUT_LINE}" * text.count("\n")
 
 
 def _with_rest(text: str, span: Span) -> Span:
-    """A secret that a shell puts together from several quoted parts, to its end."""
+    """Extend a secret over the adjacent quoted parts that a shell joins to it."""
     rest = _JOINT.match(text, span[1])
     return (span[0], rest.end()) if rest else span
 
 
 def _joined(found: Iterable[Span]) -> list[Span]:
-    """Sorted, and overlapping ones as one."""
+    """Sort the spans and merge those that overlap."""
     joined: list[Span] = []
     for start, end in sorted(found):
         if joined and start < joined[-1][1]:
@@ -191,25 +206,28 @@ def _replaced(text: str, found: list[Span], number: Any) -> str:
         secret = text[start:end]
         if PLACEHOLDER.fullmatch(secret):
             continue
-        sign = f"[secret {number(secret)}]"
-        pieces += [text[at:start], "\n".join(_line(line, sign) for line in secret.split("\n"))]
+        placeholder = f"[secret {number(secret)}]"
+        pieces += [text[at:start], "\n".join(_line(line, placeholder) for line in secret.split("\n"))]
         at = end
     return "".join([*pieces, text[at:]])
 
 
-def _line(line: str, sign: str) -> str:
-    """A line of a secret; its indentation stays."""
+def _line(line: str, placeholder: str) -> str:
+    """Replace a line of a secret, except for its indentation."""
     bare = line.strip()
-    return line.replace(bare, sign) if bare else line
+    return line.replace(bare, placeholder) if bare else line
 
 
 def _parts(value: str) -> list[str]:
-    """The lines of a value, long enough to be its own."""
+    """Return the lines of a value that are long enough to be searched for on their own."""
     return [line for line in (one.strip() for one in value.split("\n")) if len(line) >= 16] if "\n" in value else []
 
 
 def _may_be_looked_for(value: str) -> bool:
-    """Whether it is no ordinary word, which would be hidden all over a text, and nothing that a shell would run."""
+    """Return whether a value may be searched for in other places.
+
+    An ordinary word would be hidden all over a text, and a command must stay readable.
+    """
     if len(value) < SHORTEST_KNOWN or (value.isalpha() and len(value) < 16):
         return False
     return "\n" in value or not _COMMAND.search(value)

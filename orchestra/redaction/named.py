@@ -1,4 +1,6 @@
-"""Values behind a name that says what they are: ``PASSWORD=…``, ``"apiKey": "…"``, ``--token …``, headers. Pure."""
+"""Secrets that follow a name: ``PASSWORD=…``, ``"apiKey": "…"``, ``--token …``, headers. Pure
+functions.
+"""
 
 import re
 from collections.abc import Iterator
@@ -34,16 +36,18 @@ _BEARER = re.compile(r"\b(?:bearer|basic|token)(?:[ \t]+|%20)([A-Za-z0-9._~+/=-]
 _COOKIE = re.compile(
     r"(?:\b(?:set-)?cookie\\?[\"']?\s{0,2}[:=,]\s{0,2}|\s(?:-b|--cookie)[ =])([^\r\n]{4,4000})", re.IGNORECASE
 )
-_CRUMB = re.compile(r"(?:^|;|\"|')\s{0,2}([\w.-]{1,80})=([^;\s\"'\\]{8,})")
-_HARMLESS_CRUMB = frozenset({"path", "domain", "expires", "max-age", "samesite", "theme", "lang", "locale", "version"})
+_COOKIE_PAIR = re.compile(r"(?:^|;|\"|')\s{0,2}([\w.-]{1,80})=([^;\s\"'\\]{8,})")
+_HARMLESS_COOKIES = frozenset(
+    {"path", "domain", "expires", "max-age", "samesite", "theme", "lang", "locale", "version"}
+)
 
 
 def named_values(text: str) -> Iterator[Span]:
-    """Secrets that their names give away."""
+    """Yield the values in ``text`` whose names identify them as secrets."""
     at, lowered = 0, names.lowered(text)
     while found := names.NAME.search(lowered, at):
         at = found.end("key")
-        span = _behind(text, found)
+        span = _secret_after(text, found)
         if span:
             yield span
             at = max(at, span[1])
@@ -54,28 +58,28 @@ def named_values(text: str) -> Iterator[Span]:
 
 
 def _cookies(text: str) -> Iterator[Span]:
-    for jar in _COOKIE.finditer(text):
-        for crumb in _CRUMB.finditer(jar[1]):
-            if crumb[1].lower() not in _HARMLESS_CRUMB and values.is_literal(crumb[2]) and _is_crumb(crumb[2]):
-                yield jar.start(1) + crumb.start(2), jar.start(1) + crumb.end(2)
+    for header in _COOKIE.finditer(text):
+        for pair in _COOKIE_PAIR.finditer(header[1]):
+            if pair[1].lower() not in _HARMLESS_COOKIES and values.is_literal(pair[2]) and _is_secret_cookie(pair[2]):
+                yield header.start(1) + pair.start(2), header.start(1) + pair.end(2)
 
 
-def _is_crumb(value: str) -> bool:
+def _is_secret_cookie(value: str) -> bool:
     return values.is_mixed(value, 8) and "," not in value and any(char.isdigit() for char in value)
 
 
-def _behind(text: str, found: re.Match[str]) -> Span | None:
-    """The secret behind a name, if one stands there."""
+def _secret_after(text: str, found: re.Match[str]) -> Span | None:
+    """Return the secret that follows a name, or None."""
     separator = _SEPARATOR.match(text, found.end())
     if separator is None or (separator["close"] and separator["space"]):
         return None
     if found["key"] in GENERIC and names.STRONGER.search(found["rest"]):
-        return None  # "authToken" is a token; it is found by that
+        return None  # "authToken" is found by its stronger part, "token"
     start_of_name = names.start_of_name(text, found.start())
     name = text[start_of_name : found.end()]
     own, rest = (text[slice(*found.span(part))] for part in ("key", "rest"))
     key, how = found["key"], str(separator.lastgroup)
-    if names.tells_about(name, own, rest) or _closes_a_quote(text, start_of_name, separator):
+    if names.describes_secret(name, own, rest) or _closes_a_quote(text, start_of_name, separator):
         return None
     start = separator.end()
     if key in ("auth", "authorization", "bearer", "token") and (
@@ -89,12 +93,14 @@ def _judged(text: str, start: int, name: str, key: str, how: str, separator: re.
     opened = OPEN.match(text, start)
     if opened and not (separator["close"] and how == "space"):
         span = reading.quoted(text, opened)
-        ticked = opened[0].endswith("`")  # a shell runs what stands in them
+        ticked = opened[0].endswith("`")  # a shell runs the text between backticks
         return span if span and _is_quoted_secret(text[slice(*span)], name, key, how, ticked=ticked) else None
     flag = how == "space" and name.startswith("-")
-    if values.leads_elsewhere(text, start):
+    if values.is_reference_or_path(text, start):
         return None
-    span = reading.bare(text, start, how, values.LONGEST_OPAQUE)  # judged by its beginning: names may follow closely
+    # The beginning decides: reading every value to its end would take quadratic time where names
+    # are dense.
+    span = reading.bare(text, start, how, values.LONGEST_OPAQUE)
     if span is None:
         return None
     if not _is_bare_secret(text, span, text[slice(*span)], name, key, "flag" if flag else how):
@@ -135,7 +141,9 @@ def _is_bare_secret(text: str, span: Span, value: str, name: str, key: str, how:
 
 
 def _is_opaque(value: str) -> bool:
-    """Whether behind a name that says little stands something that nobody would have thought of."""
+    """Return whether a value behind a generic name looks generated: hexadecimal, random or of mixed
+    characters.
+    """
     hexadecimal = re.fullmatch(r"[0-9a-f]{32,}|[0-9A-F]{32,}", value) and re.search(r"\d", value)
     return bool(hexadecimal) or looks_random(value, 16) or (
         10 <= len(value) <= 256 and values.is_mixed(value) and not _CODE.search(value) and _strength(value) >= 3
@@ -143,19 +151,21 @@ def _is_opaque(value: str) -> bool:
 
 
 def _strength(value: str) -> int:
-    """Of how many kinds its characters are."""
+    """Return how many kinds of characters the value has, of the four in ``_KINDS``."""
     return sum(bool(kind.search(value)) for kind in _KINDS)
 
 
 def _may_be_a_plain_word(text: str, span: Span, name: str, key: str, how: str) -> bool:
-    """``PASSWORD=letmein`` and ``--password letmein``; not ``token=token`` of a program's source."""
+    """Return True for ``PASSWORD=letmein`` and ``--password letmein``, not for ``token=token`` in
+    source code.
+    """
     follows = text[span[1] : span[1] + 1]
     called = follows in ("(", ".", "[") or name.lower().endswith(text[slice(*span)].lower())
     return bool(PASSWORDS.search(key)) and not called and (how == "flag" or follows not in (",", ")"))
 
 
 def _is_a_line_of_its_own(text: str, span: Span, name: str, key: str) -> bool:
-    """``password: letmein`` as a line of YAML or of an INI file."""
+    """Return whether the text is like ``password: letmein`` on a line of a YAML or INI file."""
     line = text[text.rfind("\n", 0, span[0]) + 1 : span[0]]
     rest = text[span[1] : span[1] + 2].lstrip(" ")
     alone = re.fullmatch(rf"[\s\"'+-]{{0,40}}{re.escape(name)}[\"']?\s*[:=]\s*", line)
@@ -166,7 +176,9 @@ def _is_a_line_of_its_own(text: str, span: Span, name: str, key: str) -> bool:
 
 
 def _closes_a_quote(text: str, start: int, separator: re.Match[str]) -> bool:
-    """``'Password: '``: the quote behind the name closes one that was opened before it, and no value stands there."""
+    """Return whether the quote after the name closes an earlier one, as in ``'Password: '``, so no
+    value follows.
+    """
     opened = text[max(0, text.rfind("\n", 0, start) + 1, start - 40) : start]
     quote = text[separator.end() : separator.end() + 1]
     if quote not in ("'", '"') or separator["close"]:

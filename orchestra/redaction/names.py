@@ -1,4 +1,4 @@
-"""Names that say that a secret follows, and those that only sound so. Pure."""
+"""Names that announce a secret, and similar names that do not. Pure functions."""
 
 import re
 
@@ -12,17 +12,20 @@ NAME = re.compile(
     r"|otp[-_]?secret|seed[-_ ]?phrase|mnemonic|cookie[-_]?secret|psk|wpa_passphrase|requirepass|masterauth|key)"
     r"(?P<rest>[a-z0-9_-]{0,32})"
 )
-"""A name that may stand before a secret, in small letters, and what follows it without a break."""
+"""A name that may announce a secret, in lower case, and the characters that follow it without a
+break.
+"""
 GENERIC = frozenset(
     {"key", "keys", "auth", "sig", "signature", "sid", "pw", "creds", "cred", "credential", "credentials"}
 )
-"""Behind these only something hides that nobody would have thought of."""
+"""A value behind one of these names is a secret only if it looks generated."""
 STRONGER = re.compile(r"pass|secret|token|key|pwd")
 PASSWORDS = re.compile(r"pass|pwd|pw", re.IGNORECASE)
-LONGEST = 40  # characters of a name before its telling part
-_SHORT = frozenset({"pass", "pw", "sig", "sid", "auth", "key", "jwt", "cred", "creds"})  # also the end of other words
+LONGEST = 40  # characters of a name before the part that matched
+# These also end other words, such as "monkey".
+_SHORT = frozenset({"pass", "pw", "sig", "sid", "auth", "key", "jwt", "cred", "creds"})
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-# The last word of a name that tells about a secret and holds none.
+# A name that ends in one of these words describes a secret and does not hold it.
 _ABOUT_WORDS = """
 age alg algorithm and arn at audience backend board budget by chain change changed check checks class cmd code codes
 command cost count counts days description digest dir directory disabled down ed enabled endpoint env error errors
@@ -36,7 +39,7 @@ strength stroke suffix test tests text timeout title to total ttl type types up 
 validation validator validators value_from var variable variables version view visibility visible window word words
 """
 _ABOUT = frozenset(_ABOUT_WORDS.split())
-# What comes before "key", "token" and the like and makes it something else.
+# These words before "key", "token" and the like give the name another meaning.
 _OTHER_WORDS = """
 cache column completion context dict field foreign group host hot i18n idempotency index input json known lookup map
 max min num object output partition primary prompt pub public route row s3 search shortcut sort storage_path total
@@ -46,23 +49,26 @@ _OTHER = frozenset(_OTHER_WORDS.split())
 
 
 def lowered(text: str) -> str:
-    """In small letters, every character in its place: some that are not ASCII become two."""
+    """Return the text in lower case with the same length: ``str.lower`` turns some characters into
+    two.
+    """
     lowered = text.lower()
     return lowered if len(lowered) == len(text) else "".join(char.lower() if char.isascii() else char for char in text)
 
 
 def start_of_name(text: str, at: int) -> int:
-    """Where the name begins whose telling part begins ``at``."""
+    """Return where the name begins whose matched part begins ``at``."""
     first = max(0, at - LONGEST)
     while at > first and (text[at - 1].isalnum() or text[at - 1] in "_.-"):
         at -= 1
     return at
 
 
-def tells_about(name: str, key: str, rest: str) -> bool:
-    """Whether the name is that of something about a secret: ``token_count``, ``PASSWORD_FILE``, ``public_key``.
+def describes_secret(name: str, key: str, rest: str) -> bool:
+    """Return whether the name only describes a secret: ``token_count``, ``PASSWORD_FILE``,
+    ``public_key``.
 
-    ``key`` is its telling part, ``rest`` what follows that.
+    ``key`` is the part of the name that matched, and ``rest`` is the part after it.
     """
     parts = _words_of(name)
     if not parts:

@@ -1,4 +1,6 @@
-"""Secrets that a program takes without a name: ``-p…`` of mysql, ``-u user:…`` of curl, addresses. Pure."""
+"""Secrets that a program takes without a name: mysql's ``-p…``, curl's ``-u user:…``, URLs. Pure
+functions.
+"""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ def _flag(names: str, flag: str) -> re.Pattern[str]:
     return re.compile(_COMMAND.format(names=names) + flag + _ARGUMENT)
 
 
-# What has to be in a text before its pattern is tried, and the pattern.
+# A pattern is tried only if its hint, the first item, is in the text.
 _FLAGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("my", _flag(r"my(?:sql|sqldump|sqladmin|sqlimport|sqlshow|sqlcheck|sqlpump|sqlsh|sql-client|cli)", r"-p(?=\S)")),
     ("maria", _flag(r"(?:maria(?:db|db-dump|db-admin|backup))", r"-p(?=\S)")),
@@ -72,7 +74,7 @@ _TAKER = re.compile(
     r"|(?:[\w./-]+\s[^|;\n]{0,120}?)?--(?:[a-z]+-)?(?:with-token|password-stdin|password-from-stdin|passphrase-fd|password-fd|stdin-password|stdin)\b"
     r"|gh secret set|gh auth|vault login|docker login|wrangler secret|secret-tool|pass insert|oathtool)"
 )
-_SAID = re.compile(r"(?:echo|printf|Write-Output)\s+(?:-[neE]+\s+)?(?P<value>[^|\n]{3,400})$")
+_PRINTED = re.compile(r"(?:echo|printf|Write-Output)\s+(?:-[neE]+\s+)?(?P<value>[^|\n]{3,400})$")
 _IN_ADDRESS = re.compile(
     r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,30}(?:://|%3A%2F%2F|:\\/\\/)"
     r"(?P<user>(?:(?!%3A|%40)[^\s/@:\"'<>\\`?#]){0,128})(?:(?P<sign>:|%3A)(?P<value>(?:[^\s/\"'<>\\`]|\\(?=[^/nrt\"'\\])){1,400}))?"
@@ -92,7 +94,7 @@ _LOGIN = re.compile(r"\b(?:login|user(?:name)?)\s+(?!:)\S{1,80}\s+(?:/ )?passwor
 
 
 def program_values(text: str) -> Iterator[Span]:
-    """Secrets that stand where a program expects one."""
+    """Yield the secrets that stand where a program expects one."""
     for hint, flag in _FLAGS:
         if hint in text:
             yield from _given(flag, text)
@@ -106,21 +108,21 @@ def program_values(text: str) -> Iterator[Span]:
         yield from _in_queries(text)
     for pattern in (_IDENTIFIED, _PGPASS, _LOGIN):
         for found in pattern.finditer(text):
-            if not values.stands_for_another(found[1]) and len(found[1]) >= values.SHORTEST:
+            if not values.is_reference(found[1]) and len(found[1]) >= values.SHORTEST:
                 yield found.span(1)
 
 
 def _given(flag: re.Pattern[str], text: str) -> Iterator[Span]:
     for found in flag.finditer(text):
         value = found["value"]
-        if value and not value.startswith("-") and not values.stands_for_another(value):
+        if value and not value.startswith("-") and not values.is_reference(value):
             yield found.span("value")
 
 
 def _pairs(text: str) -> Iterator[Span]:
     for found in _PAIR.finditer(text):
         value, user, short = found["value"], found["user"], found["flag"] in ("-a", "-U", "-u")
-        if values.stands_for_another(value) or (values.is_number(value) and (not user or values.is_number(user))):
+        if values.is_reference(value) or (values.is_number(value) and (not user or values.is_number(user))):
             continue
         if found["sign"] != ":" and not (short and values.is_mixed(value)):
             continue
@@ -131,34 +133,34 @@ def _pairs(text: str) -> Iterator[Span]:
 
 
 def _is_of(text: str, at: int, programs: tuple[str, ...]) -> bool:
-    """Whether the command that the flag at ``at`` belongs to starts one of these."""
+    """Return whether the flag at ``at`` belongs to a command that starts one of ``programs``."""
     before = re.split(r"[|;&\n\"]", text[max(0, at - 300) : at])[-1].split()
     return any(word.rsplit("/", 1)[-1] in programs for word in before[:4])
 
 
 def _piped(text: str) -> Iterator[Span]:
-    """What is said to a program that reads a secret from its input."""
+    """Yield the secrets that are piped into a program that reads one from its standard input."""
     for taker in _TAKER.finditer(text):
         first = max(taker.start() - 440, text.rfind("\n", 0, taker.start()) + 1)
-        said = _SAID.search(text, first, taker.start())
-        if said is None:
+        printed = _PRINTED.search(text, first, taker.start())
+        if printed is None:
             continue
-        if said["value"][:1] not in "\"'\\" and ";" in said["value"]:
-            continue  # commands of their own
-        value = said["value"].strip("\"'\\ ").removesuffix("\\n").strip("\"'")
-        start = text.find(value, said.start("value"))
+        if printed["value"][:1] not in "\"'\\" and ";" in printed["value"]:
+            continue  # the value contains further commands
+        value = printed["value"].strip("\"'\\ ").removesuffix("\\n").strip("\"'")
+        start = text.find(value, printed.start("value"))
         if taker["taker"] == "chpasswd" and ":" in value:
             start, value = start + value.index(":") + 1, value[value.index(":") + 1 :]
         if taker["taker"] == "base64" and not (values.is_mixed(value, 8) and " " not in value and not value.isalnum()):
             continue
-        if value and not values.stands_for_another(value) and len(value.split()) <= 4:
+        if value and not values.is_reference(value) and len(value.split()) <= 4:
             yield start, start + len(value)
 
 
 def _in_addresses(text: str) -> Iterator[Span]:
     for found in _IN_ADDRESS.finditer(text):
         value = found["value"]
-        if value and not values.stands_for_another(value):
+        if value and not values.is_reference(value):
             yield found.span("value")
         elif not value and (looks_random(found["user"], 16) or _HEXADECIMAL.fullmatch(found["user"])):
             yield found.span("user")
@@ -170,7 +172,7 @@ def _in_queries(text: str) -> Iterator[Span]:
         weak = name in ("key", "code", "sig", "auth", "ticket") or not name.endswith(
             ("token", "secret", "password", "passwd", "pwd", "key")
         )
-        if values.stands_for_another(value) or values.is_uuid(value):
+        if values.is_reference(value) or values.is_uuid(value):
             continue
         if not weak or "%" in value or (len(value) >= 16 and values.is_mixed(value)):
             yield found.span("value")

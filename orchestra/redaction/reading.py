@@ -1,4 +1,4 @@
-"""How far a value goes: in quotes, in a shell, in YAML, in an address. Pure."""
+"""Finding the end of a value: in quotes, in a shell, in YAML, in a URL. Pure functions."""
 
 import re
 
@@ -25,7 +25,9 @@ def skip_quote(text: str, start: int) -> int:
 
 
 def quoted(text: str, opened: re.Match[str]) -> Span | None:
-    """What stands up to the same quote; to the end of the line, or of what was kept, where that is missing."""
+    """Return the text up to the closing quote; without one, up to the end of the line or of the
+    text.
+    """
     quote = opened[1] if opened[1] != "$'" else "'"
     start, limit = opened.end(), opened.end() + values.LONGEST
     at = start
@@ -65,7 +67,7 @@ def bare(text: str, start: int, how: str, longest: int) -> Span | None:
         return None
     end = _end_of_user_part(text, start, found.end()) if how == "tight" else _end_of_line(text, start, found.end())
     if found[0].endswith("/") and text[end : end + 1] in ("'", '"') and "s/" in text[max(0, start - 200) : start]:
-        end -= 1  # sed's own
+        end -= 1  # the last slash of sed's s/…/…/
     if how != "tight":
         while end > start and text[end - 1] in ".,:;!?)" and (end == len(text) or text[end : end + 1].isspace()):
             if text[end - 1] == "!" and how != "prose":
@@ -75,23 +77,25 @@ def bare(text: str, start: int, how: str, longest: int) -> Span | None:
 
 
 def _end_of_user_part(text: str, start: int, end: int) -> int:
-    """In an address the host follows, behind the last ``@``."""
+    """In a URL, end the value at the last ``@``, after which the host follows."""
     in_address = "://" in text[max(0, start - 80) : start].rpartition(" ")[2]
     at = text.rfind("@", start, end) if in_address else -1
     return at if at > start else end
 
 
 def _end_of_line(text: str, start: int, end: int) -> int:
-    """A value of YAML or of an INI file goes on over punctuation, where nothing else stands on its line."""
+    """Extend a value over punctuation to the end of its line, if the line holds only a name and the
+    value (YAML, INI).
+    """
     line = text[text.rfind("\n", 0, start) + 1 : start]
     rest = _ODD_REST.match(text, end)
     return rest.end() if rest and _STARTS_A_LINE.fullmatch(line) else end
 
 
 def credential(text: str, start: int) -> Span | None:
-    """The rest of an Authorization header behind its scheme."""
+    """Return the credential of an Authorization header, after its scheme, or None."""
     found = _CREDENTIAL.match(text, start, start + values.LONGEST)
-    if found is None or values.stands_for_another(found[0]):
+    if found is None or values.is_reference(found[0]):
         return None
     about = values.is_word(found[0].rstrip("=")) and not found[0].endswith("==")  # 'Bearer realm="…"'
     return None if about else found.span()

@@ -1,8 +1,10 @@
-"""What is hidden must not run: commands inside what looks like a secret stay readable. Pure.
+"""Commands inside an apparent secret stay readable, because redaction must not hide what would run.
+Pure functions.
 
-Whoever writes a request also chooses what looks like a secret in it. ``PASSWORD="x$(curl …)"`` runs the command in the
-quotes, and ``echo "password='x"; curl …; echo "'"`` has one between two quotes that belong to others. People decide
-about what they see, so a hidden part ends where a shell might begin a command.
+The author of a request controls what looks like a secret in it. ``PASSWORD="x$(curl …)"`` runs the
+command in the quotes, and ``echo "password='x"; curl …; echo "'"`` runs one between two quotes that
+belong to other strings. People decide by what they see, so a hidden part ends where a shell might
+start a command.
 """
 
 import re
@@ -12,16 +14,16 @@ from orchestra.redaction.tokens import Span
 
 _DATA = r"[A-Za-z0-9+=_-](?:[A-Za-z0-9+=_-]{15,}|[A-Za-z0-9+/=_-]{39,})"
 _RUNS = re.compile(
-    r"\\?\$\(|\\?`|[<>]\("  # put in place of themselves
-    r"|[;|&](?=\s)|(?<=\s)[;|&]"  # parts of a line, as people write them
-    r"|\\?[\"'](?=[;|&)])|[;|&](?=\\?[\"']\S)"  # the same right behind a quote that ends, or before one
+    r"\\?\$\(|\\?`|[<>]\("  # substitutions
+    r"|[;|&](?=\s)|(?<=\s)[;|&]"  # separators with a space beside them
+    r"|\\?[\"'](?=[;|&)])|[;|&](?=\\?[\"']\S)"  # separators after a closing quote, or before an opening one
     r"|&(?=[./~$]|[a-z]{3})"
     rf"|(?<!\\)\n(?![ \t]*(?:[A-Za-z-]{{4,12}}: \S{{1,40}}|{_DATA})[ \t\r]*(?:\n|$))",
 )
 _ENDS = {"$(": ")", "<(": ")", ">(": ")", "`": "`"}
 _SPACE = " \t\r\n"
 _FRAMED = re.compile(
-    r"(?:(?:\\[nrt]|[\s\"'`+,|>;\\-])*"  # what parts its lines, in a file and in source
+    r"(?:(?:\\[nrt]|[\s\"'`+,|>;\\-])*"  # line separators, in a file and in source code
     r"(?:(?:Proc-Type|DEK-Info|Version|Comment|Hash|Subject|x-[a-z]+): ?"
     r"(?:[\w.,: @<>()-]|\"[\w@. -]*\"){1,100}(?=\\[nr]|[\r\n])"
     r"|[A-Za-z0-9+/=]{20,}(?![^\s\"'`\\,<…-])))+"
@@ -29,8 +31,8 @@ _FRAMED = re.compile(
 )
 
 
-def kept_readable(text: str, span: Span) -> Iterator[Span]:
-    """``span`` without the commands in it; a secret that has none is left whole."""
+def without_commands(text: str, span: Span) -> Iterator[Span]:
+    """Yield the parts of ``span`` between possible commands; all of it if there is none."""
     start, end = span
     while start < end:
         found = _RUNS.search(text, start, end)
@@ -49,7 +51,7 @@ def kept_readable(text: str, span: Span) -> Iterator[Span]:
 
 
 def framed(text: str, span: Span) -> Iterator[Span]:
-    """Of what stands behind the first frame of a private key, as much as can be one."""
+    """Yield the part of ``span`` that can be the content of a private key, from its beginning on."""
     found = _FRAMED.match(text, *span)
     if found:
         yield found.span()

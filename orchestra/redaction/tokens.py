@@ -1,10 +1,12 @@
-"""Keys that show by their form whose they are, and private keys. Pure; the prefixes are those the vendors document."""
+"""Tokens with a recognizable form, and private keys. Pure functions; the vendors document the
+prefixes.
+"""
 
 import re
 from collections.abc import Iterator
 
 Span = tuple[int, int]
-"""Where a secret begins and ends in a text."""
+"""The start and the end of a secret in a text."""
 
 LONGEST_KEY = 60_000  # characters between the frames of a private key
 
@@ -43,8 +45,10 @@ _FORMS = (
 )  # fmt: skip
 TOKEN = re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(_FORMS)})", re.ASCII)
 TOKEN_BEHIND = re.compile(rf"(?:/bot|_|%[0-9A-Fa-f]{{2}}|\\n)((?:{'|'.join(_FORMS)}))", re.ASCII)
-SHOWN_BY_ITSELF = re.compile(r"(?:pk_|[0-9]+:[0-9]+$|s\.[a-z]+$)|.{0,12}EXAMPLE")
-"""Stripe's publishable keys stand on every shop's page."""
+PUBLIC_TOKEN = re.compile(r"(?:pk_|[0-9]+:[0-9]+$|s\.[a-z]+$)|.{0,12}EXAMPLE")
+"""Not secret: Stripe's publishable keys, which every shop's page contains, and documentation
+examples.
+"""
 HOOK = re.compile(
     r"(?:hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/\d+/"
     r"|webhook\.office\.com/webhookb2/|outlook\.office\.com/webhook/|hooks\.zapier\.com/hooks/catch/|/sign-in/"
@@ -56,19 +60,21 @@ _END = "---"
 
 
 def tokens(text: str) -> Iterator[Span]:
-    """Keys and tokens that are known by their prefix or shape."""
+    """Yield the keys and tokens that their prefix or form identifies."""
     for found in TOKEN.finditer(text):
-        if not SHOWN_BY_ITSELF.match(found[0]) and not _is_digest(text, found.start()):
+        if not PUBLIC_TOKEN.match(found[0]) and not _is_digest(text, found.start()):
             yield found.span()
     for found in TOKEN_BEHIND.finditer(text):
-        if not SHOWN_BY_ITSELF.match(found[1]):
+        if not PUBLIC_TOKEN.match(found[1]):
             yield found.span(1)
     for found in HOOK.finditer(text):
         yield found.span(1)
 
 
 def private_keys(text: str) -> Iterator[Span]:
-    """What stands between the frames of a private key; to the end of the text where the second frame is missing."""
+    """Yield the contents of private keys; without the closing frame a key extends to the end of the
+    text.
+    """
     if "PRIVATE KEY" in text:
         for found in _BEGIN.finditer(text):
             end = text.find(_END, found.end(), found.end() + LONGEST_KEY)
@@ -79,5 +85,5 @@ def private_keys(text: str) -> Iterator[Span]:
 
 
 def _is_digest(text: str, start: int) -> bool:
-    """Whether a name before it says that this is a checksum."""
+    """Return whether a prefix such as ``sha256-`` marks the text at ``start`` as a checksum."""
     return text[max(0, start - 8) : start].endswith(("sha512-", "sha256-", "sha384-", "h1:", "base64,"))

@@ -1,13 +1,14 @@
-"""Whether a value that stands behind a telling name is a secret, or only stands for one. Pure.
+"""Telling secrets from values that only refer to a secret. Pure functions.
 
-A reference (``$TOKEN``, ``$(pass show db)``, ``{{ vault }}``), a placeholder (``<token>``, ``changeme``), a type
-(``str``) and an expression (``os.environ["X"]``) say where the secret is, which people have to see.
+A reference (``$TOKEN``, ``$(pass show db)``, ``{{ vault }}``), a placeholder (``<token>``,
+``changeme``), a type (``str``) and an expression (``os.environ["X"]``) show where the secret comes
+from, so they stay readable.
 """
 
 import re
 
 LONGEST = 65_536  # characters of one value
-LONGEST_OPAQUE = 512  # of one whose name says little
+LONGEST_OPAQUE = 512  # characters of a value that are examined before it is read to its end
 SHORTEST = 4
 
 _REFERENCE = re.compile(
@@ -39,23 +40,25 @@ _ODD = re.compile(r"[\d!@#%^&*$+=?~]")
 _VERSION = re.compile(r"[v^~=<>]*\d+(?:\.\d+)+[\w.+-]*")
 
 
-def stands_for_another(value: str) -> bool:
-    """Whether ``value`` names or describes a secret, and is none."""
-    return leads_elsewhere(value) or bool(_LEFT_OUT.search(value[:64]) or _PLACEHOLDER.fullmatch(value[:64]))
+def is_reference(value: str) -> bool:
+    """Return whether ``value`` refers to or describes a secret and is not one."""
+    return is_reference_or_path(value) or bool(_LEFT_OUT.search(value[:64]) or _PLACEHOLDER.fullmatch(value[:64]))
 
 
-def leads_elsewhere(text: str, start: int = 0) -> bool:
-    """Whether what begins there is a reference or a path."""
+def is_reference_or_path(text: str, start: int = 0) -> bool:
+    """Return whether a reference or a path begins at ``start``."""
     return bool(_REFERENCE.match(text, start) or _PATH.match(text, start))
 
 
 def is_literal(value: str) -> bool:
-    """Whether ``value``, which stood in quotes or behind ``NAME=``, is a secret itself."""
-    return len(value) >= SHORTEST and not stands_for_another(value) and not _is_sentence(value)
+    """Return whether ``value``, which stood in quotes or after ``NAME=``, is itself a secret."""
+    return len(value) >= SHORTEST and not is_reference(value) and not _is_sentence(value)
 
 
 def is_bare_literal(value: str) -> bool:
-    """The same for a value without quotes, such as YAML's, where expressions and words of a sentence stand, too."""
+    """Return the same for a value without quotes (YAML), which may also be an expression or a word
+    of a sentence.
+    """
     if not is_literal(value) or _EXPRESSION.match(value):
         return False
     return not (_IDENTIFIER.fullmatch(value) or _DOTTED.fullmatch(value))
@@ -66,12 +69,14 @@ def is_number(value: str) -> bool:
 
 
 def is_word(value: str) -> bool:
-    """Letters alone: a name, a type, a word of a sentence."""
+    """Return whether the value consists of letters: a name, a type, a word of a sentence."""
     return bool(_IDENTIFIER.fullmatch(value))
 
 
 def is_mixed(value: str, shortest: int = 6) -> bool:
-    """Whether it cannot be a word of a sentence: letters with digits or odd characters, no version, no id."""
+    """Return whether the value mixes letters with digits or symbols, and is neither a version nor a
+    UUID.
+    """
     if (
         len(value) < shortest
         or value.startswith(("-", "/", "."))
@@ -86,7 +91,7 @@ def is_uuid(value: str) -> bool:
 
 
 def _is_sentence(value: str) -> bool:
-    """Words with spaces between them and nothing else: a message, a label."""
+    """Return whether the value is a text of words: a message, a label."""
     if " " not in value or _DIGIT.search(value):
         return False
     return len(value.split()) > 6 or value[-1] in ".!?:"

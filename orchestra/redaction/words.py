@@ -1,7 +1,8 @@
-"""Words that look drawn at random. Pure.
+"""Words that look randomly generated. Pure functions.
 
-Letters of both cases and digits that change places as often as chance has it: names, paths and versions do not.
-Hexadecimal words are never judged by their look, since most of them are digests; only a telling name hides one.
+In a random word, letters of both cases and digits alternate as often as chance predicts; in names,
+paths and versions they do not. Hexadecimal words are not judged by their look, because most of them
+are digests; they are hidden only behind a name.
 """
 
 import base64
@@ -15,8 +16,8 @@ from orchestra.redaction.tokens import Span
 SHORTEST = 24
 SHORTEST_PIECE = 16
 LONGEST_FRAME = 20_000
-MOST_JUDGED = 256  # characters; what is longer is data
-CHANGES = 0.33  # of neighbours that are of different kinds; chance alone gives 0.6, camelCase 0.3
+MOST_JUDGED = 256  # characters; longer words are data
+CHANGES = 0.33  # share of neighbours of different kinds; random words have 0.6, camelCase has 0.3
 
 _WORD = re.compile(r"[A-Za-z0-9+_=~-][A-Za-z0-9+/_=.~-]{22,}[A-Za-z0-9+/_=~-]", re.ASCII)
 _NAMED = re.compile(r"(?:[-\w.]{1,60}=(?=[^=]))+")
@@ -39,7 +40,7 @@ _ID = re.compile(
 
 
 def random_words(text: str) -> Iterator[Span]:
-    """Words of ``text`` that look drawn at random, and that nothing before them explains."""
+    """Yield the words of ``text`` that look random and have no other explanation beside them."""
     frames = deque(_frames(text))
     for found in _WORD.finditer(text):
         start, end = found.span()
@@ -55,7 +56,7 @@ def random_words(text: str) -> Iterator[Span]:
 
 
 def _frames(text: str) -> Iterator[Span]:
-    """Certificates, public keys and signatures."""
+    """Yield where certificates, public keys and signatures are, which are not secret."""
     last = 0
     for found in _FRAME.finditer(text) if "-----BEGIN" in text else ():
         if found.start() >= last:
@@ -65,7 +66,9 @@ def _frames(text: str) -> Iterator[Span]:
 
 
 def _is_explained(text: str, start: int, end: int) -> bool:
-    """Whether what stands before it, or the lines around it, say that it is a digest, an id or data."""
+    """Return whether the text before the word, or the lines around it, mark it as a digest, an id
+    or data.
+    """
     if _NOT_BEFORE.search(text[max(0, start - 48) : start]):
         return True
     line, size = text.rfind("\n", 0, start) + 1, end - start
@@ -77,7 +80,7 @@ def _is_explained(text: str, start: int, end: int) -> bool:
 
 
 def looks_random(word: str, shortest: int = SHORTEST) -> bool:
-    """Whether nobody would have thought of it."""
+    """Return whether the word looks randomly generated."""
     word = word[:MOST_JUDGED]
     if len(word) < shortest or not _has_all_kinds(word):
         return False
@@ -100,13 +103,13 @@ def _changes(word: str) -> float:
 
 
 def _is_path(pieces: list[str], word: str) -> bool:
-    """Whether slashes or dots part words of a language."""
+    """Return whether slashes or dots separate words of a language."""
     plain = sum(len(piece) >= 3 and piece.islower() and piece.isalpha() for piece in pieces)
     return ("/" in word or "." in word) and plain >= 2
 
 
 def _is_readable(word: str) -> bool:
-    """Whether it is the base64 of a text."""
+    """Return whether the word is the base64 encoding of readable text."""
     try:
         raw = base64.b64decode(word.replace("-", "+").replace("_", "/") + "=" * (-len(word) % 4), validate=True)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Who uses a data folder: one runner, any number of processes beside it, or a restore alone.
+"""Locks on a data folder: one runner and any number of other processes use it, or one restore.
 
-Two lock files in ``run/``. The runner holds ``up.lock``, so that there is one. Every process of Orchestra that touches
-the database holds ``use.lock`` shared, from then to its end; a restore holds both, alone. The kernel lets go of all of
-them with the process, however that ends.
+There are two lock files in ``run/``. The runner holds ``up.lock``, so that only one runner exists.
+Every process of Orchestra that uses the database holds ``use.lock`` shared until it ends. A restore
+holds both locks exclusively. The operating system releases the locks of a process when it ends.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from django.conf import settings
 from django.db import OperationalError
 
 _shared: dict[Path, TextIO] = {}
-_alone: set[Path] = set()
+_exclusive: set[Path] = set()
 _guard = threading.Lock()
 
 
 class DataFolderBusy(Exception):
-    """Another process holds the folder; ``owner`` is its pid as far as that is known, or "unknown"."""
+    """Another process holds the lock; ``owner`` is its pid, or "unknown"."""
 
     def __init__(self, owner: str) -> None:
         super().__init__(owner)
@@ -31,16 +31,18 @@ class DataFolderBusy(Exception):
 
 
 class RestoreRunning(OperationalError):
-    """The database is not to be touched now; the message says why and what to do."""
+    """A restore is running, so the database must not be used; the message names the process."""
 
 
-def take(data_dir: Path) -> TextIO:
-    """Lock the data folder for this process and what it becomes; the kernel lets go when the file is closed.
+def lock_runner(data_dir: Path) -> TextIO:
+    """Lock the data folder as its runner; return the open file, whose closing releases the lock.
+
+    The lock survives ``exec``, by which ``manage.py up`` becomes the runner.
 
     Raises:
-        DataFolderBusy: another one holds it.
+        DataFolderBusy: another runner or a restore holds the lock.
     """
-    file = _opened(data_dir, "up.lock")
+    file = _open_lock_file(data_dir, "up.lock")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -55,97 +57,100 @@ def take(data_dir: Path) -> TextIO:
 
 
 @contextlib.contextmanager
-def alone(data_dir: Path) -> Iterator[None]:
-    """Within this block no other process of Orchestra uses the data folder, and none can begin to.
+def exclusive(data_dir: Path) -> Iterator[None]:
+    """Hold both locks within the ``with``, so that no other process of Orchestra uses the data
+    folder.
 
     Raises:
-        DataFolderBusy: one does.
+        DataFolderBusy: another process uses it.
     """
-    with take(data_dir), _opened(data_dir, "use.lock") as file:
+    with lock_runner(data_dir), _open_lock_file(data_dir, "use.lock") as file:
         with _guard:
             if own := _shared.pop(data_dir, None):
                 own.close()
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise DataFolderBusy(_holder(file)) from None
-            _alone.add(data_dir)
+                raise DataFolderBusy(_describe_holder(file)) from None
+            _exclusive.add(data_dir)
         try:
             yield
         finally:
-            _alone.discard(data_dir)
+            _exclusive.discard(data_dir)
 
 
 def share(data_dir: Path) -> None:
-    """Note for the rest of this process's life that it uses the data folder; harmless to repeat.
+    """Hold the shared lock until this process ends; a repeated call does nothing.
 
-    Who may not write there is left out: on SQLite it cannot write the database either, PostgreSQL counts its clients.
+    A process that may not write to the folder takes no lock: on SQLite it cannot write the database
+    either, and on PostgreSQL a restore counts the clients of the database.
 
     Raises:
-        DataFolderBusy: a restore is going on.
+        DataFolderBusy: a restore is running.
     """
-    if data_dir in _shared or data_dir in _alone:
+    if data_dir in _shared or data_dir in _exclusive:
         return
     with _guard:
-        if data_dir in _shared or data_dir in _alone:
+        if data_dir in _shared or data_dir in _exclusive:
             return
         try:
-            file = _opened(data_dir, "use.lock")
-        except OSError:  # another account's, or read-only
+            file = _open_lock_file(data_dir, "use.lock")
+        except OSError:  # the folder belongs to another account, or is read-only
             return
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            owner = _holder(file)
+            owner = _describe_holder(file)
             file.close()
             raise DataFolderBusy(owner) from None
         _shared[data_dir] = file
 
 
-def begin() -> None:
-    """Called once at the start of a process that stays: it does not start during a restore.
+def share_or_exit() -> None:
+    """Take the shared lock at the start of a long-running process.
 
     Raises:
-        SystemExit: a restore is going on; the supervisor of the process starts it again.
+        SystemExit: a restore is running; the process manager starts the process again.
     """
     try:
         share(settings.ORCHESTRA.data_dir)
     except DataFolderBusy as busy:
-        sys.exit(_in_words(busy))
+        sys.exit(_message_for(busy))
 
 
 def on_connection(connection: Any, **_signal: object) -> None:
-    """Receiver of ``connection_created``: whatever opens the database uses it, a shell or a drill too.
+    """Receiver of ``connection_created``, so that every process that opens the database takes the
+    shared lock.
 
     Raises:
-        RestoreRunning: a restore is going on.
+        RestoreRunning: a restore is running.
     """
     try:
         share(settings.ORCHESTRA.data_dir)
     except DataFolderBusy as busy:
         connection.close()
-        raise RestoreRunning(_in_words(busy)) from None
+        raise RestoreRunning(_message_for(busy)) from None
 
 
-def _in_words(busy: DataFolderBusy) -> str:
+def _message_for(busy: DataFolderBusy) -> str:
     folder = settings.ORCHESTRA.data_dir
     return f"A backup is being restored into {folder} (process {busy.owner}). Try again when that has ended."
 
 
-def _opened(data_dir: Path, name: str) -> TextIO:
+def _open_lock_file(data_dir: Path, name: str) -> TextIO:
     path = data_dir / "run" / name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path.open("a+")
 
 
-def _holder(file: TextIO) -> str:
-    """The pid of a process that holds a lock on this file, with its command line, as far as the kernel tells."""
-    import psutil  # every command would pay for it
+def _describe_holder(file: TextIO) -> str:
+    """Return the pid and command line of a process that holds a lock on this file, or "unknown"."""
+    import psutil  # imported late: only this error path needs it
 
     with contextlib.suppress(OSError, psutil.Error):
         wanted = f":{os.fstat(file.fileno()).st_ino}"
         for line in Path("/proc/locks").read_text().splitlines():
-            words = line.split()  # "1: FLOCK ADVISORY READ 4711 08:01:1234 0 EOF"; one that waits has "->" in it
+            words = line.split()  # "1: FLOCK ADVISORY READ 4711 08:01:1234 0 EOF"; a waiting process has "->"
             if words[1] == "FLOCK" and words[5].endswith(wanted) and words[4] != str(os.getpid()):
                 return f"{words[4]}, {' '.join(psutil.Process(int(words[4])).cmdline())[:100]}"
     return "unknown"

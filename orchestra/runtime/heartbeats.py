@@ -1,7 +1,8 @@
-"""Each process says now and then that it lives and what it uses, in a row that every other process sees.
+"""Heartbeats: each process periodically records in the database that it is alive and which
+resources it uses.
 
-The rows are right across machines, which files and pings are not. A process that died stops saying anything; its row
-is removed after a while.
+Rows work across hosts, which pid files do not. The row of a process that stopped is deleted after
+`GONE_AFTER`.
 """
 
 import logging
@@ -31,36 +32,36 @@ SILENT_AFTER_S = 3 * EVERY_S
 GONE_AFTER = timedelta(minutes=5)
 PREFIX = "process:"
 
-_more: list[Callable[[], dict[str, Any]]] = []
-_news = threading.Event()
+_fact_sources: list[Callable[[], dict[str, Any]]] = []
+_wake = threading.Event()
 
 
 @dataclass(frozen=True, slots=True)
-class Vital:
-    """The last word of a process; ``age`` in seconds."""
+class Heartbeat:
+    """The last heartbeat of a process; ``age`` is in seconds."""
 
     age: float
     state: dict[str, Any]
 
     @property
-    def lives(self) -> bool:
-        """Whether it was heard of lately."""
+    def is_alive(self) -> bool:
+        """Whether the process has missed fewer than three heartbeats."""
         return self.age < SILENT_AFTER_S
 
 
-def also_say(facts: Callable[[], dict[str, Any]]) -> None:
-    """Have this process say these facts too: a few names with numbers or short texts."""
-    _more.append(facts)
-    _news.set()
+def add_facts(facts: Callable[[], dict[str, Any]]) -> None:
+    """Add the values that ``facts`` returns to this process's heartbeats, and write one now."""
+    _fact_sources.append(facts)
+    _wake.set()
 
 
-def begin() -> None:
-    """Start saying so, on a thread; for processes that are meant to stay."""
-    threading.Thread(target=_go_on, name="vitals", daemon=True).start()
+def start() -> None:
+    """Start the thread that writes the heartbeats of a long-running process."""
+    threading.Thread(target=_write_repeatedly, name="heartbeat", daemon=True).start()
 
 
-def say() -> None:
-    """Once, now."""
+def write() -> None:
+    """Write a heartbeat now, and delete the rows of processes that stopped."""
     process = psutil.Process()
     with process.oneshot():
         state = {
@@ -74,57 +75,65 @@ def say() -> None:
             "open_files": process.num_fds() if hasattr(process, "num_fds") else 0,
             "connections": (database.pool() or {}).get("open", 0),
         }
-    for facts in _more:
+    for facts in _fact_sources:
         state |= facts()
-    leases.note(f"{PREFIX}{state['process']}@{state['host']}/{state['pid']}"[:100], state)
+    leases.write_state(f"{PREFIX}{state['process']}@{state['host']}/{state['pid']}"[:100], state)
     Lease.objects.filter(name__startswith=PREFIX, updated_at__lt=Now() - GONE_AFTER).delete()
 
 
-def said() -> list[Vital]:
-    """The last word of every process there was lately, in the order of their names; not of those replaced since."""
+def read_recent() -> list[Heartbeat]:
+    """Return the last heartbeat of each process, ordered by name, without processes that were
+    replaced.
+    """
     ages = leases.ages(PREFIX)
     states = Lease.objects.filter(name__in=ages).order_by("name").values_list("name", "state")
-    vitals, now = [Vital(ages[name], state) for name, state in states], time.time()
+    heartbeats, now = [Heartbeat(ages[name], state) for name, state in states], time.time()
     return [
-        vital for vital in vitals if not any(_replaced(vital, other, now) for other in vitals if other is not vital)
+        heartbeat
+        for heartbeat in heartbeats
+        if not any(_replaced(heartbeat, other, now) for other in heartbeats if other is not heartbeat)
     ]
 
 
-def _replaced(vital: Vital, by: Vital, now: float) -> bool:
-    """Whether ``vital`` missed its turn to speak, and one of its kind has started on its host since its last word."""
-    same = all(vital.state[name] == by.state[name] for name in ("process", "host"))
-    return same and vital.age > OVERDUE_AFTER_S and by.state["started_at"] > now - vital.age
+def _replaced(heartbeat: Heartbeat, by: Heartbeat, now: float) -> bool:
+    """Return whether the process is overdue and another one of its kind has started on its host
+    since.
+    """
+    same = all(heartbeat.state[name] == by.state[name] for name in ("process", "host"))
+    return same and heartbeat.age > OVERDUE_AFTER_S and by.state["started_at"] > now - heartbeat.age
 
 
-def families(vitals: Iterable[Vital]) -> Iterator[Metric]:
-    """What processes use."""
+def families(heartbeats: Iterable[Heartbeat]) -> Iterator[Metric]:
+    """Yield the metrics of the processes' resources."""
     labels = ["process", "host", "pid"]
     memory = GaugeMetricFamily("orchestra_process_memory_bytes", "Resident memory of a process.", labels=labels)
     cpu = CounterMetricFamily("orchestra_process_cpu_seconds", "Processor time a process has used.", labels=labels)
     files = GaugeMetricFamily("orchestra_process_open_files", "Open file descriptors of a process.", labels=labels)
     threads = GaugeMetricFamily("orchestra_process_threads", "Threads of a process.", labels=labels)
     pool = GaugeMetricFamily("orchestra_process_connections", "Database connections of a process.", labels=labels)
-    ages = GaugeMetricFamily("orchestra_process_age_seconds", "Seconds since a process was heard of.", labels=labels)
-    for vital in vitals:
-        state = vital.state
-        who = [str(state[label]) for label in labels]
-        memory.add_metric(who, state["memory_bytes"])
-        cpu.add_metric(who, state["cpu_seconds"])
-        files.add_metric(who, state["open_files"])
-        threads.add_metric(who, state["threads"])
-        pool.add_metric(who, state["connections"])
-        ages.add_metric(who, vital.age)
+    ages = GaugeMetricFamily(
+        "orchestra_process_age_seconds", "Seconds since the last heartbeat of a process.", labels=labels
+    )
+    for heartbeat in heartbeats:
+        state = heartbeat.state
+        values = [str(state[label]) for label in labels]
+        memory.add_metric(values, state["memory_bytes"])
+        cpu.add_metric(values, state["cpu_seconds"])
+        files.add_metric(values, state["open_files"])
+        threads.add_metric(values, state["threads"])
+        pool.add_metric(values, state["connections"])
+        ages.add_metric(values, heartbeat.age)
     yield from (memory, cpu, files, threads, pool, ages)
 
 
-def _go_on() -> None:
+def _write_repeatedly() -> None:
     apps.ready_event.wait()
     while True:
         try:
-            say()
+            write()
         except (DatabaseError, psutil.Error) as error:
-            logger.warning("vitals: not said this time (%s)", type(error).__name__)
+            logger.warning("heartbeat not written (%s); the next one follows in %g s", type(error).__name__, EVERY_S)
         finally:
             connection.close()
-        _news.wait(EVERY_S)
-        _news.clear()
+        _wake.wait(EVERY_S)
+        _wake.clear()

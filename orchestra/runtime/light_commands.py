@@ -1,4 +1,4 @@
-"""Commands that a person types and waits for start with less than a server process."""
+"""Commands that a person types load less than a server process, so that they start faster."""
 
 import sys
 from pathlib import Path
@@ -9,8 +9,10 @@ COMMANDS = frozenset({"approvals", "session", "create_token", "sign_in_link", "s
 
 
 def is_light() -> bool:
-    """Whether this process is such a command: it connects what follows from a change of rows, and nothing that only
-    pages, probes, figures and checks need. Loading those takes longer than the command itself.
+    """Return whether this process is such a command.
+
+    It connects the receivers of changes, and does not load pages, probes, metrics and checks, whose
+    import takes longer than the command itself.
     """
     typed = len(sys.argv) > 1 and Path(sys.argv[0]).name == "manage.py"
     return typed and sys.argv[1] in COMMANDS and not settings.ORCHESTRA.process

@@ -1,5 +1,3 @@
-"""How many messages wait in the broker's queues."""
-
 from collections.abc import Iterable
 
 import redis
@@ -11,9 +9,10 @@ ALWAYS = ("default", "sessions")
 
 
 def depths(names: Iterable[str]) -> dict[str, int] | None:
-    """Messages per queue, none of which any worker has taken; None while the broker does not answer.
+    """Return how many messages wait in each queue, or None if the broker does not answer.
 
-    A queue is a Redis list of its name (kombu, Redis transport), behind the prefix of this installation.
+    A queue is a Redis list with the queue's name after this installation's prefix (kombu, Redis
+    transport). Messages that a worker has received are not in it.
     """
     wanted = sorted({*ALWAYS, *names})
     try:

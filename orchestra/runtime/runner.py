@@ -1,12 +1,13 @@
-"""The process runner behind ``manage.py up``: starts programs, joins their logs, restarts and stops them.
+"""The process runner behind ``manage.py up``: it starts programs, merges their logs, restarts and
+stops them.
 
-``up`` works out a `Plan` with all of Django at hand and then *becomes* this module, which needs the standard
-library only and stays small. The plan arrives through a pipe, since it holds a sign-in link, and neither
-a command line nor an environment is a place for one.
+``up`` builds a `Plan` with Django loaded and then replaces itself by this module, which needs only
+the standard library and little memory. The plan is passed through a pipe because it contains a
+sign-in link, which other accounts could read in a command line or an environment.
 
-Each program runs in a session of its own: Ctrl-C reaches the runner alone, which stops the programs in order.
-``setpriv`` has the kernel send them SIGTERM when the runner dies without a word. That signal follows the
-*thread* that started a process, so only the main thread starts any.
+Each program runs in its own session, so Ctrl-C reaches only the runner, which stops the programs in
+order. ``setpriv`` makes the kernel send them SIGTERM when the runner is killed. The kernel sends it
+when the *thread* that started a process ends, so only the main thread starts processes.
 """
 
 import http.client
@@ -37,20 +38,21 @@ from orchestra.runtime import embedded
 
 TICK_S = 0.5
 LONGEST_LINE = 64 * 1024
-LINES_A_SLOW_TERMINAL_MAY_OWE = 5000
+TERMINAL_QUEUE_LINES = 5000
 LONGEST_BACKOFF_S = 30.0
-DEATHS_TO_GIVE_UP, DEATHS_WITHIN_S = 5, 60.0
-LONGEST_WAIT_FOR_THE_FIRST_S = 20.0
-LAST_WORDS_S = 1.0
-JOINED = {"ORCHESTRA_LOG_JOINED": "on"}  # the programs leave the log file to us
+EXITS_TO_GIVE_UP, EXITS_WITHIN_S = 5, 60.0
+READY_TIMEOUT_S = 20.0
+FINAL_OUTPUT_S = 1.0
+JOINED = {"ORCHESTRA_LOG_JOINED": "on"}  # the runner writes the log file, not the programs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One process to keep running. Those with the lowest ``stops`` are stopped first, equal ones together.
+    """One process to keep running. Programs stop in the order of ``stops``, equal ones together.
 
-    ``socket`` names a Redis socket and ``url`` an address that must answer before the next program starts: on a
-    small machine the web process is ready in half the time if the others wait for it.
+    ``socket`` is a Redis socket and ``url`` an HTTP address that must answer before the next
+    program starts: on a small machine the web process is ready in half the time if the others wait
+    for it.
     """
 
     name: str
@@ -65,7 +67,9 @@ class Program:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All the runner has to know. ``banner`` goes to the terminal alone, once every address has answered."""
+    """The input of the runner. ``banner`` is printed to the terminal, not the log, when all
+    programs answer.
+    """
 
     programs: list[Program]
     directory: str
@@ -76,17 +80,19 @@ class Plan:
     secrets: list[str]
 
     @classmethod
-    def received(cls, reading: int) -> Self:
-        """The plan that `become` put into that pipe."""
+    def read_from(cls, reading: int) -> Self:
+        """Read the plan that `replace_process` wrote into the pipe."""
         with os.fdopen(reading, "rb") as pipe:
             plan = json.load(pipe)
         return cls(**plan | {"programs": [Program(**program) for program in plan["programs"]]})
 
 
-def become(plan: Plan, *, keep: Iterable[int] = ()) -> NoReturn:
-    """Replace this process by the runner; the descriptors of ``keep`` stay open in it, and in no program."""
+def replace_process(plan: Plan, *, keep: Iterable[int] = ()) -> NoReturn:
+    """Replace this process by the runner, which keeps the descriptors in ``keep`` open; programs do
+    not get them.
+    """
     reading, writing = os.pipe()
-    os.write(writing, json.dumps(asdict(plan)).encode())  # a few KiB, which every pipe holds
+    os.write(writing, json.dumps(asdict(plan)).encode())  # a few KiB, which fit into the pipe's buffer
     os.close(writing)
     for descriptor in (reading, *keep):
         os.set_inheritable(descriptor, True)
@@ -96,28 +102,31 @@ def become(plan: Plan, *, keep: Iterable[int] = ()) -> NoReturn:
 
 
 class Output:
-    """Joins all lines: the log file gets every one, the terminal as many as it can read.
+    """Merges the programs' output: the log file gets every line, the terminal as many as it can
+    read.
 
-    A terminal that was stopped (Ctrl-S, a pager) must not stop the programs, so it has a queue of its own.
+    A stopped terminal (Ctrl-S, a pager) must not block the programs, so it has a bounded queue.
     """
 
     def __init__(self, log: LogFile, *, as_json: bool) -> None:
         self._log = log
         self._as_json = as_json
         self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        self._queue: queue.Queue[str | None] = queue.Queue(LINES_A_SLOW_TERMINAL_MAY_OWE)
+        self._queue: queue.Queue[str | None] = queue.Queue(TERMINAL_QUEUE_LINES)
         self._thread = threading.Thread(target=self._show_all, daemon=True)
         self._thread.start()
 
     def line(self, name: str, text: str) -> None:
-        """One line of a program: JSON goes to the file as it is, all else with the program's name before it."""
+        """Write a line of a program: JSON goes to the file unchanged, other text with the program's
+        name before it.
+        """
         text = visible(scrub(text))
         self._log.write(text if text.startswith("{") else f"{name:<8} | {text}")
         colour = 31 + sum(name.encode()) % 6
         self.show(f"\x1b[{colour}m{name:<8} |\x1b[0m {text}" if self._colours else f"{name:<8} | {text}")
 
-    def say(self, level: int, text: str) -> None:
-        """A line of the runner's own, in the form of everybody else's."""
+    def log(self, level: int, text: str) -> None:
+        """Write a line of the runner itself, in the format of the other log lines."""
         now, name = datetime.now(UTC), logging.getLevelName(level)
         if self._as_json:
             facts = {"event": text, "level": name.lower(), "logger": "runner", "timestamp": now.isoformat()}
@@ -126,39 +135,39 @@ class Output:
             self.line("runner", f"{now:%H:%M:%S}.{now.microsecond // 1000:03} {name:<8} runner: {text}")
 
     def show(self, text: str) -> None:
-        """Something for the terminal alone; dropped if the terminal is too far behind."""
+        """Print ``text`` to the terminal only; drop it if the terminal's queue is full."""
         with suppress(queue.Full):
             self._queue.put_nowait(text)
 
     def close(self) -> None:
-        """Give the terminal a moment to take the last lines."""
+        """Wait for at most `FINAL_OUTPUT_S` until the terminal has the last lines."""
         self.show("")
         with suppress(queue.Full):
             self._queue.put_nowait(None)
-        self._thread.join(LAST_WORDS_S)
+        self._thread.join(FINAL_OUTPUT_S)
 
     def _show_all(self) -> None:
         while (text := self._queue.get()) is not None:
-            with suppress(OSError, ValueError):  # the terminal is gone, the programs are not
+            with suppress(OSError, ValueError):  # the terminal was closed; the programs keep running
                 sys.stdout.write(f"{text}\n" if text else "")
                 sys.stdout.flush()
 
 
 class Child:
-    """A program and its present process."""
+    """A program and its current process."""
 
     def __init__(self, program: Program, output: Output) -> None:
         self.program = program
         self.name = program.name
         self._output = output
-        self._deaths: deque[float] = deque(maxlen=DEATHS_TO_GIVE_UP)
+        self._exits: deque[float] = deque(maxlen=EXITS_TO_GIVE_UP)
         self._log = f" (its own log: {program.own_log})" if program.own_log else ""
         self._pump: threading.Thread | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.start_at = 0.0
 
     def start(self) -> None:
-        """Start it; from the main thread only."""
+        """Start the process. Only the main thread may call this (see the module's docstring)."""
         self.process = subprocess.Popen(
             [*_end_with_parent(), *self.program.command],
             stdin=subprocess.DEVNULL,
@@ -171,40 +180,40 @@ class Child:
         self._pump.start()
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def mourn(self, now: float) -> bool:
-        """Note a death nobody asked for and when to try again; False if there were too many."""
+    def handle_exit(self, now: float) -> bool:
+        """Record an unexpected exit and schedule the restart; return False after too many exits."""
         if self.process is None:
             return True
         self.kill_group()
         code, self.process = self.process.returncode, None
-        self._deaths.append(now)
-        recent = sum(1 for death in self._deaths if now - death < DEATHS_WITHIN_S)
+        self._exits.append(now)
+        recent = sum(1 for death in self._exits if now - death < EXITS_WITHIN_S)
         self.start_at = now + min(2.0 ** (recent - 1), LONGEST_BACKOFF_S)
-        given_up = recent >= DEATHS_TO_GIVE_UP
+        given_up = recent >= EXITS_TO_GIVE_UP
         then = "it keeps dying, giving up" if given_up else f"starting it again in {self.start_at - now:.0f} s"
-        self._output.say(logging.ERROR, f"{self.name} ended {_how(code)}{self._log}; {then}")
+        self._output.log(logging.ERROR, f"{self.name} ended {_describe_exit(code)}{self._log}; {then}")
         return not given_up
 
-    def ask_to_stop(self) -> None:
-        if self.process is not None and self.alive:
-            self.process.send_signal(signal.SIGTERM)  # the leader alone: it winds up its own children
+    def terminate(self) -> None:
+        if self.process is not None and self.is_alive:
+            self.process.send_signal(signal.SIGTERM)  # only to the group's leader, which stops its own children
 
-    def see_off(self) -> None:
-        """End whatever is left of its group, and take its last words."""
+    def finish(self) -> None:
+        """Kill what is left of the process group, and read the rest of its output."""
         if self.process is None:
             return
-        if self.alive:
-            self._output.say(logging.WARNING, f"{self.name} did not stop in time and was killed")
+        if self.is_alive:
+            self._output.log(logging.WARNING, f"{self.name} did not stop in time and was killed")
         self.kill_group()
         self.process.wait()
         if self._pump is not None:
-            self._pump.join(LAST_WORDS_S)
+            self._pump.join(FINAL_OUTPUT_S)
 
     def kill_group(self) -> None:
-        """Nothing of its process group outlives it; the group's number is its leader's id."""
+        """Kill the process group, whose id is the pid of its leader."""
         if self.process is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -218,18 +227,18 @@ class Child:
 
 
 class Runner:
-    """Keeps the programs of a plan running until somebody asks it to stop, or one of them keeps dying."""
+    """Keeps the programs of a plan running until a signal stops it or one of them exits too often."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._output = Output(LogFile(Path(plan.log_file), days=plan.log_days), as_json=plan.log_as_json)
         self._children: list[Child] = []
-        self._asked_to_stop = False
-        self._in_a_hurry = False
+        self._is_stopping = False
+        self._kills_now = False
         self._awake, self._wake = os.pipe()
 
     def run(self) -> int:
-        """Run until told to stop; return the exit code."""
+        """Run until a signal arrives; return the exit code."""
         self._listen_to_signals()
         fine = self._start_all() and self._keep_running()
         self._stop_all()
@@ -241,58 +250,61 @@ class Runner:
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake up
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler is needed for the wakeup descriptor
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._in_a_hurry = self._asked_to_stop
-        self._asked_to_stop = True
+        self._kills_now = self._is_stopping
+        self._is_stopping = True
 
     def _start_all(self) -> bool:
-        """Start one after the other; False if one keeps dying meanwhile."""
+        """Start the programs one after the other; return False if one exits too often."""
         for program in self._plan.programs:
             child = Child(program, self._output)
             self._children.append(child)
             child.start()
-            answered = self._when_it_answers(program)
-            deadline = time.monotonic() + LONGEST_WAIT_FOR_THE_FIRST_S
-            while not (answered.is_set() or self._asked_to_stop or time.monotonic() > deadline):
-                if not self._revive():
+            answered = self._watch_readiness(program)
+            deadline = time.monotonic() + READY_TIMEOUT_S
+            while not (answered.is_set() or self._is_stopping or time.monotonic() > deadline):
+                if not self._restart_exited():
                     return False
                 self._sleep(TICK_S)
-            if self._asked_to_stop:
+            if self._is_stopping:
                 return True
-        self._output.say(logging.INFO, "ready")
+        self._output.log(logging.INFO, "ready")
         self._output.show(self._plan.banner)
         return True
 
-    def _when_it_answers(self, program: Program) -> threading.Event:
-        """An event that is set, and wakes the main thread, once the program answers; at once if nobody can ask it."""
+    def _watch_readiness(self, program: Program) -> threading.Event:
+        """Return an event that is set, and wakes the main thread, when the program answers.
+
+        A program without a socket or an address counts as ready at once.
+        """
         answered = threading.Event()
 
-        def ask() -> None:
+        def poll() -> None:
             while not _answers(program):
                 time.sleep(0.05)
             answered.set()
             os.write(self._wake, b"\0")
 
-        threading.Thread(target=ask, daemon=True).start()
+        threading.Thread(target=poll, daemon=True).start()
         return answered
 
     def _keep_running(self) -> bool:
-        """True when asked to stop, False when a program keeps dying."""
-        while not self._asked_to_stop:
+        """Return True when a signal stops the runner, False when a program exits too often."""
+        while not self._is_stopping:
             self._sleep(TICK_S)
-            if not self._revive():
+            if not self._restart_exited():
                 return False
         return True
 
-    def _revive(self) -> bool:
-        """Start again what died, each in its time; False if one died too often."""
+    def _restart_exited(self) -> bool:
+        """Restart exited programs whose delay is over; return False if one exited too often."""
         now = time.monotonic()
         for child in self._children:
-            if child.alive or self._asked_to_stop:
+            if child.is_alive or self._is_stopping:
                 continue
-            if child.process is not None and not child.mourn(now):
+            if child.process is not None and not child.handle_exit(now):
                 return False
             if now >= child.start_at:
                 child.start()
@@ -300,29 +312,31 @@ class Runner:
 
     def _stop_all(self) -> None:
         began = time.monotonic()
-        self._output.say(logging.INFO, "stopping; once more Ctrl-C kills at once")
+        self._output.log(logging.INFO, "stopping; once more Ctrl-C kills at once")
         for order in sorted({child.program.stops for child in self._children}):
             together = [child for child in self._children if child.program.stops == order]
             for child in together:
-                child.ask_to_stop()
+                child.terminate()
             asked = time.monotonic()
-            while any(time.monotonic() < asked + child.program.grace_s for child in together if child.alive):
-                if self._in_a_hurry:
+            while any(time.monotonic() < asked + child.program.grace_s for child in together if child.is_alive):
+                if self._kills_now:
                     break
                 self._sleep(TICK_S)
             for child in together:
-                child.see_off()
-        self._output.say(logging.INFO, f"everything stopped in {time.monotonic() - began:.1f} s")
+                child.finish()
+        self._output.log(logging.INFO, f"everything stopped in {time.monotonic() - began:.1f} s")
 
     def _sleep(self, seconds: float) -> None:
-        """Wait, but not past a signal, the end of a child or an answer."""
+        """Wait for ``seconds``, or until a signal, the exit of a child or a program's first answer."""
         if select.select([self._awake], [], [], seconds)[0]:
             os.read(self._awake, 512)
 
 
 @cache
 def _end_with_parent() -> tuple[str, ...]:
-    """The words before a command that end it with the runner; none where the system cannot."""
+    """Return the prefix of a command that ends it with the runner; empty if the system lacks
+    ``setpriv``.
+    """
     words = ("setpriv", "--pdeathsig", "TERM", "--")
     try:
         able = subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
@@ -331,7 +345,7 @@ def _end_with_parent() -> tuple[str, ...]:
     return words if able else ()
 
 
-def _how(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"with exit code {code}"
     with suppress(ValueError):
@@ -340,7 +354,9 @@ def _how(code: int) -> str:
 
 
 def _answers(program: Program) -> bool:
-    """Whether a program is up: its Redis socket answers, its address does with anything but an error of its own."""
+    """Return whether a program is ready: its Redis socket answers PING, or its address with a
+    status below 500.
+    """
     if program.socket:
         return embedded.answers(Path(program.socket))
     if not program.url:
@@ -358,7 +374,7 @@ def _answers(program: Program) -> bool:
 
 def main() -> int:
     os.umask(0o077)
-    plan = Plan.received(int(sys.argv[1]))
+    plan = Plan.read_from(int(sys.argv[1]))
     learn(*plan.secrets)
     return Runner(plan).run()
 

@@ -17,7 +17,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from approvals.audit.changes import recorded_elsewhere
 from approvals.stop.commands import frozen_since, stop_in_force
 from orchestra.auth.permissions import Right, may
-from orchestra.db.sweeps import each
+from orchestra.db.sweeps import process_each
 from orchestra.errors import Forbidden, Invalid, OrchestraError
 from sessions_app.errors import ScheduleNotFound
 from sessions_app.models import OPEN_SESSION, SCHEDULED_RUN_FLOW, AgentSession, Schedule, ScheduledRun
@@ -132,9 +132,9 @@ def start_due(schedule_id: UUID) -> ScheduledRun | None:
 def start_all_due() -> int:
     """The sweep behind the ticks: what is due, and what waited for its predecessor to end; return how many started."""
     ready = Schedule.objects.filter(~stop_in_force(), enabled=True, next_due_at__lte=Now())
-    started = each(list(ready.order_by("next_due_at").values_list("pk", flat=True)), _starts)
+    started = process_each(list(ready.order_by("next_due_at").values_list("pk", flat=True)), _starts)
     waiting = ScheduledRun.objects.filter(~stop_in_force(), status=R.QUEUED).order_by("due_at")
-    return started + each(list(waiting.values_list("pk", flat=True)), _start_waiting)
+    return started + process_each(list(waiting.values_list("pk", flat=True)), _start_waiting)
 
 
 def _starts(schedule_id: UUID) -> bool:

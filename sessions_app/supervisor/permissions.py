@@ -473,7 +473,9 @@ def _move(claim: Claim, to: str) -> None:
 
 
 def _moving(claim: Claim, to: str) -> sql.Statement:
-    return SESSION_FLOW.moving(AgentSession, claim.session_id, to=to, guard=sql.Statement("fence = %s", (claim.fence,)))
+    return SESSION_FLOW.move_statement(
+        AgentSession, claim.session_id, to=to, guard=sql.Statement("fence = %s", (claim.fence,))
+    )
 
 
 def _fence(claim: Claim) -> sql.Statement:

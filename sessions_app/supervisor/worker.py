@@ -14,7 +14,7 @@ import psutil
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from orchestra.db.sweeps import each
+from orchestra.db.sweeps import process_each
 from orchestra.diagnostics import tracing
 from orchestra.logs.config import bind
 from sessions_app.agents.discovery import check_agents, discover_agents
@@ -132,7 +132,7 @@ def reclaim_orphans() -> int:
     here = Run.objects.filter(ended_at__isnull=True, host=settings.ORCHESTRA.hostname)
     why = "The worker that ran the agent was killed."
     orphans = [run for run in here if not _alive(run.worker_pid, run.worker_started)]
-    return each(orphans, partial(leases.reclaim, why=why, dead=True))
+    return process_each(orphans, partial(leases.reclaim, why=why, dead=True))
 
 
 def _alive(pid: int, started_at: float) -> bool:

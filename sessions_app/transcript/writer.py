@@ -8,8 +8,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from approvals.models import Approval
-from orchestra.db import notify as doorbell
-from orchestra.db import sql
+from orchestra.db import notify, sql
 from sessions_app.errors import StaleFence
 from sessions_app.models import Event
 
@@ -71,15 +70,15 @@ def append(session_id: UUID, lines: Sequence[Line], *, fence: int | None = None)
 def _append_at_once(session_id: UUID, lines: Sequence[Line], fence: int | None) -> int | None:
     """One statement and so one transaction: while an agent talks this is what its worker does most."""
     taking = _taking_numbers(session_id, lines, fence)
-    notify = doorbell.notification("events", str(session_id))
+    notification = notify.notification("events", str(session_id))
     kinds, payloads = (list(column) for column in zip(*lines, strict=True))
     row = sql.row(
         f"WITH taken AS ({taking.text}),"  # noqa: S608 - statements of ours
         " written AS (INSERT INTO events (session_id, seq, kind, payload)"
         " SELECT %s, taken.last_seq - %s + line.number, line.kind, line.payload"
         " FROM taken, unnest(%s::text[], %s::text[]) WITH ORDINALITY AS line (kind, payload, number))"
-        f" SELECT taken.last_seq, {notify.text} FROM taken",
-        *taking.values, session_id, len(lines), kinds, payloads, *notify.values,
+        f" SELECT taken.last_seq, {notification.text} FROM taken",
+        *taking.values, session_id, len(lines), kinds, payloads, *notification.values,
     )  # fmt: skip
     return int(row[0]) if row else None
 
@@ -95,7 +94,7 @@ def _append_one_by_one(session_id: UUID, lines: Sequence[Line], fence: int | Non
             Event(session_id=session_id, seq=seq, kind=kind, payload=payload)
             for seq, (kind, payload) in enumerate(lines, start=last - len(lines) + 1)
         )
-        doorbell.send("events", str(session_id))
+        notify.send("events", str(session_id))
     return last
 
 

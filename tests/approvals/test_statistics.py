@@ -17,7 +17,7 @@ from approvals.statistics import (
     percentile,
     queue_sizes,
 )
-from orchestra.statistics import PERIODS, Period, in_words, period_of
+from orchestra.statistics import PERIODS, Period, format_duration, period_of
 from sessions_app.statistics import cost
 from tests.factories import make_approval, make_turn, make_user
 
@@ -102,7 +102,7 @@ def test_cost_falls_on_the_day_a_turn_ended() -> None:
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.44, "0.4 s"), (48, "48 s"), (235, "3:55 min"), (4200, "1 h 10 min")])
 def test_times_are_said_as_people_say_them(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words
 
 
 @pytest.mark.parametrize("key", [*PERIODS, "nonsense"])

@@ -80,7 +80,7 @@ def failing(point: str, moment: str, *, times: int = 1) -> Iterator[Failpoint]:
         if not due(sys._getframe(1)):
             return commit_unit(self)
         if moment.endswith("after"):
-            self._after = []
+            self._callbacks = []
             commit_unit(self)
         raise failure()
 

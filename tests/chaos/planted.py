@@ -306,12 +306,12 @@ def two_claims_win() -> Iterator[None]:
 def run_a_finished_turn_again() -> AbstractContextManager[None]:
     @contextmanager
     def planted() -> Iterator[None]:
-        arrows = {**SESSION_FLOW.arrows, "completed": frozenset({"queued", "running"})}
+        transitions = {**SESSION_FLOW.transitions, "completed": frozenset({"queued", "running"})}
         names = {
             name: getattr(leases.T, name) for name in ("RUNNING", "COMPLETED", "FAILED", "INTERRUPTED", "CANCELLED")
         }
         with (
-            instead(leases, "SESSION_FLOW", Flow(arrows)),
+            instead(leases, "SESSION_FLOW", Flow(transitions)),
             instead(leases, "S", SimpleNamespace(**{**_names(leases.S), "QUEUED": "completed"})),
             instead(leases, "T", SimpleNamespace(**names, QUEUED="completed")),
         ):
@@ -332,12 +332,12 @@ def resume_while_the_question_is_open() -> AbstractContextManager[None]:
 
 
 def resume_twice() -> AbstractContextManager[None]:
-    arrows = {**SESSION_FLOW.arrows, "queued": SESSION_FLOW.arrows["queued"] | {"queued"}}
+    transitions = {**SESSION_FLOW.transitions, "queued": SESSION_FLOW.transitions["queued"] | {"queued"}}
     waiting = SimpleNamespace(**{**_names(leases.S), "WAITING": "queued"})
 
     @contextmanager
     def planted() -> Iterator[None]:
-        with instead(leases, "SESSION_FLOW", Flow(arrows)), instead(leases, "S", waiting):
+        with instead(leases, "SESSION_FLOW", Flow(transitions)), instead(leases, "S", waiting):
             yield
 
     return planted()

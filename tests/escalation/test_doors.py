@@ -97,8 +97,8 @@ def healthy() -> None:
     """As if the process ran and Telegram had answered a moment ago."""
     import time
 
-    leases.take(status.LEASE, "somebody", timedelta(seconds=60))
-    leases.note_also(status.LEASE, answered_at=time.time(), bot="test_bot", chat=GROUP, off="")
+    leases.acquire(status.LEASE, "somebody", timedelta(seconds=60))
+    leases.merge_state(status.LEASE, answered_at=time.time(), bot="test_bot", chat=GROUP, off="")
 
 
 def test_status_tells_everything_but_the_token(configured, viewer):
@@ -153,7 +153,7 @@ def test_another_chat_wants_another_test(configured, settings):
 def test_a_channel_that_is_off_or_silent_is_not_healthy(configured, what):
     healthy()
     assert status.answers()
-    leases.note_also(status.LEASE, **what)
+    leases.merge_state(status.LEASE, **what)
     assert not status.answers()
 
 

@@ -42,7 +42,7 @@ class Clock:
 def clock(chat: Chat) -> Clock:
     """Of the gate; and as if the process ran, with its news of the channel written down."""
     chat.api.gate.clock = clock = Clock()
-    chat.api.on_off = lambda why: leases.note_also(status.LEASE, off=why)
+    chat.api.on_off = lambda why: leases.merge_state(status.LEASE, off=why)
     healthy()
     status.note_tested(by="anna")
     return clock
@@ -145,10 +145,10 @@ def test_a_restart_remembers_that_the_channel_is_off_and_looks_at_once(chat, clo
     chat.telegram.set_rights(GROUP, can_send=False)
     make_approval()
     chat.work()
-    leases.note_also(status.LEASE, setup=status.setup())
+    leases.merge_state(status.LEASE, setup=status.setup())
     again = Term("x:1:y", 1, stopped=chat.api.stop)
     assert again.api.off and again.api.gate.wants_a_look
-    leases.note_also(status.LEASE, setup="another bot")
+    leases.merge_state(status.LEASE, setup="another bot")
     assert not Term("x:1:y", 1, stopped=chat.api.stop).api.off
 
 
@@ -312,15 +312,15 @@ def test_check_is_green_only_when_everything_is(chat, clock, settings, capsys):
     chat.telegram.set_rights(GROUP, can_send=False)
     assert not mended() and "not enough rights" in capsys.readouterr().out
     chat.telegram.set_rights(GROUP, can_send=True)
-    leases.note_also(status.LEASE, off="Telegram is off: so it was.")
+    leases.merge_state(status.LEASE, off="Telegram is off: so it was.")
     assert not mended() and "so it was" in capsys.readouterr().out
-    leases.note_also(status.LEASE, off="")
+    leases.merge_state(status.LEASE, off="")
     commands.open_delivery(make_approval().pk)
     Delivery.objects.update(last_error="Failed to send Telegram message: 502")
     assert not mended() and "502" in capsys.readouterr().out
     Delivery.objects.update(last_error="", status=S.SENT)
     assert mended()
-    leases.note_also(status.LEASE, answered_at=1.0)
+    leases.merge_state(status.LEASE, answered_at=1.0)
     assert not mended() and "has not answered" in capsys.readouterr().out
     assert chat.telegram.messages(GROUP, by_bot=True) == []  # it leaves nothing behind
     chat.telegram.assert_clean()
@@ -345,7 +345,7 @@ def test_check_tells_the_process_that_the_chat_is_open_again(chat, clock, monkey
 
     rung: list[tuple[str, str]] = []
     monkeypatch.setattr(notify, "ring", lambda topic, key: rung.append((topic, key)))
-    leases.note_also(status.LEASE, off="closed")
+    leases.merge_state(status.LEASE, off="closed")
     list(found(BotApi(chat.api.settings)))
     assert rung == [(status.TOPIC, status.LOOK)]
 

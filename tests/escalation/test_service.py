@@ -175,11 +175,11 @@ def test_a_dead_telegram_opens_the_breaker_and_nothing_is_lost(soon, configured,
 def test_a_lost_chat_turns_the_channel_off_until_the_bot_is_let_in_again(running, telegram):
     telegram.kick_bot(GROUP)
     ask()
-    until(lambda: leases.noted(status.LEASE).get("off"), "the channel is off")
+    until(lambda: leases.read_state(status.LEASE).get("off"), "the channel is off")
     assert not status.answers()
     telegram.kick_bot(GROUP, status="member")
     telegram.wait_for_message("rm -r build", timeout=60)
-    until(lambda: not leases.noted(status.LEASE).get("off"), "the channel is on")
+    until(lambda: not leases.read_state(status.LEASE).get("off"), "the channel is on")
 
 
 def test_a_group_that_became_a_supergroup_is_followed_over_restarts(soon, configured, telegram, settings):
@@ -202,16 +202,16 @@ def test_a_group_that_became_a_supergroup_is_followed_over_restarts(soon, config
 
 
 def test_the_lease_has_one_owner_and_a_growing_fence():
-    first = leases.take("thing", "a", timedelta(seconds=60))
-    assert leases.take("thing", "b", timedelta(seconds=60)) is None
-    assert leases.keep("thing", "a", first, timedelta(seconds=60))
+    first = leases.acquire("thing", "a", timedelta(seconds=60))
+    assert leases.acquire("thing", "b", timedelta(seconds=60)) is None
+    assert leases.renew("thing", "a", first, timedelta(seconds=60))
     Lease.objects.update(expires_at=Now())
-    second = leases.take("thing", "b", timedelta(seconds=60))
+    second = leases.acquire("thing", "b", timedelta(seconds=60))
     assert second > first
-    assert not leases.keep("thing", "a", first, timedelta(seconds=60))
-    leases.give_up("thing", "a", first)  # too late, changes nothing
+    assert not leases.renew("thing", "a", first, timedelta(seconds=60))
+    leases.release("thing", "a", first)  # too late, changes nothing
     assert leases.is_held("thing")
-    leases.give_up("thing", "b", second)
+    leases.release("thing", "b", second)
     assert not leases.is_held("thing")
 
 

@@ -30,7 +30,7 @@ def test_stop_counts_at_once_and_everybody_in_the_chat_is_told(chat):
 
 def test_stop_without_a_reason_and_with_the_bots_name_works_in_a_group(chat):
     name = chat.telegram.bot["username"]
-    leases.note_also(status.LEASE, bot=name)
+    leases.merge_state(status.LEASE, bot=name)
     chat.say(ANNA, "/stop@other_bot")
     assert not stops.is_stopped()
     chat.say(ANNA, f"/stop@{name}")

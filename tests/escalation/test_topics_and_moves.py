@@ -154,7 +154,7 @@ def moving(chat: Chat, settings: Any) -> Chat:
     reconfigured(chat, settings, chat="-500")
 
     def moved(old: int, new: int) -> None:
-        leases.note_also(status.LEASE, moved={str(old): new})
+        leases.merge_state(status.LEASE, moved={str(old): new})
         tell_again_after_move(old)
 
     chat.api.on_moved = moved
@@ -260,7 +260,7 @@ def test_the_service_remembers_the_move_and_tells_the_operator(chat, settings):
     for _ in range(2):
         term.api.remember_move(-500, new)  # heard of twice
     assert Delivery.objects.get().status == S.WAITING
-    assert (leases.noted(status.LEASE)["chat"], leases.noted(status.LEASE)["moved"]) == (new, {"-500": new})
+    assert (leases.read_state(status.LEASE)["chat"], leases.read_state(status.LEASE)["moved"]) == (new, {"-500": new})
     told = status.told()
     assert told["chat"] == str(new) and f"TELEGRAM_CHAT_ID={new}" in told["advice"]
     assert f"set TELEGRAM_CHAT_ID={new}" in found(BotApi(settings.TELEGRAM, moved={-500: new}))[False]

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from orchestra.logs.file import LogFile
-from orchestra.runtime.runner import DEATHS_TO_GIVE_UP, Child, Output, Plan, Program
+from orchestra.runtime.runner import EXITS_TO_GIVE_UP, Child, Output, Plan, Program
 from tests.stack import ROOT, until
 
 PATIENT = 'trap "sleep 0.2; echo {0} stops; exit 0" TERM; echo {0} starts; while :; do sleep 0.05; done'
@@ -140,10 +140,10 @@ def test_what_keeps_dying_is_given_up_after_five_times_within_a_minute(tmp_path:
     output = Output(LogFile(tmp_path / "log", days=1), as_json=False)
     child = Child(program("moth", "exit 3"), output)
     waits = []
-    for now in range(100, 100 + 10 * DEATHS_TO_GIVE_UP, 10):
+    for now in range(100, 100 + 10 * EXITS_TO_GIVE_UP, 10):
         child.start()
-        until(lambda: not child.alive, "it ends by itself")
-        if not child.mourn(float(now)):
+        until(lambda: not child.is_alive, "it ends by itself")
+        if not child.handle_exit(float(now)):
             break
         waits.append(child.start_at - now)
     assert waits == [1.0, 2.0, 4.0, 8.0]
@@ -154,8 +154,8 @@ def test_deaths_long_ago_do_not_count(tmp_path: Path) -> None:
     child = Child(program("moth", "exit 3"), Output(LogFile(tmp_path / "log", days=1), as_json=False))
     for now in range(0, 61 * 10, 61):
         child.start()
-        until(lambda: not child.alive, "it ends by itself")
-        assert child.mourn(float(now))
+        until(lambda: not child.is_alive, "it ends by itself")
+        assert child.handle_exit(float(now))
         assert child.start_at == now + 1.0
 
 

@@ -29,7 +29,7 @@ from approvals.commands import decide_approval
 from approvals.models import Approval, AuditEntry, AuditSeal, Rule
 from orchestra.archive import commands
 from orchestra.archive.commands import ArchiverBusy, archive
-from orchestra.archive.files import ArchiveDamaged, Written
+from orchestra.archive.files import ArchiveDamaged, ArchiveWriter
 from orchestra.archive.registry import registry
 from orchestra.models import Archive, IdempotentRequest
 from sessions_app import metrics as session_metrics
@@ -262,15 +262,17 @@ def test_an_entry_that_was_deleted_and_not_archived_is_still_named(house: Path) 
 
 def test_a_session_that_goes_on_while_it_is_written_stays(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session, other = closed_session(), closed_session()
-    shelf = registry.shelves["sessions"]
+    archived_model = registry.archived_models["sessions"]
 
-    def along(ids: Any) -> Any:
+    def related_rows(ids: Any) -> Any:
         AgentSession.objects.filter(pk=session.pk).update(status="queued")
-        return shelf.along(ids)
+        return archived_model.related_rows(ids)
 
-    monkeypatch.setitem(registry.shelves, "sessions", replace(shelf, along=along, step=1))
+    monkeypatch.setitem(
+        registry.archived_models, "sessions", replace(archived_model, related_rows=related_rows, rows_per_transaction=1)
+    )
     report = archive(AGE)
-    assert (report.archived["sessions"], report.stayed) == (1, 1)
+    assert (report.archived["sessions"], report.skipped) == (1, 1)
     assert list(AgentSession.objects.all()) == [session]
     assert not Event.objects.filter(session=other.pk).exists()
     assert Event.objects.filter(session=session.pk).exists()
@@ -278,20 +280,20 @@ def test_a_session_that_goes_on_while_it_is_written_stays(house: Path, monkeypat
 
 def test_a_row_that_is_added_while_it_is_written_undoes_the_step(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = closed_session()
-    shelf = registry.shelves["sessions"]
+    archived_model = registry.archived_models["sessions"]
 
     def leave(file: Archive, rows: Any) -> None:
         Event.objects.create(session_id=session.pk, seq=99, kind="text", payload="{}")
 
-    monkeypatch.setitem(registry.shelves, "sessions", replace(shelf, leave=leave))
-    assert archive(AGE).stayed == 1
+    monkeypatch.setitem(registry.archived_models, "sessions", replace(archived_model, before_delete=leave))
+    assert archive(AGE).skipped == 1
     assert AgentSession.objects.count() == 1
     assert Archive.objects.get(shelf="sessions").deleted == 0
     assert not AuditSeal.objects.filter(archive__shelf="sessions").exists()
 
 
 def test_a_file_that_cannot_be_read_back_deletes_nothing(tmp_path: Path) -> None:
-    written = Written.begin(tmp_path / "2026" / "x.jsonl.gz")
+    written = ArchiveWriter.create(tmp_path / "2026" / "x.jsonl.gz")
     written.file.write(b'{"model": "x"}\n')
     written.file.close()
     with pytest.raises(ArchiveDamaged):
@@ -315,8 +317,8 @@ def test_kill_9_at_random_moments_loses_nothing(house: Path, monkeypatch: pytest
         closed_approval()
     closed_session(timedelta(days=1))
     monkeypatch.setattr(commands, "ROOTS_A_FILE", 4)
-    for name, shelf in registry.shelves.items():
-        monkeypatch.setitem(registry.shelves, name, replace(shelf, step=1))
+    for name, archived_model in registry.archived_models.items():
+        monkeypatch.setitem(registry.archived_models, name, replace(archived_model, rows_per_transaction=1))
     chain.seal_new_entries()
     whole, before, chance = everything(*KINDS), counters(), random.Random(9)
     killed = 0

@@ -27,7 +27,7 @@ from approvals.models import Approval, AuditEntry, Rule
 from approvals.tasks import seal_audit
 from orchestra.auth.session_store import hashed
 from orchestra.backup.commands import inspect, restore_backup, take_backup, verify_backup
-from orchestra.backup.database_override import standing_in
+from orchestra.backup.database_override import override_database
 from orchestra.backup.errors import BackupRefused
 from orchestra.backup.manifest import Manifest, sha256_of
 from orchestra.db import fencing
@@ -102,7 +102,7 @@ def test_what_was_there_before_is_kept(house: Path) -> None:
     kept = restore_backup(folder, keep_rules=False).kept
     assert not Approval.objects.exists()
     if connection.vendor == "sqlite":
-        with standing_in(NAME=kept):
+        with override_database(NAME=kept):
             assert Approval.objects.get().title == "only before"
     else:
         with connection.cursor() as cursor:
@@ -186,7 +186,7 @@ def test_a_supervisor_of_before_the_restore_changes_nothing(house: Path) -> None
     assert fresh is not None
     assert late.session().update(title="stale") == 0
     assert fresh.fence > late.fence
-    assert fencing.first_fence(fencing.current()) < 2**53
+    assert fencing.first_fence(fencing.current_epoch()) < 2**53
 
 
 def test_leases_and_sign_in_links_are_nobodys(house: Path) -> None:
@@ -314,7 +314,10 @@ def test_a_forged_manifest_is_refused(house: Path) -> None:
     [
         (lambda folder: folder.mkdir(), "There is no backup"),
         (lambda folder: folder.write_text("x"), "cannot be read"),
-        (lambda folder: (folder.mkdir(), (folder / "manifest.json").write_text('{"product": "cups"}')), "no backup of"),
+        (
+            lambda folder: (folder.mkdir(), (folder / "manifest.json").write_text('{"product": "cups"}')),
+            "is not a backup of",
+        ),
         (lambda folder: (folder.mkdir(), (folder / "manifest.json").write_text("[" * 10**6)), "cannot be read"),
         (lambda folder: (folder.mkdir(), (folder / "manifest.json").write_text("[]")), "no object"),
     ],
@@ -333,7 +336,7 @@ def test_a_backup_of_the_other_engine_is_refused(house: Path) -> None:
 
 def test_nothing_is_restored_while_the_runner_holds_the_data_folder(house: Path) -> None:
     folder = backup_of(house)
-    with data_lock.take(house), pytest.raises(BackupRefused, match="running"):
+    with data_lock.lock_runner(house), pytest.raises(BackupRefused, match="running"):
         restore_backup(folder, keep_rules=False)
 
 
@@ -348,7 +351,7 @@ def test_nothing_is_restored_while_somebody_has_the_database_open(house: Path) -
                 restore_backup(folder, keep_rules=False)
             other.communicate("\n")
     else:
-        with closing(psycopg.connect(**_libpq())), pytest.raises(BackupRefused, match="Others are connected"):
+        with closing(psycopg.connect(**_libpq())), pytest.raises(BackupRefused, match="Other clients are connected"):
             restore_backup(folder, keep_rules=False)
     restore_backup(folder, keep_rules=False)
 
@@ -397,7 +400,7 @@ def test_nothing_is_restored_while_an_idle_process_uses_the_data_folder(house: P
 )
 def test_during_a_restore_no_process_begins(house: Path, arguments: list[str]) -> None:
     environment = os.environ | {"ORCHESTRA_DATA_DIR": str(house), "DATABASE_URL": "", "ORCHESTRA_PROCESS": ""}
-    with data_lock.alone(house):
+    with data_lock.exclusive(house):
         command = [sys.executable, "manage.py", *arguments]
         ended = subprocess.run(
             command,

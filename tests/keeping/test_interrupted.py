@@ -21,7 +21,7 @@ from tests.factories import make_approval
 
 Line = tuple[str, int]
 CODE = f"{os.sep}orchestra{os.sep}backup{os.sep}"
-LAST_STEPS = ("put_in_place", "_settle")
+LAST_STEPS = ("replace_database", "_checkpoint_and_close")
 OTHERS = 3
 KILLED = 137
 
@@ -78,9 +78,9 @@ def test_a_restore_killed_at_any_step_leaves_a_whole_database(house: Path) -> No
     outcomes = set()
     for number, step in enumerate(steps):
         Approval.objects.filter(pk=approval.pk).update(title=f"live {number}")
-        before = fencing.current()
+        before = fencing.current_epoch()
         assert restore_in_child(folder, Lines(step, lambda: os._exit(KILLED))) == KILLED, step
-        title, now = Approval.objects.get().title, fencing.current()
+        title, now = Approval.objects.get().title, fencing.current_epoch()
         assert (title, now == before) in ((f"live {number}", True), ("of the backup", False)), step
         outcomes.add(title == "of the backup")
     assert outcomes == {True, False}, "the kills were to come before and after the last step"

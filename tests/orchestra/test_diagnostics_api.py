@@ -94,12 +94,14 @@ def test_figures_are_those_of_the_metrics_page_in_the_runbook_s_spelling(viewer:
 def test_workers_queues_and_beat_are_shown_as_they_were_last_heard_of(viewer: Any) -> None:
     assert asked(viewer, "workers")["beat_age_seconds"] is None
     leases.touch("beat")
-    heartbeats.say()
-    heartbeats.also_say(lambda: {"queues": ["default", "sessions.here"], "worker": "w@here", "canary_age_seconds": 3.0})
+    heartbeats.write()
+    heartbeats.add_facts(
+        lambda: {"queues": ["default", "sessions.here"], "worker": "w@here", "canary_age_seconds": 3.0}
+    )
     try:
-        heartbeats.say()
+        heartbeats.write()
     finally:
-        heartbeats._more.pop()
+        heartbeats._fact_sources.pop()
     key = f"orchestra-{settings.ORCHESTRA.instance}:default"
     redis_client().rpush(key, "message")
     try:
@@ -118,32 +120,32 @@ def test_workers_queues_and_beat_are_shown_as_they_were_last_heard_of(viewer: An
 
 
 def test_a_process_that_fell_silent_is_shown_as_such_and_then_forgotten(viewer: Any) -> None:
-    heartbeats.say()
+    heartbeats.write()
     Lease.objects.filter(name__startswith="process:").update(updated_at=Now() - timedelta(minutes=1))
     assert [process["lives"] for process in asked(viewer, "workers")["processes"]] == [False]
     Lease.objects.filter(name__startswith="process:").update(
         name="process:old@elsewhere/1", updated_at=Now() - timedelta(minutes=10)
     )
-    heartbeats.say()
+    heartbeats.write()
     assert not Lease.objects.filter(name="process:old@elsewhere/1").exists()
 
 
 def test_a_process_that_was_replaced_is_not_held_against_anybody(viewer: Any) -> None:
-    heartbeats.also_say(lambda: {"queues": ["default"], "pid": 1})
+    heartbeats.add_facts(lambda: {"queues": ["default"], "pid": 1})
     try:
-        heartbeats.say()
+        heartbeats.write()
     finally:
-        heartbeats._more.pop()
+        heartbeats._fact_sources.pop()
     row = Lease.objects.filter(name__startswith="process:")
     row.update(name="process:old", updated_at=Now() - timedelta(minutes=1))
     found = asked(viewer, "workers")
     assert [process["pid"] for process in found["processes"]] == [1]
     assert [queue["workers"] for queue in found["queues"] if queue["name"] == "default"] == [0]
-    heartbeats.also_say(lambda: {"pid": 2, "started_at": time.time() - 30})
+    heartbeats.add_facts(lambda: {"pid": 2, "started_at": time.time() - 30})
     try:
-        heartbeats.say()
+        heartbeats.write()
     finally:
-        heartbeats._more.pop()
+        heartbeats._fact_sources.pop()
     assert [process["pid"] for process in asked(viewer, "workers")["processes"]] == [2]
 
 

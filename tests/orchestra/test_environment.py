@@ -24,14 +24,14 @@ def env(monkeypatch: pytest.MonkeyPatch) -> Environment:
 @pytest.mark.parametrize(("text", "number"), [("", 7), (" ", 7), ("1", 1), ("10", 10), (" 3 ", 3)])
 def test_a_whole_number(env, monkeypatch, text, number):
     monkeypatch.setenv("A_SETTING", text)
-    assert env.whole_number("A_SETTING", default=7, least=1, most=10) == number
+    assert env.integer("A_SETTING", default=7, least=1, most=10) == number
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("abc", "A_SETTING is 'abc', which is no whole number."),
-        ("1.5", "A_SETTING is '1.5', which is no whole number."),
+        ("abc", "A_SETTING is 'abc', which is not an integer."),
+        ("1.5", "A_SETTING is '1.5', which is not an integer."),
         ("0", "A_SETTING is 0; it takes 1 to 10."),
         ("-3", "A_SETTING is -3; it takes 1 to 10."),
         ("11", "A_SETTING is 11; it takes 1 to 10."),
@@ -40,7 +40,7 @@ def test_a_whole_number(env, monkeypatch, text, number):
 def test_no_such_whole_number(env, monkeypatch, text, why):
     monkeypatch.setenv("A_SETTING", text)
     with pytest.raises(ImproperlyConfigured) as refused:
-        env.whole_number("A_SETTING", default=7, least=1, most=10)
+        env.integer("A_SETTING", default=7, least=1, most=10)
     assert str(refused.value) == why
 
 
@@ -66,12 +66,12 @@ def test_a_switch_takes_no_guesses(env, monkeypatch):
 
 
 def test_several_whole_numbers(env, monkeypatch):
-    assert env.whole_numbers("A_SETTING", default=(429,)) == [429]
+    assert env.integers("A_SETTING", default=(429,)) == [429]
     monkeypatch.setenv("A_SETTING", "500, 502")
-    assert env.whole_numbers("A_SETTING", default=(429,)) == [500, 502]
+    assert env.integers("A_SETTING", default=(429,)) == [500, 502]
     monkeypatch.setenv("A_SETTING", "500,,502")
-    with pytest.raises(ImproperlyConfigured, match=r"A_SETTING is '', which is no whole number\."):
-        env.whole_numbers("A_SETTING", default=(429,))
+    with pytest.raises(ImproperlyConfigured, match=r"A_SETTING is '', which is not an integer\."):
+        env.integers("A_SETTING", default=(429,))
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_no_such_address_and_its_password_is_not_repeated(env, monkeypatch, text
     monkeypatch.setenv("A_SETTING", text)
     with pytest.raises(ImproperlyConfigured) as refused:
         env.address("A_SETTING", default="", schemes=("postgres", "sqlite"))
-    assert str(refused.value) == "A_SETTING is no address that begins with postgres: or sqlite:."
+    assert str(refused.value) == "A_SETTING is not an address that begins with postgres: or sqlite:."
 
 
 def test_a_value_from_a_file_is_held_to_the_same(env, monkeypatch, tmp_path):
     (tmp_path / "value").write_text("12\n")
     monkeypatch.setenv("A_SETTING_FILE", str(tmp_path / "value"))
-    assert env.whole_number("A_SETTING", default=7) == 12
+    assert env.integer("A_SETTING", default=7) == 12
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_command_without_an_orchestra_says_where_it_looked(tmp_path, words):
         [sys.executable, "manage.py", *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
     )
     assert tried.returncode == 1
-    assert tried.stderr.startswith(f"There is no Orchestra in {tmp_path}/var yet: `make run` makes one.\n")
+    assert tried.stderr.startswith(f"There is no Orchestra in {tmp_path}/var yet: `make run` creates one.\n")
     assert "Traceback" not in tried.stderr
 
 
@@ -136,5 +136,5 @@ def test_a_command_without_a_database_server_says_so(tmp_path):
         [sys.executable, "manage.py", "session", "list"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
     )
     assert tried.returncode == 1
-    assert tried.stderr.splitlines()[-1] == "Look at DATABASE_URL, and whether it runs."
+    assert tried.stderr.splitlines()[-1] == "Check DATABASE_URL, and that the server is running."
     assert "Traceback" not in tried.stderr and "hush" not in tried.stderr

@@ -51,9 +51,9 @@ def test_several_old_statuses_may_lead_to_one(db):
     [(APPROVAL_FLOW, Approval.Status), (SESSION_FLOW, AgentSession.Status), (TURN_FLOW, Turn.Status)],
 )
 def test_every_arrow_names_a_declared_status(flow, statuses):
-    named = set(flow.arrows).union(*flow.arrows.values())
+    named = set(flow.transitions).union(*flow.transitions.values())
     assert named == {str(status) for status in statuses}
 
 
 def test_a_closed_approval_never_moves_again():
-    assert set(APPROVAL_FLOW.arrows) == {"pending"}
+    assert set(APPROVAL_FLOW.transitions) == {"pending"}

@@ -222,4 +222,4 @@ def test_tallies_add_up(db):
     add_to_tallies({("a_total", ""): 2, ("a_total", "x=1"): 1})
     add_to_tallies({("a_total", ""): 3})
     assert dict(Tally.objects.values_list("labels", "value")) == {"": 5, "x=1": 1}
-    assert not leases.touched_within("nothing", timedelta(hours=1))
+    assert not leases.was_touched_within("nothing", timedelta(hours=1))

@@ -13,7 +13,7 @@ A = Approval.Status
 
 
 def closing(approval: Approval) -> sql.Statement:
-    return APPROVAL_FLOW.moving(Approval, approval.pk, to=A.REJECTED, guard=sql.ALWAYS, stamp="decided_at")
+    return APPROVAL_FLOW.move_statement(Approval, approval.pk, to=A.REJECTED, guard=sql.ALWAYS, stamp="decided_at")
 
 
 def entry(approval: Approval, **overrides: object) -> AuditEntry:
@@ -22,7 +22,7 @@ def entry(approval: Approval, **overrides: object) -> AuditEntry:
 
 def heard_by(unit: UnitOfWork) -> list[str]:
     heard: list[str] = []
-    unit.then(lambda: heard.append(Approval.objects.get().status))
+    unit.on_commit(lambda: heard.append(Approval.objects.get().status))
     return heard
 
 
@@ -36,7 +36,7 @@ def test_a_unit_writes_everything_then_tells():
     changed = unit.commit()
     assert changed
     approval.refresh_from_db()
-    assert (approval.status, sql.loaded(Approval._meta.get_field("decided_at"), changed[1])) == (
+    assert (approval.status, sql.load_value(Approval._meta.get_field("decided_at"), changed[1])) == (
         changed[0], approval.decided_at,
     )  # fmt: skip
     assert set(AuditEntry.objects.values_list("by", flat=True)) == {"anna", "boris"}
@@ -84,8 +84,8 @@ def test_postgresql_gets_a_unit_in_one_statement_and_nothing_is_rung_while_muted
     approval = make_approval()
     unit = UnitOfWork(closing(approval))
     unit.insert(entry(approval))
-    unit.ring("approval", str(approval.pk))
-    with CaptureQueriesContext(connection) as statements, notify.muted():
+    unit.notify("approval", str(approval.pk))
+    with CaptureQueriesContext(connection) as statements, notify.suppressed():
         assert unit.commit()
     assert "pg_notify" not in statements[0]["sql"]
     if connection.vendor == "postgresql":

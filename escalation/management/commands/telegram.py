@@ -93,7 +93,7 @@ class Command(BaseCommand):
 
 
 def _api() -> BotApi:
-    moved = leases.noted(status.LEASE).get("moved", {})
+    moved = leases.read_state(status.LEASE).get("moved", {})
     return BotApi(settings.TELEGRAM, moved={int(old): int(new) for old, new in moved.items()})
 
 

@@ -30,7 +30,7 @@ class Figures:
             self._totals[REQUESTS, ""] += 1
             self._totals[FAILURES, ""] += failed
             if not waits:
-                DURATION.add(self._totals, place=DURATION.place(seconds), number=1, seconds=seconds)
+                DURATION.add(self._totals, bucket=DURATION.bucket_index(seconds), number=1, seconds=seconds)
 
     def repeated(self) -> None:
         """A call is made once more."""

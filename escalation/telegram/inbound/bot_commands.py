@@ -179,7 +179,7 @@ def _clock(at: datetime) -> Piece:
 
 def _is_for_us(bot: str | None) -> bool:
     """Whether /command@bot names us; anybody's if our own name is not known yet."""
-    own = leases.noted(status.LEASE).get("bot")
+    own = leases.read_state(status.LEASE).get("bot")
     return not bot or not own or bot.lower() == str(own).lower()
 
 

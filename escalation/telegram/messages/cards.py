@@ -57,7 +57,7 @@ def post(
     """
     prepared = prepare(chat=chat, card=card, delivery=delivery, reply_to=reply_to, silent=silent)
     if prepared.buttons:
-        with sql.hasty():  # a message whose buttons are lost is sent again: its delivery is lost too
+        with sql.async_commit():  # a message whose buttons are lost is sent again: its delivery is lost too
             Button.objects.bulk_create(prepared.buttons)
     return send(api, prepared, about=[one for one in (delivery, *also) if one is not None], kind=kind)
 

@@ -23,7 +23,7 @@ class Command(BaseCommand):
             raise CommandError("--days is a number from 0 on.")
         age = timedelta(days=days)
         if dry_run:
-            for name, number in commands.ripe(age).items():
+            for name, number in commands.count_due(age).items():
                 self.stdout.write(f"{number} {name} would be archived")
             return
         try:
@@ -34,7 +34,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{number} {name} archived")
         for name in report.files:
             self.stdout.write(f"  {settings.KEEPING.archive_dir / name}")
-        if report.stayed:
-            self.stdout.write(f"{report.stayed} changed meanwhile and stay until the next run")
+        if report.skipped:
+            self.stdout.write(f"{report.skipped} changed meanwhile and stay until the next run")
         for name, number in report.pruned.items():
             self.stdout.write(f"{number} {name} deleted")

@@ -33,7 +33,7 @@ class Command(BaseCommand):
             restored = commands.restore_backup(folder, keep_rules=keep_rules)
         except (BackupRefused, DatabaseError, OSError) as error:
             raise CommandError(f"{str(error).strip()} Nothing was changed.") from None
-        for line in restored.told:
+        for line in restored.messages:
             self.stdout.write(f"- {line}")
         self.stdout.write(f"Fence epoch {restored.epoch}.")
         if restored.kept:

@@ -29,7 +29,7 @@ class Command(BaseCommand):
             known = ", ".join(programs)
             raise CommandError(f"There is no process {name!r} with these settings. There are: {known}.")
         program = programs[name]
-        data_lock.begin()  # the program does so itself; here it is said without the program's own noise
+        data_lock.share_or_exit()  # the program does so itself; here it is said without the program's own noise
         connections.close_all()
         os.chdir(settings.BASE_DIR)
         os.execvpe(program.command[0], program.command, os.environ | program.environment)

@@ -40,7 +40,7 @@ class Command(BaseCommand):
             refuse_busy_port("::1", orchestra.port)
         self.stdout.write("Orchestra is starting ...")
         # nobody listens yet, and an embedded broker is not even there
-        with notify.muted(), ThreadPoolExecutor(1) as beside:
+        with notify.suppressed(), ThreadPoolExecutor(1) as beside:
             advice = beside.submit(import_string(settings.UP_ADVICE))
             call_command("migrate", interactive=False, verbosity=0)
             banner = self.banner(advice.result())
@@ -59,7 +59,7 @@ class Command(BaseCommand):
             secrets=[settings.SECRET_KEY, *redaction.secrets_in(os.environ)],
         )
         connections.close_all()
-        runner.become(plan, keep=[lock.fileno()])
+        runner.replace_process(plan, keep=[lock.fileno()])
 
     def banner(self, advice: list[tuple[str, str]]) -> str:
         """What a person wants to know first; for the terminal only, there is a sign-in link in it."""
@@ -81,7 +81,7 @@ def hold(data_dir: Path) -> TextIO:
         CommandError: another one holds it.
     """
     try:
-        return data_lock.take(data_dir)
+        return data_lock.lock_runner(data_dir)
     except data_lock.DataFolderBusy as busy:
         raise CommandError(
             f"Orchestra is already running on {data_dir} (process {busy.owner}). Stop that one first, or give this one "
