@@ -21,8 +21,6 @@ from approvals.reopening import may_be_reopened
 from orchestra.auth.permissions import Right, may
 from sessions_app.queries import readable_sessions
 
-S, K = Approval.Status, Approval.Kind
-
 MOST_LINES = 40  # changed lines, or lines of anything else, that a card shows; more are read on the question's page
 LONGEST_TEXT = 4_000  # characters of a block on a card
 FIRST_LINES = 12  # of what is read elsewhere
@@ -269,11 +267,11 @@ def address_of(approval_id: UUID) -> str:
 
 def heading_of(approval: Approval) -> str:
     """A verb and the project: "Run a command in shop-api"; a question is its own heading."""
-    if approval.kind == K.EXTERNAL:
+    if approval.kind == Approval.Kind.EXTERNAL:
         return one_line(hidden_text(approval.title), 200)
-    if approval.kind == K.PLAN:
+    if approval.kind == Approval.Kind.PLAN:
         return "Approve this plan?"
-    if approval.kind == K.QUESTION:
+    if approval.kind == Approval.Kind.QUESTION:
         questions = render.questions_of(approval)
         return (
             one_line(hidden_text(questions[0]["question"]), 200)
@@ -312,21 +310,21 @@ def verdict_of(approval: Approval) -> Verdict | None:
     if who and approval.decided_via == DecisionSource.SYSTEM:  # what somebody did to the session, such as cancelling it
         door = ""
     by = ", ".join(part for part in (f"by {who}" if who else "", door) if part)
-    if approval.status == S.APPROVED:
+    if approval.status == Approval.Status.APPROVED:
         edited = " with edits" if approval.updated_input else ""
         scope = " for this session" if approval.scope == Approval.Scope.SESSION else ""
         icon = "edited" if approval.updated_input else "done"
         return Verdict("ok", icon, f"Approved{edited}{scope} {by}".strip())
-    if approval.status == S.REJECTED:
+    if approval.status == Approval.Status.REJECTED:
         return Verdict("bad", "rejected", f"Rejected {by}".strip())
-    if approval.status == S.EXPIRED:
+    if approval.status == Approval.Status.EXPIRED:
         return Verdict("", "expired", "Expired", "Nobody answered in time. It did not run.")
     return Verdict("", "cancelled", f"Cancelled {by}".strip(), "It did not run.")
 
 
 def _line(approval: Approval) -> str:
     """What a closed card shows of the call."""
-    if approval.kind == K.QUESTION:
+    if approval.kind == Approval.Kind.QUESTION:
         choices = [option["label"] for one in render.questions_of(approval) for option in one["options"]]
         return " · ".join(choices) or approval.title
     title = approval.title

@@ -23,17 +23,15 @@ from console.approvals.decision_views import answered, found_or_404, note_reveal
 from console.shell import page, part, show
 from orchestra.auth.permissions import Right
 
-S, K = Approval.Status, Approval.Kind
-
 MOST_BEFORE = 5
 ACTIONS = {
     "requested": "Asked", "extended": "More time given", "reopened": "Asked again",
     REVEALED: "Secrets revealed",
-    S.EXPIRED: "Nobody answered in time",
+    Approval.Status.EXPIRED: "Nobody answered in time",
 }  # fmt: skip
 ICONS = {
     "requested": "question", "extended": "beat", "reopened": "refresh", REVEALED: "eye",
-    S.APPROVED: "done", S.REJECTED: "rejected", S.EXPIRED: "expired",
+    Approval.Status.APPROVED: "done", Approval.Status.REJECTED: "rejected", Approval.Status.EXPIRED: "expired",
 }  # fmt: skip
 
 
@@ -144,14 +142,18 @@ def steps_of(approval: Approval, shown: Shown) -> list[Step]:
             note=NEVER_WORDS if endless else "",
         )  # fmt: skip
         steps += [waiting, Step("queued", "Decided")]
-    if approval.kind != K.EXTERNAL and not approval.consumed_at and approval.status in (S.PENDING, S.APPROVED):
+    if (
+        approval.kind != Approval.Kind.EXTERNAL
+        and not approval.consumed_at
+        and approval.status in (Approval.Status.PENDING, Approval.Status.APPROVED)
+    ):
         steps.append(Step("queued", "Handed to the agent, once"))
     return steps
 
 
 def facts_of(approval: Approval) -> list[tuple[str, str]]:
     """What an external asker said beside its question; the hints of our own agents are shown in their places."""
-    if approval.kind != K.EXTERNAL or not isinstance(approval.facts, dict):
+    if approval.kind != Approval.Kind.EXTERNAL or not isinstance(approval.facts, dict):
         return []
     return [
         (visible(str(name)), visible("\n".join(fact_lines(value)) if isinstance(value, dict) else in_one_line(value)))
@@ -175,14 +177,16 @@ def _asked(request: HttpRequest, shown: Shown) -> dict[str, Any]:
     return {
         "blocks": [block for block in blocks if block.label not in shown_apart],
         "cut": any(block.cut for block in blocks),
-        "says": next((block.text for block in blocks if block.label in shown_apart and approval.kind == K.TOOL), ""),
+        "says": next(
+            (block.text for block in blocks if block.label in shown_apart and approval.kind == Approval.Kind.TOOL), ""
+        ),
         "extent": extent,
     }
 
 
 def _shown_apart(request: HttpRequest, approval: Approval, extent: Extent) -> tuple[str, ...]:
     """The blocks that have a place of their own on the page. What must be read to its end stands together."""
-    if approval.kind == K.EXTERNAL:
+    if approval.kind == Approval.Kind.EXTERNAL:
         return ("Facts", "Options") if may_answer(request.user, approval) and not extent.is_long else ("Facts",)
     return () if extent.is_long else (render.OWN_WORDS,)
 
@@ -204,7 +208,9 @@ def _decision(request: HttpRequest, shown: Shown, *, cut: bool, notice: str = ""
         "extension": EXTENSION_MINUTES,
         "unread": cut,
         "is_whole": _is_whole(request),
-        "edited_lines": min(24, max(6, card.input_to_edit.count("\n") + 2)) if approval.kind == K.TOOL else 0,
+        "edited_lines": min(24, max(6, card.input_to_edit.count("\n") + 2))
+        if approval.kind == Approval.Kind.TOOL
+        else 0,
     }
 
 

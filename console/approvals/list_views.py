@@ -20,7 +20,6 @@ from console.paging import numbered, without_page
 from console.shell import page, show
 from orchestra.auth.permissions import Right
 
-S = Approval.Status
 MOST_AT_ONCE = 50
 EXPORTS: dict[str, tuple[Callable[..., Any], str]] = {
     "csv": (csv_lines, "text/csv; charset=utf-8"),
@@ -28,11 +27,11 @@ EXPORTS: dict[str, tuple[Callable[..., Any], str]] = {
 }
 OUTCOMES = (
     ("", "All", ""),
-    (S.PENDING, "Waiting", "waiting"),
-    (S.APPROVED, "Approved", "done"),
-    (S.REJECTED, "Rejected", "rejected"),
-    (S.EXPIRED, "Expired", "expired"),
-    (S.CANCELLED, "Cancelled", "cancelled"),
+    (Approval.Status.PENDING, "Waiting", "waiting"),
+    (Approval.Status.APPROVED, "Approved", "done"),
+    (Approval.Status.REJECTED, "Rejected", "rejected"),
+    (Approval.Status.EXPIRED, "Expired", "expired"),
+    (Approval.Status.CANCELLED, "Cancelled", "cancelled"),
 )
 FILTERS = ("status", "tool", "risk", "person", "by_rule", "session")
 
@@ -51,7 +50,9 @@ def questions(request: HttpRequest) -> HttpResponse:
     """Every question that fits the filters, the newest first; of those that wait, the most urgent."""
     found = _filtered(request)
     wanted = request.GET.get("status", "")
-    listed = numbered(request, found.order_by("expires_at" if wanted == S.PENDING else "-created_at", "pk"))
+    listed = numbered(
+        request, found.order_by("expires_at" if wanted == Approval.Status.PENDING else "-created_at", "pk")
+    )
     context = {
         "listed": listed,
         "cards": cards_for(listed.rows, request.user),
@@ -83,11 +84,11 @@ def export(request: HttpRequest, kind: str) -> Any:
 @page(Right.DECIDE)
 def batch(request: HttpRequest) -> HttpResponse:
     """First what would be answered, each question whole; then, confirmed, what became of each."""
-    verdict = S.REJECTED if request.POST.get("decision") == "reject" else S.APPROVED
+    verdict = Approval.Status.REJECTED if request.POST.get("decision") == "reject" else Approval.Status.APPROVED
     chosen = _chosen(request)
     if not chosen:
         return redirect("questions")
-    context = {"verdict": verdict, "reject": verdict == S.REJECTED}
+    context = {"verdict": verdict, "reject": verdict == Approval.Status.REJECTED}
     if request.POST.get("confirmed") == "yes":
         told = [_answered(request, approval, verdict) for approval in chosen]
         done = sum(not one.why for one in told)
@@ -105,7 +106,7 @@ def batch(request: HttpRequest) -> HttpResponse:
 
 def _filtered(request: HttpRequest) -> QuerySet[Approval]:
     rows, given = Approval.objects.all(), request.GET
-    if given.get("status") in S.values:
+    if given.get("status") in Approval.Status.values:
         rows = rows.filter(status=given["status"])
     if given.get("risk") in Approval.Risk.values:
         rows = rows.filter(risk=given["risk"])
@@ -129,9 +130,9 @@ def _why_not(card: Card, verdict: str) -> str:
         return why
     if card.own:
         return "you gave the agent this work, so somebody else must answer"
-    if verdict == S.APPROVED and card.questions:
+    if verdict == Approval.Status.APPROVED and card.questions:
         return "it needs more than a yes: answer it on its own page"
-    return "too long to be read here" if verdict == S.APPROVED and card.is_long else ""
+    return "too long to be read here" if verdict == Approval.Status.APPROVED and card.is_long else ""
 
 
 def _answered(request: HttpRequest, approval: Approval, verdict: str) -> Told:
@@ -140,7 +141,7 @@ def _answered(request: HttpRequest, approval: Approval, verdict: str) -> Told:
     if why := _why_not(card, verdict):
         return Told(card, f"Not answered: {why}.")
     form = QueryDict(mutable=True)
-    form["decision"] = "reject" if verdict == S.REJECTED else "approve"
+    form["decision"] = "reject" if verdict == Approval.Status.REJECTED else "approve"
     form["reason"] = request.POST.get("reason", "")
     form["note"] = request.POST.get("note", "")
     form["seen_digest"] = request.POST.get(f"digest_{approval.pk}", "")

@@ -18,9 +18,7 @@ from orchestra.db import sql
 from orchestra.statistics import LAST_DAY, period_of
 from sessions_app.models import AgentSession, Event
 from sessions_app.queries import readable_sessions
-from sessions_app.transcript.render import said
-
-A, S, K = Approval.Status, AgentSession.Status, Event.Kind
+from sessions_app.transcript.render import describe_event
 
 MOST_RUNNING = 20
 MOST_DECIDED = 5
@@ -41,8 +39,14 @@ class Running:
 
 def running() -> dict[str, Any]:
     """Sessions at work and in line, the longest first, with the last thing each of them did."""
-    last = Event.objects.filter(session=OuterRef("pk"), kind__in=(K.TEXT, K.TOOL_USE)).order_by("-seq")
-    sessions = readable_sessions().filter(status__in=(S.RUNNING, S.QUEUED)).order_by("-status", "created_at")
+    last = Event.objects.filter(session=OuterRef("pk"), kind__in=(Event.Kind.TEXT, Event.Kind.TOOL_USE)).order_by(
+        "-seq"
+    )
+    sessions = (
+        readable_sessions()
+        .filter(status__in=(AgentSession.Status.RUNNING, AgentSession.Status.QUEUED))
+        .order_by("-status", "created_at")
+    )
     rows = sessions.annotate(
         last_kind=Subquery(last.values("kind")[:1]),
         last_payload=Subquery(last.annotate(cut=Substr("payload", 1, LONGEST_PAYLOAD)).values("cut")[:1]),
@@ -52,17 +56,17 @@ def running() -> dict[str, Any]:
 
 
 def _now(session: Any) -> str:
-    if session.status == S.QUEUED:
+    if session.status == AgentSession.Status.QUEUED:
         return "Starts when a place is free"
     if not session.last_kind:
         return "Starting"
-    words = said(Event(kind=session.last_kind, payload=session.last_payload))
+    words = describe_event(Event(kind=session.last_kind, payload=session.last_payload))
     return one_line(words.heading or words.body, 120)
 
 
 def decided() -> list[Approval]:
     """The questions that were closed last, by people or by the clock; what rules answered is not news."""
-    ends = (A.APPROVED, A.REJECTED, A.EXPIRED, A.CANCELLED)
+    ends = (Approval.Status.APPROVED, Approval.Status.REJECTED, Approval.Status.EXPIRED, Approval.Status.CANCELLED)
     entries = AuditEntry.objects.filter(won=True, action__in=ends).exclude(via=DecisionSource.POLICY)
     rows = entries.select_related("approval").order_by("-id")[:MOST_DECIDED]
     return [entry.approval for entry in rows if entry.approval]
@@ -109,9 +113,9 @@ def today() -> Day:
     spans = list(rows.values_list("created_at", "decided_at", "status")[:MOST_COUNTED])
     counts = Counter(status for _, end, status in spans if end and end >= midnight)
     return Day(
-        approved=counts[A.APPROVED],
-        rejected=counts[A.REJECTED],
-        expired=counts[A.EXPIRED],
+        approved=counts[Approval.Status.APPROVED],
+        rejected=counts[Approval.Status.REJECTED],
+        expired=counts[Approval.Status.EXPIRED],
         median=median_answer(period_of(LAST_DAY)),
         waiting=_waiting([(start, end) for start, end, _ in spans], now),
     )

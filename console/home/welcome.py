@@ -6,8 +6,6 @@ from django.db.models import QuerySet
 from sessions_app.agents.discovery import INSTALL
 from sessions_app.models import Agent, AgentSession
 
-ST = Agent.Status
-
 
 def is_new() -> bool:
     """Whether no session was ever started."""
@@ -22,11 +20,11 @@ def real_agents() -> QuerySet[Agent]:
 def steps() -> dict[str, object]:
     """The state of the first steps: the agents of all hosts, how to install one, and how far one is."""
     agents = list(real_agents())
-    ready = any(agent.status == ST.READY for agent in agents)
+    ready = any(agent.status == Agent.Status.READY for agent in agents)
     return {
         "agents": agents,
         "agent_ready": ready,
-        "found": [agent for agent in agents if agent.status != ST.MISSING],
+        "found": [agent for agent in agents if agent.status != Agent.Status.MISSING],
         "looked": bool(agents),
         "install": INSTALL,
         "cli_path": settings.AGENTS.cli_path,

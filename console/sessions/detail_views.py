@@ -30,8 +30,6 @@ from sessions_app.forms import lines_of
 from sessions_app.models import OPEN_SESSION, AgentSession, Event, Turn
 from sessions_app.queries import readable_sessions
 
-S, K = AgentSession.Status, Event.Kind
-
 EVENTS_AT_ONCE = 200
 EVENTS_AT_FIRST = 120
 MOST_FOUND = 100
@@ -103,7 +101,9 @@ def foot_part(request: HttpRequest, session_id: UUID) -> HttpResponse:
 @page()
 def output_part(request: HttpRequest, session_id: UUID, tool: str) -> HttpResponse:
     """The whole output of a call, by the call's id."""
-    found = Event.objects.filter(session=session_id, kind=K.TOOL_RESULT, payload__contains=json.dumps(tool)).first()
+    found = Event.objects.filter(
+        session=session_id, kind=Event.Kind.TOOL_RESULT, payload__contains=json.dumps(tool)
+    ).first()
     if found is None:
         raise Http404("There is no such output.")
     output = tail_of(content_of(payload_of(found)), MOST_LINES)
@@ -229,8 +229,8 @@ def _head(session: AgentSession) -> dict[str, Any]:
         "waiting": [(one, heading_of(one)) for one in waiting],
         "spent": _spent(session, turns),
         "is_open": session.status in OPEN_SESSION,
-        "may_message": session.status in (S.COMPLETED, S.FAILED),
-        "ended": session.status == S.CANCELLED,
+        "may_message": session.status in (AgentSession.Status.COMPLETED, AgentSession.Status.FAILED),
+        "ended": session.status == AgentSession.Status.CANCELLED,
         "memory": _memory(session),
         "demo": session.agent == "demo",
         "folder": session.working_directory.rstrip("/").rsplit("/", 1)[-1],
@@ -264,7 +264,7 @@ def _side(session: AgentSession) -> dict[str, Any]:
 
 def _turn_starts(session: AgentSession) -> dict[int, int]:
     """Where in the transcript each turn begins."""
-    prompts = Event.objects.filter(session=session, kind=K.PROMPT).order_by("-seq")[:TURNS_SHOWN]
+    prompts = Event.objects.filter(session=session, kind=Event.Kind.PROMPT).order_by("-seq")[:TURNS_SHOWN]
     return {number: event.seq for event in prompts if isinstance(number := payload_of(event).get("turn"), int)}
 
 

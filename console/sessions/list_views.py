@@ -19,7 +19,6 @@ from sessions_app.dispatch import dispatch_discovery
 from sessions_app.models import Agent, AgentSession
 from sessions_app.queries import needing_a_person_first, open_by_status, readable_agents, readable_sessions
 
-S = AgentSession.Status
 FILTERS = ("q", "status", "agent", "person")
 AGENT_LOOKS = {
     Agent.Status.READY: Look("Ready", "done", "ok"),
@@ -92,7 +91,7 @@ def _filtered(request: HttpRequest) -> QuerySet[AgentSession]:
     ends = Approval.objects.filter(session=OuterRef("pk"), status="pending").order_by().values("session")
     rows = readable_sessions().annotate(next_end=Subquery(ends.annotate(first=Min("expires_at")).values("first")))
     given = {name: request.GET.get(name, "").replace("\0", "").strip() for name in FILTERS}
-    if given["status"] in S.values:
+    if given["status"] in AgentSession.Status.values:
         rows = rows.filter(status=given["status"])
     if given["agent"]:
         rows = rows.filter(agent=given["agent"])
@@ -115,11 +114,18 @@ def _chips(request: HttpRequest) -> list[tuple[str, Look | None, str, bool, int 
     """All, then each status with its look; how many are counted for the open ones, which are few."""
     wanted, counts = request.GET.get("status", ""), open_by_status()
     chips: list[tuple[str, Look | None, str, bool, int | None]] = [
-        ("All", None, without_page(request, status=""), wanted not in S.values, None)
+        ("All", None, without_page(request, status=""), wanted not in AgentSession.Status.values, None)
     ]
-    order = (S.WAITING, S.RUNNING, S.QUEUED, S.COMPLETED, S.FAILED, S.CANCELLED)
+    order = (
+        AgentSession.Status.WAITING,
+        AgentSession.Status.RUNNING,
+        AgentSession.Status.QUEUED,
+        AgentSession.Status.COMPLETED,
+        AgentSession.Status.FAILED,
+        AgentSession.Status.CANCELLED,
+    )
     for status in order:
         look = LOOKS[status]
-        word = "Waiting" if status == S.WAITING else look.word
+        word = "Waiting" if status == AgentSession.Status.WAITING else look.word
         chips.append((word, look, without_page(request, status=status), wanted == status, counts.get(status)))
     return chips

@@ -18,9 +18,7 @@ from console.approvals.cards import Card, Verdict, card_for, verdict_of
 from sessions_app.models import AgentSession, Event, PermissionRequest
 from sessions_app.supervisor.permissions import KINDS
 from sessions_app.transcript import ansi
-from sessions_app.transcript.render import attached_names, said
-
-K = Event.Kind
+from sessions_app.transcript.render import attachment_labels, describe_event
 
 SUB_AGENT = "Sub-agent"
 LAUNCHED = "Async agent launched"  # CLI 2.1.330: what follows is for the model; the sub-agent's own words are rows
@@ -112,10 +110,10 @@ def rows_of(session: AgentSession, events: list[Event], user: Any, *, live: bool
     rows: list[Row] = []
     drawn: set[str] = set()
     for event, payload in read:
-        if event.kind == K.TOOL_USE:
+        if event.kind == Event.Kind.TOOL_USE:
             drawn.add(_id(payload, "id"))
             rows.append(_call(event, payload, known, user, live=live))
-        elif event.kind in (K.TOOL_RESULT, K.APPROVAL):
+        elif event.kind in (Event.Kind.TOOL_RESULT, Event.Kind.APPROVAL):
             use = known.uses.get(_id(payload, "tool_use_id"))
             if live and use and use[0].seq not in here and _id(use[1], "id") not in drawn:
                 drawn.add(_id(use[1], "id"))
@@ -135,20 +133,20 @@ def _gather(session: AgentSession, read: list[tuple[Event, Payload]], *, live: b
     known = _Known()
     wanted: set[str] = set()
     for event, payload in read:
-        if event.kind == K.TOOL_USE:
+        if event.kind == Event.Kind.TOOL_USE:
             known.uses[_id(payload, "id")] = (event, payload)
-        elif event.kind == K.TOOL_RESULT:
+        elif event.kind == Event.Kind.TOOL_RESULT:
             known.results[_id(payload, "tool_use_id")] = (event, payload)
-        elif event.kind == K.APPROVAL and payload.get("by") == "policy":
+        elif event.kind == Event.Kind.APPROVAL and payload.get("by") == "policy":
             known.rules[_id(payload, "tool_use_id")] = payload
-        if live and event.kind in (K.TOOL_RESULT, K.APPROVAL):
+        if live and event.kind in (Event.Kind.TOOL_RESULT, Event.Kind.APPROVAL):
             wanted.add(_id(payload, "tool_use_id"))
     first, last = (read[0][0].seq, read[-1][0].seq) if read else (0, 0)
     earlier = wanted - set(known.uses) - {""}
-    for event, payload in _about(session, K.TOOL_USE, earlier, seq__lt=first, seq__gt=first - LOOK_BACK):
+    for event, payload in _about(session, Event.Kind.TOOL_USE, earlier, seq__lt=first, seq__gt=first - LOOK_BACK):
         known.uses[_id(payload, "id")] = (event, payload)
     open_calls = set(known.uses) - set(known.results) - {""}
-    for event, payload in _about(session, K.TOOL_RESULT, open_calls, seq__gt=first, seq__lt=last + LOOK_BACK):
+    for event, payload in _about(session, Event.Kind.TOOL_RESULT, open_calls, seq__gt=first, seq__lt=last + LOOK_BACK):
         known.results.setdefault(_id(payload, "tool_use_id"), (event, payload))
     links = PermissionRequest.objects.filter(session=session, tool_use_id__in=set(known.uses) - {""})
     for link in links.select_related("approval").order_by("created_at"):
@@ -296,7 +294,7 @@ def _name(name: str) -> str:
 
 
 def _plain_row(event: Event, payload: Payload) -> Row | None:
-    drawn = PLAIN_ROWS.get(K(event.kind))
+    drawn = PLAIN_ROWS.get(Event.Kind(event.kind))
     return drawn(event, payload) if drawn else _note(event, payload)
 
 
@@ -308,7 +306,7 @@ def _prompt(event: Event, payload: Payload) -> Row:
         text=str(payload.get("text") or ""),
         facts={
             "turn": payload.get("turn"),
-            "attachments": attached_names(payload),
+            "attachments": attachment_labels(payload),
             "by": visible(_id(payload, "by")),
         },
     )
@@ -345,7 +343,7 @@ def _system(event: Event, payload: Payload) -> Row | None:
 
 def _raw(event: Event, payload: Payload) -> Row:
     """Something of the CLI's that Orchestra has no words for: kept, and folded, since nobody is meant to read it."""
-    words = said(event)
+    words = describe_event(event)
     return Row(kind="raw", seq=event.seq, at=event.at, argument=words.heading or _kind(payload), text=words.body)
 
 
@@ -356,10 +354,10 @@ def _kind(payload: Payload) -> str:
 
 
 def _result(event: Event, payload: Payload) -> Row:
-    words = said(event)
+    words = describe_event(event)
     facts = {"cost": payload.get("total_cost_usd"), "seconds": _seconds(payload.get("duration_ms"))}
     return Row(
-        kind="end", seq=event.seq, at=event.at, name=ENDS.get(words.who, "Turn ended"), heading=words.heading,
+        kind="end", seq=event.seq, at=event.at, name=ENDS.get(words.speaker, "Turn ended"), heading=words.heading,
         text=words.body, failed=words.tone == "bad", facts=facts,
     )  # fmt: skip
 
@@ -368,15 +366,15 @@ ENDS = {"parked": "Parked, no process waits", "interrupted": "Turn interrupted"}
 
 
 def _note(event: Event, payload: Payload) -> Row:
-    words = said(event)
+    words = describe_event(event)
     return Row(
-        kind="note", seq=event.seq, at=event.at, name=words.who, heading=words.heading, text=words.body, tone=words.tone
+        kind="note", seq=event.seq, at=event.at, name=words.speaker, heading=words.heading, text=words.body, tone=words.tone
     )
 
 
 PLAIN_ROWS = {
-    K.PROMPT: _prompt, K.TEXT: _spoken, K.THINKING: _thinking, K.STATUS: _status, K.SYSTEM: _system, K.RESULT: _result,
-    K.RAW: _raw,
+    Event.Kind.PROMPT: _prompt, Event.Kind.TEXT: _spoken, Event.Kind.THINKING: _thinking, Event.Kind.STATUS: _status, Event.Kind.SYSTEM: _system, Event.Kind.RESULT: _result,
+    Event.Kind.RAW: _raw,
 }  # fmt: skip
 
 

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from sessions_app.models import AgentSession
 
-S = AgentSession.Status
-
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -18,12 +16,12 @@ class Look:
 
 
 LOOKS = {
-    S.WAITING: Look("Waiting for you", "waiting", "wait"),
-    S.RUNNING: Look("Running", "running", "run", turning=True),
-    S.QUEUED: Look("Queued", "queued"),
-    S.COMPLETED: Look("Completed", "done", "ok"),
-    S.FAILED: Look("Failed", "failed", "bad"),
-    S.CANCELLED: Look("Cancelled", "cancelled"),
+    AgentSession.Status.WAITING: Look("Waiting for you", "waiting", "wait"),
+    AgentSession.Status.RUNNING: Look("Running", "running", "run", turning=True),
+    AgentSession.Status.QUEUED: Look("Queued", "queued"),
+    AgentSession.Status.COMPLETED: Look("Completed", "done", "ok"),
+    AgentSession.Status.FAILED: Look("Failed", "failed", "bad"),
+    AgentSession.Status.CANCELLED: Look("Cancelled", "cancelled"),
 }
 PARKED = Look("Paused, resumes when you answer", "parked", "wait")
 
@@ -32,4 +30,4 @@ def look_of(session: AgentSession) -> Look:
     """How ``session`` looks; a row of ``readable_sessions`` also knows whether it is parked."""
     if getattr(session, "parked", False):
         return PARKED
-    return LOOKS[S(session.status)]
+    return LOOKS[AgentSession.Status(session.status)]
