@@ -1,4 +1,4 @@
-// The page of diagnostics follows its own topic; the parts of it fetch themselves again.
+// The diagnostics page: it subscribes to its topic, whose events make the page's parts refresh.
 
 import { hub } from "./hub.js";
 
