@@ -24,11 +24,11 @@ def undelivered_notes(claim: Claim) -> list[tuple[UUID, str]]:
     """Approval ids and texts of notes on calls that an earlier process of this turn ran, but never
     delivered.
     """
-    asked = PermissionRequest.objects.filter(turn=claim.turn_id).values("approval")
-    spent = Approval.objects.filter(pk__in=asked, consumed_at__isnull=False, note_delivered_at=None).exclude(note="")
+    linked = PermissionRequest.objects.filter(turn=claim.turn_id).values("approval")
+    ran = Approval.objects.filter(pk__in=linked, consumed_at__isnull=False, note_delivered_at=None).exclude(note="")
     return [
         (approval.pk, note_text(approval.note, by=approval.decided_by, title=approval.title[:200]))
-        for approval in spent.order_by("decided_at")
+        for approval in ran.order_by("decided_at")
     ]
 
 

@@ -34,8 +34,8 @@ def awaited_by_turn() -> Q:
     """Filter for the requests that a turn waits for: all but reopened ones that no process has
     taken up.
     """
-    asked = PermissionRequest.objects.filter(approval=OuterRef("pk"), answered_at=None)
-    return Q(reopened_from=None) | Q(Exists(asked))
+    linked = PermissionRequest.objects.filter(approval=OuterRef("pk"), answered_at=None)
+    return Q(reopened_from=None) | Q(Exists(linked))
 
 
 def taken_up_by_turn() -> Q:

@@ -33,38 +33,44 @@ def register() -> None:
     Sessions come before approvals, because the approvals of a session are archived with it.
     """
     shelf = Shelf(
-        name="sessions", model=AgentSession, ripe=ripe, step=SESSIONS_A_STEP, along=along, before=prepare, leave=leave
+        name="sessions",
+        model=AgentSession,
+        ripe=expired_sessions,
+        step=SESSIONS_A_STEP,
+        along=related_rows,
+        before=count_rows,
+        leave=keep_seals,
     )
     registry.shelves = {"sessions": shelf} | registry.shelves
-    approvals_retention.spares.append(spare)
+    approvals_retention.spares.append(exclude_kept_sessions)
     registry.pruners["outcomes of schedules"] = lambda: schedules.delete_old_runs(settings.KEEPING.retention)
 
 
-def ripe(age: timedelta) -> QuerySet[AgentSession]:
+def expired_sessions(age: timedelta) -> QuerySet[AgentSession]:
     """Sessions without a legal hold that ended longer than ``age`` ago, as all of their approvals
     did.
     """
     old = AgentSession.objects.filter(created_at__lt=Now() - age, finished_at__lt=Now() - age, legal_hold=False)
     busy = Run.objects.filter(Q(ended_at=None) | Q(counted=False), session=OuterRef("pk"))
-    asked = Approval.objects.filter(session=OuterRef("pk"))
-    kept = asked.exclude(pk__in=approvals_retention.closed(age).filter(session=OuterRef("session")))
+    approvals = Approval.objects.filter(session=OuterRef("pk"))
+    kept = approvals.exclude(pk__in=approvals_retention.closed(age).filter(session=OuterRef("session")))
     return old.exclude(status__in=OPEN_SESSION).filter(~Exists(busy), ~Exists(kept))
 
 
-def along(ids: Ids) -> Iterator[Rows]:
+def related_rows(ids: Ids) -> Iterator[Rows]:
     """Rows that belong to the sessions but have no foreign key to them."""
     yield Approval.objects.filter(session__in=ids)
     names = [str(session_id) for session_id in ids]
     yield Rule.objects.filter(scope=Rule.ScopeKind.SESSION, scope_value__in=names)
 
 
-def prepare() -> None:
+def count_rows() -> None:
     """Add all ended rows to the counters before they are archived."""
     approvals_retention.prepare()
     metrics.count_ended_runs()
 
 
-def leave(archive: Archive, rows: Sequence[Rows]) -> None:
+def keep_seals(archive: Archive, rows: Sequence[Rows]) -> None:
     """Keep the seals of the audit chain, and delete the stored copies of the CLI's conversations
     after the commit.
     """
@@ -76,7 +82,7 @@ def leave(archive: Archive, rows: Sequence[Rows]) -> None:
                     transaction.on_commit(partial(conversation_files.forget, conversation), robust=True)
 
 
-def spare(approvals: QuerySet[Approval]) -> QuerySet[Approval]:
+def exclude_kept_sessions(approvals: QuerySet[Approval]) -> QuerySet[Approval]:
     """Leave out the approvals of sessions that are open or under a legal hold."""
     kept = AgentSession.objects.filter(Q(legal_hold=True) | Q(status__in=OPEN_SESSION), pk=OuterRef("session"))
     return approvals.filter(~Exists(kept))

@@ -20,12 +20,12 @@ from sessions_app.models import OPEN_TURN, PermissionRequest, Turn
 @page(Right.OPERATE)
 def reject_and_stop(request: HttpRequest, approval_id: UUID, draw: Callable[..., HttpResponse]) -> HttpResponse:
     """Reject with the form's reason, and interrupt the turn only if the rejection was recorded."""
-    asked = PermissionRequest.objects.filter(approval=approval_id).select_related("turn").first()
-    if asked is None:
+    link = PermissionRequest.objects.filter(approval=approval_id).select_related("turn").first()
+    if link is None:
         raise Http404("No session made this request.")
     form = request.POST.copy()
     form["decision"] = "reject"
-    stop_turn = partial(_stop, asked.turn, by=request.user.get_username())
+    stop_turn = partial(_stop, link.turn, by=request.user.get_username())
     return decision_views.decide_and_respond(request, approval_id, draw, form=form, after_decision=stop_turn)
 
 

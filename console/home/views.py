@@ -33,11 +33,11 @@ DEMO_PROMPT = "Show me how Orchestra works"
 @page()
 def home(request: HttpRequest) -> HttpResponse:
     """Show open requests and active sessions; an empty installation redirects to the first steps."""
-    asked, day = _open_requests(request), overview.day_summary()
-    at_work, decided = overview.active_sessions(), _decided()
-    if not (asked["cards"] or at_work["rows"] or decided) and welcome.is_new():
+    requests, day = _open_requests(request), overview.day_summary()
+    active, decided = overview.active_sessions(), _decided()
+    if not (requests["cards"] or active["rows"] or decided) and welcome.is_new():
         return redirect("welcome")
-    context = {**asked, "day": day, "active": at_work, "decided": decided, "capacity": overview.agent_capacity()}
+    context = {**requests, "day": day, "active": active, "decided": decided, "capacity": overview.agent_capacity()}
     return show(request, "console/home.html", context, title="Needs you", section="home")
 
 
@@ -84,10 +84,10 @@ def health_part(request: HttpRequest) -> HttpResponse:
     """The names of parts that do not work, and the number of the others. It loads apart: a probe
     may take a second.
     """
-    asked = {name: word for name, word in parts().items() if word != "no"}  # such as: stopped, no
-    off = [name for name, word in asked.items() if word == OFF]
-    bad = {name: word for name, word in asked.items() if word not in (OK, OFF)}
-    context = {"bad": bad, "off": off, "good": len(asked) - len(bad) - len(off)}
+    results = {name: word for name, word in parts().items() if word != "no"}  # "no" is information, e.g. stopped: no
+    off = [name for name, word in results.items() if word == OFF]
+    bad = {name: word for name, word in results.items() if word not in (OK, OFF)}
+    context = {"bad": bad, "off": off, "good": len(results) - len(bad) - len(off)}
     return part(request, "console/home/health.html", context)
 
 

@@ -278,10 +278,10 @@ def _files(session: AgentSession) -> list[tuple[str, int]]:
     """The files that approved calls wrote, each with the number of writes."""
     edits = Approval.objects.filter(session=session.pk, tool_name__in=EDITING_TOOLS, consumed_at__isnull=False)
     counts: dict[str, int] = {}
-    for tool, asked, edited in edits.order_by("created_at").values_list("tool_name", "tool_input", "updated_input")[
-        :500
-    ]:
-        name = telling_argument(tool, edited or asked)
+    for tool, tool_input, edited in edits.order_by("created_at").values_list(
+        "tool_name", "tool_input", "updated_input"
+    )[:500]:
+        name = telling_argument(tool, edited or tool_input)
         name = name.removeprefix(session.working_directory.rstrip("/") + "/")
         counts[name] = counts.get(name, 0) + 1
     return [(one_line(name, 200), count) for name, count in list(counts.items())[:FILES_SHOWN]]
@@ -289,10 +289,10 @@ def _files(session: AgentSession) -> list[tuple[str, int]]:
 
 def _time_spent(session: AgentSession, turns: list[Turn]) -> TimeSpent:
     now = timezone.now()
-    asked = Approval.objects.filter(session=session.pk, decided_at__isnull=True) | Approval.objects.filter(
+    approvals = Approval.objects.filter(session=session.pk, decided_at__isnull=True) | Approval.objects.filter(
         session=session.pk, decided_at__gt=F("created_at") + timedelta(milliseconds=50)
     )
-    spans = list(asked.order_by("created_at").values_list("created_at", "decided_at")[:1000])
+    spans = list(approvals.order_by("created_at").values_list("created_at", "decided_at")[:1000])
     waiting = _covered([(start, end or now) for start, end in spans])
     whole = sum(((turn.finished_at or now) - turn.started_at for turn in turns if turn.started_at), timedelta())
     return TimeSpent(working=max(timedelta(), whole - waiting), waiting=waiting)

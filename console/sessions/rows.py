@@ -96,7 +96,7 @@ class _CallFacts:
 
     uses: dict[str, tuple[Event, Payload]] = field(default_factory=dict)
     results: dict[str, tuple[Event, Payload]] = field(default_factory=dict)
-    asked: dict[str, Approval] = field(default_factory=dict)
+    approvals: dict[str, Approval] = field(default_factory=dict)
     rules: dict[str, Payload] = field(default_factory=dict)
 
 
@@ -152,7 +152,7 @@ def _gather(session: AgentSession, read: list[tuple[Event, Payload]], *, live: b
         known.results.setdefault(_id(payload, "tool_use_id"), (event, payload))
     links = PermissionRequest.objects.filter(session=session, tool_use_id__in=set(known.uses) - {""})
     for link in links.select_related("approval").order_by("created_at"):
-        known.asked[link.tool_use_id] = newest_of(link.approval) if link.approval.reopened_as else link.approval
+        known.approvals[link.tool_use_id] = newest_of(link.approval) if link.approval.reopened_as else link.approval
     return known
 
 
@@ -171,7 +171,7 @@ def _call(event: Event, payload: Payload, known: _CallFacts, user: Any, *, live:
     """
     tool = _id(payload, "id")
     name = str(payload.get("name") or "tool")
-    approval = known.asked.get(tool)
+    approval = known.approvals.get(tool)
     ran = _edited_input(approval) or payload.get("input")
     result = known.results.get(tool)
     rule = known.rules.get(tool)
