@@ -347,7 +347,7 @@ def _refuse_unfit_fields(wanted: SessionRequest) -> None:
 def _first_prompt_problem(wanted: SessionRequest) -> str:
     """Why a session cannot start with this prompt.
 
-    Empty unless it is a command that the CLI would not carry out.
+    The result is empty unless it is a command that the CLI would not carry out.
     """
     command = command_in(wanted.prompt)
     if command is None or (wanted.setting_sources and not is_supported(command)):

@@ -35,7 +35,7 @@ def readable_sessions() -> QuerySet[AgentSession]:
 def needing_a_person_first(rows: QuerySet[AgentSession]) -> QuerySet[AgentSession]:
     """Order ``rows``: waiting sessions, then running, then queued, then the rest.
 
-    Each newest first.
+    Within a status the newest session is first.
     """
     urgency = Case(
         When(status=AgentSession.Status.WAITING, then=0),

@@ -11,7 +11,7 @@ from sessions_app.models import AgentSession
 def trace_decision(*, approval_id: UUID, status: str, **_: Any) -> None:
     """Record a span from the creation of an approval to its close.
 
-    A receiver of ``approval_changed``.
+    This is a receiver of ``approval_changed``.
     """
     if status == Approval.Status.PENDING or not tracing.enabled():
         return

@@ -52,7 +52,7 @@ class CliFacts:
 def find_cli(timeout_s: float = PROBE_TIMEOUT_S) -> CliFacts:
     """Look for the configured CLI and run its version and login commands.
 
-    Never raises; returns no secrets.
+    It never raises, and the result contains no secrets.
     """
     path = cli_path()
     if path is None:

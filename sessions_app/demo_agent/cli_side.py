@@ -686,7 +686,7 @@ class Cli:
     def _ask_prompt(self, call: ToolUse, allowed: Decision | None = None) -> str:
         """Send ``can_use_tool``.
 
-        After a hook's decision ``allowed`` with its input, without answers to questions.
+        After a hook's decision ``allowed`` it shows that input, without answers to questions.
         """
         shown = (
             {key: value for key, value in allowed.input.items() if key != "answers"} if allowed else call.asked_input

@@ -69,7 +69,7 @@ class OpenedFile:
 def paths_problem(paths: Sequence[str]) -> str:
     """Why these paths are malformed or too many, in one sentence; empty if they are not.
 
-    Reads no files.
+    This function reads no files.
     """
     if len(paths) > MOST_FILES:
         return f"At most {MOST_FILES} files can be attached."

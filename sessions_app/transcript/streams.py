@@ -1,6 +1,6 @@
 """Transcripts as streams: live server-sent events, or the whole as Markdown or JSON lines.
 
-Runs on the event loop.
+The streams run on the event loop.
 """
 
 import time

@@ -184,7 +184,7 @@ def _converse(process: CliProcess, prompt: str, decide: Decide, *, is_late: bool
 def _messages(process: CliProcess, *, silence_s: float) -> Iterator[Message | None]:
     """The messages of the process until it ends or PATIENCE_S is over.
 
-    None once, ``silence_s`` after the start.
+    It yields None once, ``silence_s`` after the start.
     """
     framer = LineFramer(LINE_CAP)
     started = time.monotonic()
