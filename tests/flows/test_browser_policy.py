@@ -82,7 +82,7 @@ def test_a_script_that_got_into_a_page_does_not_run(browser, live_server):
                     <script src="https://elsewhere.invalid/x.js"></` + `script>
                     <style>body { display: none }</style>
                     <iframe src="/sign-in"></iframe>
-                    <object data="/static/orchestra/favicon.svg"></object>`));
+                    <object data="/static/console/favicon.svg"></object>`));
             }"""
         )
         page.wait_for_timeout(200)
@@ -94,7 +94,7 @@ def test_a_script_that_got_into_a_page_does_not_run(browser, live_server):
 
 
 @pytest.mark.parametrize(
-    "path", ["/sign-in/x", "/api/approvals", "/health", "/nothing", "/static/orchestra/tokens.css"]
+    "path", ["/sign-in/x", "/api/approvals", "/health", "/nothing", "/static/console/tokens.css"]
 )
 def test_every_answer_carries_the_headers(client, path):
     headers = client.get(path).headers
