@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from approvals.presentation.safe_text import one_line
 from approvals.queries import count_open
-from console.sessions.states import look_of
+from console.sessions.states import label_of
 from orchestra.auth.permissions import Right
 from sessions_app.models import OPEN_SESSION, AgentSession
 from sessions_app.queries import count_open_sessions, needing_a_person_first, readable_sessions
@@ -17,23 +17,27 @@ MOST_IN_SIDE = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A line of the main navigation. ``tally`` counts what is behind it, with one query at most."""
+    """A line of the main navigation. ``count_rows`` returns the number beside it, with at most one
+    query.
+    """
 
     section: str
     word: str
     route: str
     icon: str
     right: Right = Right.READ
-    tally: Callable[[], int] | None = None
+    count_rows: Callable[[], int] | None = None
     needs_people: bool = False
-    """The tally counts what waits for a person: it calls, in amber, in the title and in the icon of the tab."""
+    """The count is of requests that wait for a person: it is amber, and also in the page's title
+    and its favicon.
+    """
     phone: bool = True
-    """Whether it has a place in the tab bar of a phone, which takes five."""
+    """Whether the entry is in the tab bar of a phone, which has room for five."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideLink:
-    """A line of the list below the navigation: a state (icon, word, tone: wait, run, ok, bad or empty) and a title."""
+    """A line of the list below the navigation: a title and a state (see ``StateLabel``)."""
 
     address: str
     title: str
@@ -44,8 +48,8 @@ class SideLink:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """An entry as a page draws it."""
+class NavigationItem:
+    """An entry with its URL and count, for one page."""
 
     entry: Entry
     address: str
@@ -54,8 +58,8 @@ class Shown:
 
 
 ENTRIES = (
-    Entry(section="home", word="Needs you", route="home", icon="waiting", tally=count_open, needs_people=True),
-    Entry(section="sessions", word="Sessions", route="sessions", icon="list", tally=count_open_sessions),
+    Entry(section="home", word="Needs you", route="home", icon="waiting", count_rows=count_open, needs_people=True),
+    Entry(section="sessions", word="Sessions", route="sessions", icon="list", count_rows=count_open_sessions),
     Entry(section="questions", word="Approvals", route="questions", icon="question", phone=False),
     Entry(section="statistics", word="Statistics", route="statistics", icon="chart"),
     Entry(section="agents", word="Agents", route="agents", icon="agent", phone=False),
@@ -63,19 +67,23 @@ ENTRIES = (
 )
 
 
-def entry_shown(entry: Entry, section: str) -> Shown:
-    """Return the entry as a page of ``section`` draws it, counted with one query at most."""
-    return Shown(entry, reverse(entry.route), entry.section == section, entry.tally() if entry.tally else None)
+def navigation_item(entry: Entry, section: str) -> NavigationItem:
+    """The item of ``entry`` for a page of ``section``; it counts with at most one query."""
+    return NavigationItem(
+        entry, reverse(entry.route), entry.section == section, entry.count_rows() if entry.count_rows else None
+    )
 
 
 def open_sessions() -> list[SideLink]:
-    """The living ones, those that wait for a person first."""
+    """Links to the open sessions, those that wait for a person first."""
     rows = needing_a_person_first(readable_sessions().filter(status__in=OPEN_SESSION))[:MOST_IN_SIDE]
     return [side_link(session) for session in rows]
 
 
 def side_link(session: AgentSession) -> SideLink:
-    """A session in the list beside every page."""
-    look, address = look_of(session), reverse("session", args=[session.pk])
+    """The link to one session in the list of open sessions."""
+    label, address = label_of(session), reverse("session", args=[session.pk])
     title = one_line(session.title, 80)
-    return SideLink(address=address, title=title, icon=look.icon, word=look.word, tone=look.tone, turning=look.turning)
+    return SideLink(
+        address=address, title=title, icon=label.icon, word=label.word, tone=label.tone, turning=label.turning
+    )

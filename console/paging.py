@@ -1,4 +1,6 @@
-"""Numbered pages of a long list in the console. Nobody counts the whole: there is a next page, or there is none."""
+"""Numbered pages of long lists. The total is not counted: one row more than a page shows whether a
+next page exists.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,12 +8,14 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-LAST = 100_000  # pages; further on an OFFSET helps nobody
+LAST = 100_000  # pages; a larger OFFSET would be too slow
 
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """The rows of one page, where they stand in the list, and the addresses of the pages beside it (empty for none)."""
+    """The rows of one page, their positions in the list, and the URLs of the adjacent pages (empty
+    for none).
+    """
 
     rows: list[Any]
     first: int
@@ -21,7 +25,7 @@ class Numbered:
 
 
 def numbered(request: HttpRequest, rows: QuerySet[Any], *, size: int = 50) -> Numbered:
-    """The page that ``?page=`` asks for; the first for anything that is no number."""
+    """The page with the number in ``?page=``; the first page if that is no number."""
     wanted = request.GET.get("page", "")
     number = max(1, min(LAST, int(wanted))) if wanted.isascii() and wanted.isdigit() and len(wanted) < 9 else 1
     start = (number - 1) * size
@@ -43,7 +47,9 @@ def _address(request: HttpRequest, number: int) -> str:
 
 
 def without_page(request: HttpRequest, **instead: str) -> str:
-    """The query string of this list from its first page on, with some of its filters changed; empty ones go."""
+    """The query string of this list's first page with some filters changed; empty values remove a
+    filter.
+    """
     query = request.GET.copy()
     query.pop("page", None)
     for name, value in instead.items():

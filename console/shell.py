@@ -1,6 +1,6 @@
-"""The shell around every page of the console: who gets in, the navigation, and how a page is rendered.
+"""What every page of the console shares: the permission check, the navigation, and rendering.
 
-How a page is put together, and how it stays live, is told in docs/console.md.
+docs/console.md describes how a page is built and how it is kept current.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from console.navigation import ENTRIES, entry_shown, open_sessions
+from console.navigation import ENTRIES, navigation_item, open_sessions
 from orchestra.auth import next_page
 from orchestra.auth.permissions import GROUP_RIGHTS, Right, groups_with, may, rights_of
 
@@ -22,7 +22,9 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 
 def page(right: Right = Right.READ) -> Callable[[View[P]], View[P]]:
-    """A view of the console: for people who hold ``right`` now. Others sign in first, or are told what is missing."""
+    """Decorate a view that needs ``right``. Unauthenticated requests go to the sign-in page; others
+    without it get 403.
+    """
 
     def guard(view: View[P]) -> View[P]:
         @wraps(view)
@@ -49,15 +51,17 @@ def show(
     section: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    """A whole page: ``template`` extends console/base.html. ``section`` is the navigation entry it belongs to."""
+    """Render a whole page: ``template`` extends console/base.html, ``section`` is its navigation
+    entry.
+    """
     whole = {**shell(request, section), "page_title": title, **context}
     return render(request, template, whole, status=status)
 
 
 def shell(request: HttpRequest, section: str) -> dict[str, Any]:
-    """What console/base.html needs, for views that render it by themselves."""
+    """The context of console/base.html."""
     reader = may(request.user, Right.READ)
-    shown = [entry_shown(entry, section) for entry in ENTRIES if may(request.user, entry.right)]
+    shown = [navigation_item(entry, section) for entry in ENTRIES if may(request.user, entry.right)]
     return {
         "entries": shown,
         "sides": [("Open sessions", open_sessions())] if reader else [],
@@ -70,17 +74,17 @@ def shell(request: HttpRequest, section: str) -> dict[str, Any]:
 
 
 def part(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-    """A part of a page, for a page that refreshes it."""
+    """Render a fragment that a page loads to refresh a part of itself."""
     return render(request, template, {**context, "rights": rights_in_words(request.user)})
 
 
 def rights_in_words(user: Any) -> dict[str, bool]:
-    """Every right by its name, for templates."""
+    """Whether ``user`` has each right, by the right's name, for templates."""
     return {right.value: may(user, right) for right in Right}
 
 
 def role_of(user: Any) -> str:
-    """The word for what somebody may do: the least group that has all their rights."""
+    """The name of the smallest group that includes all rights of ``user``."""
     held = rights_of(user)
     fitting = [name for name, rights in GROUP_RIGHTS.items() if held <= rights]
     return min(fitting, key=lambda name: len(GROUP_RIGHTS[name])) if held else "No rights"
@@ -89,12 +93,12 @@ def role_of(user: Any) -> str:
 @require_safe
 @page()
 def navigation(request: HttpRequest) -> HttpResponse:
-    """The navigation alone, for a page that refreshes it."""
+    """The navigation fragment."""
     return render(request, "console/navigation.html", shell(request, request.GET.get("section", "")))
 
 
 def _to_sign_in(request: HttpRequest) -> HttpResponse:
-    """A part of a page that is refreshed sends the whole page away: the answer would land in the middle of it."""
+    """Redirect to sign-in. A request for a fragment makes the whole page reload instead."""
     if request.headers.get("HX-Request") or request.headers.get("X-Part"):
         return HttpResponse(status=401, headers={"HX-Refresh": "true"})
     return next_page.to_sign_in(next_page.page_of(request) or "/")

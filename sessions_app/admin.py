@@ -1,4 +1,4 @@
-"""Sessions in the admin: read them, start one, send the next message, stop one; every act is a command."""
+"""Sessions in the admin: list, read, start, continue and stop them; every change is one command."""
 
 import json
 import logging
@@ -26,14 +26,13 @@ from orchestra.auth.permissions import Right, may
 from orchestra.errors import OrchestraError
 from sessions_app import commands, retention
 from sessions_app.forms import StartForm
-from sessions_app.models import Agent, AgentSession, Event, PermissionRequest, Run, Turn
+from sessions_app.models import IDLE_SESSION, OPEN_SESSION, Agent, AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.queries import find_session
 from sessions_app.schedules import admin as schedule_admin  # noqa: F401 - registers its page
-from sessions_app.transcript.render import bounded, said, spent
+from sessions_app.transcript.render import bounded, describe_event, spending_text
 
 logger = logging.getLogger(__name__)
 
-S = AgentSession.Status
 EVENTS_SHOWN = 200
 MOST_EVENTS_SHOWN = 5_000
 LONGEST_TEXT = 20_000
@@ -41,7 +40,7 @@ LONGEST_TEXT = 20_000
 
 @admin.register(AgentSession)
 class AgentSessionAdmin(Holdable):
-    """Dialogs with agents."""
+    """Sessions, with pages of their own in place of Django's forms."""
 
     list_display = ("shown_title", "shown_status", "shown_agent", "shown_requester", "cost", "age", "held")
     list_display_links = None
@@ -51,10 +50,9 @@ class AgentSessionAdmin(Holdable):
     search_fields = ("title", "working_directory", "requested_by", "id")
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
-        """Those that wait for a person first, then the living, then the newest."""
-        urgency = [
-            When(status=status, then=Value(rank)) for rank, status in enumerate((S.WAITING, S.RUNNING, S.QUEUED))
-        ]
+        """Order by urgency: waiting, running, queued, then all others; each newest first."""
+        order = (AgentSession.Status.WAITING, AgentSession.Status.RUNNING, AgentSession.Status.QUEUED)
+        urgency = [When(status=status, then=Value(rank)) for rank, status in enumerate(order)]
         return [Case(*urgency, default=Value(3), output_field=IntegerField()), "-created_at"]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -95,7 +93,7 @@ class AgentSessionAdmin(Holdable):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The form that starts a session."""
+        """Show the form that starts a session; a valid POST starts it."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = StartForm(request.POST if request.method == "POST" else None)
@@ -110,13 +108,13 @@ class AgentSessionAdmin(Holdable):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """One dialog: what was said last, what it waits for, what can be done with it."""
+        """Show one session: the end of its transcript, its open approvals, and the actions on it."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if not self.has_view_permission(request):
             raise PermissionDenied
         return TemplateResponse(
-            request, "admin/sessions_app/agentsession/change_form.html", self._page(request, _found(object_id))
+            request, "admin/sessions_app/agentsession/change_form.html", self._page(request, _session_or_404(object_id))
         )
 
     def _page(self, request: HttpRequest, session: AgentSession, *, draft: str = "") -> dict[str, Any]:
@@ -128,26 +126,26 @@ class AgentSessionAdmin(Holdable):
             "opts": self.opts,
             "session": session,
             "demo": session.agent == "demo",
-            "spent": spent(session),
+            "spent": spending_text(session),
             "options": visible(json.dumps(session.options, indent=2, ensure_ascii=False)) if session.options else "",
             "waiting": open_approvals(session.pk),
             "turns": session.turns.order_by("-number")[:50],
             "runs": session.runs.order_by("-created_at")[:20],
-            "events": [(event, said(event)) for event in events],
+            "events": [(event, describe_event(event)) for event in events],
             "earlier": events[0].seq if events and events[0].seq > 1 else 0,
             "draft": draft,
-            "may_message": operates and session.status in (S.COMPLETED, S.FAILED),
-            "may_interrupt": operates and session.status in (S.QUEUED, S.RUNNING, S.WAITING),
-            "may_cancel": operates and session.status != S.CANCELLED,
+            "may_message": operates and session.status in IDLE_SESSION,
+            "may_interrupt": operates and session.status in OPEN_SESSION,
+            "may_cancel": operates and session.status != AgentSession.Status.CANCELLED,
         }
 
     def act_view(self, request: HttpRequest, session_id: UUID) -> HttpResponse:
-        """Send a message, interrupt or cancel; a refusal is said on the page."""
+        """Send a message, interrupt or cancel; the page shows why a command was refused."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not may(request.user, Right.OPERATE):
             raise PermissionDenied
-        session = _found(str(session_id))
+        session = _session_or_404(str(session_id))
         try:
             done = _act(
                 session_id, request.POST.get("act", ""), request.POST.get("prompt", ""), request.user.get_username()
@@ -188,15 +186,18 @@ def session_link(session: AgentSession) -> SafeString:
     return format_html('<a href="{}"><bdi>{}</bdi></a>', session_address(session.pk), one_line(session.title, 100))
 
 
-def _found(object_id: str) -> AgentSession:
+def _session_or_404(object_id: str) -> AgentSession:
     try:
         return find_session(UUID(object_id))
     except (ValueError, OrchestraError):
         raise Http404("Session not found") from None
 
 
-class OfASession(Reading):
-    """Rows below a session; texts of agents and people are made visible."""
+class SessionRowAdmin(Reading):
+    """Base of read-only rows that belong to a session.
+
+    Control characters in texts are made visible.
+    """
 
     list_select_related: ClassVar[tuple[str, ...]] = ("session",)
 
@@ -206,7 +207,7 @@ class OfASession(Reading):
 
 
 @admin.register(Turn)
-class TurnAdmin(OfASession):
+class TurnAdmin(SessionRowAdmin):
     list_display = ("of_session", "number", "status", "shown_prompt", "cost_usd", "created_at")
     list_filter = ("status",)
     search_fields = ("prompt", "session__title")
@@ -236,33 +237,33 @@ class TurnAdmin(OfASession):
 
 
 @admin.register(Run)
-class RunAdmin(OfASession):
+class RunAdmin(SessionRowAdmin):
     list_display = ("of_session", "host", "pid", "heartbeat_at", "ended_at", "exit_code", "ended_why")
     list_filter = ("ended_why", "host")
     ordering = ("-created_at",)
     fields = (
         "of_session", "fence", "host", "pid", "worker_pid", "created_at", "heartbeat_at", "ended_at", "exit_code",
-        "ended_why", "last_words",
+        "ended_why", "stderr_lines",
     )  # fmt: skip
-    readonly_fields = ("of_session", "last_words")
+    readonly_fields = ("of_session", "stderr_lines")
 
     @admin.display(description="stderr, last lines")
-    def last_words(self, run: Run) -> SafeString:
+    def stderr_lines(self, run: Run) -> SafeString:
         return _text_block(run.stderr_tail)
 
 
 @admin.register(Event)
-class EventAdmin(OfASession):
-    list_display = ("of_session", "seq", "kind", "told", "at")
+class EventAdmin(SessionRowAdmin):
+    list_display = ("of_session", "seq", "kind", "description", "at")
     list_filter = ("kind",)
     ordering = ("-id",)
     fields = ("of_session", "seq", "kind", "at", "exact_payload")
     readonly_fields = ("of_session", "exact_payload")
 
     @admin.display(description="what")
-    def told(self, event: Event) -> str:
-        words = said(event, longest=200)
-        return one_line(f"{words.heading} {words.body}".strip(), 120)
+    def description(self, event: Event) -> str:
+        text = describe_event(event, longest=200)
+        return one_line(f"{text.heading} {text.body}".strip(), 120)
 
     @admin.display(description="payload")
     def exact_payload(self, event: Event) -> SafeString:
@@ -270,7 +271,7 @@ class EventAdmin(OfASession):
 
 
 @admin.register(PermissionRequest)
-class PermissionRequestAdmin(OfASession):
+class PermissionRequestAdmin(SessionRowAdmin):
     list_display = ("of_session", "question", "shown_tool_use", "created_at", "answered_at")
     list_select_related = ("session", "approval")
     ordering = ("-created_at",)
@@ -311,7 +312,7 @@ class AgentAdmin(Reading):
         try:
             current_app.send_task("sessions_app.ask_for_discovery", retry=False)
         except (OperationalError, OSError) as error:
-            logger.warning("discovery not asked for: %s", type(error).__name__)
+            logger.warning("discovery was not requested: %s", type(error).__name__)
             self.message_user(
                 request, "The broker did not answer; the schedule looks again within five minutes.", messages.WARNING
             )

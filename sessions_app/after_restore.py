@@ -1,4 +1,6 @@
-"""What a restore does to sessions: none goes on by itself, and no supervisor of before can write to one."""
+"""After-restore step of sessions: it ends all open turns, and locks out supervisors of before the
+restore.
+"""
 
 from typing import Any
 
@@ -11,8 +13,12 @@ from sessions_app.supervisor.leases import close_turn
 from sessions_app.supervisor.outcomes import Outcome
 
 
-def reset_after_restore(*, epoch: int, taken_at: str, **_: Any) -> str:
-    """End open turns: what they did since the backup nobody knows. The dialogs stay; the next message goes on."""
+def end_open_turns(*, epoch: int, taken_at: str, **_: Any) -> str:
+    """Interrupt every open turn, because what its agent did after the backup is not recorded.
+
+    The sessions stay: the next message continues each of them. Every session gets a fencing token
+    of ``epoch``, so that a supervisor of before the restore cannot write. Returns a report line.
+    """
     detail = (
         f"The database was restored from a backup of {taken_at}. What the agent did after it is not recorded here; "
         "send a message to go on."
@@ -24,6 +30,6 @@ def reset_after_restore(*, epoch: int, taken_at: str, **_: Any) -> str:
         session = AgentSession.objects.filter(pk=session_id, status__in=OPEN_SESSION)
         close_turn(session, Turn.objects.filter(pk=turn_id), ending, session_id)
         ended += 1
-    schedules.begin_anew(f"The database was restored from a backup of {taken_at}.")
+    schedules.reset_due_times(f"The database was restored from a backup of {taken_at}.")
     AgentSession.objects.update(fence=first_fence(epoch))
     return f"{ended} open turns ended"

@@ -15,7 +15,10 @@ class SessionsAppConfig(AppConfig):
             self.register_for_servers()
 
     def register_for_servers(self) -> None:
-        """What pages, probes, figures, checks and the keeping of data need."""
+        """Register system checks, probes, metrics, retention and receivers.
+
+        Light commands skip this.
+        """
         from django.core.checks import Tags
         from django.core.checks import register as register_check
 
@@ -23,9 +26,9 @@ class SessionsAppConfig(AppConfig):
         from orchestra.metrics.exposition import register_source
         from sessions_app import after_restore, checks, hub, metrics, probes, retention
 
-        register_check(checks.check_wall, Tags.security)
+        register_check(checks.check_agent_account, Tags.security)
         probes.register_probes()
         retention.register()
         register_source(metrics.families)
-        database_restored.connect(after_restore.reset_after_restore, dispatch_uid="sessions_app.reset_after_restore")
+        database_restored.connect(after_restore.end_open_turns, dispatch_uid="sessions_app.end_open_turns")
         hub.connect()

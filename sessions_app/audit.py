@@ -1,4 +1,8 @@
-"""What of this app, and of beat's tables, gives power, for ``approvals.audit.changes``: what starts by itself."""
+"""Which rows of this app and of django-celery-beat are audited: those that start work by
+themselves.
+
+``approvals.audit.changes`` records each change of them.
+"""
 
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
@@ -14,15 +18,19 @@ TASK = (
 
 
 def watch_all() -> None:
-    """Called once when the app is ready. Beat writes its table of tasks by itself; people do it in the admin."""
+    """Register the audited models; the app's ``ready`` calls this once.
+
+    The models of django-celery-beat are audited for changes by people (in the admin) only, because
+    beat itself writes to the same rows.
+    """
     watch(Schedule, Watched(noun="schedule", fields=SCHEDULE))
     watch(PeriodicTask, Watched(noun="task", fields=TASK, by_people=True))
     watch(IntervalSchedule, Watched(noun="interval", fields=("every", "period"), by_people=True))
-    watch(CrontabSchedule, Watched(noun="crontab", fields=CRONTAB, name=_numbered, by_people=True))
+    watch(CrontabSchedule, Watched(noun="crontab", fields=CRONTAB, name=_crontab_name, by_people=True))
     watch(SolarSchedule, Watched(noun="solar", fields=("event", "latitude", "longitude"), by_people=True))
     watch(ClockedSchedule, Watched(noun="clocked", fields=("clocked_time",), by_people=True))
 
 
-def _numbered(crontab: CrontabSchedule) -> str:
-    """Its own text needs every field to be sound."""
+def _crontab_name(crontab: CrontabSchedule) -> str:
+    """Name a crontab by its primary key: its own ``__str__`` raises when a field is invalid."""
     return f"crontab {crontab.pk}"

@@ -1,4 +1,4 @@
-"""What doors ask of sessions: start, send a message, interrupt, cancel."""
+"""Commands on sessions: start, send a message, interrupt, cancel. Every surface calls these."""
 
 import logging
 from collections.abc import Sequence
@@ -31,33 +31,37 @@ from sessions_app.errors import (
     SessionFull,
     SettingsNotAllowed,
 )
-from sessions_app.models import SESSION_FLOW, TURN_FLOW, AgentSession, PermissionRequest, Turn
+from sessions_app.models import IDLE_SESSION, SESSION_FLOW, TURN_FLOW, AgentSession, PermissionRequest, Turn
 from sessions_app.prompts import dialog_commands
-from sessions_app.prompts.attachments import Reader, look_at, paths_problem, shown
-from sessions_app.prompts.attachments import record as record_attached
-from sessions_app.prompts.slash_commands import SlashCommand, command_in, is_followed
+from sessions_app.prompts.attachments import (
+    Reader,
+    inspect_attachments,
+    paths_problem,
+    public_fields,
+    record_attachments,
+)
+from sessions_app.prompts.slash_commands import SlashCommand, command_in, is_supported
 from sessions_app.queries import find_session
-from sessions_app.reopened import of_the_turn
+from sessions_app.reopened import awaited_by_turn
 from sessions_app.transcript import writer
 from sessions_app.workspace import working_directory_for
 
 logger = logging.getLogger(__name__)
 
-S, T = AgentSession.Status, Turn.Status
 
 AGENTS = ("claude", "demo")
 PERMISSION_MODES = ("default", "acceptEdits", "plan")
 SETTING_SOURCES = frozenset({"user", "project", "local"})
 LONGEST_PROMPT = 1024 * 1024  # characters
 LONGEST_TITLE = 200
-LONGEST_ARGUMENT = 120 * 1024  # bytes; Linux gives a program no argument of 128 KiB or more (MAX_ARG_STRLEN)
+LONGEST_ARGUMENT = 120 * 1024  # bytes; Linux refuses an argument of 128 KiB or more (MAX_ARG_STRLEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRequest:
-    """What somebody wants done, as every door hands it over; see ``POST /api/sessions``.
+    """The parameters of a new session, the same for every surface; see ``POST /api/sessions``.
 
-    Empty text, None and empty lists mean "not given". Money is US dollars.
+    Empty text, None and empty lists mean "not given".
     """
 
     prompt: str
@@ -82,14 +86,13 @@ def start_session(
 ) -> AgentSession:
     """Create a session with its first turn; a worker takes it after the commit.
 
-    ``may_allow`` says whether ``by`` may decide their own asks, which is what allowing tools in advance amounts to.
+    ``may_allow`` is whether ``by`` may decide their own requests: allowing tools in advance amounts
+    to that.
 
-    Raises:
-        InvalidSession: ``fields`` names what is wrong with the request.
-        NotYours: tools are allowed in advance without that right.
-        SettingsNotAllowed: it opens settings of the CLI's own, and ``by`` does not administer.
-        AttachmentRefused: a file cannot be attached to the prompt.
-        AgentUnready: no host can run this agent now.
+    Raises: InvalidSession: ``fields`` maps each invalid field to its problems. NotYours: tools are
+        allowed in advance, and ``may_allow`` is false. SettingsNotAllowed: the session reads
+        settings of the CLI's own, and ``by`` is no administrator. AttachmentRefused: a file cannot
+        be attached to the prompt. AgentUnready: no host can run this agent now.
     """
     refuse_unfit(wanted, by=by, may_allow=may_allow)
     refuse_unready(wanted.agent)
@@ -118,19 +121,17 @@ def start_session(
 def send_message(
     *, session_id: UUID, prompt: str, by: str, attachments: Sequence[str] = (), via: str = DecisionSource.SYSTEM
 ) -> Turn:
-    """Queue the next turn of a dialog; the CLI resumes with everything said before.
+    """Queue the next turn of a session; the CLI resumes its conversation.
 
-    ``/clear`` and ``/model NAME`` are carried out here and now, as turns without a process.
+    ``/clear`` and ``/model NAME`` are carried out at once, as turns without a process.
 
-    Raises:
-        SessionNotFound, InvalidSession: unknown id, unusable prompt.
-        SessionBusy: a turn is still open.
-        SessionCancelled: the dialog was ended for good.
-        SessionFull: its transcript is as long as it may be.
-        SettingsNotAllowed: it reads settings of the CLI's own, and ``by`` does not administer.
-        AttachmentRefused: a file cannot be attached to the prompt.
-        AgentUnready: the dialog's host cannot run its agent now.
-        CommandRefused: it is a command of the CLI's own terminal that Orchestra does not follow.
+    Raises: SessionNotFound: no session has this id. InvalidSession: the prompt is empty, too long
+        or not valid text. SessionBusy: a turn of the session is still open. SessionCancelled: the
+        session was cancelled. SessionFull: the transcript has reached its size limit.
+        SettingsNotAllowed: the session reads settings of the CLI's own, and ``by`` is no
+        administrator. AttachmentRefused: a file cannot be attached to the prompt. AgentUnready: the
+        session's host cannot run its agent now. CommandRefused: the prompt is a terminal command of
+        the CLI that Orchestra does not support.
     """
     problem = text_problem(prompt, LONGEST_PROMPT, required=True)
     if problem:
@@ -139,8 +140,8 @@ def send_message(
         raise AttachmentRefused(problem)
     if command := command_in(prompt):
         session = find_session(session_id)
-        if _is_ours(command, session, attachments, by=by):
-            return _followed(session, command, by=by)
+        if _is_handled_here(command, session, attachments, by=by):
+            return _run_command(session, command, by=by)
     try:
         with transaction.atomic():
             session = find_session(session_id)
@@ -149,8 +150,8 @@ def send_message(
             if session.transcript_bytes > settings.AGENTS.session_cap_bytes:
                 raise SessionFull("The transcript of this session is as long as it may be; start a new one.")
             if not SESSION_FLOW.move(
-                AgentSession.objects.filter(pk=session_id, status__in=(S.COMPLETED, S.FAILED)),
-                to=S.QUEUED,
+                AgentSession.objects.filter(pk=session_id, status__in=IDLE_SESSION),
+                to=AgentSession.Status.QUEUED,
                 failure_code="",
                 failure_detail="",
                 finished_at=None,
@@ -158,20 +159,22 @@ def send_message(
                 raise _refusal(find_session(session_id))
             number = session.turns.count() + 1
             turn = _add_turn(session, prompt, number=number, by=by, paths=attachments, via=via)
-    except IntegrityError:  # two messages at the same instant: the open-turn constraint lets one in
+    except IntegrityError:  # of two concurrent messages the constraint on open turns refuses one
         raise SessionBusy("A turn of this session is still open.") from None
     with bind(session=session_id):
         logger.info("session %s: turn %s queued by %s", session_id, turn.number, by)
     return turn
 
 
-def _is_ours(command: SlashCommand, session: AgentSession, attachments: Sequence[str], *, by: str) -> bool:
-    """Whether Orchestra follows ``command`` itself; False for what the CLI of a session with settings follows.
+def _is_handled_here(command: SlashCommand, session: AgentSession, attachments: Sequence[str], *, by: str) -> bool:
+    """Whether Orchestra carries out ``command`` itself; False if the CLI of a session with settings
+    does.
 
     Raises:
-        CommandRefused, SettingsNotAllowed: nobody follows it here, or not for ``by``.
+        CommandRefused: neither Orchestra nor the CLI carries out this command.
+        SettingsNotAllowed: ``by`` may not write into this session.
     """
-    if session.options.get("setting_sources") and not is_followed(command):
+    if session.options.get("setting_sources") and not is_supported(command):
         return False
     if command.problem or attachments:
         raise CommandRefused(command.problem or f"/{command.name} takes no attachments.")
@@ -179,10 +182,10 @@ def _is_ours(command: SlashCommand, session: AgentSession, attachments: Sequence
     return True
 
 
-def _followed(session: AgentSession, command: SlashCommand, *, by: str) -> Turn:
+def _run_command(session: AgentSession, command: SlashCommand, *, by: str) -> Turn:
     try:
-        turn = dialog_commands.follow(session, command, by=by)
-    except IntegrityError:  # a message at the same instant took the number
+        turn = dialog_commands.run(session, command, by=by)
+    except IntegrityError:  # a concurrent message took the turn's number
         turn = None
     if turn is None:
         raise _refusal(find_session(session.pk))
@@ -192,22 +195,29 @@ def _followed(session: AgentSession, command: SlashCommand, *, by: str) -> Turn:
 
 
 def interrupt_session(*, session_id: UUID, by: str) -> AgentSession:
-    """Stop the current turn and keep the dialog; nothing to stop is fine.
+    """Stop the current turn and keep the session; without an open turn this does nothing.
 
-    A turn that no worker has taken yet ends here; a running one is ended by its supervisor, which hears the ring.
+    A turn that no worker has taken ends here. The supervisor of a running one ends it, woken by the
+    notification.
     """
     with transaction.atomic():
         session = find_session(session_id)
-        # the session before its turn, as everybody who writes both: a worker may be taking them this instant
+        # lock the session before its turn, as every writer of both does: a worker may take them
+        # concurrently
         AgentSession.objects.select_for_update(no_key=True).filter(pk=session_id).first()
         why = "the turn was interrupted"
-        cancel_open_approvals(session=session_id, by=by, via="system", reason=why, which=of_the_turn())
-        queued = Turn.objects.filter(session=session_id, status=T.QUEUED)
-        if TURN_FLOW.move(queued, to=T.INTERRUPTED, finished_at=Now()):
-            SESSION_FLOW.move(AgentSession.objects.filter(pk=session_id), to=S.COMPLETED, finished_at=Now())
-            writer.append(session_id, [writer.line("status", status=S.COMPLETED, turn=T.INTERRUPTED, by=by)])
+        cancel_open_approvals(session=session_id, by=by, via="system", reason=why, which=awaited_by_turn())
+        queued = Turn.objects.filter(session=session_id, status=Turn.Status.QUEUED)
+        if TURN_FLOW.move(queued, to=Turn.Status.INTERRUPTED, finished_at=Now()):
+            SESSION_FLOW.move(
+                AgentSession.objects.filter(pk=session_id), to=AgentSession.Status.COMPLETED, finished_at=Now()
+            )
+            writer.append(
+                session_id,
+                [writer.line("status", status=AgentSession.Status.COMPLETED, turn=Turn.Status.INTERRUPTED, by=by)],
+            )
         else:
-            running = Turn.objects.filter(session=session_id, status=T.RUNNING, interrupt_requested_at=None)
+            running = Turn.objects.filter(session=session_id, status=Turn.Status.RUNNING, interrupt_requested_at=None)
             running.update(interrupt_requested_at=Now())
         notify.send("session", str(session_id))
     session.refresh_from_db()
@@ -215,14 +225,19 @@ def interrupt_session(*, session_id: UUID, by: str) -> AgentSession:
 
 
 def cancel_session(*, session_id: UUID, by: str) -> AgentSession:
-    """End a dialog for good; cancelling it again changes nothing. A live process is ended by its supervisor."""
+    """End a session permanently; cancelling it again changes nothing.
+
+    Its supervisor ends a live process.
+    """
     with transaction.atomic():
         session = find_session(session_id)
-        if SESSION_FLOW.move(AgentSession.objects.filter(pk=session_id), to=S.CANCELLED, finished_at=Now()):
-            TURN_FLOW.move(Turn.objects.filter(session=session_id), to=T.CANCELLED, finished_at=Now())
+        if SESSION_FLOW.move(
+            AgentSession.objects.filter(pk=session_id), to=AgentSession.Status.CANCELLED, finished_at=Now()
+        ):
+            TURN_FLOW.move(Turn.objects.filter(session=session_id), to=Turn.Status.CANCELLED, finished_at=Now())
             PermissionRequest.objects.filter(session=session_id, answered_at=None).update(answered_at=Now())
             cancel_open_approvals(session=session_id, by=by, via="system", reason="the session was cancelled")
-            writer.append(session_id, [writer.line("status", status=S.CANCELLED, by=by)])
+            writer.append(session_id, [writer.line("status", status=AgentSession.Status.CANCELLED, by=by)])
             notify.send("session", str(session_id))
             with bind(session=session_id):
                 logger.info("session %s cancelled by %s", session_id, by)
@@ -231,13 +246,13 @@ def cancel_session(*, session_id: UUID, by: str) -> AgentSession:
 
 
 def title_from(prompt: str) -> str:
-    """The first line of a prompt, cut to a title's length."""
+    """The first non-empty line of a prompt, cut to 80 characters."""
     first = next((row.strip() for row in prompt.splitlines() if row.strip()), "session")
     return first if len(first) <= 80 else first[:79] + "…"
 
 
 def text_problem(text: str, longest: int, *, required: bool = False) -> str:
-    """Why ``text`` cannot be kept or handed to an agent; empty if it can."""
+    """Why ``text`` cannot be stored or given to an agent, in one sentence; empty if it can."""
     if required and not text.strip():
         return "This may not be empty."
     if len(text) > longest:
@@ -253,12 +268,12 @@ def text_problem(text: str, longest: int, *, required: bool = False) -> str:
 
 def _add_turn(session: AgentSession, prompt: str, *, number: int, by: str, paths: Sequence[str], via: str) -> Turn:
     reader = Reader(session_id=session.pk, directory=session.working_directory, requester=by)
-    attached = look_at(paths, reader, here=session.host in ("", settings.ORCHESTRA.hostname))
+    attached = inspect_attachments(paths, reader, here=session.host in ("", settings.ORCHESTRA.hostname))
     turn = Turn.objects.create(
         session=session, number=number, prompt=prompt, requested_by=by, attachments=attached, dispatched_at=Now()
     )
-    record_attached(attached, reader, turn=number, via=via)
-    more = {"attachments": shown(attached)} if attached else {}
+    record_attachments(attached, reader, turn=number, via=via)
+    more = {"attachments": public_fields(attached)} if attached else {}
     writer.append(session.pk, [writer.line("prompt", turn=number, text=prompt, **more)])
     notify.send("session", str(session.pk))
     dispatch_on_commit(turn.pk, session.host)
@@ -266,16 +281,15 @@ def _add_turn(session: AgentSession, prompt: str, *, number: int, by: str, paths
 
 
 def _refusal(session: AgentSession) -> SessionBusy | SessionCancelled:
-    if session.status == S.CANCELLED:
+    if session.status == AgentSession.Status.CANCELLED:
         return SessionCancelled("This session was cancelled; start a new one.")
     return SessionBusy("A turn of this session is still open.", status=session.status)
 
 
 def refuse_settings(sources: Sequence[str] | None, *, by: str) -> None:
-    """Only an administrator's prompts go to a CLI that reads settings of its own.
-
+    """
     Raises:
-        SettingsNotAllowed: ``sources`` are given, and ``by`` does not administer now.
+        SettingsNotAllowed: ``sources`` are given, and ``by`` is no administrator now.
     """
     if sources and not may_by_name(by, Right.ADMINISTER):
         raise SettingsNotAllowed(
@@ -286,8 +300,8 @@ def refuse_settings(sources: Sequence[str] | None, *, by: str) -> None:
 
 def refuse_unfit(wanted: SessionRequest, *, by: str, may_allow: bool) -> None:
     """
-    Raises:
-        InvalidSession, NotYours, SettingsNotAllowed: as ``start_session``, but for the directory.
+    Raises: InvalidSession, NotYours, SettingsNotAllowed: as ``start_session``; the directory is not
+        checked.
     """
     _refuse_unfit_fields(wanted)
     refuse_settings(wanted.setting_sources, by=by)
@@ -331,12 +345,15 @@ def _refuse_unfit_fields(wanted: SessionRequest) -> None:
 
 
 def _first_prompt_problem(wanted: SessionRequest) -> str:
-    """Why a session cannot begin with this command; empty for words, and for what a CLI with settings follows."""
+    """Why a session cannot start with this prompt.
+
+    The result is empty unless it is a command that the CLI would not carry out.
+    """
     command = command_in(wanted.prompt)
-    if command is None or (wanted.setting_sources and not is_followed(command)):
+    if command is None or (wanted.setting_sources and not is_supported(command)):
         return ""
-    followed = f"/{command.name} is for a dialog that has begun; a session starts with a prompt, and names its model."
-    return command.problem or followed
+    advice = f"/{command.name} is for a dialog that has begun; a session starts with a prompt, and names its model."
+    return command.problem or advice
 
 
 def _spec_problem(spec: str) -> str:
@@ -358,7 +375,7 @@ def _options(wanted: SessionRequest) -> dict[str, Any]:
 
 
 def _allow_in_advance(rules: list[Rule], *, by: str) -> None:
-    """The session's own rules, with one audit entry that names them all."""
+    """Save the session's own rules, with one audit entry that names them all."""
     if rules:
         Rule.objects.bulk_create(rules)
         changes.record(action="rules_added", what=changes.described(rules), by=by)

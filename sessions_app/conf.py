@@ -1,4 +1,4 @@
-"""How agents are run; units are in the variables' names."""
+"""Settings of agents (``settings.AGENTS``); units are in the fields' names."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,8 +17,6 @@ MEGABYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
-    """Which CLI runs, where it may work, what it inherits, how long it may take."""
-
     cli_path: str
     working_roots: tuple[Path, ...]
     env_allow: tuple[str, ...]

@@ -1,4 +1,7 @@
-"""Telling a worker that a turn waits; a hint, repeated by a sweep until somebody took it."""
+"""Dispatcher of turns: it sends ``run_turn`` messages to workers.
+
+A message is a hint. A sweep sends it again until a worker has taken the turn.
+"""
 
 import logging
 from datetime import timedelta
@@ -17,16 +20,19 @@ from sessions_app.models import OPEN_TURN, Agent, AgentSession, Turn
 logger = logging.getLogger(__name__)
 
 REPEAT_AFTER = timedelta(seconds=15)
-STALE_AFTER_S = 60.0  # older messages need not be read: newer ones follow
+STALE_AFTER_S = 60.0  # a worker may ignore older messages: the sweep sends newer ones
 
 
 def dispatch_on_commit(turn_id: UUID, host: str) -> None:
-    """Send ``run_turn`` once the rows are there; ``host`` is where the dialog's files live, if it has any."""
+    """Send ``run_turn`` after the commit.
+
+    ``host`` holds the session's files, or is empty before its first run.
+    """
     transaction.on_commit(partial(dispatch, turn_id, host), robust=True)
 
 
 def dispatch(turn_id: UUID, host: str) -> bool:
-    """Send ``run_turn``; False if the broker did not take it, in which case the sweep tries again."""
+    """Send ``run_turn``; return False if the broker did not take it (the sweep then tries again)."""
     queue = f"sessions.{host}" if host else "sessions"
     try:
         current_app.send_task(
@@ -39,23 +45,24 @@ def dispatch(turn_id: UUID, host: str) -> bool:
 
 
 def dispatch_queued_turns(*, older_than: timedelta = REPEAT_AFTER, limit: int | None = None) -> int:
-    """Send again the turns of queued sessions whose last message is older than that, oldest first; return how many.
+    """Send ``run_turn`` again for queued sessions, oldest turn first; return how many were sent.
 
-    A resumed turn is running by its own status while its session is queued. While all agents are stopped none is sent:
-    no worker would take it.
+    Turns whose last message is younger than ``older_than`` are left out. The status of the session
+    counts, because a resumed turn itself is still running. While all agents are stopped no message
+    is sent: no worker would take the turn.
     """
     open_turns = Turn.objects.filter(~stop_in_force(), status__in=OPEN_TURN)
     stale = open_turns.filter(session__status=AgentSession.Status.QUEUED).exclude(dispatched_at__gt=Now() - older_than)
     sent = 0
     for turn_id, host in list(stale.order_by("created_at").values_list("pk", "session__host")[:limit]):
-        # of several sweepers one sends
+        # the conditional update lets one of several concurrent sweeps send it
         if Turn.objects.filter(pk=turn_id).exclude(dispatched_at__gt=Now() - older_than).update(dispatched_at=Now()):
             sent += dispatch(turn_id, host)
     return sent
 
 
 def dispatch_discovery() -> None:
-    """Have every known host look for agents now; without any, whichever hears it first.
+    """Ask every known host to look for agents now; if no host is known, any one worker.
 
     Raises:
         Unavailable: the broker did not take the message.
@@ -66,4 +73,6 @@ def dispatch_discovery() -> None:
         for queue in queues:
             current_app.send_task("sessions_app.discover_agents", queue=queue, retry=False, expires=STALE_AFTER_S)
     except (OperationalError, OSError) as error:
-        raise Unavailable("The workers cannot be told just now; they look by themselves every few minutes.") from error
+        raise Unavailable(
+            "The broker did not take the message; the workers look by themselves every few minutes."
+        ) from error

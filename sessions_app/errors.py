@@ -1,28 +1,28 @@
-"""What the sessions app refuses."""
+"""Errors of the sessions app; each has a stable ``code``."""
 
 from orchestra.errors import Conflict, Forbidden, Invalid, NotFound, OrchestraError
 
 
 class SessionNotFound(NotFound):
-    """No such session."""
+    """No session has this id."""
 
     code = "session_not_found"
 
 
 class SessionBusy(Conflict):
-    """A turn of the dialog is still open."""
+    """A turn of the session is still open."""
 
     code = "session_busy"
 
 
 class SessionCancelled(Conflict):
-    """The dialog was ended for good."""
+    """The session was cancelled, which cannot be undone."""
 
     code = "session_cancelled"
 
 
 class SessionFull(Conflict):
-    """Its transcript is as long as it may be."""
+    """The session's transcript has reached its size limit."""
 
     code = "session_full"
 
@@ -34,35 +34,35 @@ class AgentUnready(Conflict):
 
 
 class NotLoggedIn(AgentUnready):
-    """Its CLI is not logged in."""
+    """The agent's CLI is not logged in."""
 
     code = "not_logged_in"
 
 
 class CliMissing(AgentUnready):
-    """Its CLI was not found."""
+    """The agent's CLI was not found."""
 
     code = "cli_missing"
 
 
 class UnfitAgent(AgentUnready):
-    """Its CLI does not hold a call when it is told to, or cannot be used for another reason."""
+    """The agent's CLI failed the self-test, or cannot be used for another reason."""
 
     code = "agent_unfit"
 
 
 class ScheduleNotFound(NotFound):
-    """No such schedule."""
+    """No schedule has this id."""
 
     code = "schedule_not_found"
 
 
 class InvalidSession(Invalid):
-    """What was asked for cannot be a session; ``fields`` says why."""
+    """The request for a session is invalid; ``fields`` maps each field to its problems."""
 
 
 class CommandRefused(Invalid):
-    """A command of the CLI's own terminal was sent as a prompt; ``detail`` says what to do instead."""
+    """The prompt is a terminal command of the CLI; ``detail`` names what to do instead."""
 
     code = "command_refused"
 
@@ -71,7 +71,7 @@ class CommandRefused(Invalid):
 
 
 class AttachmentRefused(Invalid):
-    """A file cannot be attached to a prompt; ``detail`` says which, and why."""
+    """A file cannot be attached to a prompt; ``detail`` names the file and the reason."""
 
     code = "attachment_refused"
 
@@ -80,18 +80,18 @@ class AttachmentRefused(Invalid):
 
 
 class NotYours(Forbidden):
-    """Allowing tools in advance needs the right to decide one's own requests."""
+    """The requester allows tools in advance without the right to decide their own requests."""
 
     code = "self_approval"
 
 
 class SettingsNotAllowed(Forbidden):
-    """A session that reads the CLI's own settings is an administrator's to start and to write into."""
+    """Only an administrator may start or continue a session that reads the CLI's own settings."""
 
     code = "settings_not_allowed"
 
 
 class StaleFence(OrchestraError):
-    """This supervisor no longer owns its session; whatever it was about to write is void."""
+    """Another supervisor owns the session by now; the write with the old fencing token was refused."""
 
     code = "stale_fence"

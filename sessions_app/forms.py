@@ -1,4 +1,4 @@
-"""The form that starts a session, the same in the console and in the admin."""
+"""The form that starts a session; the console and the admin share it."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ MOST_FOLDERS = 12
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a field that takes one entry a line."""
+    """The entries of a text field with one entry per line; empty lines are dropped."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 class StartForm(forms.Form):
-    """What somebody wants done; ``commands.start_session`` has the last word on every field."""
+    """The form checks types only; ``commands.start_session`` validates every field."""
 
     prompt = forms.CharField(widget=forms.Textarea(attrs={"rows": 5}), strip=False)
     agent = forms.ChoiceField()
@@ -82,7 +82,10 @@ class StartForm(forms.Form):
         return commands.SessionRequest(**data)
 
     def start(self, user: Any, *, via: str) -> AgentSession | None:
-        """Start what a valid form wants; None, and the complaints at their fields, if that is refused."""
+        """Start the session of a valid form.
+
+        If the command refuses it, add its errors and return None.
+        """
         try:
             allow = may_allow_ahead(user)
             return commands.start_session(self.wanted(), by=user.get_username(), may_allow=allow, via=via)
@@ -95,6 +98,6 @@ class StartForm(forms.Form):
             return None
 
     def folders(self) -> list[str]:
-        """Where sessions worked lately, the last used first."""
+        """Working directories of recent sessions, the last used first."""
         used = AgentSession.objects.values("working_directory").annotate(last=Max("created_at")).order_by("-last")
         return [row["working_directory"] for row in used[:MOST_FOLDERS]]

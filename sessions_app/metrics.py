@@ -1,7 +1,8 @@
-"""Figures about sessions, and about the processes behind them.
+"""Prometheus metrics of sessions and of the CLI processes.
 
-What is open is counted when asked, over partial indexes; what has ended is in the tallies. How many sessions have
-ended in which way is counted by a sweep, since a scrape must cost the same with a thousand sessions and a million.
+A scrape counts open rows over partial indexes and reads ended runs from the counters. A sweep
+counts the ended sessions, because a scrape must cost the same with a thousand sessions as with a
+million.
 """
 
 from collections import Counter, defaultdict
@@ -19,7 +20,7 @@ from orchestra.metrics.exposition import counter
 from sessions_app.models import OPEN_SESSION, Agent, AgentSession, Run, Turn
 
 COUNTS = "session_counts"
-ENDED = "ended_at IS NOT NULL"  # as the partial index says it
+ENDED = "ended_at IS NOT NULL"  # worded like the condition of the partial index, which it needs to match
 DURATION = Histogram(
     "agent_run_duration_seconds",
     "Seconds from the start of an agent's process to its end.",
@@ -28,14 +29,16 @@ DURATION = Histogram(
 RUNS = "agent_runs_total"
 COST = "agent_cost_usd_total"
 TOKENS = "agent_tokens_total"
-USUAL_ENDS = ("completed", "parked", "interrupted", "cancelled", "lost")  # there from the first scrape
+USUAL_ENDS = ("completed", "parked", "interrupted", "cancelled", "lost")  # exported at zero from the first scrape
 DIRECTIONS = ("input", "output")
 CONSTANT_SERIES = ((COST, ""), *((TOKENS, f"direction={direction}") for direction in DIRECTIONS))
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """``number`` processes that ended for one reason within one bucket of time, and what they spent in all."""
+    """Sums over ``number`` processes that ended for the reason ``why`` within one bucket of the
+    histogram.
+    """
 
     why: str
     bucket: int
@@ -47,7 +50,7 @@ class Ended:
 
 
 def count_ended_runs() -> int:
-    """Move ended runs into the tallies, a batch a transaction; return how many."""
+    """Move ended runs into the counters, one batch per transaction; return how many."""
     total = 0
     while counted := _count_batch():
         total += counted
@@ -55,7 +58,7 @@ def count_ended_runs() -> int:
 
 
 def count_sessions() -> dict[str, int]:
-    """Count all sessions by status and keep the result for the scrapes; a walk through an index."""
+    """Count all sessions by status with an index scan, and store the result for the scrapes."""
     by_status = AgentSession.objects.order_by().values_list("status").annotate(number=Count("pk"))
     counts = dict(by_status)
     leases.write_state(COUNTS, counts)
@@ -63,7 +66,7 @@ def count_sessions() -> dict[str, int]:
 
 
 def families() -> Iterator[Metric]:
-    """Every name is there from the first scrape."""
+    """The metric families of this app; every name is exported from the first scrape."""
     yield from _session_families()
     totals = run_totals()
     yield DURATION.family(totals)
@@ -81,7 +84,9 @@ def families() -> Iterator[Metric]:
 
 
 def run_totals() -> Totals:
-    """The counters of all runs that ever ended: tallies and what no sweep has counted yet, of one moment."""
+    """Totals over all ended runs: the counters plus runs that no sweep has counted, from one
+    snapshot.
+    """
     seconds = seconds_between("created_at", "ended_at")
     names = [DURATION.name + "_sum", DURATION.name + "_bucket", RUNS, COST, TOKENS]
     with connection.cursor() as cursor:
@@ -106,7 +111,7 @@ def run_totals() -> Totals:
 
 
 def totals_of(ended: Iterable[Ended]) -> Totals:
-    """What ended processes add to the counters."""
+    """The increments of the counters for ended processes."""
     totals: Totals = defaultdict(float)
     for some in ended:
         totals[RUNS, f"ended={some.why}"] += some.number
@@ -118,15 +123,14 @@ def totals_of(ended: Iterable[Ended]) -> Totals:
 
 
 def _session_families() -> Iterator[Metric]:
-    S = AgentSession.Status
     sessions = GaugeMetricFamily("agent_sessions", "Sessions by status.", labels=["status"])
     ended = leases.read_state(COUNTS)
-    for status in S.values:
+    for status in AgentSession.Status.values:
         now = _with(status).count() if status in OPEN_SESSION else ended.get(status, 0)
         sessions.add_metric([status], now)
     yield sessions
     live = Run.objects.filter(session=OuterRef("pk"), ended_at__isnull=True)
-    parked = _with(S.WAITING).filter(~Exists(live)).count()
+    parked = _with(AgentSession.Status.WAITING).filter(~Exists(live)).count()
     yield GaugeMetricFamily("agent_sessions_parked", "Waiting sessions that hold no process.", value=parked)
     processes = Run.objects.filter(ended_at__isnull=True).count()
     yield GaugeMetricFamily("agent_processes", "Agents' processes that run now.", value=processes)

@@ -1,4 +1,6 @@
-"""Agent sessions, their turns, the processes behind them, and what those said."""
+"""Agent sessions, their turns, CLI processes, permission requests, transcripts, agents and
+schedules.
+"""
 
 from uuid import UUID
 
@@ -12,10 +14,12 @@ from orchestra.models import Base
 
 
 class AgentSession(Base):
-    """A dialog with an agent. Its UUID is the CLI's own ``--session-id``, until ``/clear`` gives it another.
+    """A dialog with an agent. Its primary key is the CLI's ``--session-id`` until ``/clear`` starts
+    a new conversation.
 
-    ``fence`` grows with every run that takes the session; a supervisor's writes filter on its own.
-    ``last_seq`` numbers the transcript. Money is US dollars as the CLI reports it.
+    ``fence`` is the fencing token: each run that takes the session increases it, and every write of
+    a supervisor filters on its own token. ``last_seq`` is the number of the newest transcript
+    event. ``cost_usd`` is in US dollars, as the CLI reports it.
     """
 
     class Status(models.TextChoices):
@@ -75,27 +79,32 @@ class AgentSession(Base):
 
     @property
     def conversation_id(self) -> UUID:
-        """The CLI's ``--session-id``."""
+        """The id to give to the CLI as ``--session-id``."""
         return self.conversation or self.pk
 
 
-S = AgentSession.Status
+OPEN_SESSION = (AgentSession.Status.QUEUED, AgentSession.Status.RUNNING, AgentSession.Status.WAITING)
+IDLE_SESSION = (AgentSession.Status.COMPLETED, AgentSession.Status.FAILED)
+"""The last turn has ended, and the next message starts another."""
+
 SESSION_FLOW = Flow(
     {
-        S.QUEUED: frozenset({S.RUNNING, S.COMPLETED, S.FAILED, S.CANCELLED}),
-        # running -> running: an answer that stands in the row already is taken without asking anybody
-        S.RUNNING: frozenset({S.RUNNING, S.WAITING, S.QUEUED, S.COMPLETED, S.FAILED, S.CANCELLED}),
-        # waiting -> waiting: a second call of the same message asks while the first still waits
-        S.WAITING: frozenset({S.WAITING, S.RUNNING, S.QUEUED, S.COMPLETED, S.FAILED, S.CANCELLED}),
-        S.COMPLETED: frozenset({S.QUEUED, S.CANCELLED}),
-        S.FAILED: frozenset({S.QUEUED, S.CANCELLED}),
+        AgentSession.Status.QUEUED: frozenset(
+            {AgentSession.Status.RUNNING, *IDLE_SESSION, AgentSession.Status.CANCELLED}
+        ),
+        # running -> running: the row already holds a decision, so that no request is made
+        AgentSession.Status.RUNNING: frozenset({*OPEN_SESSION, *IDLE_SESSION, AgentSession.Status.CANCELLED}),
+        # waiting -> waiting: a second call of the same message makes a request while the first
+        # waits
+        AgentSession.Status.WAITING: frozenset({*OPEN_SESSION, *IDLE_SESSION, AgentSession.Status.CANCELLED}),
+        AgentSession.Status.COMPLETED: frozenset({AgentSession.Status.QUEUED, AgentSession.Status.CANCELLED}),
+        AgentSession.Status.FAILED: frozenset({AgentSession.Status.QUEUED, AgentSession.Status.CANCELLED}),
     }
 )
-OPEN_SESSION = (S.QUEUED, S.RUNNING, S.WAITING)
 
 
 class Turn(Base):
-    """One prompt and what came of it. ``dispatched_at`` is the last time a worker was told of it."""
+    """One prompt and its result. ``dispatched_at`` is when ``run_turn`` was last sent for it."""
 
     class Status(models.TextChoices):
         QUEUED = "queued"
@@ -154,21 +163,23 @@ class Turn(Base):
         return f"turn {self.number} ({self.status})"
 
 
-T = Turn.Status
 TURN_FLOW = Flow(
     {
-        T.QUEUED: frozenset({T.RUNNING, T.FAILED, T.INTERRUPTED, T.CANCELLED}),
-        T.RUNNING: frozenset({T.QUEUED, T.COMPLETED, T.FAILED, T.INTERRUPTED, T.CANCELLED}),
+        Turn.Status.QUEUED: frozenset(
+            {Turn.Status.RUNNING, Turn.Status.FAILED, Turn.Status.INTERRUPTED, Turn.Status.CANCELLED}
+        ),
+        Turn.Status.RUNNING: frozenset(set(Turn.Status) - {Turn.Status.RUNNING}),
     }
 )
-OPEN_TURN = (T.QUEUED, T.RUNNING)
+OPEN_TURN = (Turn.Status.QUEUED, Turn.Status.RUNNING)
 
 
 class Run(Base):
-    """One CLI process under one supervisor. Live while ``ended_at`` is null and the heartbeat is fresh.
+    """One CLI process under one supervisor. It is live while ``ended_at`` is null and the heartbeat
+    is fresh.
 
-    ``pid`` and ``pid_started`` (seconds since the epoch) name the process on ``host`` even after pids repeat;
-    ``worker_pid`` and ``worker_started`` name the worker it descends from.
+    ``pid`` with ``pid_started`` (seconds since the epoch) identifies the process on ``host`` even
+    after the system reuses the pid; ``worker_pid`` with ``worker_started`` identifies its worker.
     """
 
     session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="runs")
@@ -208,9 +219,10 @@ class Run(Base):
 
 
 class PermissionRequest(Base):
-    """Links a tool call of a session to the approval that answers it.
+    """Links a tool call of a session to the approval that decides it.
 
-    ``request_id`` is the CLI's, valid in one process only; ``tool_use_id`` is the conversation's own.
+    The CLI's ``request_id`` is valid in one process only; ``tool_use_id`` is valid in the whole
+    conversation.
     """
 
     session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="permission_requests")
@@ -237,7 +249,7 @@ class PermissionRequest(Base):
 
 
 class Event(models.Model):
-    """One line of a transcript. ``payload`` is JSON text (ASCII), kept as it was said."""
+    """One event of a transcript. ``payload`` is ASCII JSON text, kept as it was received."""
 
     class Kind(models.TextChoices):
         PROMPT = "prompt"
@@ -269,7 +281,7 @@ class Event(models.Model):
 
 
 class Agent(Base):
-    """A CLI found on a host by discovery."""
+    """A CLI that discovery found on a host."""
 
     class Status(models.TextChoices):
         READY = "ready"
@@ -300,10 +312,12 @@ class Agent(Base):
 
 
 class Schedule(Base):
-    """A session to be started again and again, in the name and with the rights of ``requested_by`` at that time.
+    """A session that is started repeatedly, with the rights that ``requested_by`` has at each
+    start.
 
-    ``session`` is the body of ``POST /api/sessions``. Either ``cron`` (five fields, in ``timezone``) or
-    ``every_seconds`` is given. ``next_due_at`` moves on by a conditional UPDATE, which is what starts a run once.
+    ``session`` is the body of ``POST /api/sessions``. Either ``cron`` (five fields, in
+    ``timezone``) or ``every_seconds`` is given. A conditional UPDATE moves ``next_due_at`` forward,
+    so that of several concurrent processes exactly one starts the session.
     """
 
     class Overlap(models.TextChoices):
@@ -337,9 +351,11 @@ class Schedule(Base):
 
 
 class ScheduledRun(Base):
-    """What became of one time a schedule was due, or of ``number`` times that passed while nobody looked.
+    """The outcome of one time a schedule was due, or of ``number`` consecutive times that were
+    missed.
 
-    ``session`` is on purpose no foreign key: retention takes sessions, and this row stays until it is as old.
+    ``session`` is deliberately no foreign key: retention deletes sessions, and this row stays until
+    its own retention is over.
     """
 
     class Status(models.TextChoices):

@@ -1,4 +1,7 @@
-"""Guidance with an approval, on its way from the row to the model and into the transcript."""
+"""Notes: guidance that a person gives with an approval.
+
+They go to the model and into the transcript.
+"""
 
 from uuid import UUID
 
@@ -8,27 +11,32 @@ from sessions_app.supervisor.leases import Claim
 from sessions_app.transcript.writer import Line, line
 
 
-def for_the_model(note: str, *, by: str, title: str = "") -> str:
-    """What the model reads beside a call's result; empty without a note. ``title`` names the call if it is another."""
+def note_text(note: str, *, by: str, title: str = "") -> str:
+    """The text that the model reads beside a call's result; empty without a note.
+
+    ``title`` names the call if the note belongs to an earlier one.
+    """
     which = f"an earlier call ({title})" if title else "this call"
     return f"{by or 'A person'} approved {which} and says: {note}" if note else ""
 
 
-def undelivered(claim: Claim) -> list[tuple[UUID, str]]:
-    """Notes with calls that an earlier process of this turn let go, and nobody has told the model of."""
-    asked = PermissionRequest.objects.filter(turn=claim.turn_id).values("approval")
-    spent = Approval.objects.filter(pk__in=asked, consumed_at__isnull=False, note_delivered_at=None).exclude(note="")
+def undelivered_notes(claim: Claim) -> list[tuple[UUID, str]]:
+    """Approval ids and texts of notes on calls that an earlier process of this turn ran, but never
+    delivered.
+    """
+    linked = PermissionRequest.objects.filter(turn=claim.turn_id).values("approval")
+    ran = Approval.objects.filter(pk__in=linked, consumed_at__isnull=False, note_delivered_at=None).exclude(note="")
     return [
-        (approval.pk, for_the_model(approval.note, by=approval.decided_by, title=approval.title[:200]))
-        for approval in spent.order_by("decided_at")
+        (approval.pk, note_text(approval.note, by=approval.decided_by, title=approval.title[:200]))
+        for approval in ran.order_by("decided_at")
     ]
 
 
-def said(note: str) -> dict[str, str]:
-    """The note as a part of the transcript's line about the decision."""
+def note_field(note: str) -> dict[str, str]:
+    """The note as a field of the transcript event about the decision; empty without a note."""
     return {"note": note} if note else {}
 
 
-def delivered_line(approval_id: UUID) -> Line:
-    """The transcript's line that the model has been given a note."""
+def note_delivered_line(approval_id: UUID) -> Line:
+    """The transcript event that records the delivery of a note to the model."""
     return line(Event.Kind.APPROVAL, approval=str(approval_id), status="note_delivered")

@@ -1,11 +1,11 @@
-"""What this app tells the health pages."""
+"""Health probe of this app."""
 
 from orchestra.diagnostics.probes import DOWN, OK, Probe, register
 from sessions_app.models import Agent
 
 
 def register_probes() -> None:
-    """Called once, when the apps are ready."""
+    """Register the probe; the app's ``ready`` calls this once."""
     register(
         Probe(
             "agents",
@@ -17,5 +17,5 @@ def register_probes() -> None:
 
 
 def agents() -> str:
-    """Whether discovery found at least one agent that can work."""
+    """OK if discovery found at least one agent that is ready."""
     return OK if Agent.objects.filter(status=Agent.Status.READY).exists() else DOWN

@@ -1,4 +1,4 @@
-"""Every read of sessions that others need."""
+"""Queries about sessions, transcripts and agents."""
 
 from uuid import UUID
 
@@ -11,10 +11,9 @@ from sessions_app.models import Agent, AgentSession, Event, Run
 
 
 def find_session(session_id: UUID) -> AgentSession:
-    """The session with that id.
-
+    """
     Raises:
-        SessionNotFound: there is none.
+        SessionNotFound: no session has this id.
     """
     try:
         return AgentSession.objects.get(pk=session_id)
@@ -28,40 +27,56 @@ def events_after(session_id: UUID, seq: int, limit: int) -> list[Event]:
 
 
 def readable_sessions() -> QuerySet[AgentSession]:
-    """All sessions, each knowing whether it is ``parked``: waiting, and no process held for it."""
+    """All sessions, annotated with ``parked``: the session waits, and no process is held for it."""
     live = Run.objects.filter(session=OuterRef("pk"), ended_at=None)
     return AgentSession.objects.annotate(parked=Q(status=AgentSession.Status.WAITING) & ~Exists(live))
 
 
 def needing_a_person_first(rows: QuerySet[AgentSession]) -> QuerySet[AgentSession]:
-    """Waiting sessions, then running, then queued ones, then the rest; the newest of each first."""
-    S = AgentSession.Status
+    """Order ``rows``: waiting sessions, then running, then queued, then the rest.
+
+    Within a status the newest session is first.
+    """
     urgency = Case(
-        When(status=S.WAITING, then=0), When(status=S.RUNNING, then=1), When(status=S.QUEUED, then=2), default=3
+        When(status=AgentSession.Status.WAITING, then=0),
+        When(status=AgentSession.Status.RUNNING, then=1),
+        When(status=AgentSession.Status.QUEUED, then=2),
+        default=3,
     )
     return rows.order_by(urgency, "-created_at", "id")
 
 
 def readable_agents() -> QuerySet[Agent]:
-    """All agents, each with how many of its host's sessions are ``running`` and ``waiting``."""
-    S = AgentSession.Status
+    """All agents, annotated with the numbers of their sessions that are ``running`` and
+    ``waiting``.
+    """
 
     def count(status: str) -> Coalesce:
         mine = AgentSession.objects.filter(agent=OuterRef("name"), host=OuterRef("host"), status=status)
         found = mine.order_by().values("agent").annotate(found=Count("pk")).values("found")
         return Coalesce(Subquery(found), 0)
 
-    return Agent.objects.annotate(running=count(S.RUNNING), waiting=count(S.WAITING))
+    return Agent.objects.annotate(
+        running=count(AgentSession.Status.RUNNING), waiting=count(AgentSession.Status.WAITING)
+    )
 
 
 def open_by_status() -> dict[str, int]:
-    """Return how many sessions are waiting, running and queued; one statement over partial indexes."""
-    Status = AgentSession.Status
-    statuses = (Status.WAITING, Status.RUNNING, Status.QUEUED)
-    counts = sql.count_each(*(AgentSession.objects.filter(status=status) for status in statuses))
-    return dict(zip(statuses, counts, strict=True))
+    """How many sessions are waiting, running and queued; one statement, over partial indexes."""
+    found = sql.row(
+        "SELECT (SELECT count(*) FROM agent_sessions WHERE status = 'waiting'),"
+        " (SELECT count(*) FROM agent_sessions WHERE status = 'running'),"
+        " (SELECT count(*) FROM agent_sessions WHERE status = 'queued')"
+    )
+    return dict(
+        zip(
+            (AgentSession.Status.WAITING, AgentSession.Status.RUNNING, AgentSession.Status.QUEUED),
+            found or (0, 0, 0),
+            strict=True,
+        )
+    )
 
 
 def count_open_sessions() -> int:
-    """How many sessions are not over."""
+    """How many sessions are waiting, running or queued."""
     return sum(open_by_status().values())

@@ -1,4 +1,4 @@
-"""What this app does when a doorbell rings, inside one process."""
+"""Receivers of the signals of other apps; ``connect`` attaches them once per process."""
 
 import logging
 from typing import Any
@@ -21,31 +21,34 @@ from approvals.signals import (
 from orchestra.logs.config import bind
 from sessions_app import stops
 from sessions_app.errors import StaleFence
-from sessions_app.traces import trace_answer
+from sessions_app.traces import trace_decision
 
 logger = logging.getLogger(__name__)
 
 
 def connect() -> None:
-    """Called once when the app is ready."""
+    """Connect the receivers; the app's ``ready`` calls this once."""
     from sessions_app import reopened
 
     approval_changed.connect(resume_if_parked, dispatch_uid="sessions_app.resume_if_parked")
-    approval_reopened.connect(reopened.write_down_reopening, dispatch_uid="sessions_app.write_down_reopening")
-    register_veto(reopened.why_no_reopening)
-    approvals_swept.connect(resume_parked_of, dispatch_uid="sessions_app.resume_parked_of")
+    approval_reopened.connect(reopened.record_reopening, dispatch_uid="sessions_app.record_reopening")
+    register_veto(reopened.reopening_problem)
+    approvals_swept.connect(resume_parked_sessions, dispatch_uid="sessions_app.resume_parked_sessions")
     if settings.METRICS.export_to:
-        approval_changed.connect(trace_answer, dispatch_uid="sessions_app.trace_answer")
+        approval_changed.connect(trace_decision, dispatch_uid="sessions_app.trace_decision")
     agents_stopping.connect(stops.interrupt_running, dispatch_uid="sessions_app.interrupt_running")
-    stop_changed.connect(stops.go_on, dispatch_uid="sessions_app.go_on")
-    approval_expiring.connect(write_down_reminder, dispatch_uid="sessions_app.write_down_reminder")
+    stop_changed.connect(stops.dispatch_after_lift, dispatch_uid="sessions_app.dispatch_after_lift")
+    approval_expiring.connect(record_reminder, dispatch_uid="sessions_app.record_reminder")
     if settings.ORCHESTRA.process == "sessions":
         worker_ready.connect(_worker_ready, dispatch_uid="sessions_app.worker_ready")
         worker_shutting_down.connect(_worker_stopping, dispatch_uid="sessions_app.worker_stopping")
 
 
 def resume_if_parked(*, approval_id: UUID, status: str, swept: bool = False, **_: Any) -> None:
-    """An answer for a session without a process: queue it. A live supervisor hears the doorbell itself."""
+    """Queue the parked session of a decided approval.
+
+    A live supervisor gets the notification itself.
+    """
     from sessions_app import reopened
     from sessions_app.supervisor.leases import answered_parked_sessions, is_held_live, resume_answered
 
@@ -57,14 +60,14 @@ def resume_if_parked(*, approval_id: UUID, status: str, swept: bool = False, **_
         for session_id in answered_parked_sessions(approval_ids=[approval_id]):
             resume_answered(session_id)
         if status == Approval.Status.APPROVED:
-            reopened.go_on_with(approval_id)
+            reopened.start_turn_for_grant(approval_id)
     except DatabaseError:
         with bind(approval=approval_id):
             logger.warning("approval %s: resuming its session is left to the sweep", approval_id)
 
 
-def resume_parked_of(*, approval_ids: list[UUID], **_: Any) -> None:
-    """The same for all that a sweep closed."""
+def resume_parked_sessions(*, approval_ids: list[UUID], **_: Any) -> None:
+    """Queue the parked sessions of all approvals that a sweep closed."""
     from sessions_app.supervisor.leases import answered_parked_sessions, resume_answered
 
     try:
@@ -74,8 +77,10 @@ def resume_parked_of(*, approval_ids: list[UUID], **_: Any) -> None:
         logger.warning("resuming the sessions of %d expired approvals is left to the sweep", len(approval_ids))
 
 
-def write_down_reminder(*, approval_id: UUID, **_: Any) -> None:
-    """A line in the transcript of the session that asked, for whoever submitted the work."""
+def record_reminder(*, approval_id: UUID, **_: Any) -> None:
+    """Add the reminder of an approval to the transcript of its session, where the requester sees
+    it.
+    """
     from sessions_app.transcript.writer import append, reminder_line
 
     approval = Approval.objects.filter(pk=approval_id, session__isnull=False).first()

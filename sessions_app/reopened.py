@@ -1,9 +1,10 @@
-"""What becomes of a session when a call of it is asked again and approved.
+"""Continue a session after one of its requests was reopened and approved.
 
-The call may still stand in the conversation, put off: then the CLI repeats it under its own id and is answered from
-the new request, as after any answer. Or the model has been told no: then the approval is a grant for exactly the same
-input, good once, and a turn tells the model that it may do now what it was refused. Such a grant counts from the
-approval until the end of that turn. Everything is judged by rows, so that a lost signal costs seconds.
+There are two cases. If the call is still deferred in the conversation, the CLI repeats it under its
+own id and gets the decision of the new request, as after any decision. If the model has already
+received the refusal, the approval is a *grant* for exactly the same input, valid once, and a new
+turn informs the model of it. A grant is valid from the approval until the end of that turn. Rows
+alone decide, so that a lost signal delays a session by seconds.
 """
 
 import logging
@@ -21,61 +22,78 @@ from orchestra.db import notify
 from orchestra.logs.config import bind
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
-from sessions_app.models import SESSION_FLOW, AgentSession, Event, PermissionRequest, Turn
+from sessions_app.models import IDLE_SESSION, SESSION_FLOW, AgentSession, Event, PermissionRequest, Turn
 from sessions_app.transcript import writer
 
 logger = logging.getLogger(__name__)
 
-A, S = Approval.Status, AgentSession.Status
 LONGEST_TITLE = 300
 
 
-def of_the_turn() -> Q:
-    """Requests that the session itself waits for: not one that was asked again and that no process has taken up."""
-    asked = PermissionRequest.objects.filter(approval=OuterRef("pk"), answered_at=None)
-    return Q(reopened_from=None) | Q(Exists(asked))
+def awaited_by_turn() -> Q:
+    """Filter for the requests that a turn waits for: all but reopened ones that no process has
+    taken up.
+    """
+    linked = PermissionRequest.objects.filter(approval=OuterRef("pk"), answered_at=None)
+    return Q(reopened_from=None) | Q(Exists(linked))
 
 
-def answered_by_the_turn() -> Q:
-    """As ``of_the_turn``, for requests that are closed: those a process has asked or taken up at some time."""
+def taken_up_by_turn() -> Q:
+    """As ``awaited_by_turn`` for closed requests: those that a process made or took up at some
+    time.
+    """
     return Q(reopened_from=None) | Q(Exists(PermissionRequest.objects.filter(approval=OuterRef("pk"))))
 
 
-def asked_under(session_id: UUID, tool_use_id: str) -> QuerySet[Approval]:
-    """Requests about the call with this id, also those that were asked under another one and taken up by it."""
+def approvals_of_call(session_id: UUID, tool_use_id: str) -> QuerySet[Approval]:
+    """Requests about the call with this id, and those made for another id that this call took up."""
     taken_up = PermissionRequest.objects.filter(session=session_id, tool_use_id=tool_use_id).values("approval")
     return Approval.objects.filter(Q(subject=f"session:{session_id}:{tool_use_id}") | Q(pk__in=taken_up))
 
 
-def why_no_reopening(approval: Approval) -> str:
-    """Why the session of a closed request cannot take it up again, as a sentence; empty if it can."""
+def reopening_problem(approval: Approval) -> str:
+    """Why the session of a closed request cannot take it up again, in one sentence.
+
+    The result is empty if it can.
+    """
     if approval.session is None:
         return ""
     status = AgentSession.objects.filter(pk=approval.session).values_list("status", flat=True).first()
     if status is None:
         return "The session that asked this is no longer kept."
-    return "The session that asked this was cancelled; start a new one." if status == S.CANCELLED else ""
+    if status == AgentSession.Status.CANCELLED:
+        return "The session that asked this was cancelled; start a new one."
+    return ""
 
 
 def usable_grant(session_id: UUID, turn_id: UUID, digest: str) -> Approval | None:
-    """An approved, unspent grant for this input, given when the call was asked again; the oldest of several."""
+    """The oldest unused grant for this input: an approved reopened request whose own turn has not
+    ended.
+    """
     over = Turn.objects.filter(reopened=OuterRef("pk")).exclude(pk=turn_id)
     granted = Approval.objects.filter(
-        session=session_id, input_digest=digest, status=A.APPROVED, consumed_at=None, reopened_from__isnull=False
+        session=session_id,
+        input_digest=digest,
+        status=Approval.Status.APPROVED,
+        consumed_at=None,
+        reopened_from__isnull=False,
     )
     return granted.filter(~Exists(over)).order_by("decided_at").first()
 
 
 def repeats_parked_call(session: AgentSession, turn: Turn) -> bool:
-    """Whether the turn was started for the very call that the CLI will repeat first: nothing has to be said then."""
-    parked = asked_under(session.pk, session.deferred_tool_use_id).order_by("created_at").last()
+    """Whether the turn was started for the call that the CLI repeats first: it then needs no
+    prompt.
+    """
+    parked = approvals_of_call(session.pk, session.deferred_tool_use_id).order_by("created_at").last()
     return parked is not None and turn.reopened == newest_of(parked).pk
 
 
-def go_on_with(approval_id: UUID) -> bool:
-    """Start the turn that tells the model of this grant, once the session is idle; whether one was started.
+def start_turn_for_grant(approval_id: UUID) -> bool:
+    """Start the turn that informs the model of this grant, if the session is idle; return whether
+    it was started.
 
-    Safe to call at any time and twice at once: the turn names the request, and no second one may.
+    Concurrent and repeated calls are safe: ``Turn.reopened`` is unique.
     """
     approval = _waiting_grants().filter(pk=approval_id).first()
     if approval is None or approval.session is None:
@@ -83,12 +101,12 @@ def go_on_with(approval_id: UUID) -> bool:
     try:
         with transaction.atomic():
             return _start_turn(approval, approval.session)
-    except IntegrityError:  # somebody's message, or another sweep, was quicker
+    except IntegrityError:  # a concurrent message or sweep started a turn first
         return False
 
 
-def grants_to_go_on_with(session_id: UUID | None = None) -> list[UUID]:
-    """Grants whose session is idle and was not told of them; the oldest first, one for each session."""
+def grants_awaiting_turn(session_id: UUID | None = None) -> list[UUID]:
+    """Grants of idle sessions without a turn for them; the oldest first, one for each session."""
     rows = _waiting_grants() if session_id is None else _waiting_grants().filter(session=session_id)
     first: dict[UUID | None, UUID] = {}
     for key, session in rows.order_by("decided_at").values_list("pk", "session"):
@@ -96,14 +114,14 @@ def grants_to_go_on_with(session_id: UUID | None = None) -> list[UUID]:
     return list(first.values())
 
 
-def go_on(session_id: UUID) -> None:
-    """Start what waited for the end of this session's turn."""
-    for approval_id in grants_to_go_on_with(session_id):
-        go_on_with(approval_id)
+def start_waiting_grants(session_id: UUID) -> None:
+    """Start the turn of a grant that waited for the end of this session's turn."""
+    for approval_id in grants_awaiting_turn(session_id):
+        start_turn_for_grant(approval_id)
 
 
-def write_down_reopening(*, approval_id: UUID, by: str, **_: Any) -> None:
-    """A receiver of ``approval_reopened``: the transcript says that the call is asked again."""
+def record_reopening(*, approval_id: UUID, by: str, **_: Any) -> None:
+    """Add the reopening to the transcript; a receiver of ``approval_reopened``."""
     approval = Approval.objects.filter(pk=approval_id, session__isnull=False).first()
     if approval is None or approval.session is None:
         return
@@ -119,17 +137,19 @@ def write_down_reopening(*, approval_id: UUID, by: str, **_: Any) -> None:
 
 
 def _waiting_grants() -> QuerySet[Approval]:
-    """Approved when asked again, unspent, without a turn of their own, and no process is about to take them."""
-    idle = AgentSession.objects.filter(pk=OuterRef("session"), status__in=(S.COMPLETED, S.FAILED))
-    told = Turn.objects.filter(reopened=OuterRef("pk"))
+    """Unused grants of idle sessions that have no turn of their own and that no process has taken
+    up.
+    """
+    idle = AgentSession.objects.filter(pk=OuterRef("session"), status__in=IDLE_SESSION)
+    with_turn = Turn.objects.filter(reopened=OuterRef("pk"))
     taken_up = PermissionRequest.objects.filter(approval=OuterRef("pk"), answered_at=None)
-    granted = Approval.objects.filter(status=A.APPROVED, consumed_at=None, reopened_from__isnull=False)
-    return granted.filter(Exists(idle), ~Exists(told), ~Exists(taken_up))
+    granted = Approval.objects.filter(status=Approval.Status.APPROVED, consumed_at=None, reopened_from__isnull=False)
+    return granted.filter(Exists(idle), ~Exists(with_turn), ~Exists(taken_up))
 
 
 def _start_turn(approval: Approval, session_id: UUID) -> bool:
-    idle = AgentSession.objects.filter(pk=session_id, status__in=(S.COMPLETED, S.FAILED))
-    if not SESSION_FLOW.move(idle, to=S.QUEUED, failure_code="", failure_detail="", finished_at=None):
+    idle = AgentSession.objects.filter(pk=session_id, status__in=IDLE_SESSION)
+    if not SESSION_FLOW.move(idle, to=AgentSession.Status.QUEUED, failure_code="", failure_detail="", finished_at=None):
         return False
     session = AgentSession.objects.get(pk=session_id)
     number, prompt = session.turns.count() + 1, _prompt(approval)
@@ -137,8 +157,8 @@ def _start_turn(approval: Approval, session_id: UUID) -> bool:
         session=session, number=number, prompt=prompt, requested_by=_requester(approval, session),
         dispatched_at=Now(), reopened=approval.pk,
     )  # fmt: skip
-    said = writer.line("prompt", turn=number, text=prompt, by=approval.decided_by, approval=str(approval.pk))
-    writer.append(session_id, [said])
+    line = writer.line("prompt", turn=number, text=prompt, by=approval.decided_by, approval=str(approval.pk))
+    writer.append(session_id, [line])
     notify.send("session", str(session_id))
     dispatch_on_commit(turn.pk, session.host)
     with bind(session=session_id, approval=approval.pk):
@@ -147,12 +167,17 @@ def _start_turn(approval: Approval, session_id: UUID) -> bool:
 
 
 def _requester(approval: Approval, session: AgentSession) -> str:
-    """Who asked for this work, whoever decided: the agent goes on with their rights, and others decide what it asks."""
+    """The requester of the original work.
+
+    The turn runs with their rights, whoever decided the request.
+    """
     return approval.requested_by or session.requested_by
 
 
 def _prompt(approval: Approval) -> str:
-    """What the model reads: the call it was refused is approved, or its question answered."""
+    """The prompt that informs the model of the approval of its refused call, or of the answer to
+    its question.
+    """
     who = approval.decided_by or "A person"
     title = one_line(approval.title, LONGEST_TITLE)
     if approval.kind == Approval.Kind.QUESTION:

@@ -1,4 +1,6 @@
-"""Which sessions may leave the database, what goes with them, and the legal hold that keeps them."""
+"""Retention of sessions: which rows are archived and deleted together, and the legal hold that
+keeps them.
+"""
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
@@ -22,49 +24,56 @@ from sessions_app.supervisor import conversation_files
 
 logger = logging.getLogger(__name__)
 
-SESSIONS_PER_TRANSACTION = 20  # a transcript may have thousands of events
+SESSIONS_PER_TRANSACTION = 20  # few, because a transcript may have thousands of events
 
 
 def register() -> None:
-    """Called once, when the apps are ready. Sessions come first: their approvals go with them."""
-    archived_model = ArchivedModel(
+    """Register with the archive; the app's ``ready`` calls this once.
+
+    Sessions come before approvals, because the approvals of a session are archived with it.
+    """
+    sessions = ArchivedModel(
         name="sessions",
         model=AgentSession,
-        due_for_archive=due_for_archive,
+        due_for_archive=expired_sessions,
         rows_per_transaction=SESSIONS_PER_TRANSACTION,
         related_rows=related_rows,
-        prepare=prepare,
-        before_delete=drop_conversations,
+        prepare=count_rows,
+        before_delete=keep_seals,
     )
-    registry.archived_models = {"sessions": archived_model} | registry.archived_models
-    approvals_retention.exclusions.append(spare)
-    registry.pruners["outcomes of schedules"] = lambda: schedules.forget_old(settings.KEEPING.retention)
+    registry.archived_models = {"sessions": sessions} | registry.archived_models
+    approvals_retention.exclusions.append(exclude_kept_sessions)
+    registry.pruners["outcomes of schedules"] = lambda: schedules.delete_old_runs(settings.KEEPING.retention)
 
 
-def due_for_archive(age: timedelta) -> QuerySet[AgentSession]:
-    """Those that ended longer ago than that, with all that was asked in them, and that nobody keeps."""
+def expired_sessions(age: timedelta) -> QuerySet[AgentSession]:
+    """Sessions without a legal hold that ended longer than ``age`` ago, as all of their approvals
+    did.
+    """
     old = AgentSession.objects.filter(created_at__lt=Now() - age, finished_at__lt=Now() - age, legal_hold=False)
     busy = Run.objects.filter(Q(ended_at=None) | Q(counted=False), session=OuterRef("pk"))
-    asked = Approval.objects.filter(session=OuterRef("pk"))
-    kept = asked.exclude(pk__in=approvals_retention.closed_approvals(age).filter(session=OuterRef("session")))
+    approvals = Approval.objects.filter(session=OuterRef("pk"))
+    kept = approvals.exclude(pk__in=approvals_retention.closed_approvals(age).filter(session=OuterRef("session")))
     return old.exclude(status__in=OPEN_SESSION).filter(~Exists(busy), ~Exists(kept))
 
 
 def related_rows(ids: Ids) -> Iterator[Rows]:
-    """What belongs to sessions without a foreign key."""
+    """Rows that belong to the sessions but have no foreign key to them."""
     yield Approval.objects.filter(session__in=ids)
     names = [str(session_id) for session_id in ids]
     yield Rule.objects.filter(scope=Rule.ScopeKind.SESSION, scope_value__in=names)
 
 
-def prepare() -> None:
-    """What is archived is counted before."""
+def count_rows() -> None:
+    """Add all ended rows to the counters before they are archived."""
     approvals_retention.prepare()
     metrics.count_ended_runs()
 
 
-def drop_conversations(archive: Archive, rows: Sequence[Rows]) -> None:
-    """The seals of the audit stay; the copy of the CLI's conversation goes."""
+def keep_seals(archive: Archive, rows: Sequence[Rows]) -> None:
+    """Keep the seals of the audit chain, and delete the stored copies of the CLI's conversations
+    after the commit.
+    """
     approvals_retention.leave_seals(archive, rows)
     for sessions in rows:
         if sessions.model is AgentSession:
@@ -73,14 +82,17 @@ def drop_conversations(archive: Archive, rows: Sequence[Rows]) -> None:
                     transaction.on_commit(partial(conversation_files.forget, conversation), robust=True)
 
 
-def spare(approvals: QuerySet[Approval]) -> QuerySet[Approval]:
-    """Approvals of sessions that are still open, or under a hold, stay with them."""
+def exclude_kept_sessions(approvals: QuerySet[Approval]) -> QuerySet[Approval]:
+    """Leave out the approvals of sessions that are open or under a legal hold."""
     kept = AgentSession.objects.filter(Q(legal_hold=True) | Q(status__in=OPEN_SESSION), pk=OuterRef("session"))
     return approvals.filter(~Exists(kept))
 
 
 def set_hold(ids: Collection[UUID], *, held: bool, by: str, via: str) -> int:
-    """Keep sessions and their approvals whatever their age, or no longer; audited. Returns how many that changed."""
+    """Set or release the legal hold of sessions and record it in the audit.
+
+    Return how many changed.
+    """
     with transaction.atomic():
         rows = AgentSession.objects.filter(pk__in=ids).exclude(legal_hold=held)
         changed = list(rows.select_for_update().values_list("pk", flat=True))

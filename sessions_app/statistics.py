@@ -1,10 +1,13 @@
-"""What the agents' work cost, by the end of each turn: read-only, from one index."""
+"""Statistics: the cost of the agents' work by the time each turn ended.
+
+One index answers the query.
+"""
 
 from orchestra.statistics import Chapter, Figure, Period, Plot, Series, format_values, rows
 
 
 def chapter(period: Period) -> Chapter:
-    """Cost, as the CLI reports it in US dollars."""
+    """The chapter about cost, in US dollars as the CLI reports it."""
     costs = cost(period)
     values: list[float | None] = list(costs)
     sentence = (
@@ -19,7 +22,7 @@ def chapter(period: Period) -> Chapter:
 
 
 def cost(period: Period) -> list[float]:
-    """Dollars in each slot."""
+    """US dollars in each slot of the period."""
     found = [0.0] * period.count
     statement = (
         f"SELECT {period.bucket('finished_at')}, sum(cost_usd) FROM turns"  # noqa: S608 - our own words
@@ -32,5 +35,5 @@ def cost(period: Period) -> list[float]:
 
 
 def dollars(amount: float) -> str:
-    """Money as people read it."""
+
     return f"${amount:,.2f}"

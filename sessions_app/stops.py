@@ -1,4 +1,4 @@
-"""What a stop of all agents, and its lift, mean for sessions; see ``approvals.stop.commands``."""
+"""Receivers of the stop of all agents, and of its lift; see ``approvals.stop.commands``."""
 
 import logging
 from datetime import timedelta
@@ -16,9 +16,10 @@ logger = logging.getLogger(__name__)
 
 
 def interrupt_running(*, stop: Stop, **_: Any) -> None:
-    """In the transaction of a stop that interrupts: have each turn with a live process end, as an interrupt does.
+    """Request an interrupt of each turn with a live process, in the transaction of the stop.
 
-    A parked turn has no process and stays: its request can still be decided, and it goes on after the lift.
+    A parked turn has no process and stays: its request can still be decided, and it continues after
+    the lift.
     """
     if stop.mode != Stop.Mode.INTERRUPT:
         return
@@ -29,8 +30,8 @@ def interrupt_running(*, stop: Stop, **_: Any) -> None:
     notify.send_many("session", [str(session_id) for session_id in sessions])
 
 
-def go_on(*, stop: Stop, **_: Any) -> None:
-    """After a lift: have workers take the turns that were queued meanwhile, at once; the sweep does it anyway."""
+def dispatch_after_lift(*, stop: Stop, **_: Any) -> None:
+    """Dispatch the turns that were queued during the stop, without waiting for the sweep."""
     from sessions_app.dispatch import dispatch_queued_turns
 
     if stop.is_in_force:

@@ -1,4 +1,4 @@
-"""What a session leaves in a trace: its turns, its processes, and how long people took."""
+"""OpenTelemetry spans about the approvals of a session."""
 
 from typing import Any
 from uuid import UUID
@@ -8,8 +8,11 @@ from orchestra.diagnostics import tracing
 from sessions_app.models import AgentSession
 
 
-def trace_answer(*, approval_id: UUID, status: str, **_: Any) -> None:
-    """A span from the question to its end, whichever door it came through; receiver of ``approval_changed``."""
+def trace_decision(*, approval_id: UUID, status: str, **_: Any) -> None:
+    """Record a span from the creation of an approval to its close.
+
+    This is a receiver of ``approval_changed``.
+    """
     if status == Approval.Status.PENDING or not tracing.enabled():
         return
     approval = Approval.objects.get(pk=approval_id)

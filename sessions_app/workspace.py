@@ -1,4 +1,4 @@
-"""Where agents may work."""
+"""Working directories of sessions."""
 
 from pathlib import Path
 from uuid import UUID
@@ -12,11 +12,12 @@ FOLDER_MODE = 0o700
 
 
 def working_directory_for(session_id: UUID, requested: str) -> str:
-    """The real path a session works in: the requested one, or a fresh folder in the first root.
+    """The real path that a session works in: the requested one, or a new folder in the first root.
 
     Raises:
-        InvalidSession: it is missing, no folder, or outside every root, also by way of a symbolic link.
-        Unavailable: a fresh folder cannot be made, such as on a full disk.
+        InvalidSession: the path does not exist, is no folder, or leads outside every root (symbolic
+            links are resolved first).
+        Unavailable: the new folder cannot be made, for example because the disk is full.
     """
     if not requested:
         fresh = settings.AGENTS.working_roots[0] / f"session-{str(session_id)[:8]}"
@@ -32,7 +33,10 @@ def working_directory_for(session_id: UUID, requested: str) -> str:
 
 
 def directory_problem(path: str) -> str:
-    """Why nobody may work there, in one sentence; empty if all is well. Checked again before each spawn."""
+    """Why an agent may not work in ``path``, in one sentence; empty if it may.
+
+    The supervisor checks this again before each spawn.
+    """
     if not path.startswith("/") or "\0" in path:
         return "The working directory must be an absolute path."
     real = Path(path).resolve()

@@ -73,7 +73,7 @@ ACCOUNTED_FOR = {
     "orchestra/backup/after_restore.py:reset_after_restore": "ends leases; links are deleted",
     "sessions_app/supervisor/permissions.py:_rule_still_counts": "how often a rule was used",
     "sessions_app/commands.py:_allow_in_advance": "writes its own entry",
-    "sessions_app/schedules/commands.py:begin_anew": "when it is due next",
+    "sessions_app/schedules/commands.py:reset_due_times": "when it is due next",
     "sessions_app/schedules/commands.py:start_due": "when it is due next",
 }
 

@@ -1,4 +1,4 @@
-"""A question as people see it in the console: everything the card of one needs, read and never written."""
+"""Cards: approval requests as the console shows them. This module only reads."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,17 +16,14 @@ from approvals.presentation.redacted import Shown, hidden_text, shown_of
 from approvals.presentation.render import answers_given
 from approvals.presentation.safe_text import one_line, visible
 from approvals.presentation.session_scope import scope_pattern, scope_sentence
-from approvals.presentation.surfaces import names_of
 from approvals.queries import can_decide, is_own
 from approvals.reopening import may_be_reopened
 from orchestra.auth.permissions import Right, may
 from sessions_app.queries import readable_sessions
 
-S, K = Approval.Status, Approval.Kind
-
-MOST_LINES = 40  # changed lines, or lines of anything else, that a card shows; more are read on the question's page
+MOST_LINES = 40  # lines (of a diff: changed ones) that a card shows; the request's page shows all
 LONGEST_TEXT = 4_000  # characters of a block on a card
-FIRST_LINES = 12  # of what is read elsewhere
+FIRST_LINES = 12  # of an input that is read whole on the request's page
 FIRST_CHARACTERS = 1_200
 VERBS = {
     "Bash": "Run a command", "Write": "Write a file", "Edit": "Edit a file", "MultiEdit": "Edit a file",
@@ -34,12 +31,22 @@ VERBS = {
     "WebFetch": "Fetch a page", "WebSearch": "Search the web", "Task": "Start a sub-agent",
     "Agent": "Start a sub-agent",
 }  # fmt: skip
-SAYS_NOTHING = frozenset({"runs a command", "changes a file", "only looks", "only reads", "asks you something"})
+OBVIOUS_REASONS = frozenset({"runs a command", "changes a file", "only looks", "only reads", "asks you something"})
+SURFACE_PHRASES = {
+    DecisionSource.TELEGRAM: "on Telegram",
+    DecisionSource.ADMIN: "in the admin",
+    DecisionSource.API: "by API",
+    DecisionSource.DASHBOARD: "here",
+    DecisionSource.WEBSOCKET: "here",
+    DecisionSource.CLI: "in the terminal",
+    DecisionSource.POLICY: "by rule",
+    DecisionSource.SYSTEM: "by the system",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The session that asks."""
+class SessionLink:
+    """The session that made a request."""
 
     title: str
     address: str
@@ -47,8 +54,10 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """How a question ended: a tone (ok, bad or empty), a shape, a strong beginning and the rest of the sentence."""
+class Outcome:
+    """How a request was closed: a tone (ok, bad or empty), an icon, an emphasised beginning and the
+    rest of a sentence.
+    """
 
     tone: str
     icon: str
@@ -58,9 +67,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One question. ``notice`` is what somebody who just answered is told; ``typed`` what they had written.
+    """One request for one reader.
 
-    ``approval`` is a copy without secrets, unless they were revealed; ``shown`` knows the row.
+    After a refused decision, ``notice`` says why and ``typed`` holds the texts that were entered.
+    ``approval`` is a copy in which secrets are hidden unless revealed; ``shown`` holds the row
+    itself.
     """
 
     approval: Approval
@@ -68,71 +79,75 @@ class Card:
     blocks: list[render.Block]
     heading: str
     line: str
-    place: Place | None
-    answerable: bool
-    stoppable: bool
-    """Whether the reader may also stop the turn that asks."""
-    own: bool
+    session_link: SessionLink | None
+    can_decide: bool
+    may_stop_turn: bool
+    """The reader may also stop the turn that made the request."""
+    is_own: bool
     is_long: bool
     notice: str = ""
     typed: str = ""
     is_open: bool = True
-    """Drawn whole, or as one line."""
+    """The card is drawn whole, and not as one line."""
     questions: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     extent: Extent | None = None
-    """How much there is to read, where it is drawn whole."""
-    decides: bool = False
-    """Whether the reader may decide at all."""
+    """How much there is to read, if the card is drawn whole."""
+    may_decide: bool = False
+    """The reader has the right to decide requests."""
 
     @property
-    def reopenable(self) -> bool:
-        """Whether the reader may ask this closed request again."""
-        return self.decides and not self.own and may_be_reopened(self.approval)
+    def may_reopen(self) -> bool:
+        """Whether the reader may reopen this closed request."""
+        return self.may_decide and not self.is_own and may_be_reopened(self.approval)
 
     @property
     def may_never_expire(self) -> bool:
-        """Whether the deadline may be taken away."""
+        """Whether the deadline can be removed."""
         return bool(settings.APPROVALS.allow_never_expires) and not self.approval.never_expires
 
     @property
-    def verdict(self) -> Verdict | None:
-        """How it ended, or None while it is open."""
-        return verdict_of(self.approval)
+    def outcome(self) -> Outcome | None:
+        """How the request was closed, or None while it is open."""
+        return outcome_of(self.approval)
 
     @property
     def reason(self) -> str:
-        """Why this may be dangerous, as a sentence; empty where it would say no more than the heading."""
+        """Why the call may be dangerous, as a sentence; empty if the heading already says as much."""
         why = visible(self.approval.risk_reason)
-        return "" if not why or why in SAYS_NOTHING else f"It {'is ' if why.startswith(('a ', 'too ')) else ''}{why}."
+        return (
+            "" if not why or why in OBVIOUS_REASONS else f"It {'is ' if why.startswith(('a ', 'too ')) else ''}{why}."
+        )
 
     @property
     def address(self) -> str:
-        """The question's own page."""
+        """The URL of the request's page."""
         return address_of(self.approval.pk)
 
     @property
     def answers(self) -> list[tuple[str, str]]:
-        """Questions and what people answered."""
+        """Questions of the agent with the answers of people."""
         return answers_given(self.approval)
 
     @property
     def demo(self) -> bool:
-        """Whether the scripted demo agent asks."""
-        return self.approval.is_demo
+        """Whether the scripted demo agent made the request."""
+        return bool(self.approval.facts.get("agent") == "demo")
 
     @property
     def warning(self) -> str:
-        """What the asker wants people to look at twice."""
+        """A warning of the requester."""
         return visible(str(self.approval.facts.get("warning") or ""))
 
     @property
     def host(self) -> str:
-        """Where it would run."""
+        """The host that the call would run on."""
         return visible(str(self.approval.facts.get("host") or ""))
 
     @property
     def digest(self) -> str:
-        """The two ends of the digest, enough for two people to compare; of an edited call none, there are two."""
+        """Both ends of the input's digest, for two people to compare; empty for an edited call,
+        which has two inputs.
+        """
         if self.approval.updated_input:
             return ""
         whole = self.approval.input_digest
@@ -140,12 +155,12 @@ class Card:
 
     @property
     def key(self) -> str:
-        """Its id, as part of an element's."""
+        """The approval's id as a part of element ids."""
         return str(self.approval.pk)
 
     @property
     def secrets(self) -> int:
-        """How many secrets it holds; hidden unless ``revealed``."""
+        """The number of secrets in the request; they are hidden unless ``revealed``."""
         return self.shown.secrets
 
     @property
@@ -154,99 +169,103 @@ class Card:
 
     @property
     def may_edit(self) -> bool:
-        """Whether the input can be edited here: one with hidden secrets cannot, lest it runs without them."""
+        """Whether the input can be edited; one with hidden secrets cannot, because it would run
+        without them.
+        """
         return self.revealed or not self.secrets
 
     @property
     def input_to_edit(self) -> str:
-        """The input as text to change."""
+        """The input as text for the editor."""
         return render.editable(self.shown.raw.tool_input or "{}") if self.may_edit else ""
 
     @property
     def rule(self) -> str:
-        """What "for this session" would let pass from now on."""
+        """The rule that an approval "for this session" would create."""
         raw = self.shown.raw
         return self.shown.hide(visible(f"{raw.tool_name}({scope_pattern(raw)})"))
 
     @property
     def rule_scope(self) -> str:
-        """The same as a sentence, with what may change."""
+        """That rule as a sentence, which names the parts of a call that may differ."""
         return scope_sentence(self.shown.raw)
 
     @property
     def whole_s(self) -> int:
-        """How long people were given, in seconds."""
+        """Seconds from the creation of the request to its deadline."""
         return int((self.approval.expires_at - self.approval.created_at).total_seconds())
 
 
-def places_of(approvals: Iterable[Approval]) -> dict[UUID, Place]:
-    """The sessions that ask, by id: what they are called and where their pages are. One query."""
+def session_links_of(approvals: Iterable[Approval]) -> dict[UUID, SessionLink]:
+    """Links to the sessions of these approvals, by session id; one query."""
     ids = {approval.session for approval in approvals if approval.session}
     rows = readable_sessions().filter(pk__in=ids).only("pk", "title", "status") if ids else ()
     return {
-        row.pk: Place(one_line(row.title, 120), reverse("session", args=[row.pk]), getattr(row, "parked", False))
+        row.pk: SessionLink(one_line(row.title, 120), reverse("session", args=[row.pk]), getattr(row, "parked", False))
         for row in rows
     }
 
 
 def cards_for(approvals: list[Approval], user: Any, *, opened: Iterable[UUID] = ()) -> list[Card]:
-    """Cards in the same order; those in ``opened`` are drawn whole, the others as one line."""
-    places, whole = places_of(approvals), set(opened)
-    return [card_for(one, user, place=_at(places, one), is_open=one.pk in whole) for one in approvals]
+    """Cards in the order of ``approvals``; those in ``opened`` are drawn whole, the others as one
+    line.
+    """
+    links, whole = session_links_of(approvals), set(opened)
+    return [card_for(one, user, session_link=_link_from(links, one), is_open=one.pk in whole) for one in approvals]
 
 
-def _at(places: Mapping[UUID, Place], approval: Approval) -> Place | None:
-    return places.get(approval.session) if approval.session else None
+def _link_from(links: Mapping[UUID, SessionLink], approval: Approval) -> SessionLink | None:
+    return links.get(approval.session) if approval.session else None
 
 
-def place_of(approval: Approval) -> Place | None:
-    """The session that asks, if a session asks."""
-    return _at(places_of([approval]), approval)
+def session_link_of(approval: Approval) -> SessionLink | None:
+    """The link to the approval's session; None if a program made the request."""
+    return _link_from(session_links_of([approval]), approval)
 
 
 def card_for(
     approval: Approval,
     user: Any,
     *,
-    place: Place | None = None,
+    session_link: SessionLink | None = None,
     is_open: bool = True,
     notice: str = "",
     typed: str = "",
     revealed: bool = False,
     shown: Shown | None = None,
 ) -> Card:
-    """The card of one question for ``user``; a closed question has no buttons for anybody.
+    """The card of one request for ``user``; a closed request has no buttons.
 
-    Secrets are hidden unless ``revealed``, which the caller has noted in the audit.
+    Secrets are hidden unless ``revealed``; the caller has recorded the reveal in the audit.
     """
     shown = shown or shown_of(approval, revealed=revealed, whole=is_open)
     approval = shown.approval
     whole = shown.blocks(longest=render.WHOLE) if is_open else []
     extent = extent_of(shown.raw, whole) if is_open else None
-    blocks = [_nearby(block, approval) for block in _cut(whole, approval, extent)]
-    own, answerable = is_own(user, approval), can_decide(user, approval)
+    blocks = [_with_relative_paths(block, approval) for block in _cut(whole, approval, extent)]
+    own, decidable = is_own(user, approval), can_decide(user, approval)
     return Card(
         approval=approval,
         shown=shown,
-        blocks=[block for block in blocks if block.kind != "question" or not answerable],
+        blocks=[block for block in blocks if block.kind != "question" or not decidable],
         heading=heading_of(approval),
-        line=short_of(approval),
-        place=place,
-        answerable=answerable,
-        stoppable=answerable and approval.session is not None and may(user, Right.OPERATE),
-        own=own,
+        line=summary_of(approval),
+        session_link=session_link,
+        can_decide=decidable,
+        may_stop_turn=decidable and approval.session is not None and may(user, Right.OPERATE),
+        is_own=own,
         is_long=any(_is_long(block) for block in blocks) or (extent is not None and extent.is_long),
         notice=notice,
         typed=typed,
         is_open=is_open,
         questions=list(enumerate(render.questions_of(approval))),
         extent=extent,
-        decides=may(user, Right.DECIDE),
+        may_decide=may(user, Right.DECIDE),
     )
 
 
 def _cut(blocks: list[render.Block], approval: Approval, extent: Extent | None) -> list[render.Block]:
-    """As much as a card shows: the beginning alone of what is read on the request's own page."""
+    """Limit blocks to the size of a card; of a long input it keeps the beginning only."""
     blocks = render.without_title(approval, blocks)
     if extent is None or not extent.is_long:
         return render.bounded(blocks, approval, longest=LONGEST_TEXT)
@@ -254,17 +273,17 @@ def _cut(blocks: list[render.Block], approval: Approval, extent: Extent | None) 
 
 
 def address_of(approval_id: UUID) -> str:
-    """Where a question has a page of its own."""
+    """The URL of the request's page."""
     return reverse("question", args=[approval_id])
 
 
 def heading_of(approval: Approval) -> str:
-    """A verb and the project: "Run a command in shop-api"; a question is its own heading."""
-    if approval.kind == K.EXTERNAL:
+    """A verb and the folder, as in "Run a command in shop-api"; a question is its own heading."""
+    if approval.kind == Approval.Kind.EXTERNAL:
         return one_line(hidden_text(approval.title), 200)
-    if approval.kind == K.PLAN:
+    if approval.kind == Approval.Kind.PLAN:
         return "Approve this plan?"
-    if approval.kind == K.QUESTION:
+    if approval.kind == Approval.Kind.QUESTION:
         questions = render.questions_of(approval)
         return (
             one_line(hidden_text(questions[0]["question"]), 200)
@@ -276,7 +295,7 @@ def heading_of(approval: Approval) -> str:
 
 
 def verb_of(approval: Approval) -> str:
-    """What the call does, in a word or two."""
+    """A verb phrase for the call, as in "Run a command"."""
     name = approval.tool_name
     if name.startswith("mcp__") and name.count("__") >= 2:
         _, server, tool = name.split("__", 2)
@@ -290,34 +309,34 @@ def folder_of(approval: Approval) -> str:
 
 
 def _is_own_folder(approval: Approval) -> bool:
-    """Whether the folder was made for this session alone, so that its name says nothing."""
+    """Whether the folder was made for this session and so has a generated name."""
     return bool(approval.session) and approval.working_directory.endswith(f"/session-{str(approval.session)[:8]}")
 
 
-def verdict_of(approval: Approval) -> Verdict | None:
-    """How ``approval`` ended, in words, or None while it is open."""
+def outcome_of(approval: Approval) -> Outcome | None:
+    """How ``approval`` was closed, or None while it is open."""
     if approval.is_open:
         return None
     who = visible(approval.decided_by)
-    surface = names_of(approval.decided_via).on_card
-    if who and approval.decided_via == DecisionSource.SYSTEM:  # what somebody did to the session, such as cancelling it
+    surface = SURFACE_PHRASES.get(DecisionSource(approval.decided_via), "") if approval.decided_via else ""
+    if who and approval.decided_via == DecisionSource.SYSTEM:  # a person acted on the session, e.g. cancelled it
         surface = ""
     by = ", ".join(part for part in (f"by {who}" if who else "", surface) if part)
-    if approval.status == S.APPROVED:
+    if approval.status == Approval.Status.APPROVED:
         edited = " with edits" if approval.updated_input else ""
         scope = " for this session" if approval.scope == Approval.Scope.SESSION else ""
         icon = "edited" if approval.updated_input else "done"
-        return Verdict("ok", icon, f"Approved{edited}{scope} {by}".strip())
-    if approval.status == S.REJECTED:
-        return Verdict("bad", "rejected", f"Rejected {by}".strip())
-    if approval.status == S.EXPIRED:
-        return Verdict("", "expired", "Expired", "Nobody answered in time. It did not run.")
-    return Verdict("", "cancelled", f"Cancelled {by}".strip(), "It did not run.")
+        return Outcome("ok", icon, f"Approved{edited}{scope} {by}".strip())
+    if approval.status == Approval.Status.REJECTED:
+        return Outcome("bad", "rejected", f"Rejected {by}".strip())
+    if approval.status == Approval.Status.EXPIRED:
+        return Outcome("", "expired", "Expired", "Nobody answered in time. It did not run.")
+    return Outcome("", "cancelled", f"Cancelled {by}".strip(), "It did not run.")
 
 
 def _line(approval: Approval) -> str:
-    """What a closed card shows of the call."""
-    if approval.kind == K.QUESTION:
+    """The call in one line, for a folded card."""
+    if approval.kind == Approval.Kind.QUESTION:
         choices = [option["label"] for one in render.questions_of(approval) for option in one["options"]]
         return " · ".join(choices) or approval.title
     title = approval.title
@@ -325,8 +344,8 @@ def _line(approval: Approval) -> str:
     return about.replace(_folder(approval), "")
 
 
-def _nearby(block: render.Block, approval: Approval) -> render.Block:
-    """Paths below the working directory, which the card names anyway, without it."""
+def _with_relative_paths(block: render.Block, approval: Approval) -> render.Block:
+    """The block with paths relative to the working directory, which the card shows anyway."""
     return replace(block, label=block.label.replace(_folder(approval), ""))
 
 
@@ -334,8 +353,8 @@ def _folder(approval: Approval) -> str:
     return visible(approval.working_directory).rstrip("/") + "/" if approval.working_directory else "\0"
 
 
-def short_of(approval: Approval) -> str:
-    """What the call is about, in one short line."""
+def summary_of(approval: Approval) -> str:
+    """The call in one short line, with secrets hidden."""
     return one_line(hidden_text(_line(approval)[:2_000]), 160)
 
 

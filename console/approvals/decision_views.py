@@ -1,4 +1,4 @@
-"""The desk in the console: one question as a card, and its answer by a form that needs no script."""
+"""Views of decisions: one request as a card, and a form that works without JavaScript."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from approvals.models import Approval, DecisionSource
 from approvals.presentation.redacted import record_reveal
 from approvals.presentation.safe_text import visible
 from approvals.queries import find_approval
-from console.approvals.cards import Card, card_for, place_of, verdict_of
+from console.approvals.cards import Card, card_for, outcome_of, session_link_of
 from console.shell import page
 from orchestra.auth import next_page
 from orchestra.auth.permissions import Right
@@ -30,21 +30,23 @@ TYPED = ("reason", "note", "updated_input")
 @require_safe
 @page()
 def card(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """The card as the row says it now; ``?line`` draws it as one line."""
+    """The card in its current state; ``?line`` draws it as one line."""
     return draw_card(request, found_or_404(approval_id), is_open="line" not in request.GET)
 
 
 @require_POST
 @page(Right.DECIDE)
 def decide(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """Record an answer, or say why it was not recorded. Scripts get the card, everybody else their page again."""
-    return answered(request, approval_id, draw_card)
+    """Record a decision, or show why it was refused. htmx gets the card; other clients are
+    redirected to their page.
+    """
+    return decide_and_respond(request, approval_id, draw_card)
 
 
 @require_POST
 @page(Right.DECIDE)
 def reopen(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """Ask a closed request again, and show the one that is open then."""
+    """Reopen a closed request, and redirect to the new one."""
     old, by = found_or_404(approval_id), request.user.get_username()
     try:
         fresh = reopening.reopen_approval(
@@ -57,42 +59,45 @@ def reopen(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     return redirect("question", fresh.pk)
 
 
-def answered(
+def decide_and_respond(
     request: HttpRequest,
     approval_id: UUID,
     draw: Callable[..., HttpResponse],
     *,
     form: QueryDict | None = None,
-    then: Callable[[], str] = str,
+    after_decision: Callable[[], str] = str,
 ) -> HttpResponse:
-    """Take the form's answer; a script gets what ``draw`` makes of the row as it is then, and of what to tell.
+    """Record the form's decision; htmx gets the response of ``draw``, other clients are redirected.
 
-    ``then`` is done once the answer is recorded; returned is what did not work of it, or nothing.
+    ``after_decision`` is called once the decision is recorded; it returns a notice about what
+    failed, or an empty string.
     """
-    notice = take(request, found_or_404(approval_id), form) or then()
+    notice = record_from_form(request, found_or_404(approval_id), form) or after_decision()
     approval = found_or_404(approval_id)
     if request.headers.get("HX-Request"):
-        return draw(request, approval, notice=notice, typed=_typed_in(request) if notice else "")
-    return _said_and_back(request, approval, notice)
+        return draw(request, approval, notice=notice, typed=_entered_text(request) if notice else "")
+    return _redirect_with_message(request, approval, notice)
 
 
-def _typed_in(request: HttpRequest) -> str:
-    """What somebody wrote into a form that was not recorded."""
+def _entered_text(request: HttpRequest) -> str:
+    """The texts in a form whose decision was refused."""
     return visible("\n\n".join(text for name in TYPED if (text := request.POST.get(name, "").strip())))
 
 
-def _said_and_back(request: HttpRequest, approval: Approval, notice: str) -> HttpResponse:
-    """Without a script: the page the form stood on, with what was recorded, or why nothing was."""
+def _redirect_with_message(request: HttpRequest, approval: Approval, notice: str) -> HttpResponse:
+    """Redirect to the page of the form, with a message about what was recorded, or why it was not."""
     if notice:
         messages.warning(request, notice)
     else:
-        verdict = verdict_of(approval)
-        messages.success(request, f"{verdict.strong}. Recorded." if verdict else "Recorded.")
+        outcome = outcome_of(approval)
+        messages.success(request, f"{outcome.strong}. Recorded." if outcome else "Recorded.")
     return redirect(back_to(request))
 
 
-def take(request: HttpRequest, approval: Approval, form: QueryDict | None = None) -> str:
-    """Record what the form says (the request's, if none is given); returned is why not, in words, or nothing."""
+def record_from_form(request: HttpRequest, approval: Approval, form: QueryDict | None = None) -> str:
+    """Record the decision of ``form`` (default: the request's); return why it was refused, or an
+    empty string.
+    """
     by, form = request.user.get_username(), form if form is not None else request.POST
     try:
         minutes = EXTENSIONS.get(form.get("decision", ""))
@@ -115,12 +120,15 @@ def take(request: HttpRequest, approval: Approval, form: QueryDict | None = None
 
 
 def back_to(request: HttpRequest) -> str:
-    """Where the form stood, if that is a place of ours."""
+    """The URL of the form's page if it is one of Orchestra's, else the home page."""
     return next_page.safe(request.POST.get("next", "")) or "/"
 
 
 def found_or_404(approval_id: UUID) -> Approval:
-    """The approval, or the page that says there is none."""
+    """
+    Raises:
+        Http404: no approval has this id.
+    """
     try:
         return find_approval(approval_id)
     except ApprovalNotFound:
@@ -128,24 +136,24 @@ def found_or_404(approval_id: UUID) -> Approval:
 
 
 def _too_late(approval: Approval, decision: str) -> str:
-    verdict = verdict_of(approval)
-    if verdict is None:
+    outcome = outcome_of(approval)
+    if outcome is None:
         return "Not recorded. The time to answer is over."
     same = (approval.status == Approval.Status.REJECTED) == (decision == "reject")
     agreed = same and approval.status in (Approval.Status.APPROVED, Approval.Status.REJECTED)
     at = f" at {approval.decided_at:%H:%M:%S} UTC" if approval.decided_at else ""
-    return f"Already answered. {verdict.strong}{at}. " + (
+    return f"Already answered. {outcome.strong}{at}. " + (
         "You agree; nothing of yours was needed." if agreed else "Nothing of yours was recorded."
     )
 
 
 def draw_card(request: HttpRequest, approval: Approval, **shown: Any) -> HttpResponse:
-    """The card, as an answer to a script."""
-    drawn: Card = card_for(approval, request.user, place=place_of(approval), **shown)
+    """The fragment with the card."""
+    drawn: Card = card_for(approval, request.user, session_link=session_link_of(approval), **shown)
     return render(request, "console/ask.html", {"card": drawn})
 
 
-def note_reveal(request: HttpRequest, approval: Approval) -> None:
-    """Note in the audit who is about to see the secrets."""
+def audit_reveal(request: HttpRequest, approval: Approval) -> None:
+    """Record in the audit who is about to see the secrets."""
     by, address = request.user.get_username(), request.META.get("REMOTE_ADDR", "")
     record_reveal(approval, by=by, via=DecisionSource.DASHBOARD, address=address)

@@ -1,4 +1,4 @@
-"""The page of one question: all of what would run, why it matters, what happened so far, and the decision."""
+"""Views of one request: the whole input, its risk, its history, and the decision."""
 
 import json
 from dataclasses import dataclass
@@ -17,30 +17,27 @@ from approvals.presentation.readable import fact_lines, in_one_line
 from approvals.presentation.reading import Extent, extent_of, offered_proof
 from approvals.presentation.redacted import REVEALED, Shown, shown_of
 from approvals.presentation.safe_text import exact_json, pretty, visible
-from approvals.presentation.surfaces import names_of
 from approvals.queries import can_decide, open_approvals, similar_approvals
-from console.approvals.cards import Card, address_of, card_for, place_of, verb_of, verdict_of
-from console.approvals.decision_views import answered, found_or_404, note_reveal
+from console.approvals.cards import SURFACE_PHRASES, Card, address_of, card_for, outcome_of, session_link_of, verb_of
+from console.approvals.decision_views import audit_reveal, decide_and_respond, found_or_404
 from console.shell import page, part, show
 from orchestra.auth.permissions import Right
-
-S, K = Approval.Status, Approval.Kind
 
 MOST_BEFORE = 5
 ACTIONS = {
     "requested": "Asked", "extended": "More time given", "reopened": "Asked again",
     REVEALED: "Secrets revealed",
-    S.EXPIRED: "Nobody answered in time",
+    Approval.Status.EXPIRED: "Nobody answered in time",
 }  # fmt: skip
 ICONS = {
     "requested": "question", "extended": "beat", "reopened": "refresh", REVEALED: "eye",
-    S.APPROVED: "done", S.REJECTED: "rejected", S.EXPIRED: "expired",
+    Approval.Status.APPROVED: "done", Approval.Status.REJECTED: "rejected", Approval.Status.EXPIRED: "expired",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of what happened; ``when`` is None for what is still to come."""
+    """One line of a request's history; ``when`` is None for a step that is still to come."""
 
     icon: str
     words: str
@@ -53,36 +50,36 @@ class Step:
 @require_safe
 @page()
 def question(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """Everything about one question, open or closed; ``?whole`` shows a long input in full."""
+    """The page of one request, open or closed; ``?whole`` shows a long input in full."""
     return _draw(request, shown_of(found_or_404(approval_id)))
 
 
 @page()
 def reveal(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """The same with its secrets in clear; who asked for them is noted first.
+    """The page of one request with its secrets revealed, after an audit entry about the reader.
 
-    It answers a POST with the page itself, so that it works without a script, no address shows secrets, and no news
-    that draws a card again takes them away while somebody reads.
+    The POST itself returns the page: it works without JavaScript, no URL shows secrets, and a
+    refresh of a card does not hide them while a person reads.
     """
     approval = found_or_404(approval_id)
     if request.method != "POST":
         return redirect(f"{address_of(approval_id)}{'?whole=1' if _is_whole(request) else ''}")
-    note_reveal(request, approval)
+    audit_reveal(request, approval)
     return _draw(request, shown_of(approval, revealed=True))
 
 
 def _draw(request: HttpRequest, shown: Shown) -> HttpResponse:
     approval = shown.raw
-    asked = _asked(request, shown)
+    input_context = _input_context(request, shown)
     before = similar_approvals(approval, most=MOST_BEFORE)
     context = {
-        **asked,
-        **_decision(request, shown, cut=asked["cut"]),
+        **input_context,
+        **_decision(request, shown, cut=input_context["cut"]),
         "read_proof": offered_proof(shown),
         "left_out": shown.left_out,
         **_order(approval),
         "steps": steps_of(approval, shown),
-        "before": [(_in_short(one), verdict_of(one), one.title == approval.title) for one in before],
+        "before": [(_in_short(one), outcome_of(one), one.title == approval.title) for one in before],
         "facts": facts_of(shown.approval),
     }
     return show(request, "console/question.html", context, title=context["card"].heading, section="home")
@@ -95,14 +92,14 @@ def _in_short(approval: Approval) -> Approval:
 @require_safe
 @page()
 def decision(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """The decision alone, or how it ended, for a page that heard of a change."""
+    """The fragment with the decision form, or with the outcome."""
     return draw_decision(request, found_or_404(approval_id))
 
 
 @require_safe
 @page()
 def timeline(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """What happened, alone."""
+    """The fragment with the history."""
     approval = found_or_404(approval_id)
     steps = steps_of(approval, shown_of(approval))
     return part(request, "console/question/timeline.html", {"approval": approval, "steps": steps})
@@ -111,14 +108,16 @@ def timeline(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 @require_POST
 @page(Right.DECIDE)
 def answer(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """Record an answer, or say why it was not; what is shown then is what the row says."""
-    return answered(request, approval_id, draw_decision)
+    """Record a decision, or show why it was refused, with the current state of the request."""
+    return decide_and_respond(request, approval_id, draw_decision)
 
 
 @require_POST
 @page(Right.DECIDE)
 def edit_preview(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """What an edited input would run, and how it differs from what was asked. Nothing is recorded."""
+    """What an edited input would run, and how it differs from the requested one. Nothing is
+    recorded.
+    """
     approval = found_or_404(approval_id)
     edited = exact_json(request.POST.get("updated_input", "")) or "{}"
     context: dict[str, Any] = {"problem": _problem(edited)}
@@ -131,7 +130,9 @@ def edit_preview(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 
 
 def steps_of(approval: Approval, shown: Shown) -> list[Step]:
-    """What happened to the question in order, losing tries included, and what is still to come."""
+    """The history of a request in order, with refused decisions, and the steps that are still to
+    come.
+    """
     entries = AuditEntry.objects.filter(approval=approval).order_by("id")
     steps = [_step(entry, shown) for entry in entries]
     if approval.consumed_at:
@@ -145,14 +146,20 @@ def steps_of(approval: Approval, shown: Shown) -> list[Step]:
             note=NEVER_WORDS if endless else "",
         )  # fmt: skip
         steps += [waiting, Step("queued", "Decided")]
-    if approval.kind != K.EXTERNAL and not approval.consumed_at and approval.status in (S.PENDING, S.APPROVED):
+    if (
+        approval.kind != Approval.Kind.EXTERNAL
+        and not approval.consumed_at
+        and approval.status in (Approval.Status.PENDING, Approval.Status.APPROVED)
+    ):
         steps.append(Step("queued", "Handed to the agent, once"))
     return steps
 
 
 def facts_of(approval: Approval) -> list[tuple[str, str]]:
-    """What an external asker said beside its question; the hints of our own agents are shown in their places."""
-    if approval.kind != K.EXTERNAL or not isinstance(approval.facts, dict):
+    """The facts that an external program sent with its request; facts of our agents appear
+    elsewhere on the page.
+    """
+    if approval.kind != Approval.Kind.EXTERNAL or not isinstance(approval.facts, dict):
         return []
     return [
         (visible(str(name)), visible("\n".join(fact_lines(value)) if isinstance(value, dict) else in_one_line(value)))
@@ -161,14 +168,14 @@ def facts_of(approval: Approval) -> list[tuple[str, str]]:
 
 
 def draw_decision(request: HttpRequest, approval: Approval, *, notice: str = "", typed: str = "") -> HttpResponse:
-    """The decision as the row says it now; ``notice`` and ``typed`` are for whoever just answered in vain."""
+    """The fragment with the current decision; ``notice`` and ``typed`` follow a refused decision."""
     shown = shown_of(approval)
-    cut = approval.is_open and _asked(request, shown)["cut"]
+    cut = approval.is_open and _input_context(request, shown)["cut"]
     context = _decision(request, shown, cut=cut, notice=notice, typed=typed)
     return part(request, "console/question/decision.html", {**context, **_order(approval)})
 
 
-def _asked(request: HttpRequest, shown: Shown) -> dict[str, Any]:
+def _input_context(request: HttpRequest, shown: Shown) -> dict[str, Any]:
     approval, longest = shown.approval, render.WHOLE if _is_whole(request) else render.LONGEST_BLOCK
     blocks = render.without_title(approval, shown.blocks(longest=longest))
     extent = extent_of(shown.raw, blocks)
@@ -176,27 +183,31 @@ def _asked(request: HttpRequest, shown: Shown) -> dict[str, Any]:
     return {
         "blocks": [block for block in blocks if block.label not in shown_apart],
         "cut": any(block.cut for block in blocks),
-        "says": next((block.text for block in blocks if block.label in shown_apart and approval.kind == K.TOOL), ""),
+        "says": next(
+            (block.text for block in blocks if block.label in shown_apart and approval.kind == Approval.Kind.TOOL), ""
+        ),
         "extent": extent,
     }
 
 
 def _shown_apart(request: HttpRequest, approval: Approval, extent: Extent) -> tuple[str, ...]:
-    """The blocks that have a place of their own on the page. What must be read to its end stands together."""
-    if approval.kind == K.EXTERNAL:
+    """Labels of blocks that the page shows elsewhere; a long input, which must be read to its end,
+    stays together.
+    """
+    if approval.kind == Approval.Kind.EXTERNAL:
         return ("Facts", "Options") if can_decide(request.user, approval) and not extent.is_long else ("Facts",)
     return () if extent.is_long else (render.OWN_WORDS,)
 
 
 def _is_whole(request: HttpRequest) -> bool:
-    """Whether the person has opened, or answers from, the page that shows a long input in full."""
+    """Whether the request comes from the page that shows a long input in full."""
     return "whole" in request.GET or "whole" in request.POST
 
 
 def _decision(request: HttpRequest, shown: Shown, *, cut: bool, notice: str = "", typed: str = "") -> dict[str, Any]:
-    approval, place = shown.approval, place_of(shown.raw)
+    approval, link = shown.approval, session_link_of(shown.raw)
     card: Card = card_for(
-        shown.raw, request.user, place=place, is_open=False, notice=notice, typed=typed, shown=shown
+        shown.raw, request.user, session_link=link, is_open=False, notice=notice, typed=typed, shown=shown
     )  # fmt: skip
     return {
         "card": card,
@@ -205,12 +216,14 @@ def _decision(request: HttpRequest, shown: Shown, *, cut: bool, notice: str = ""
         "extension": EXTENSION_MINUTES,
         "unread": cut,
         "is_whole": _is_whole(request),
-        "edited_lines": min(24, max(6, card.input_to_edit.count("\n") + 2)) if approval.kind == K.TOOL else 0,
+        "edited_lines": min(24, max(6, card.input_to_edit.count("\n") + 2))
+        if approval.kind == Approval.Kind.TOOL
+        else 0,
     }
 
 
 def _order(approval: Approval) -> dict[str, Any]:
-    """Where it stands among the open ones, and its neighbours."""
+    """The request's position among the open ones, and the ids of its neighbours."""
     keys = [one.pk for one in open_approvals(most=200)]
     if approval.pk not in keys:
         return {"number": 0, "of": len(keys), "next": keys[0] if keys else None, "previous": None}
@@ -221,7 +234,9 @@ def _order(approval: Approval) -> dict[str, Any]:
 
 def _step(entry: AuditEntry, shown: Shown) -> Step:
     who = f"by {visible(entry.by)}" if entry.by else ""
-    surface = names_of(entry.via).on_card if entry.via != DecisionSource.SYSTEM else ""
+    surface = (
+        SURFACE_PHRASES.get(DecisionSource(entry.via), "") if entry.via and entry.via != DecisionSource.SYSTEM else ""
+    )
     by = ", ".join(words for words in (who, surface) if words)
     if not entry.won:
         return Step(

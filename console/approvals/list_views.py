@@ -1,4 +1,4 @@
-"""All questions, open and closed: find them, take them away as a file, answer several at once."""
+"""Views of the list of requests: search, export, and decisions on several at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +14,12 @@ from approvals.exports import MOST_ROWS, csv_lines, json_lines
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.batches import is_large, why_not_in_batch
 from approvals.queries import approvals_with_ids
-from console.approvals.cards import Card, card_for, cards_for, places_of
-from console.approvals.decision_views import take
+from console.approvals.cards import Card, card_for, cards_for, session_links_of
+from console.approvals.decision_views import record_from_form
 from console.paging import numbered, without_page
 from console.shell import page, show
 from orchestra.auth.permissions import Right
 
-S = Approval.Status
 MOST_AT_ONCE = 50
 EXPORTS: dict[str, tuple[Callable[..., Any], str]] = {
     "csv": (csv_lines, "text/csv; charset=utf-8"),
@@ -28,30 +27,32 @@ EXPORTS: dict[str, tuple[Callable[..., Any], str]] = {
 }
 OUTCOMES = (
     ("", "All", ""),
-    (S.PENDING, "Waiting", "waiting"),
-    (S.APPROVED, "Approved", "done"),
-    (S.REJECTED, "Rejected", "rejected"),
-    (S.EXPIRED, "Expired", "expired"),
-    (S.CANCELLED, "Cancelled", "cancelled"),
+    (Approval.Status.PENDING, "Waiting", "waiting"),
+    (Approval.Status.APPROVED, "Approved", "done"),
+    (Approval.Status.REJECTED, "Rejected", "rejected"),
+    (Approval.Status.EXPIRED, "Expired", "expired"),
+    (Approval.Status.CANCELLED, "Cancelled", "cancelled"),
 )
 FILTERS = ("status", "tool", "risk", "person", "by_rule", "session")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What became of one question of a batch; ``why`` is empty if the answer was recorded."""
+class BatchResult:
+    """The result for one request of a batch; ``problem`` is empty if the decision was recorded."""
 
     card: Card
-    why: str
+    problem: str
 
 
 @require_safe
 @page()
 def questions(request: HttpRequest) -> HttpResponse:
-    """Every question that fits the filters, the newest first; of those that wait, the most urgent."""
+    """Requests that match the filters, the newest first; pending ones by deadline."""
     found = _filtered(request)
     wanted = request.GET.get("status", "")
-    listed = numbered(request, found.order_by("expires_at" if wanted == S.PENDING else "-created_at", "pk"))
+    listed = numbered(
+        request, found.order_by("expires_at" if wanted == Approval.Status.PENDING else "-created_at", "pk")
+    )
     context = {
         "listed": listed,
         "cards": cards_for(listed.rows, request.user),
@@ -71,7 +72,7 @@ def questions(request: HttpRequest) -> HttpResponse:
 @require_safe
 @page()
 def export(request: HttpRequest, kind: str) -> Any:
-    """The same list as a file."""
+    """Export the filtered list as a file."""
     write, media_type = EXPORTS[kind]
     name = f'attachment; filename="approvals.{kind}"'
     return StreamingHttpResponse(
@@ -82,30 +83,34 @@ def export(request: HttpRequest, kind: str) -> Any:
 @require_POST
 @page(Right.DECIDE)
 def batch(request: HttpRequest) -> HttpResponse:
-    """First what would be answered, each question whole; then, confirmed, what became of each."""
-    verdict = S.REJECTED if request.POST.get("decision") == "reject" else S.APPROVED
+    """Show each request whole for confirmation; after the confirmation, decide each and show the
+    results.
+    """
+    decision = Approval.Status.REJECTED if request.POST.get("decision") == "reject" else Approval.Status.APPROVED
     chosen = _chosen(request)
     if not chosen:
         return redirect("questions")
-    context = {"verdict": verdict, "reject": verdict == S.REJECTED}
+    context: dict[str, Any] = {"reject": decision == Approval.Status.REJECTED}
     if request.POST.get("confirmed") == "yes":
-        told = [_answered(request, approval, verdict) for approval in chosen]
-        done = sum(not one.why for one in told)
-        context |= {"told": told, "done": done}
+        results = [_decide_one(request, approval, decision) for approval in chosen]
+        done = sum(not one.problem for one in results)
+        context |= {"results": results, "done": done}
         return show(request, "console/batch_done.html", context, title="Answered", section="questions")
-    places = places_of(chosen)
+    links = session_links_of(chosen)
     drawn = [
-        card_for(one, request.user, place=places.get(one.session) if one.session else None, is_open=not is_large(one))
+        card_for(
+            one, request.user, session_link=links.get(one.session) if one.session else None, is_open=not is_large(one)
+        )
         for one in chosen
     ]
-    judged = [(card, _why_not(card, verdict)) for card in drawn]
+    judged = [(card, _batch_problem(card, decision)) for card in drawn]
     context |= {"able": [card for card, why in judged if not why], "unable": [one for one in judged if one[1]]}
     return show(request, "console/batch.html", context, title="Answer together", section="questions")
 
 
 def _filtered(request: HttpRequest) -> QuerySet[Approval]:
     rows, given = Approval.objects.all(), request.GET
-    if given.get("status") in S.values:
+    if given.get("status") in Approval.Status.values:
         rows = rows.filter(status=given["status"])
     if given.get("risk") in Approval.Risk.values:
         rows = rows.filter(risk=given["risk"])
@@ -123,28 +128,28 @@ def _chosen(request: HttpRequest) -> list[Approval]:
     return sorted(approvals_with_ids(keys), key=lambda approval: approval.expires_at)
 
 
-def _why_not(card: Card, verdict: str) -> str:
-    """Why a question is left out of a batch, for this person; empty if it is not."""
-    if why := why_not_in_batch(card.approval, verdict):
+def _batch_problem(card: Card, decision: str) -> str:
+    """Why this person cannot decide a request in a batch; empty if they can."""
+    if why := why_not_in_batch(card.approval, decision):
         return why
-    if card.own:
+    if card.is_own:
         return "you gave the agent this work, so somebody else must answer"
-    if verdict == S.APPROVED and card.questions:
+    if decision == Approval.Status.APPROVED and card.questions:
         return "it needs more than a yes: answer it on its own page"
-    return "too long to be read here" if verdict == S.APPROVED and card.is_long else ""
+    return "too long to be read here" if decision == Approval.Status.APPROVED and card.is_long else ""
 
 
-def _answered(request: HttpRequest, approval: Approval, verdict: str) -> Told:
-    """Answer what was shown: the id and the digest of the page before, nothing newer."""
+def _decide_one(request: HttpRequest, approval: Approval, decision: str) -> BatchResult:
+    """Decide exactly what the page showed: the form carries the id and the digest of it."""
     card = card_for(approval, request.user)
-    if why := _why_not(card, verdict):
-        return Told(card, f"Not answered: {why}.")
+    if why := _batch_problem(card, decision):
+        return BatchResult(card, f"Not answered: {why}.")
     form = QueryDict(mutable=True)
-    form["decision"] = "reject" if verdict == S.REJECTED else "approve"
+    form["decision"] = "reject" if decision == Approval.Status.REJECTED else "approve"
     form["reason"] = request.POST.get("reason", "")
     form["note"] = request.POST.get("note", "")
     form["seen_digest"] = request.POST.get(f"digest_{approval.pk}", "")
-    return Told(card, take(request, approval, form))
+    return BatchResult(card, record_from_form(request, approval, form))
 
 
 def _uuid(text: str) -> UUID | None:

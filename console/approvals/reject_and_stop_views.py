@@ -1,7 +1,4 @@
-"""Reject a question and stop the turn that asked it, for the forms of the console.
-
-A question knows nothing of turns, so this stands here, and its forms name the route.
-"""
+"""Reject a request and stop the turn that made it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,18 +19,18 @@ from sessions_app.models import OPEN_TURN, PermissionRequest, Turn
 @page(Right.DECIDE)
 @page(Right.OPERATE)
 def reject_and_stop(request: HttpRequest, approval_id: UUID, draw: Callable[..., HttpResponse]) -> HttpResponse:
-    """Reject with the form's reason; if that was recorded, interrupt the turn. Otherwise nothing is interrupted."""
-    asked = PermissionRequest.objects.filter(approval=approval_id).select_related("turn").first()
-    if asked is None:
+    """Reject with the form's reason, and interrupt the turn only if the rejection was recorded."""
+    link = PermissionRequest.objects.filter(approval=approval_id).select_related("turn").first()
+    if link is None:
         raise Http404("No session made this request.")
     form = request.POST.copy()
     form["decision"] = "reject"
-    then = partial(_stop, asked.turn, by=request.user.get_username())
-    return decision_views.answered(request, approval_id, draw, form=form, then=then)
+    stop_turn = partial(_stop, link.turn, by=request.user.get_username())
+    return decision_views.decide_and_respond(request, approval_id, draw, form=form, after_decision=stop_turn)
 
 
 def _stop(turn: Turn, *, by: str) -> str:
-    """Interrupt the turn unless it is over: a rejection sent twice must not stop the turn after it."""
+    """Interrupt the turn unless it has ended: a repeated rejection must not stop the next turn."""
     if not Turn.objects.filter(pk=turn.pk, status__in=OPEN_TURN).exists():
         return ""
     try:

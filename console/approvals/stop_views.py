@@ -1,4 +1,6 @@
-"""Stopping all agents in the console and the admin: the banner on every page, and the page with the switch."""
+"""Views of the stop of all agents: the banner on every page, and the page that stops agents and
+lifts the stop.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +27,7 @@ SHOWN_BEFORE = 10  # earlier stops on the page
 
 @dataclass(frozen=True, slots=True)
 class Standstill:
-    """What the banner says while all agents are stopped."""
+    """The content of the banner while all agents are stopped."""
 
     stop: Stop
     who: str
@@ -39,10 +41,12 @@ class Standstill:
 
 
 def standstill(request: HttpRequest) -> dict[str, object]:
-    """Context processor: ``standstill`` for whoever may read, None while nothing is stopped; and who may stop."""
+    """Context processor: ``standstill`` (None without a stop or the right to read), and whether the
+    user may stop.
+    """
     user = getattr(request, "user", None)
     return {
-        "standstill": cache(lambda: _standstill_for(user)),  # a template asks more than once
+        "standstill": cache(lambda: _standstill_for(user)),  # a template reads it more than once
         "may_stop_all": cache(lambda: bool(stops.MAY_STOP & rights_of(user))),
         "switch_address": cache(lambda: _switch_address(request)),
     }
@@ -51,13 +55,13 @@ def standstill(request: HttpRequest) -> dict[str, object]:
 @require_safe
 @page()
 def banner(request: HttpRequest) -> HttpResponse:
-    """The banner alone, for a page that refreshes it."""
+    """The fragment with the banner."""
     return render(request, "console/stop_banner.html")
 
 
 @page()
 def switch(request: HttpRequest) -> HttpResponse:
-    """Whether all agents are stopped, and the switch."""
+    """The page that shows whether all agents are stopped; a POST stops them."""
     if request.method == "POST":
         return _stop(request)
     if request.method not in ("GET", "HEAD"):
@@ -75,7 +79,7 @@ def switch(request: HttpRequest) -> HttpResponse:
 @require_POST
 @page(Right.DECIDE)
 def lift(request: HttpRequest, stop_id: UUID) -> HttpResponse:
-    """Let agents go on, if the stop is the one that was looked at."""
+    """Lift the stop, if it is still the one that the page showed."""
     try:
         stop = stops.lift_stop(by=request.user.get_username(), via=_via(request), stop_id=stop_id, address=_at(request))
     except StopNotFound:
@@ -112,7 +116,7 @@ def _standstill_for(user: object) -> Standstill | None:
 
 
 def _switch_address(request: HttpRequest) -> str:
-    """The page with the switch, which leads back to the page that somebody looks at, also from a part of it."""
+    """The URL of the stop page, with the current page as ``next``, also for requests of fragments."""
     address = reverse("stop-all")
     whole = urlsplit(request.headers.get("HX-Current-URL") or request.get_full_path())
     here = request.GET.get("next", "/") if whole.path == address else urlunsplit(("", "", whole.path, whole.query, ""))

@@ -1,4 +1,4 @@
-"""URLs of requests: cards, pages, lists, decisions, alarms and the stop of all agents."""
+"""URLs of approval requests, violations and the stop of all agents."""
 
 from django.urls import path
 

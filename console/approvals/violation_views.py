@@ -1,4 +1,4 @@
-"""The red banner about tools that ran unapproved, on every page, and the button that takes it away."""
+"""The banner about tools that ran without approval, and its acknowledgement."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +22,7 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What the banner says: a few violations, and whether there are more."""
+    """The content of the banner: a few violations, and whether there are more."""
 
     violations: list[Violation]
     more: bool
@@ -30,15 +30,17 @@ class Alarm:
 
 
 def alarm(request: HttpRequest) -> dict[str, object]:
-    """Context processor: ``violation_alarm`` for whoever may read, None while every violation is acknowledged."""
+    """Context processor: ``violation_alarm``, None without open violations or without the right to
+    read.
+    """
     user = getattr(request, "user", None)
-    return {"violation_alarm": cache(lambda: _alarm_for(user))}  # a template asks more than once
+    return {"violation_alarm": cache(lambda: _alarm_for(user))}  # a template reads it more than once
 
 
 @require_POST
 @page(Right.ADMINISTER)
 def acknowledge(request: HttpRequest, violation_id: UUID) -> HttpResponse:
-    """Take one violation off the pages; the audit keeps who did so."""
+    """Acknowledge a violation, which removes it from the banner; the audit keeps it."""
     try:
         violation = acknowledge_violation(
             violation_id=violation_id, by=request.user.get_username(), via=DecisionSource.DASHBOARD,

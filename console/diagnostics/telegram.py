@@ -1,4 +1,4 @@
-"""What the page of diagnostics shows of Telegram."""
+"""Telegram on the diagnostics page."""
 
 from typing import Any
 
@@ -9,5 +9,5 @@ from escalation.telegram.api import breaker
 
 
 def telegram() -> dict[str, Any]:
-    """How the channel is, and where its breaker stands."""
+    """The status of the channel and of its circuit breaker."""
     return {"telegram": status.told(), "breaker": breaker.told(settings.TELEGRAM.breaker), "states": breaker}

@@ -1,4 +1,4 @@
-"""The page of diagnostics: what works, what does not, and what to do next."""
+"""The diagnostics page: which parts work, and how to repair the others."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,29 +21,29 @@ LATE_CANARY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One part and its answer, as the page draws it."""
+class PartStatus:
+    """One part of the system with the result of its probe."""
 
     probe: Probe
-    answer: str
+    result: str
 
     @property
-    def look(self) -> tuple[str, str, str]:
-        """A word, a shape and a tone. A part that is only told for information has no bad answer."""
-        if self.answer == OK:
+    def label(self) -> tuple[str, str, str]:
+        """Word, icon and tone. A probe of weight NOTE is information and is never shown as bad."""
+        if self.result == OK:
             return WORKING
-        if self.answer == "untested":
+        if self.result == "untested":
             return UNTESTED
-        return (self.answer.capitalize(), "cancelled", "") if self.probe.weight is Weight.NOTE else NOT_WORKING
+        return (self.result.capitalize(), "cancelled", "") if self.probe.weight is Weight.NOTE else NOT_WORKING
 
     @property
     def works(self) -> bool:
-        return self.answer == OK
+        return self.result == OK
 
     @property
     def troubles(self) -> bool:
-        """Whether it matters that it does not work: what is merely not set up does not."""
-        return self.look == NOT_WORKING
+        """Whether the part should work but does not; a part that is merely not set up is none."""
+        return self.label == NOT_WORKING
 
     @property
     def name(self) -> str:
@@ -53,7 +53,7 @@ class Part:
 @require_safe
 @page()
 def diagnostics_page(request: HttpRequest) -> HttpResponse:
-    """Everything, the troubled parts first."""
+    """The whole page; parts that do not work come first."""
     context = {**_now(), "database": database.performance()}
     return show(request, "console/diagnostics.html", context, title=context["sentence"], section="diagnostics")
 
@@ -61,12 +61,12 @@ def diagnostics_page(request: HttpRequest) -> HttpResponse:
 @require_safe
 @page()
 def diagnostics_part(request: HttpRequest) -> HttpResponse:
-    """What changes: parts, workers and the apps' panels."""
+    """The fragment that refreshes itself: parts, workers, Telegram and agents."""
     return part(request, "console/diagnostics/now.html", _now())
 
 
 def _now() -> dict[str, Any]:
-    parts = [Part(probe, answer) for probe, answer in probes.asked()]
+    parts = [PartStatus(probe, result) for probe, result in probes.asked()]
     parts.sort(key=lambda one: (not one.troubles, not one.works, one.name))
     return {
         "parts": parts,
@@ -80,19 +80,21 @@ def _now() -> dict[str, Any]:
 
 
 def _workers() -> dict[str, Any]:
-    """Workers and the queues people know of: not each worker's own one for its canary, and no worker that is silent."""
-    told = workers()
-    living = [one for one in told["processes"] if one["lives"]]
+    """Live workers and the shared queues; each worker's own queue, for its liveness check, is left
+    out.
+    """
+    report = workers()
+    living = [one for one in report["processes"] if one["lives"]]
     queues = [
         {**queue, "workers": sum(queue["name"] in one["queues"] for one in living)}
-        for queue in told["queues"]
+        for queue in report["queues"]
         if "@" not in queue["name"]
     ]
-    return {**told, "queues": queues}
+    return {**report, "queues": queues}
 
 
-def sentence_of(parts: list[Part]) -> str:
-    """The title: what does not work, by name."""
+def sentence_of(parts: list[PartStatus]) -> str:
+    """The page's title, which names the parts that do not work."""
     bad = [one.name for one in parts if one.troubles]
     if not bad:
         return "Everything is working"

@@ -1,4 +1,4 @@
-"""What the front page tells at a glance; a handful of queries, however many rows there are."""
+"""Queries of the home page. Their number does not depend on the number of rows."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,56 +13,60 @@ from django.utils import timezone
 from approvals.models import Approval, AuditEntry, DecisionSource
 from approvals.presentation.render import one_line
 from approvals.statistics import median_response_time
-from console.sessions.states import Look, look_of
+from console.sessions.states import StateLabel, label_of
 from orchestra.db import sql
 from orchestra.statistics import LAST_DAY, period_of
-from sessions_app.models import Agent, AgentSession, Event, Run
+from sessions_app.models import AgentSession, Event
 from sessions_app.queries import readable_sessions
-from sessions_app.transcript.render import said
-
-A, S, K = Approval.Status, AgentSession.Status, Event.Kind
+from sessions_app.transcript.render import describe_event
 
 MOST_RUNNING = 20
 MOST_DECIDED = 5
-MOST_COUNTED = 5_000  # questions of a day that the sums look at
-LONGEST_PAYLOAD = 2_000  # characters of the last event that say what an agent does now
+MOST_COUNTED = 5_000  # requests of a day that the sums include
+LONGEST_PAYLOAD = 2_000  # characters that are read of the last event
 HOUR = timedelta(hours=1)
 STEPS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """A session at work or in line: how it looks, and what it does now."""
+class ActiveSession:
+    """A running or queued session with its state and a line about its current activity."""
 
     session: AgentSession
-    look: Look
+    label: StateLabel
     now: str
 
 
-def running() -> dict[str, Any]:
-    """Sessions at work and in line, the longest first, with the last thing each of them did."""
-    last = Event.objects.filter(session=OuterRef("pk"), kind__in=(K.TEXT, K.TOOL_USE)).order_by("-seq")
-    sessions = readable_sessions().filter(status__in=(S.RUNNING, S.QUEUED)).order_by("-status", "created_at")
+def active_sessions() -> dict[str, Any]:
+    """Running and queued sessions, the oldest first, each with its last activity."""
+    last = Event.objects.filter(session=OuterRef("pk"), kind__in=(Event.Kind.TEXT, Event.Kind.TOOL_USE)).order_by(
+        "-seq"
+    )
+    sessions = (
+        readable_sessions()
+        .filter(status__in=(AgentSession.Status.RUNNING, AgentSession.Status.QUEUED))
+        .order_by("-status", "created_at")
+    )
     rows = sessions.annotate(
         last_kind=Subquery(last.values("kind")[:1]),
         last_payload=Subquery(last.annotate(cut=Substr("payload", 1, LONGEST_PAYLOAD)).values("cut")[:1]),
     )[: MOST_RUNNING + 1]
-    shown = [Running(row, look_of(row), _now(row)) for row in rows]
+    shown = [ActiveSession(row, label_of(row), _now(row)) for row in rows]
     return {"rows": shown[:MOST_RUNNING], "more": len(shown) > MOST_RUNNING}
 
 
 def _now(session: Any) -> str:
-    if session.status == S.QUEUED:
+    if session.status == AgentSession.Status.QUEUED:
         return "Starts when a place is free"
     if not session.last_kind:
         return "Starting"
-    words = said(Event(kind=session.last_kind, payload=session.last_payload))
-    return one_line(words.heading or words.body, 120)
+    text = describe_event(Event(kind=session.last_kind, payload=session.last_payload))
+    return one_line(text.heading or text.body, 120)
 
 
-def decided() -> list[Approval]:
-    """The questions that were closed last, by people or by the clock; what rules answered is not news."""
-    ends = (A.APPROVED, A.REJECTED, A.EXPIRED, A.CANCELLED)
+def recent_decisions() -> list[Approval]:
+    """The requests that people or their deadline closed last; decisions of the policy are left out."""
+    ends = (Approval.Status.APPROVED, Approval.Status.REJECTED, Approval.Status.EXPIRED, Approval.Status.CANCELLED)
     entries = AuditEntry.objects.filter(won=True, action__in=ends).exclude(via=DecisionSource.POLICY)
     rows = entries.select_related("approval").order_by("-id")[:MOST_DECIDED]
     return [entry.approval for entry in rows if entry.approval]
@@ -70,7 +74,9 @@ def decided() -> list[Approval]:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """Those of today by outcome, the median of the last 24 hours in words, and how many waited in the last hour."""
+    """Counts of today by outcome, the median of the last 24 hours in words, and the queue of the
+    last hour.
+    """
 
     approved: int
     rejected: int
@@ -80,24 +86,24 @@ class Day:
 
     @property
     def most(self) -> int:
-        """The longest the queue was in the last hour."""
+        """The greatest length of the queue in the last hour."""
         return max(self.waiting)
 
     @property
     def line(self) -> str:
-        """The queue of the last hour as steps, for an SVG of 260 by 40."""
+        """The queue of the last hour as the path of an SVG of 260 by 40."""
         wide, top = 260 / STEPS, max(1, self.most)
         steps = (f"H{number * wide:.1f}V{38 - 32 * count / top:.1f}" for number, count in enumerate(self.waiting))
         return f"M0 {38 - 32 * self.waiting[0] / top:.1f}{''.join(steps)}H260"
 
     @property
     def area(self) -> str:
-        """The same, closed below."""
+        """The same path, closed at the bottom."""
         return f"{self.line}V38H0z"
 
 
-def today() -> Day:
-    """One query over the questions of today and of the last hours, one over the answers of the last day."""
+def day_summary() -> Day:
+    """Read the numbers of the day with one query over recent requests and one for the median."""
     now = timezone.now()
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     since = min(midnight, now - HOUR - settings.APPROVALS.max_timeout)
@@ -109,9 +115,9 @@ def today() -> Day:
     spans = list(rows.values_list("created_at", "decided_at", "status")[:MOST_COUNTED])
     counts = Counter(status for _, end, status in spans if end and end >= midnight)
     return Day(
-        approved=counts[A.APPROVED],
-        rejected=counts[A.REJECTED],
-        expired=counts[A.EXPIRED],
+        approved=counts[Approval.Status.APPROVED],
+        rejected=counts[Approval.Status.REJECTED],
+        expired=counts[Approval.Status.EXPIRED],
         median=median_response_time(period_of(LAST_DAY)),
         waiting=_waiting([(start, end) for start, end, _ in spans], now),
     )
@@ -123,8 +129,13 @@ def _waiting(spans: list[tuple[datetime, datetime | None]], now: datetime) -> li
     return [sum(start <= mark and (end is None or end > mark) for start, end in recent) for mark in marks]
 
 
-def house() -> dict[str, int]:
-    """Return how many agents run and may run, and how many real agents were found and can work; one query."""
-    live, found = Run.objects.filter(ended_at=None), Agent.objects.exclude(name="demo")
-    counts = sql.count_each(live, found, found.filter(status=Agent.Status.READY))
+def agent_capacity() -> dict[str, int]:
+    """Processes that run (``taken``) of those allowed (``places``), and real agents ``found`` and
+    ``ready``.
+    """
+    counts = sql.row(
+        "SELECT (SELECT count(*) FROM runs WHERE ended_at IS NULL),"
+        " (SELECT count(*) FROM agents WHERE name <> 'demo'),"
+        " (SELECT count(*) FROM agents WHERE name <> 'demo' AND status = 'ready')"
+    ) or (0, 0, 0)
     return {"taken": counts[0], "found": counts[1], "ready": counts[2], "places": settings.AGENTS.max_concurrent}

@@ -1,4 +1,4 @@
-"""URLs of the front page, the first steps and the form that starts a session."""
+"""URLs of the home page, the first steps and the form that starts a session."""
 
 from django.urls import path
 

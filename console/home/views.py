@@ -1,4 +1,4 @@
-"""The front page, the first steps and the form that starts a session."""
+"""Views of the home page, the first steps and the form that starts a session."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from approvals.models import Approval, DecisionSource
 from approvals.queries import count_open, open_approvals
-from console.approvals.cards import cards_for, heading_of, short_of, verdict_of
+from console.approvals.cards import cards_for, heading_of, outcome_of, summary_of
 from console.home import overview, welcome
 from console.shell import page, part, show
 from orchestra.auth.permissions import Right
@@ -26,34 +26,36 @@ MOST_WAITING = 50
 DEMO_PROMPT = "Show me how Orchestra works"
 
 
-# --- the front page
+# --- the home page
 
 
 @require_safe
 @page()
 def home(request: HttpRequest) -> HttpResponse:
-    """What needs a person, before anything else; a newcomer's first steps while there is nothing to show."""
-    asked, day = _asks(request), overview.today()
-    at_work, decided = overview.running(), _decided()
-    if not (asked["cards"] or at_work["rows"] or decided) and welcome.is_new():
+    """Show open requests and active sessions; an empty installation redirects to the first steps."""
+    requests, day = _open_requests(request), overview.day_summary()
+    active, decided = overview.active_sessions(), _decided()
+    if not (requests["cards"] or active["rows"] or decided) and welcome.is_new():
         return redirect("welcome")
-    context = {**asked, "day": day, "at_work": at_work, "decided": decided, "house": overview.house()}
+    context = {**requests, "day": day, "active": active, "decided": decided, "capacity": overview.agent_capacity()}
     return show(request, "console/home.html", context, title="Needs you", section="home")
 
 
 @require_safe
 @page()
 def home_part(request: HttpRequest, name: str) -> HttpResponse:
-    """One part of the front page, for a page that refreshes it."""
+    """One fragment of the home page."""
     if name not in PARTS:
         raise Http404("There is no such part.")
     return part(request, f"console/home/{name}.html", PARTS[name](request))
 
 
-def _asks(request: HttpRequest) -> dict[str, Any]:
-    """The open requests, the most urgent first and whole, others as lines; ``?open`` names others to draw whole.
+def _open_requests(request: HttpRequest) -> dict[str, Any]:
+    """Cards of the open requests, the most urgent first: that one is drawn whole, the others as
+    lines.
 
-    ``count`` is None where there are more than are shown; ``needing``, which every page has, tells how many.
+    ``?open`` names the ids of requests to draw whole instead. ``count`` is None if there are more
+    requests than cards; every page's context has their number as ``needing``.
     """
     approvals = open_approvals(most=MOST_WAITING + 1)
     wanted = request.GET.get("open", "").split(",")
@@ -64,14 +66,14 @@ def _asks(request: HttpRequest) -> dict[str, Any]:
 
 
 def _decided() -> list[tuple[Approval, str, Any, str]]:
-    return [(one, heading_of(one), verdict_of(one), short_of(one)) for one in overview.decided()]
+    return [(one, heading_of(one), outcome_of(one), summary_of(one)) for one in overview.recent_decisions()]
 
 
 PARTS: dict[str, Callable[[HttpRequest], dict[str, Any]]] = {
-    "head": lambda request: {**_asks(request), "day": overview.today(), "needing": count_open()},
-    "asks": lambda request: {**_asks(request), "needing": count_open()},
-    "running": lambda request: {"at_work": overview.running()},
-    "now": lambda request: {"day": overview.today(), "house": overview.house()},
+    "head": lambda request: {**_open_requests(request), "day": overview.day_summary(), "needing": count_open()},
+    "asks": lambda request: {**_open_requests(request), "needing": count_open()},
+    "running": lambda request: {"active": overview.active_sessions()},
+    "now": lambda request: {"day": overview.day_summary(), "capacity": overview.agent_capacity()},
     "decided": lambda request: {"decided": _decided()},
 }
 
@@ -79,35 +81,37 @@ PARTS: dict[str, Callable[[HttpRequest], dict[str, Any]]] = {
 @require_safe
 @page()
 def health_part(request: HttpRequest) -> HttpResponse:
-    """The parts that do not work, by name, and how many do. A page of its own: to ask a hanging part takes a second."""
-    asked = {name: word for name, word in parts().items() if word != "no"}  # such as: stopped, no
-    off = [name for name, word in asked.items() if word == OFF]
-    bad = {name: word for name, word in asked.items() if word not in (OK, OFF)}
-    context = {"bad": bad, "off": off, "good": len(asked) - len(bad) - len(off)}
+    """The names of parts that do not work, and the number of the others. It loads apart: a probe
+    may take a second.
+    """
+    results = {name: word for name, word in parts().items() if word != "no"}  # "no" is information, e.g. stopped: no
+    off = [name for name, word in results.items() if word == OFF]
+    bad = {name: word for name, word in results.items() if word not in (OK, OFF)}
+    context = {"bad": bad, "off": off, "good": len(results) - len(bad) - len(off)}
     return part(request, "console/home/health.html", context)
 
 
-# --- a newcomer, a new session
+# --- first steps and new sessions
 
 
 @require_safe
 @page()
 def first_steps(request: HttpRequest) -> HttpResponse:
-    """The demo first, then what there is to set up; steps tick themselves off as they become true."""
+    """The first steps: try the demo, then set up an agent. Completed steps are marked."""
     return show(request, "console/welcome.html", welcome.steps(), title="Welcome", section="home")
 
 
 @require_safe
 @page()
 def first_steps_part(request: HttpRequest) -> HttpResponse:
-    """The steps alone."""
+    """The fragment with the steps."""
     return part(request, "console/welcome_steps.html", welcome.steps())
 
 
 @require_POST
 @page(Right.OPERATE)
 def look_again(request: HttpRequest) -> HttpResponse:
-    """Have the workers look for agents now."""
+    """Ask the workers to look for agents now."""
     dispatch_discovery()
     if request.headers.get("HX-Request"):
         return part(request, "console/welcome_steps.html", {**welcome.steps(), "looking": True})
@@ -118,7 +122,7 @@ def look_again(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @page(Right.OPERATE)
 def new_session(request: HttpRequest) -> HttpResponse:
-    """The form that starts a session; with a script it opens over the page one is on."""
+    """The form that starts a session; htmx shows it as a dialog over the current page."""
     form = StartForm(request.POST if request.method == "POST" else None, initial={"agent": request.GET.get("agent")})
     scripted = bool(request.headers.get("HX-Request"))
     if (
@@ -137,7 +141,7 @@ def new_session(request: HttpRequest) -> HttpResponse:
 @require_POST
 @page(Right.OPERATE)
 def start_demo(request: HttpRequest) -> HttpResponse:
-    """The demo agent by one click."""
+    """Start a session of the demo agent."""
     wanted = commands.SessionRequest(prompt=DEMO_PROMPT, title="Demo: see the whole loop", agent="demo")
     session = commands.start_session(wanted, by=request.user.get_username(), may_allow=False)
     return redirect("session", session.pk)

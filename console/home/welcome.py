@@ -1,4 +1,4 @@
-"""What a newcomer still has to do, read from what is true."""
+"""The first steps of a new installation, derived from the database."""
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -6,27 +6,27 @@ from django.db.models import QuerySet
 from sessions_app.agents.discovery import INSTALL
 from sessions_app.models import Agent, AgentSession
 
-ST = Agent.Status
-
 
 def is_new() -> bool:
-    """Whether no session was ever started."""
+    """Whether the database has no session."""
     return not AgentSession.objects.exists()
 
 
 def real_agents() -> QuerySet[Agent]:
-    """The agents found, without the demo."""
+    """The agents that discovery found, without the demo agent."""
     return Agent.objects.exclude(name="demo").order_by("host", "name")
 
 
 def steps() -> dict[str, object]:
-    """The state of the first steps: the agents of all hosts, how to install one, and how far one is."""
+    """The template context of the first steps: agents of all hosts, the install command, and what
+    is done.
+    """
     agents = list(real_agents())
-    ready = any(agent.status == ST.READY for agent in agents)
+    ready = any(agent.status == Agent.Status.READY for agent in agents)
     return {
         "agents": agents,
         "agent_ready": ready,
-        "found": [agent for agent in agents if agent.status != ST.MISSING],
+        "found": [agent for agent in agents if agent.status != Agent.Status.MISSING],
         "looked": bool(agents),
         "install": INSTALL,
         "cli_path": settings.AGENTS.cli_path,

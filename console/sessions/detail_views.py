@@ -1,4 +1,6 @@
-"""The page of one session: its transcript as it grows, its questions where they were asked, and what can be done."""
+"""Views of one session: its live transcript with the requests in it, and the actions on the
+session.
+"""
 
 import json
 from dataclasses import dataclass
@@ -21,21 +23,19 @@ from approvals.presentation.safe_text import one_line
 from approvals.queries import open_approvals, rules_in_force
 from console.approvals.cards import heading_of
 from console.sessions.rows import content_of, payload_of, rows_of, tail_of, with_open_end
-from console.sessions.states import look_of
+from console.sessions.states import label_of
 from console.shell import page, part, show
 from orchestra.auth.permissions import Right
 from orchestra.errors import OrchestraError
 from sessions_app import commands
 from sessions_app.forms import lines_of
-from sessions_app.models import OPEN_SESSION, AgentSession, Event, Turn
+from sessions_app.models import IDLE_SESSION, OPEN_SESSION, AgentSession, Event, Turn
 from sessions_app.queries import readable_sessions
-
-S, K = AgentSession.Status, Event.Kind
 
 EVENTS_AT_ONCE = 200
 EVENTS_AT_FIRST = 120
 MOST_FOUND = 100
-MOST_LINES = 20_000  # of an output that somebody wants to see whole
+MOST_LINES = 20_000  # of an output that is shown whole
 LARGEST_SEQ = 2**63 - 1
 TURNS_SHOWN = 50
 FILES_SHOWN = 30
@@ -44,7 +44,7 @@ FILES_SHOWN = 30
 @require_safe
 @page()
 def session_page(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """The newest events; ``?from=SEQ`` begins elsewhere, which is how earlier ones are read without a script."""
+    """The page with the newest events; ``?from=SEQ`` shows earlier ones, also without JavaScript."""
     session = found_or_404(session_id)
     start = _number(request, "from")
     events = _around(session, start) if start else _newest(session)
@@ -61,7 +61,9 @@ def session_page(request: HttpRequest, session_id: UUID) -> HttpResponse:
 @require_safe
 @page()
 def rows_part(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """A piece of the transcript: ``after`` a number (and what that changes above), ``before`` or ``from`` one."""
+    """A fragment of the transcript: events ``after`` a number (with updates of earlier rows),
+    ``before`` or ``from`` it.
+    """
     session = found_or_404(session_id)
     live = "after" in request.GET
     if live:
@@ -81,29 +83,31 @@ def rows_part(request: HttpRequest, session_id: UUID) -> HttpResponse:
 @require_safe
 @page()
 def head_part(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """Title, state and meters."""
+    """The fragment with title, state and meters."""
     return part(request, "console/session/head.html", _head(found_or_404(session_id)))
 
 
 @require_safe
 @page()
 def side_part(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """Open requests, facts, rules, files and turns."""
+    """The fragment with open requests, facts, rules, files and turns."""
     return part(request, "console/session/side.html", _side(found_or_404(session_id)))
 
 
 @require_safe
 @page()
 def foot_part(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """Whether the next message may be sent, in a sentence."""
+    """The fragment below the transcript with the form for the next message."""
     return part(request, "console/session/under.html", _head(found_or_404(session_id)))
 
 
 @require_safe
 @page()
 def output_part(request: HttpRequest, session_id: UUID, tool: str) -> HttpResponse:
-    """The whole output of a call, by the call's id."""
-    found = Event.objects.filter(session=session_id, kind=K.TOOL_RESULT, payload__contains=json.dumps(tool)).first()
+    """The fragment with the whole output of the call with this id."""
+    found = Event.objects.filter(
+        session=session_id, kind=Event.Kind.TOOL_RESULT, payload__contains=json.dumps(tool)
+    ).first()
     if found is None:
         raise Http404("There is no such output.")
     output = tail_of(content_of(payload_of(found)), MOST_LINES)
@@ -113,7 +117,7 @@ def output_part(request: HttpRequest, session_id: UUID, tool: str) -> HttpRespon
 @require_safe
 @page()
 def search_part(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """Where in the transcript these words are; the newest first."""
+    """The fragment with events that contain the search words, the newest first."""
     words = request.GET.get("q", "").strip()[:200]
     found: list[Event] = []
     if words:
@@ -127,7 +131,9 @@ def search_part(request: HttpRequest, session_id: UUID) -> HttpResponse:
 @require_POST
 @page(Right.OPERATE)
 def act(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """Send the next message, interrupt the turn or end the dialog; a refusal is said, and what was typed is kept."""
+    """Send the next message, interrupt the turn or cancel the session. A refusal is shown; the
+    entered text is kept.
+    """
     refusal = _act(request, session_id)
     if request.headers.get("HX-Request"):
         head = _head(found_or_404(session_id))
@@ -140,7 +146,7 @@ def act(request: HttpRequest, session_id: UUID) -> HttpResponse:
 @require_POST
 @page(Right.DECIDE)
 def revoke(request: HttpRequest, session_id: UUID, rule_id: UUID) -> HttpResponse:
-    """End a rule of the session; the same call asks again. Whoever may decide may, and twice does no harm."""
+    """Revoke a rule of the session, which needs the right to decide; repeating it changes nothing."""
     session = found_or_404(session_id)
     by, address = request.user.get_username(), request.META.get("REMOTE_ADDR", "")
     revoke_session_rule(rule_id=rule_id, session=session.pk, by=by, via=DecisionSource.DASHBOARD, address=address)
@@ -169,7 +175,7 @@ def _act(request: HttpRequest, session_id: UUID) -> str:
 
 
 def found_or_404(session_id: UUID) -> AgentSession:
-    """The session, as ``readable_sessions`` has it."""
+    """The session as a row of ``readable_sessions``."""
     session = readable_sessions().filter(pk=session_id).first()
     if session is None:
         raise Http404("Session not found")
@@ -196,7 +202,7 @@ def _around(session: AgentSession, seq: int) -> list[Event]:
 
 
 def _window(session: AgentSession, events: list[Event]) -> dict[str, Any]:
-    """Which numbers the piece spans, and what is before and after it."""
+    """The numbers of the first and last event of a fragment, and of the events before and after it."""
     first, last = (events[0].seq, events[-1].seq) if events else (0, 0)
     return {"first_seq": first, "last_seq": last, "newest_seq": session.last_seq, "earlier": max(0, first - 1)}
 
@@ -210,8 +216,8 @@ def _number(request: HttpRequest, name: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """How long a session worked, and how long it waited for people."""
+class TimeSpent:
+    """The time that a session worked, and the time that it waited for people."""
 
     working: timedelta
     waiting: timedelta
@@ -223,14 +229,14 @@ def _head(session: AgentSession) -> dict[str, Any]:
     return {
         "session": session,
         "title": one_line(session.title, 200),
-        "look": look_of(session),
+        "label": label_of(session),
         "turn": turns[0] if turns else None,
         "turns": turns[::-1],
         "waiting": [(one, heading_of(one)) for one in waiting],
-        "spent": _spent(session, turns),
+        "spent": _time_spent(session, turns),
         "is_open": session.status in OPEN_SESSION,
-        "may_message": session.status in (S.COMPLETED, S.FAILED),
-        "ended": session.status == S.CANCELLED,
+        "may_message": session.status in IDLE_SESSION,
+        "ended": session.status == AgentSession.Status.CANCELLED,
         "memory": _memory(session),
         "demo": session.agent == "demo",
         "folder": session.working_directory.rstrip("/").rsplit("/", 1)[-1],
@@ -238,7 +244,7 @@ def _head(session: AgentSession) -> dict[str, Any]:
 
 
 def _memory(session: AgentSession) -> str:
-    """What the agent will know when the next message is sent."""
+    """A sentence about what the agent remembers when the next message is sent."""
     if session.conversation is None:
         return "The agent remembers everything above."
     if not session.resumable:
@@ -258,42 +264,42 @@ def _side(session: AgentSession) -> dict[str, Any]:
         "turns": list(session.turns.order_by("-number")[:TURNS_SHOWN])[::-1],
         "turn_starts": _turn_starts(session),
         "run": run,
-        "look": look_of(session),
+        "label": label_of(session),
     }
 
 
 def _turn_starts(session: AgentSession) -> dict[int, int]:
-    """Where in the transcript each turn begins."""
-    prompts = Event.objects.filter(session=session, kind=K.PROMPT).order_by("-seq")[:TURNS_SHOWN]
+    """The number of the first event of each turn, by the turn's number."""
+    prompts = Event.objects.filter(session=session, kind=Event.Kind.PROMPT).order_by("-seq")[:TURNS_SHOWN]
     return {number: event.seq for event in prompts if isinstance(number := payload_of(event).get("turn"), int)}
 
 
 def _files(session: AgentSession) -> list[tuple[str, int]]:
-    """The files that approved calls wrote, and how often."""
+    """The files that approved calls wrote, each with the number of writes."""
     edits = Approval.objects.filter(session=session.pk, tool_name__in=EDITING_TOOLS, consumed_at__isnull=False)
     counts: dict[str, int] = {}
-    for tool, asked, edited in edits.order_by("created_at").values_list("tool_name", "tool_input", "updated_input")[
-        :500
-    ]:
-        name = telling_argument(tool, edited or asked)
+    for tool, tool_input, edited in edits.order_by("created_at").values_list(
+        "tool_name", "tool_input", "updated_input"
+    )[:500]:
+        name = telling_argument(tool, edited or tool_input)
         name = name.removeprefix(session.working_directory.rstrip("/") + "/")
         counts[name] = counts.get(name, 0) + 1
     return [(one_line(name, 200), count) for name, count in list(counts.items())[:FILES_SHOWN]]
 
 
-def _spent(session: AgentSession, turns: list[Turn]) -> Spent:
+def _time_spent(session: AgentSession, turns: list[Turn]) -> TimeSpent:
     now = timezone.now()
-    asked = Approval.objects.filter(session=session.pk, decided_at__isnull=True) | Approval.objects.filter(
+    approvals = Approval.objects.filter(session=session.pk, decided_at__isnull=True) | Approval.objects.filter(
         session=session.pk, decided_at__gt=F("created_at") + timedelta(milliseconds=50)
     )
-    spans = list(asked.order_by("created_at").values_list("created_at", "decided_at")[:1000])
+    spans = list(approvals.order_by("created_at").values_list("created_at", "decided_at")[:1000])
     waiting = _covered([(start, end or now) for start, end in spans])
     whole = sum(((turn.finished_at or now) - turn.started_at for turn in turns if turn.started_at), timedelta())
-    return Spent(working=max(timedelta(), whole - waiting), waiting=waiting)
+    return TimeSpent(working=max(timedelta(), whole - waiting), waiting=waiting)
 
 
 def _covered(spans: list[tuple[datetime, datetime]]) -> timedelta:
-    """How long at least one of the spans, in the order of their beginnings, lasted."""
+    """The length of the union of the spans, which are sorted by their starts."""
     total, reached = timedelta(), None
     for start, end in spans:
         begin = start if reached is None else max(start, reached)

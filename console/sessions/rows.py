@@ -1,4 +1,6 @@
-"""A transcript as rows of a page: what an agent said, and each of its calls together with its question and result."""
+"""A transcript as rows of a page: texts, and each tool call together with its request and its
+result.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,28 +16,26 @@ from approvals.models import Approval, DecisionSource
 from approvals.policy.tool_call import parsed_arguments, telling_argument
 from approvals.presentation.render import Block, diff_block, one_line, pretty, title_for, visible
 from approvals.reopening import newest_of
-from console.approvals.cards import Card, Verdict, card_for, verdict_of
+from console.approvals.cards import Card, Outcome, card_for, outcome_of
 from sessions_app.models import AgentSession, Event, PermissionRequest
 from sessions_app.supervisor.permissions import KINDS
 from sessions_app.transcript import ansi
-from sessions_app.transcript.render import attached_names, said
-
-K = Event.Kind
+from sessions_app.transcript.render import attachment_labels, describe_event
 
 SUB_AGENT = "Sub-agent"
-LAUNCHED = "Async agent launched"  # CLI 2.1.330: what follows is for the model; the sub-agent's own words are rows
+LAUNCHED = "Async agent launched"  # CLI 2.1.330: the rest is for the model; texts of the sub-agent are rows
 OPEN_BOXES = 3
-TAIL_LINES = 40  # of an output; the rest is fetched when asked for
+TAIL_LINES = 40  # of an output; the rest is loaded on request
 LONGEST_LINE = 2_000  # characters of one line of an output
 LONGEST_TEXT = 20_000
-LOOK_BACK = 5_000  # events among which the call of a late result is looked for
+LOOK_BACK = 5_000  # events that are searched for the call of a late result
 PLAIN = frozenset({"Read", "Glob", "Grep", "LS", "WebSearch", "ToolSearch", "TodoWrite", "ListAgents", "BashOutput"})
 ICONS = {
     "Bash": "terminal", "BashOutput": "terminal", "Write": "file-edit", "Edit": "file-edit", "MultiEdit": "file-edit",
     "NotebookEdit": "file-edit", "Read": "eye", "Glob": "search", "Grep": "search", "LS": "folder", "Task": "branch",
     "Agent": "branch", "WebSearch": "search", "ExitPlanMode": "plan", "AskUserQuestion": "question",
 }  # fmt: skip
-# Told by other rows, or by the page: the CLI's own bookkeeping of its start and of its sub-agents.
+# Other rows, or the page, show this: the CLI's messages about its start and its sub-agents.
 SILENT_SYSTEM = frozenset(
     {"init", "note_to_model", "thinking_tokens", "background_tasks_changed"}
     | {"task_started", "task_progress", "task_updated", "task_notification"}
@@ -45,7 +45,7 @@ SILENT_STATUS = frozenset({"queued", "running", "waiting"})
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The end of what a call printed; ``hidden`` lines stand before it."""
+    """The last lines of a call's output; ``hidden`` is the number of lines before them."""
 
     pieces: list[ansi.Piece]
     hidden: int = 0
@@ -54,7 +54,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A row. ``kind`` names what is drawn; ``key`` stays the same when the row is drawn again."""
+    """A row. ``kind`` selects its markup; ``key`` stays the same when the row is drawn again."""
 
     kind: str
     seq: int
@@ -64,9 +64,9 @@ class Row:
     tone: str = ""
     icon: str = ""
     sub: str = ""
-    """The call of the sub-agent that says this, if one does."""
+    """The id of the call that started the sub-agent, for a row of a sub-agent."""
     update: bool = False
-    """Only replaces a row that is there already."""
+    """The row only replaces a row that the page already has."""
     name: str = ""
     argument: str = ""
     tool: str = ""
@@ -74,7 +74,7 @@ class Row:
     output: Output | None = None
     failed: bool = False
     done: bool = False
-    verdict: Verdict | None = None
+    outcome: Outcome | None = None
     approval: Approval | None = None
     card: Card | None = None
     rule: str = ""
@@ -83,7 +83,7 @@ class Row:
 
     @property
     def key(self) -> str:
-        """What the row is known by in the page."""
+        """The row's id in the page."""
         return f"e{self.seq}"
 
 
@@ -91,20 +91,20 @@ Payload = dict[str, Any]
 
 
 @dataclass(slots=True)
-class _Known:
-    """What belongs to the calls of a page: results and questions by tool use, standing answers of rules."""
+class _CallFacts:
+    """Calls, results, requests and rules' decisions of a page, each by tool-use id."""
 
     uses: dict[str, tuple[Event, Payload]] = field(default_factory=dict)
     results: dict[str, tuple[Event, Payload]] = field(default_factory=dict)
-    asked: dict[str, Approval] = field(default_factory=dict)
+    approvals: dict[str, Approval] = field(default_factory=dict)
     rules: dict[str, Payload] = field(default_factory=dict)
 
 
 def rows_of(session: AgentSession, events: list[Event], user: Any, *, live: bool = False) -> list[Row]:
     """The rows of ``events``, in order.
 
-    ``live``: the events are the newest, and what they tell about calls before them comes as an update of those rows.
-    At most four queries, however many events.
+    ``live``: the events are the newest, and results and decisions of earlier calls come as updates
+    of the rows of these calls. This takes at most four queries, for any number of events.
     """
     read = [(event, payload_of(event)) for event in events]
     known = _gather(session, read, live=live)
@@ -112,10 +112,10 @@ def rows_of(session: AgentSession, events: list[Event], user: Any, *, live: bool
     rows: list[Row] = []
     drawn: set[str] = set()
     for event, payload in read:
-        if event.kind == K.TOOL_USE:
+        if event.kind == Event.Kind.TOOL_USE:
             drawn.add(_id(payload, "id"))
             rows.append(_call(event, payload, known, user, live=live))
-        elif event.kind in (K.TOOL_RESULT, K.APPROVAL):
+        elif event.kind in (Event.Kind.TOOL_RESULT, Event.Kind.APPROVAL):
             use = known.uses.get(_id(payload, "tool_use_id"))
             if live and use and use[0].seq not in here and _id(use[1], "id") not in drawn:
                 drawn.add(_id(use[1], "id"))
@@ -126,33 +126,33 @@ def rows_of(session: AgentSession, events: list[Event], user: Any, *, live: bool
 
 
 def with_open_end(rows: list[Row]) -> list[Row]:
-    """The same rows, the last boxes of them unfolded."""
+    """The same rows, of which the last OPEN_BOXES tool calls are unfolded."""
     boxes = [row.key for row in rows if row.kind == "tool" and row.name != SUB_AGENT][-OPEN_BOXES:]
     return [replace(row, is_open=True) if row.key in boxes else row for row in rows]
 
 
-def _gather(session: AgentSession, read: list[tuple[Event, Payload]], *, live: bool) -> _Known:
-    known = _Known()
+def _gather(session: AgentSession, read: list[tuple[Event, Payload]], *, live: bool) -> _CallFacts:
+    known = _CallFacts()
     wanted: set[str] = set()
     for event, payload in read:
-        if event.kind == K.TOOL_USE:
+        if event.kind == Event.Kind.TOOL_USE:
             known.uses[_id(payload, "id")] = (event, payload)
-        elif event.kind == K.TOOL_RESULT:
+        elif event.kind == Event.Kind.TOOL_RESULT:
             known.results[_id(payload, "tool_use_id")] = (event, payload)
-        elif event.kind == K.APPROVAL and payload.get("by") == "policy":
+        elif event.kind == Event.Kind.APPROVAL and payload.get("by") == "policy":
             known.rules[_id(payload, "tool_use_id")] = payload
-        if live and event.kind in (K.TOOL_RESULT, K.APPROVAL):
+        if live and event.kind in (Event.Kind.TOOL_RESULT, Event.Kind.APPROVAL):
             wanted.add(_id(payload, "tool_use_id"))
     first, last = (read[0][0].seq, read[-1][0].seq) if read else (0, 0)
     earlier = wanted - set(known.uses) - {""}
-    for event, payload in _about(session, K.TOOL_USE, earlier, seq__lt=first, seq__gt=first - LOOK_BACK):
+    for event, payload in _about(session, Event.Kind.TOOL_USE, earlier, seq__lt=first, seq__gt=first - LOOK_BACK):
         known.uses[_id(payload, "id")] = (event, payload)
     open_calls = set(known.uses) - set(known.results) - {""}
-    for event, payload in _about(session, K.TOOL_RESULT, open_calls, seq__gt=first, seq__lt=last + LOOK_BACK):
+    for event, payload in _about(session, Event.Kind.TOOL_RESULT, open_calls, seq__gt=first, seq__lt=last + LOOK_BACK):
         known.results.setdefault(_id(payload, "tool_use_id"), (event, payload))
     links = PermissionRequest.objects.filter(session=session, tool_use_id__in=set(known.uses) - {""})
     for link in links.select_related("approval").order_by("created_at"):
-        known.asked[link.tool_use_id] = newest_of(link.approval) if link.approval.reopened_as else link.approval
+        known.approvals[link.tool_use_id] = newest_of(link.approval) if link.approval.reopened_as else link.approval
     return known
 
 
@@ -165,12 +165,14 @@ def _about(session: AgentSession, kind: str, ids: Iterable[str], **where: int) -
     return [(event, payload_of(event)) for event in found.order_by("seq")]
 
 
-def _call(event: Event, payload: Payload, known: _Known, user: Any, *, live: bool, update: bool = False) -> Row:
-    """One call of a tool: its arguments, its question or who allowed it, and its result."""
+def _call(event: Event, payload: Payload, known: _CallFacts, user: Any, *, live: bool, update: bool = False) -> Row:
+    """The row of a tool call: its arguments, its request or the rule that allowed it, and its
+    result.
+    """
     tool = _id(payload, "id")
     name = str(payload.get("name") or "tool")
-    approval = known.asked.get(tool)
-    ran = _edited(approval) or payload.get("input")
+    approval = known.approvals.get(tool)
+    ran = _edited_input(approval) or payload.get("input")
     result = known.results.get(tool)
     rule = known.rules.get(tool)
     failed = bool(result and result[1].get("is_error"))
@@ -184,39 +186,41 @@ def _call(event: Event, payload: Payload, known: _Known, user: Any, *, live: boo
         blocks=_blocks(name, ran),
         output=_output(name, result[1]) if result else None,
         failed=failed, done=result is not None, approval=approval,
-        verdict=verdict_of(approval) if approval and not by_policy else None,
+        outcome=outcome_of(approval) if approval and not by_policy else None,
         card=card_for(approval, user) if approval and waiting else None,
-        rule=_why_allowed(rule, approval if by_policy else None),
+        rule=_rule_reason(rule, approval if by_policy else None),
         is_open=failed or (live and not update) or waiting,
     )  # fmt: skip
 
 
-def _edited(approval: Approval | None) -> Payload:
-    """The input that somebody put in place of the one asked for; empty if nobody did."""
+def _edited_input(approval: Approval | None) -> Payload:
+    """The edited input with which a person approved the call; empty if it was not edited."""
     return parsed_arguments(approval.updated_input) if approval and approval.updated_input else {}
 
 
 def _argument(name: str, given: Any) -> str:
-    """What stands beside the tool's name: its telling argument; of a sub-agent the few words for its task."""
+    """The text beside the tool's name: its main argument, or the short description of a sub-agent's
+    task.
+    """
     if not given:
         return ""
     tool_input = json.dumps(given)
     if _name(name) == SUB_AGENT and isinstance(given, dict) and isinstance(given.get("description"), str):
         return one_line(given["description"], 200)
-    if name in KINDS:  # their titles begin with the word that stands there already
+    if name in KINDS:  # their titles begin with the name that the row already shows
         return title_for(name, tool_input).split(": ", 1)[-1]
     return one_line(telling_argument(name, tool_input), 200)
 
 
-def _why_allowed(rule: Payload | None, approval: Approval | None) -> str:
-    """What a standing rule said about a call; empty if a person was asked."""
+def _rule_reason(rule: Payload | None, approval: Approval | None) -> str:
+    """The reason of the rule that decided the call; empty if a person decides it."""
     if rule is not None:
         return visible(str(rule.get("reason") or "a rule"))
     return visible(approval.reason or "a rule") if approval else ""
 
 
 def _blocks(name: str, given: Any) -> list[Block]:
-    """The arguments of a call, drawn from the call alone: the files have changed since."""
+    """The arguments of a call, from the call alone: files on disk may have changed since."""
     arguments = given if isinstance(given, dict) else {}
     path = visible(str(arguments.get("file_path") or ""))
     if name == "Bash":
@@ -255,7 +259,7 @@ def _cut(text: str) -> str:
 
 
 def content_of(result: Payload) -> str:
-    """What a call returned, as text."""
+    """The result of a call as text."""
     content = result.get("content")
     if isinstance(content, str):
         return content
@@ -271,7 +275,7 @@ def _output(name: str, result: Payload) -> Output:
 
 
 def tail_of(text: str, most: int) -> Output:
-    """The last ``most`` lines of an output, long lines cut."""
+    """The last ``most`` lines of an output; long lines are cut."""
     lines = text.strip("\n").split("\n") if text.strip("\n") else []
     kept = [_short(line) for line in lines[-most:]]
     return Output(ansi.pieces("\n".join(kept)), hidden=max(0, len(lines) - most), lines=len(lines))
@@ -292,12 +296,12 @@ def _name(name: str) -> str:
     )
 
 
-# --- rows that are one event
+# --- rows of a single event
 
 
 def _plain_row(event: Event, payload: Payload) -> Row | None:
-    drawn = PLAIN_ROWS.get(K(event.kind))
-    return drawn(event, payload) if drawn else _note(event, payload)
+    make_row = PLAIN_ROWS.get(Event.Kind(event.kind))
+    return make_row(event, payload) if make_row else _note(event, payload)
 
 
 def _prompt(event: Event, payload: Payload) -> Row:
@@ -308,13 +312,13 @@ def _prompt(event: Event, payload: Payload) -> Row:
         text=str(payload.get("text") or ""),
         facts={
             "turn": payload.get("turn"),
-            "attachments": attached_names(payload),
+            "attachments": attachment_labels(payload),
             "by": visible(_id(payload, "by")),
         },
     )
 
 
-def _spoken(event: Event, payload: Payload) -> Row | None:
+def _agent_text(event: Event, payload: Payload) -> Row | None:
     text = str(payload.get("text") or "")
     return (
         Row(kind="agent", seq=event.seq, at=event.at, text=text, sub=_id(payload, "parent_tool_use_id"))
@@ -333,7 +337,7 @@ def _thinking(event: Event, payload: Payload) -> Row | None:
 
 
 def _status(event: Event, payload: Payload) -> Row | None:
-    """Only what the rows around it do not tell: a turn that went well ends with its result."""
+    """A row for a status that no other row shows; a completed turn already ends with its result."""
     status, turn = payload.get("status"), payload.get("turn")
     silent = status in SILENT_STATUS or (status == "completed" and turn == "completed")
     return None if silent else _note(event, payload)
@@ -344,9 +348,9 @@ def _system(event: Event, payload: Payload) -> Row | None:
 
 
 def _raw(event: Event, payload: Payload) -> Row:
-    """Something of the CLI's that Orchestra has no words for: kept, and folded, since nobody is meant to read it."""
-    words = said(event)
-    return Row(kind="raw", seq=event.seq, at=event.at, argument=words.heading or _kind(payload), text=words.body)
+    """A folded row for a message of the CLI that Orchestra does not know."""
+    text = describe_event(event)
+    return Row(kind="raw", seq=event.seq, at=event.at, argument=text.heading or _kind(payload), text=text.body)
 
 
 def _kind(payload: Payload) -> str:
@@ -356,11 +360,11 @@ def _kind(payload: Payload) -> str:
 
 
 def _result(event: Event, payload: Payload) -> Row:
-    words = said(event)
+    text = describe_event(event)
     facts = {"cost": payload.get("total_cost_usd"), "seconds": _seconds(payload.get("duration_ms"))}
     return Row(
-        kind="end", seq=event.seq, at=event.at, name=ENDS.get(words.who, "Turn ended"), heading=words.heading,
-        text=words.body, failed=words.tone == "bad", facts=facts,
+        kind="end", seq=event.seq, at=event.at, name=ENDS.get(text.speaker, "Turn ended"), heading=text.heading,
+        text=text.body, failed=text.tone == "bad", facts=facts,
     )  # fmt: skip
 
 
@@ -368,16 +372,21 @@ ENDS = {"parked": "Parked, no process waits", "interrupted": "Turn interrupted"}
 
 
 def _note(event: Event, payload: Payload) -> Row:
-    words = said(event)
+    text = describe_event(event)
     return Row(
-        kind="note", seq=event.seq, at=event.at, name=words.who, heading=words.heading, text=words.body, tone=words.tone
+        kind="note", seq=event.seq, at=event.at, name=text.speaker, heading=text.heading, text=text.body, tone=text.tone
     )
 
 
 PLAIN_ROWS = {
-    K.PROMPT: _prompt, K.TEXT: _spoken, K.THINKING: _thinking, K.STATUS: _status, K.SYSTEM: _system, K.RESULT: _result,
-    K.RAW: _raw,
-}  # fmt: skip
+    Event.Kind.PROMPT: _prompt,
+    Event.Kind.TEXT: _agent_text,
+    Event.Kind.THINKING: _thinking,
+    Event.Kind.STATUS: _status,
+    Event.Kind.SYSTEM: _system,
+    Event.Kind.RESULT: _result,
+    Event.Kind.RAW: _raw,
+}
 
 
 def _seconds(milliseconds: object) -> float | None:
@@ -385,7 +394,7 @@ def _seconds(milliseconds: object) -> float | None:
 
 
 def payload_of(event: Event) -> Payload:
-    """What an event says; empty where that is no JSON object."""
+    """The payload of an event; empty if it is no JSON object."""
     try:
         value = json.loads(event.payload)
     except (ValueError, RecursionError):

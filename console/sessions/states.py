@@ -1,15 +1,15 @@
-"""The word, the shape and the tone of every state a session or an agent can be in: the same on every page."""
+"""Word, icon and tone of every state of a session, the same on every page."""
 
 from dataclasses import dataclass
 
 from sessions_app.models import AgentSession
 
-S = AgentSession.Status
-
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How a state looks. ``icon`` is a name of console/icons.html; ``tone`` is wait, run, ok, bad or empty."""
+class StateLabel:
+    """How a state is shown. ``icon`` is a name in console/icons.html; ``tone`` is wait, run, ok,
+    bad or empty.
+    """
 
     word: str
     icon: str
@@ -17,19 +17,19 @@ class Look:
     turning: bool = False
 
 
-LOOKS = {
-    S.WAITING: Look("Waiting for you", "waiting", "wait"),
-    S.RUNNING: Look("Running", "running", "run", turning=True),
-    S.QUEUED: Look("Queued", "queued"),
-    S.COMPLETED: Look("Completed", "done", "ok"),
-    S.FAILED: Look("Failed", "failed", "bad"),
-    S.CANCELLED: Look("Cancelled", "cancelled"),
+SESSION_LABELS = {
+    AgentSession.Status.WAITING: StateLabel("Waiting for you", "waiting", "wait"),
+    AgentSession.Status.RUNNING: StateLabel("Running", "running", "run", turning=True),
+    AgentSession.Status.QUEUED: StateLabel("Queued", "queued"),
+    AgentSession.Status.COMPLETED: StateLabel("Completed", "done", "ok"),
+    AgentSession.Status.FAILED: StateLabel("Failed", "failed", "bad"),
+    AgentSession.Status.CANCELLED: StateLabel("Cancelled", "cancelled"),
 }
-PARKED = Look("Paused, resumes when you answer", "parked", "wait")
+PARKED = StateLabel("Paused, resumes when you answer", "parked", "wait")
 
 
-def look_of(session: AgentSession) -> Look:
-    """How ``session`` looks; a row of ``readable_sessions`` also knows whether it is parked."""
+def label_of(session: AgentSession) -> StateLabel:
+    """The label of the session's state; only rows of ``readable_sessions`` can be shown as parked."""
     if getattr(session, "parked", False):
         return PARKED
-    return LOOKS[S(session.status)]
+    return SESSION_LABELS[AgentSession.Status(session.status)]

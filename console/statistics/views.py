@@ -1,4 +1,4 @@
-"""The page of statistics."""
+"""The statistics page."""
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
@@ -12,7 +12,7 @@ from sessions_app.statistics import chapter as sessions
 @require_safe
 @page()
 def statistics(request: HttpRequest) -> HttpResponse:
-    """How much was asked, how it was answered, how long that took and what it cost."""
+    """Numbers of requests and their outcomes, decision times and cost in a period."""
     period = period_of(request.GET.get("period", ""))
     context = {
         "period": period,

@@ -1,4 +1,4 @@
-"""What the templates of the console share."""
+"""Template tags of the console."""
 
 from django import template
 from django.utils.html import format_html
@@ -9,8 +9,10 @@ register = template.Library()
 
 @register.simple_tag
 def icon(name: str, label: str = "", extra: str = "") -> SafeString:
-    """A shape of console/icons.html. Without ``label`` readers skip it: a word must stand beside it."""
-    told = format_html('role="img" aria-label="{}"', label) if label else 'aria-hidden="true"'
+    """An icon of console/icons.html. Without ``label`` screen readers skip it, so that a word must
+    stand beside it.
+    """
+    aria = format_html('role="img" aria-label="{}"', label) if label else 'aria-hidden="true"'
     return format_html(
-        '<svg class="icon{}" {}><use href="#i-{}"/></svg>', f" {extra}" if extra else "", SafeString(told), name
+        '<svg class="icon{}" {}><use href="#i-{}"/></svg>', f" {extra}" if extra else "", SafeString(aria), name
     )

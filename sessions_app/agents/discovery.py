@@ -1,7 +1,7 @@
-"""Finding agents on this host: which CLI, which version, whether somebody is logged in.
+"""Discovery of agents on this host: the CLI's path and version, and whether it is logged in.
 
-Facts about the CLI, measured on 2.1.330: ``--version`` answers in 0.03 s; ``auth status`` works offline, prints JSON
-and exits 1 when nobody is logged in.
+Measured on CLI 2.1.330: ``--version`` takes 0.03 s; ``auth status`` works offline, prints JSON, and
+exits 1 without a login.
 """
 
 import json
@@ -19,9 +19,9 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models.functions import Now
 
-from sessions_app.agents.cli_versions import OLDEST_FIT, untested_words, version_of
-from sessions_app.agents.login import login_words
-from sessions_app.agents.selftest import Inconclusive, reason_it_is_unfit
+from sessions_app.agents.cli_versions import OLDEST_FIT, untested_notice, version_of
+from sessions_app.agents.login import login_instructions
+from sessions_app.agents.selftest import Inconclusive, run_selftest
 from sessions_app.demo_agent import VERSION as DEMO_VERSION
 from sessions_app.models import Agent
 from sessions_app.supervisor.launch import cli_path, inherited_environment
@@ -29,63 +29,82 @@ from sessions_app.supervisor.launch import cli_path, inherited_environment
 logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 10.0
-LONGEST_ANSWER = 65536
+LONGEST_OUTPUT = 65536  # bytes
 INSTALL = "npm install -g @anthropic-ai/claude-code@2.1.330"
 
 _testing = threading.Lock()
 
-ST = Agent.Status
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CliFacts:
-    """What is known of a CLI; ``detail`` says in one sentence what is wrong, if anything is."""
+    """The facts found about a CLI.
+
+    ``detail`` is a sentence about its problem or a notice, or empty.
+    """
 
     path: str = ""
     version: str = ""
-    status: str = ST.MISSING
+    status: str = Agent.Status.MISSING
     logged_in: bool | None = None
     detail: str = ""
 
 
 def find_cli(timeout_s: float = PROBE_TIMEOUT_S) -> CliFacts:
-    """Look for the configured CLI and ask it who it is. Never raises and never repeats a secret."""
+    """Look for the configured CLI and run its version and login commands.
+
+    It never raises, and the result contains no secrets.
+    """
     path = cli_path()
     if path is None:
         return CliFacts(detail=f"No Claude Code CLI was found; install it with: {INSTALL}")
-    found = re.match(r"(\d+)\.(\d+)\.(\d+)\b", _told([path, "--version"], timeout_s))
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)\b", _output_of([path, "--version"], timeout_s))
     if found is None:
         return CliFacts(
-            path=path, status=ST.UNFIT, detail="The program does not tell its version; is it the Claude Code CLI?"
+            path=path,
+            status=Agent.Status.UNFIT,
+            detail="The program does not tell its version; is it the Claude Code CLI?",
         )
     version = found[0]
     if version_of(version) < OLDEST_FIT:
         oldest = ".".join(map(str, OLDEST_FIT))
         detail = f"Version {version} is too old; Orchestra needs {oldest} or newer. Update with: {INSTALL}"
-        return CliFacts(path=path, version=version, status=ST.UNFIT, detail=detail)
+        return CliFacts(path=path, version=version, status=Agent.Status.UNFIT, detail=detail)
     if not _logged_in(path, timeout_s):
-        return CliFacts(path=path, version=version, status=ST.NOT_LOGGED_IN, logged_in=False, detail=login_words())
-    return CliFacts(path=path, version=version, status=ST.READY, logged_in=True, detail=untested_words(version))
+        return CliFacts(
+            path=path, version=version, status=Agent.Status.NOT_LOGGED_IN, logged_in=False, detail=login_instructions()
+        )
+    return CliFacts(
+        path=path, version=version, status=Agent.Status.READY, logged_in=True, detail=untested_notice(version)
+    )
 
 
 def discover_agents() -> list[Agent]:
-    """Look again and keep what was found; one row per agent of this host. For those that run agents: see ``look``."""
+    """Inspect the agents of this host and save one row for each.
+
+    Call it as the account that runs agents.
+    """
     logger.info("Agent discovery started")
-    return [_keep(agent) for agent in look()]
+    return [_save(agent) for agent in inspect_agents()]
 
 
-def look() -> list[Agent]:
-    """What this process finds on this host, unsaved: another account, or another environment, may find otherwise."""
+def inspect_agents() -> list[Agent]:
+    """The agents that this process finds on this host, unsaved.
+
+    The result depends on the account and the environment of the process.
+    """
     demo = CliFacts(
-        version=DEMO_VERSION, status=ST.READY, logged_in=True, detail="A scripted demo; no model is behind it."
+        version=DEMO_VERSION,
+        status=Agent.Status.READY,
+        logged_in=True,
+        detail="A scripted demo; no model is behind it.",
     )
-    return [_seen("claude", find_cli()), _seen("demo", demo)]
+    return [_merge_with_row("claude", find_cli()), _merge_with_row("demo", demo)]
 
 
 def check_agents(agents: Iterable[Agent]) -> None:
-    """Have every program that has not been tested yet prove that it waits when it is held.
+    """Run the self-test of every program that has not been tested yet.
 
-    A CLI that does not is unfit and is not used, until another program stands in its place.
+    A CLI that fails it is unfit and is not used until another program replaces it.
     """
     logger.info("Health check service started")
     for agent in agents:
@@ -95,41 +114,44 @@ def check_agents(agents: Iterable[Agent]) -> None:
         with _testing:
             agent.refresh_from_db(fields=["tested"])
             if agent.tested == program:
-                continue  # by another thread, meanwhile
+                continue  # another thread has tested it since
             _test(agent, program)
 
 
 def _test(agent: Agent, program: str) -> None:
     try:
-        problem = reason_it_is_unfit()
+        problem = run_selftest()
     except Inconclusive as error:
         logger.warning("agent %s on %s: the self-test is tried again later: %s", agent.name, agent.host, error)
         return
     if problem:
         logger.critical("agent %s on %s is unfit: %s", agent.name, agent.host, problem)
-        agent.status, agent.detail = ST.UNFIT, problem
+        agent.status, agent.detail = Agent.Status.UNFIT, problem
     agent.tested, agent.tested_problem = program, problem
     agent.save(update_fields=["status", "detail", "tested", "tested_problem"])
 
 
-def unfit_reason(name: str) -> str:
-    """Why this agent must not be used on this host; empty if nothing is known against it.
+def agent_problem(name: str) -> str:
+    """Why this agent must not be used on this host, in one sentence; empty if no problem is known.
 
-    A program that stands in the place of one that was discovered proves itself first, here and now if need be.
+    If another program has replaced the discovered one, its self-test runs first, within this call.
     """
     agent = Agent.objects.filter(name=name, host=settings.ORCHESTRA.hostname).first()
     if agent is None or name == "demo":
         return ""
-    if agent.status != ST.UNFIT and agent.tested != _fingerprint(agent):
+    if agent.status != Agent.Status.UNFIT and agent.tested != _fingerprint(agent):
         check_agents([found for found in discover_agents() if found.name == name])
         agent.refresh_from_db()
         if agent.path and agent.tested != _fingerprint(agent):
             return "The self-test of this CLI came to no end; it is tried again with the next message."
-    return agent.detail if agent.status == ST.UNFIT else ""
+    return agent.detail if agent.status == Agent.Status.UNFIT else ""
 
 
 def _fingerprint(agent: Agent) -> str:
-    """What tells a program from its successor in the same place; empty without a program."""
+    """Version, size and time of change of the program, which differ after an update.
+
+    The result is empty without a program.
+    """
     if not agent.path:
         return ""
     try:
@@ -139,18 +161,21 @@ def _fingerprint(agent: Agent) -> str:
     return f"{agent.version} {found.st_size} {found.st_mtime_ns}"
 
 
-def _seen(name: str, facts: CliFacts) -> Agent:
-    """What is known of the agent, with what was found now; a program that failed its test stays unfit."""
+def _merge_with_row(name: str, facts: CliFacts) -> Agent:
+    """The stored row of the agent with the new facts.
+
+    A program that failed its self-test stays unfit.
+    """
     known = Agent.objects.filter(name=name, host=settings.ORCHESTRA.hostname).first()
     agent = known or Agent(name=name, host=settings.ORCHESTRA.hostname)
     agent.path, agent.version, agent.status = facts.path, facts.version, facts.status
     agent.logged_in, agent.detail = facts.logged_in, facts.detail[:500]
     if agent.tested_problem and agent.tested == _fingerprint(agent):
-        agent.status, agent.detail = ST.UNFIT, agent.tested_problem
+        agent.status, agent.detail = Agent.Status.UNFIT, agent.tested_problem
     return agent
 
 
-def _keep(seen: Agent) -> Agent:
+def _save(seen: Agent) -> Agent:
     before = Agent.objects.filter(name=seen.name, host=seen.host).values_list("status", "version").first()
     found = {field: getattr(seen, field) for field in ("path", "version", "status", "logged_in", "detail")}
     found["last_seen_at"] = Now()
@@ -161,17 +186,19 @@ def _keep(seen: Agent) -> Agent:
 
 
 def _logged_in(path: str, timeout_s: float) -> bool:
-    told = _told([path, "auth", "status"], timeout_s)
+    output = _output_of([path, "auth", "status"], timeout_s)
     try:
-        return bool(json.loads(told)["loggedIn"] is True)
+        return bool(json.loads(output)["loggedIn"] is True)
     except (ValueError, KeyError, TypeError):
         return False
 
 
-def _told(command: list[str], timeout_s: float) -> str:
-    """What a short command of the CLI prints in an agent's environment; nothing if it hangs or cannot start.
+def _output_of(command: list[str], timeout_s: float) -> str:
+    """The output of a short CLI command in an agent's environment; empty if it hangs or cannot
+    start.
 
-    Into a file, not a pipe: a grandchild that keeps a pipe open would hold us long after the CLI was killed.
+    The output goes to a file and not to a pipe: a grandchild that keeps a pipe open would block the
+    reader long after the CLI was killed.
     """
     with tempfile.TemporaryFile() as out:
         try:
@@ -192,4 +219,4 @@ def _told(command: list[str], timeout_s: float) -> str:
             process.wait()
             return ""
         out.seek(0)
-        return out.read(LONGEST_ANSWER).decode(errors="replace")
+        return out.read(LONGEST_OUTPUT).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Who must log which CLI in, where, and by which command."""
+"""Instructions for logging the CLI in: account, host, folder and command."""
 
 import os
 import pwd
@@ -10,8 +10,10 @@ from django.conf import settings
 from sessions_app.supervisor.launch import cli_path, inherited_environment
 
 
-def login_words() -> str:
-    """What is missing on this host and how to mend it, in sentences that name account, host, folder and command."""
+def login_instructions() -> str:
+    """Sentences for people that name the account, host and folder without a login, and the command
+    that logs in.
+    """
     account, env = _account(), inherited_environment(os.environ)
     home = env.get("HOME", "")
     folder = env.get("CLAUDE_CONFIG_DIR") or str(Path(home or "/") / ".claude")
@@ -32,7 +34,7 @@ def _command(account: str, env: dict[str, str]) -> str:
 
 
 def _account() -> str:
-    """The account that agents run as."""
+    """The name of the account that agents run as."""
     wanted = settings.AGENTS.run_as
     return _name_of(int(wanted)) if wanted.isdecimal() else wanted or _own_account()
 

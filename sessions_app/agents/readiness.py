@@ -1,4 +1,4 @@
-"""Whether an agent can take a turn, as far as discovery knows: for forms, and before a turn is spent in vain."""
+"""Whether an agent can take a turn according to discovery: for forms, and before a turn is queued."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -11,18 +11,24 @@ from sessions_app.dispatch import dispatch_discovery
 from sessions_app.errors import AgentUnready, CliMissing, NotLoggedIn, UnfitAgent
 from sessions_app.models import Agent
 
-ST = Agent.Status
 NAMES = ("claude", "demo")
-WORDS = {ST.NOT_LOGGED_IN: "not logged in", ST.MISSING: "no CLI found", ST.UNFIT: "unfit"}
-ERRORS: dict[str, type[AgentUnready]] = {ST.NOT_LOGGED_IN: NotLoggedIn, ST.MISSING: CliMissing, ST.UNFIT: UnfitAgent}
-BELIEVED = timedelta(minutes=10)  # discovery looks every five; what it said long ago is no reason to refuse
+WORDS = {Agent.Status.NOT_LOGGED_IN: "not logged in", Agent.Status.MISSING: "no CLI found", Agent.Status.UNFIT: "unfit"}
+ERRORS: dict[str, type[AgentUnready]] = {
+    Agent.Status.NOT_LOGGED_IN: NotLoggedIn,
+    Agent.Status.MISSING: CliMissing,
+    Agent.Status.UNFIT: UnfitAgent,
+}
+VALID_FOR = timedelta(minutes=10)  # discovery runs every five minutes; an older result is no reason to refuse
 
 
 def refuse_unready(name: str, host: str = "") -> None:
-    """Refuse an agent of which discovery said lately that no host (or not this one) can run it; have it look again.
+    """Refuse an agent that no host (or not ``host``, if given) can run according to recent
+    discovery.
+
+    Before it refuses, it asks the workers to look again.
 
     Raises:
-        AgentUnready: with the reason, and what to do about it.
+        AgentUnready: with the reason, and how to resolve it.
     """
     problem = _problem(name, host)
     if problem is None:
@@ -34,25 +40,28 @@ def refuse_unready(name: str, host: str = "") -> None:
 
 
 def agent_choices() -> list[tuple[str, str]]:
-    """Every agent with its label; one that cannot be used says why, and where."""
+    """Names and labels of all agents; the label of an unusable one names the reason and the host."""
     problems = {name: _problem(name) for name in NAMES}
     plain = {"claude": "claude", "demo": "demo: scripted, not an AI"}
     return [
-        (name, f"{plain[name]} ({WORDS[ST(found.status)]} on {found.host})" if found else plain[name])
+        (name, f"{plain[name]} ({WORDS[Agent.Status(found.status)]} on {found.host})" if found else plain[name])
         for name, found in problems.items()
     ]
 
 
 def preferred_agent() -> str:
-    """The first agent that nothing is known against."""
+    """The first agent that has no known problem."""
     return next((name for name in NAMES if _problem(name) is None), NAMES[0])
 
 
 def _problem(name: str, host: str = "") -> Agent | None:
-    """The agent whose state is why ``name`` cannot run; None if some host has a ready one, or none is known."""
-    rows: QuerySet[Agent] = Agent.objects.filter(name=name, last_seen_at__gt=Now() - BELIEVED)
+    """The row that explains why ``name`` cannot run.
+
+    The result is None if a host has a ready one, or no recent row exists.
+    """
+    rows: QuerySet[Agent] = Agent.objects.filter(name=name, last_seen_at__gt=Now() - VALID_FOR)
     known = list(rows.filter(host=host) if host else rows.order_by("host"))
-    if not known or any(agent.status == ST.READY for agent in known):
+    if not known or any(agent.status == Agent.Status.READY for agent in known):
         return None
-    order = (ST.NOT_LOGGED_IN, ST.UNFIT, ST.MISSING)  # the one that is nearest to working
-    return min(known, key=lambda agent: order.index(ST(agent.status)))
+    order = (Agent.Status.NOT_LOGGED_IN, Agent.Status.UNFIT, Agent.Status.MISSING)  # the easiest to resolve first
+    return min(known, key=lambda agent: order.index(Agent.Status(agent.status)))

@@ -1,4 +1,4 @@
-"""Files of a project that the CLI reads by itself once ``setting_sources`` opens them, before the policy is asked."""
+"""Project files that the CLI reads without a policy decision when ``setting_sources`` is given."""
 
 import os
 from collections.abc import Iterator
@@ -11,12 +11,13 @@ FOLDER = ".claude"
 
 
 def setting_files_problem(directory: str) -> str:
-    """Why the CLI may not read the settings in ``directory``; empty if it may.
+    """Why the CLI may not read the settings in ``directory``, in one sentence; empty if it may.
 
-    A symbolic link there would let a repository show the model any file of the account (CLI 2.1.330 follows links of
-    memory files, commands and agents). Memory files in folders below are not looked at; see docs/security.md.
+    A symbolic link among these files would let a repository show any file of the account to the
+    model: CLI 2.1.330 follows links of memory files, commands and agents. Memory files in
+    subfolders are not checked; see docs/security.md.
     """
-    for path in _read_by_itself(Path(directory)):
+    for path in _paths_to_check(Path(directory)):
         real = os.path.realpath(path)
         if not inside(real, directory) or is_secret(real):
             name = path.relative_to(directory)
@@ -24,8 +25,8 @@ def setting_files_problem(directory: str) -> str:
     return ""
 
 
-def _read_by_itself(top: Path) -> Iterator[Path]:
+def _paths_to_check(top: Path) -> Iterator[Path]:
     yield from (top / name for name in MEMORY if (top / name).is_symlink())
     yield top / FOLDER
-    for folder, folders, files in os.walk(top / FOLDER):  # does not follow links, but names them
+    for folder, folders, files in os.walk(top / FOLDER):  # lists links, but does not follow them
         yield from (Path(folder) / name for name in (*folders, *files) if (Path(folder) / name).is_symlink())

@@ -1,6 +1,7 @@
-"""The demo agent: a small scripted CLI that speaks the real one's protocol, so that Orchestra can be tried without one.
+"""The demo agent: a scripted CLI with the protocol of the real one, so that Orchestra can be tried
+without it.
 
-No Django here: it runs as a program of its own.
+This package imports no Django: it runs as a program of its own.
 """
 
 import sys
@@ -8,9 +9,12 @@ from pathlib import Path
 
 VERSION = "0.1.0"
 STATE_VARIABLE = "ORCHESTRA_DEMO_STATE"
-"""Names the folder of its conversations in the environment; without it they are temporary files."""
+"""The environment variable with the folder of its conversations.
+
+Without it they go to the temporary folder.
+"""
 
 
 def command() -> list[str]:
-    """The argv prefix that stands where the CLI's path would."""
+    """The arguments that start the demo agent in place of the CLI's path."""
     return [sys.executable, "-I", "-S", str(Path(__file__).parent / "__main__.py")]

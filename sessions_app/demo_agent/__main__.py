@@ -1,11 +1,14 @@
-"""Entry point; ``python -I -S __main__.py``, with nothing but the standard library and this folder's modules."""
+"""Entry point: ``python -I -S __main__.py``.
+
+It uses only the standard library and the modules of this folder.
+"""
 
 import os
 import sys
 import tempfile
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))  # isolated mode leaves the path to us
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # isolated mode (-I) does not add it
 
 from sessions_app.demo_agent import STATE_VARIABLE, VERSION
 from sessions_app.demo_agent.cli_side import Cli, Profile

@@ -1,11 +1,13 @@
-"""The CLI's side of the stream-json protocol, for programs that stand in for the CLI.
+"""The CLI's side of the stream-json protocol, for programs that replace the CLI (the demo agent and
+the tests' fake).
 
-``Cli`` reads the host's lines, asks before every tool call, runs what was allowed, and keeps the conversation on
-disk so that ``--resume`` works. What is said, and how tools run, is given to it: ``reply`` makes the next message
-and returns its tool calls (none ends the turn), ``execute`` runs one allowed call.
+``Cli`` reads the host's lines, requests permission before every tool call, runs the allowed calls,
+and keeps the conversation on disk so that ``--resume`` works. Its caller provides two functions:
+``reply`` prints the next message and returns its tool calls (none ends the turn), ``execute`` runs
+one allowed call.
 
-Standard library only, one thread, no import of Django: it starts in the time of the interpreter.
-Shapes and texts follow recordings of Claude Code 2.1.330.
+It uses only the standard library, one thread and no Django, and so starts as fast as the
+interpreter. Shapes and texts follow recordings of Claude Code 2.1.330.
 """
 
 import contextlib
@@ -44,18 +46,20 @@ OUTCOME_UNKNOWN = (
 READ_ONLY_TOOLS = frozenset({"Read", "Glob", "Grep"})
 HEARTBEAT_S = 30.0
 DEFAULT_HOOK_TIMEOUT_S = 600.0
-REPLAY_GRACE_S = 0.5  # a deferred call is replayed even if the host never says initialize
+REPLAY_GRACE_S = 0.5  # after this time a deferred call is repeated even if the host has sent no initialize
 POLL_S = 0.02
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 0}
 
 
 class Interrupted(Exception):
-    """The host wants the turn to end now."""
+    """The host interrupts the current turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Who pretends: shown in init, initialize and the costs."""
+    """The identity and the prices of the simulated CLI, as ``init``, ``initialize`` and ``result``
+    report them.
+    """
 
     model: str
     version: str
@@ -67,7 +71,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a tool gave back; ``detail`` is the structured ``tool_use_result``."""
+    """The result of a tool; ``detail`` is the structured ``tool_use_result``."""
 
     content: str
     is_error: bool = False
@@ -76,7 +80,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The host's answer. ``kind``: allow, deny, defer, refused (counts as no denial), stop."""
+    """The host's decision.
+
+    ``kind``: allow, deny, defer, refused (not counted as a denial), stop.
+    """
 
     kind: str
     input: Json
@@ -111,23 +118,23 @@ class Cli:
         self._buffer = bytearray()
         self._prompts: list[Json] = []
         self._hook_id, self._hook_timeout_s = "", DEFAULT_HOOK_TIMEOUT_S
-        self._ended_ids: dict[str, str] = {}  # hook event after a call -> the callback that hears of it
+        self._ended_ids: dict[str, str] = {}  # hook event after a call -> id of its callback
         self._initialized = False
-        self._asks_for_everything = options.asks_for_everything
-        self._open: dict[str, ToolUse] = {}  # request id -> the call it asks about
-        self._hooked: set[str] = set()  # those of them that are hooks: they beat and time out
+        self._always_prompts = options.prompts_for_every_tool
+        self._open: dict[str, ToolUse] = {}  # request id -> the call that it is about
+        self._hooked: set[str] = set()  # the hook requests among them: they send heartbeats and time out
         self._answers: dict[str, Json] = {}
         self._interrupt_id = ""
         self._in_turn = False
         self._lifecycle_id = ""
         self._results = 0
         self._failed = False
-        self._begin_counting()
+        self._reset_turn_counters()
 
     # --- the process
 
     def run(self) -> int:
-        """Speak until the host closes stdin; return the exit code."""
+        """Serve the host until it closes stdin; return the exit code."""
         for number in EXIT_CODES:
             signal.signal(number, self._die_of)
         try:
@@ -136,7 +143,7 @@ class Cli:
         except BadUsage as error:
             sys.stderr.write(f"{error}\n")
             return 1
-        self._take_up()
+        self._continue_conversation()
         while not (self.eof and not self._prompts):
             if self._prompts:
                 self._run_prompt(self._prompts.pop(0))
@@ -172,7 +179,7 @@ class Cli:
     # --- lines in and out
 
     def emit(self, message: Json) -> None:
-        """Print one line at once. A host that is gone is not an error: the real CLI carries on as well."""
+        """Print one line and flush it. A closed pipe is no error, as with the real CLI."""
         try:
             data = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
         except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
@@ -187,14 +194,17 @@ class Cli:
                 view = view[os.write(1, view) :]
 
     def event(self, kind: str, **fields: Any) -> None:
-        """Print a line of that type with what every line of this session carries."""
+        """Print a line of type ``kind`` with the fields that every line of this session has."""
         self.emit({"type": kind, **fields, "session_id": self.session_id, "uuid": str(uuid.uuid4())})
 
     def system(self, subtype: str, **fields: Any) -> None:
         self.event("system", subtype=subtype, **fields)
 
     def pump(self, timeout_s: float | None) -> None:
-        """Take in what the host has written, waiting up to ``timeout_s`` (None: for ever) for the first byte."""
+        """Read and process the host's lines.
+
+        Wait up to ``timeout_s`` seconds (None: without limit) for the first byte.
+        """
         if self.eof:
             time.sleep(timeout_s or 0)
             return
@@ -214,10 +224,10 @@ class Cli:
                     self._take(bytes(line))
 
     def pause(self, seconds: float) -> None:
-        """Wait, and end the turn if the host wants that meanwhile.
+        """Wait, and process the host's lines during that time.
 
         Raises:
-            Interrupted: it does.
+            Interrupted: the host interrupts the turn.
         """
         end = time.monotonic() + seconds
         while True:
@@ -229,7 +239,7 @@ class Cli:
             self.pump(left)
 
     def check_interrupt(self) -> None:
-        """Raises Interrupted if the host asked for it."""
+        """Raise ``Interrupted`` if the host has requested an interrupt."""
         if self._interrupt_id:
             raise Interrupted
 
@@ -242,17 +252,17 @@ class Cli:
             self._die(1)
         match message.get("type"):
             case "control_request":
-                self._obey(message["request_id"], message["request"])
+                self._handle_control(message["request_id"], message["request"])
             case "control_response":
                 response = message["response"]
-                if response["request_id"] in self._open:  # the first answer wins, strangers are ignored
+                if response["request_id"] in self._open:  # the first response counts, unknown ids are ignored
                     self._answers.setdefault(response["request_id"], response)
             case "user":
                 if "uuid" in message:
                     self._lifecycle(message["uuid"], "queued")
                 self._prompts.append(message)
 
-    def _obey(self, request_id: str, request: Json) -> None:
+    def _handle_control(self, request_id: str, request: Json) -> None:
         match request.get("subtype"):
             case "initialize":
                 self._initialize(request_id, request.get("hooks") or {})
@@ -316,8 +326,10 @@ class Cli:
 
     # --- turns
 
-    def _take_up(self) -> None:
-        """Go on where an earlier process stopped: replay a deferred call, or an interrupted turn if told to."""
+    def _continue_conversation(self) -> None:
+        """Continue an earlier process: repeat a deferred call, or an interrupted turn if the
+        environment says so.
+        """
         deferred = self.talk.deferred_call()
         if deferred:
             self._await_host()
@@ -356,13 +368,13 @@ class Cli:
             self._lifecycle(command_id, "completed")
 
     def _run_turn(self, replay: ToolUse | None = None) -> None:
-        self._begin_counting()
+        self._reset_turn_counters()
         self._in_turn = True
         try:
             if replay:
                 self._run_calls([replay])
             if not self._deferred:
-                self._say_init()
+                self._send_init()
             while not self._deferred and (calls := self.reply(self)):
                 self._run_calls(calls)
             self._end_turn()
@@ -373,7 +385,7 @@ class Cli:
             self._open.clear()
             self._answers.clear()
 
-    def _begin_counting(self) -> None:
+    def _reset_turn_counters(self) -> None:
         self._started = time.monotonic()
         self._messages = 0
         self._last_text = ""
@@ -408,10 +420,10 @@ class Cli:
             meta = {"id": call.id, "non_execution_kind": "user-rejected"}
             self._send_tool_result(call, REJECTED, is_error=True, detail="User rejected tool use", meta=meta)
         if self._streaming:
-            message_id, said = self._streaming
-            self._send_assistant(message_id, {"type": "text", "text": "".join(said)}, aborted=True)
-        told = "[Request interrupted by user for tool use]" if calls else "[Request interrupted by user]"
-        self._send_user([{"type": "text", "text": told}], parent=None)
+            message_id, pieces = self._streaming
+            self._send_assistant(message_id, {"type": "text", "text": "".join(pieces)}, aborted=True)
+        text = "[Request interrupted by user for tool use]" if calls else "[Request interrupted by user]"
+        self._send_user([{"type": "text", "text": text}], parent=None)
         self.talk.add("end", messages=self._messages)
         self._send_result(
             subtype="error_during_execution",
@@ -421,14 +433,14 @@ class Cli:
             errors=["[ede_diagnostic] result_type=user last_content_type=n/a"],
         )
 
-    # --- saying something
+    # --- messages
 
     def say(self, text: str) -> None:
-        """A message of text alone."""
+        """Send a message that is text alone."""
         self.message(texts=[text])
 
     def message(self, texts: list[str], calls: list[ToolUse] | None = None) -> list[ToolUse]:
-        """Say one message and keep it; its calls are returned for the loop to run."""
+        """Send one message and store it; return its calls."""
         calls = calls or []
         message_id = f"msg_{uuid.uuid4().hex[:20]}"
         self._messages += 1
@@ -455,7 +467,7 @@ class Cli:
         return calls
 
     def think(self, text: str) -> None:
-        """A thinking block; it is shown and not remembered."""
+        """Send a thinking block, which is not stored."""
         block = {"type": "thinking", "thinking": text, "signature": ""}
         self._send_assistant(f"msg_{uuid.uuid4().hex[:20]}", block)
 
@@ -472,10 +484,10 @@ class Cli:
             start, kind, key, text = {"type": "text", "text": ""}, "text_delta", "text", block["text"]
             pieces = [text[at : at + 24] for at in range(0, len(text), 24)]
         self._stream(message_id, {"type": "content_block_start", "index": number, "content_block": start})
-        said: list[str] = []  # joined only if it is needed: a text of megabytes has a hundred thousand pieces
+        sent: list[str] = []  # joined only when needed: a text of megabytes has a hundred thousand pieces
         for piece in pieces:
-            said.append(piece)
-            self._streaming = (message_id, said) if kind == "text_delta" else None
+            sent.append(piece)
+            self._streaming = (message_id, sent) if kind == "text_delta" else None
             self._stream(
                 message_id, {"type": "content_block_delta", "index": number, "delta": {"type": kind, key: piece}}
             )
@@ -521,7 +533,7 @@ class Cli:
             fields["agent_id"] = call.agent_id
         self._send_user([block], parent=call.parent or None, **fields)
 
-    def _say_init(self) -> None:
+    def _send_init(self) -> None:
         self.system(
             "init",
             cwd=str(self.cwd),
@@ -542,7 +554,10 @@ class Cli:
         )
 
     def _send_result(self, **changes: Any) -> None:
-        """Costs are cumulative over turns and resumes, the rest is this turn's; a killed turn's are lost."""
+        """Send the ``result`` line.
+
+        Costs add up over turns and resumes, without killed turns; the rest is of this turn.
+        """
         line: Json = {
             "subtype": "success",
             "is_error": False,
@@ -595,7 +610,7 @@ class Cli:
                 self._settle(call, decision)
 
     def run_inside(self, agent_id: str, parent: ToolUse, calls: list[ToolUse]) -> bool:
-        """Run calls of a sub-agent. False: one was deferred, and with it the sub-agent's work is lost."""
+        """Run calls of a sub-agent; False if one was deferred, which discards the sub-agent's work."""
         inner = [replace(call, agent_id=agent_id, parent=parent.id) for call in calls]
         for call in inner:
             block = {"type": "tool_use", "id": call.id, "name": call.name, "input": call.input}
@@ -607,7 +622,7 @@ class Cli:
         return True
 
     def _decide(self, calls: list[ToolUse]) -> Iterator[tuple[ToolUse, Decision]]:
-        """Ask the host about all of ``calls`` at once; yield each as its answer arrives."""
+        """Request decisions on all of ``calls`` at once; yield each call when its decision arrives."""
         waiting: dict[str, ToolUse] = {}
         for call in calls:
             ask = self._ask_hook if self._hook_id and not call.prompt_only else self._ask_prompt
@@ -621,8 +636,8 @@ class Cli:
             if request_id:
                 call, response = waiting.pop(request_id), self._answers.pop(request_id)
                 del self._open[request_id]
-                decision = _decided(call, response)
-                if decision and not (decision.kind == "allow" and request_id in hooked and self._asks_for_everything):
+                decision = _parse_decision(call, response)
+                if decision and not (decision.kind == "allow" and request_id in hooked and self._always_prompts):
                     yield call, decision
                 else:
                     waiting[self._ask_prompt(call, decision)] = call
@@ -635,26 +650,26 @@ class Cli:
                 self.emit({"type": "control_cancel_request", "request_id": hooked[0]})
                 yield waiting.pop(hooked[0]), Decision("refused", {}, HOOK_TIMED_OUT)
             elif hooked and waited >= HEARTBEAT_S * (beats + 1):
-                self._beat([waiting[request_id] for request_id in hooked], beats)
+                self._send_heartbeats([waiting[request_id] for request_id in hooked], beats)
                 beats += 1
             else:
                 self.pump(min(HEARTBEAT_S * (beats + 1), self._hook_timeout_s) - waited if hooked else None)
 
-    def _beat(self, calls: list[ToolUse], number: int) -> None:
+    def _send_heartbeats(self, calls: list[ToolUse], number: int) -> None:
         for call in calls:
             name = f"hook-PreToolUse-{call.id}-heartbeat-{number}"
             fields = {"tool_use_id": name, "tool_name": "PreToolUse", "parent_tool_use_id": call.id}
             self.event("tool_progress", **fields, elapsed_time_seconds=int(HEARTBEAT_S) * (number + 1), heartbeat=True)
 
     def _ask_hook(self, call: ToolUse) -> str:
-        told = self._hook_input(call, "PreToolUse")
-        fields: Json = {"callback_id": self._hook_id, "input": told, "tool_use_id": call.id}
+        hook_input = self._hook_input(call, "PreToolUse")
+        fields: Json = {"callback_id": self._hook_id, "input": hook_input, "tool_use_id": call.id}
         request_id = self._ask(call, {"subtype": "hook_callback", **fields})
         self._hooked.add(request_id)
         return request_id
 
     def _hook_input(self, call: ToolUse, event: str) -> Json:
-        told: Json = {
+        fields: Json = {
             "session_id": self.session_id,
             "transcript_path": str(self.talk.path),
             "cwd": str(self.cwd),
@@ -665,11 +680,14 @@ class Cli:
             "tool_use_id": call.id,
         }
         if call.agent_id:
-            told |= {"agent_id": call.agent_id, "agent_type": "general-purpose"}
-        return told
+            fields |= {"agent_id": call.agent_id, "agent_type": "general-purpose"}
+        return fields
 
     def _ask_prompt(self, call: ToolUse, allowed: Decision | None = None) -> str:
-        """``allowed``: what a hook allowed already. The prompt shows its input, but for the answers to a question."""
+        """Send ``can_use_tool``.
+
+        After a hook's decision ``allowed`` it shows that input, without answers to questions.
+        """
         shown = (
             {key: value for key, value in allowed.input.items() if key != "answers"} if allowed else call.asked_input
         )
@@ -695,9 +713,7 @@ class Cli:
         if decision.kind == "stop":
             raise Interrupted
         if decision.kind == "defer":
-            if (
-                self._deferred
-            ):  # only one call a turn survives a defer: the earlier one vanishes (i_defer_parallel_both)
+            if self._deferred:  # the CLI keeps only the last deferred call of a turn (i_defer_parallel_both)
                 self.talk.add("dropped", tool_use_id=self._deferred.id)
             self._deferred = call
         elif decision.kind == "allow":
@@ -715,12 +731,14 @@ class Cli:
             )
 
     def _report_ended(self, call: ToolUse, outcome: Outcome) -> None:
-        """Call the hook that hears of a call's end, and wait for its answer; a host that is gone gives none."""
+        """Call the hook for the end of a call, and wait for its response unless the host has closed
+        stdin.
+        """
         event = "PostToolUseFailure" if outcome.is_error else "PostToolUse"
         if event not in self._ended_ids:
             return
-        told = self._hook_input(call, event) | {"tool_input": call.input, "tool_response": outcome.content}
-        fields: Json = {"callback_id": self._ended_ids[event], "input": told, "tool_use_id": call.id}
+        ended = self._hook_input(call, event) | {"tool_input": call.input, "tool_response": outcome.content}
+        fields: Json = {"callback_id": self._ended_ids[event], "input": ended, "tool_use_id": call.id}
         request_id = self._ask(call, {"subtype": "hook_callback", **fields})
         while request_id not in self._answers and not self.eof:
             self.check_interrupt()
@@ -729,7 +747,7 @@ class Cli:
         del self._open[request_id]
 
     def was_rejected(self, tool_use_id: str) -> bool:
-        """Whether the host refused that call, as opposed to one that ran and failed."""
+        """Whether the host denied this call; a call that ran and failed is none."""
         return any(denial["tool_use_id"] == tool_use_id for denial in self._denials)
 
     def _denial(self, call: ToolUse) -> Json:
@@ -737,7 +755,7 @@ class Cli:
 
 
 def _groups(calls: list[ToolUse]) -> list[list[ToolUse]]:
-    """Calls in the order they are asked: read-only neighbours together, all others one after the other."""
+    """Group calls by request: adjacent read-only calls together, all others one by one."""
     groups: list[list[ToolUse]] = []
     for call in calls:
         together = call.together or call.name in READ_ONLY_TOOLS
@@ -748,13 +766,13 @@ def _groups(calls: list[ToolUse]) -> list[list[ToolUse]]:
     return groups
 
 
-def _decided(call: ToolUse, response: Json) -> Decision | None:
-    """What an answer means; None leaves it to the prompt (a hook's ``{}`` or ``ask``)."""
+def _parse_decision(call: ToolUse, response: Json) -> Decision | None:
+    """Parse a response; None (a hook's ``{}`` or ``ask``) means that the prompt decides."""
     if response.get("subtype") != "success":
         return Decision("deny", {}, str(response.get("error", "unknown error")), "user_reject")
     body = response.get("response") or {}
     if "behavior" in body:
-        return _prompt_decided(call, body)
+        return _parse_prompt_response(call, body)
     hook = body.get("hookSpecificOutput") or {}
     reason = str(hook.get("permissionDecisionReason", ""))
     match hook.get("permissionDecision"):
@@ -768,7 +786,7 @@ def _decided(call: ToolUse, response: Json) -> Decision | None:
     return None
 
 
-def _prompt_decided(call: ToolUse, body: Json) -> Decision:
+def _parse_prompt_response(call: ToolUse, body: Json) -> Decision:
     match body["behavior"]:
         case "allow":
             return Decision("allow", body.get("updatedInput") or call.input, source="user_temporary")

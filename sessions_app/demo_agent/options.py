@@ -1,4 +1,4 @@
-"""The command line, as far as the host uses it."""
+"""The command-line options of the CLI that the host uses."""
 
 import json
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ VALUES = frozenset(
 
 
 class BadUsage(Exception):
-    """One line for stderr; the process exits 1."""
+    """Wrong usage: the message goes to stderr, and the process exits with 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Options:
 
     @classmethod
     def parse(cls, argv: list[str]) -> "Options":
-        """Read ``--flag=value`` and ``--flag value``.
+        """Parse ``--flag=value`` and ``--flag value``.
 
         Raises:
-            BadUsage: an option nobody knows, or a value missing.
+            BadUsage: an option is unknown, or its value is missing.
         """
         switches, values, rest = set[str](), dict[str, str](), list(argv)
         while rest:
@@ -54,10 +54,10 @@ class Options:
         return cls(frozenset(switches), values)
 
     def check_streaming(self) -> None:
-        """Insist on the one way of running that the host uses.
+        """Accept only the mode of operation that the host uses.
 
         Raises:
-            BadUsage: another input or output format, or no ``--verbose``.
+            BadUsage: another input or output format is given, or ``--verbose`` is missing.
         """
         if self.values.get("--input-format") != "stream-json" or self.values.get("--output-format") != "stream-json":
             raise BadUsage("Error: only --input-format=stream-json with --output-format=stream-json is spoken here.")
@@ -65,8 +65,8 @@ class Options:
             raise BadUsage("Error: When using --print, --output-format=stream-json requires --verbose")
 
     @property
-    def asks_for_everything(self) -> bool:
-        """Whether the settings' own rules ask for every tool, also for one that a hook has allowed."""
+    def prompts_for_every_tool(self) -> bool:
+        """Whether the settings make the CLI prompt for every tool, even after a hook allowed it."""
         settings = json.loads(self.values.get("--settings") or "{}")
         return "*" in settings.get("permissions", {}).get("ask", [])
 

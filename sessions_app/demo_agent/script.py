@@ -1,6 +1,7 @@
-"""What the demo agent says and does. Two real, harmless things a dialog, each only if a person allows it.
+"""The script of the demo agent: a dialog makes two real, harmless tool calls, each only if a person
+approves it.
 
-It heeds a rejection: it says what it understood, asks for what the reason names instead, or stops.
+After a rejection it repeats the reason, and then requests what the reason names instead, or stops.
 """
 
 import re
@@ -11,7 +12,7 @@ from sessions_app.demo_agent.cli_side import Cli
 from sessions_app.demo_agent.conversation import Record, ToolUse
 
 FILE = "hello-from-orchestra.md"
-"""What it writes when the prompt names no file."""
+"""The file that it writes if the prompt names none."""
 
 NAMED_FILE = re.compile(r"(?<![\w./-])[\w-]{1,60}\.(?:txt|md)\b")
 REASON = re.compile(r"rejected this: (.*)", re.DOTALL)
@@ -25,7 +26,7 @@ HINTS = "Send another message and I will edit that file, or write “ask me” t
 
 
 def reply(cli: Cli) -> list[ToolUse]:
-    """The next message of this turn; no calls in it ends the turn."""
+    """Print the next message of this turn and return its tool calls; none ends the turn."""
     prompt, step = cli.talk.prompts()[-1], cli.talk.messages_in_turn()
     if cli.mode == "plan":
         return _propose(cli, prompt) if step == 0 else cli.message([_still_planning(cli)])
@@ -48,14 +49,14 @@ def _first_turn(cli: Cli, prompt: str) -> list[ToolUse]:
     reason = _rejection(cli)
     if last == "Bash" and not (reason and STOPS.search(reason)):
         skipped = " It needs no command." if reason else ""
-        text = f"{_told(cli, 'The command')}\n\nNext I would like to write a small file, {_file(cli)}.{skipped}"
+        text = f"{_result_text(cli, 'The command')}\n\nNext I would like to write a small file, {_file(cli)}.{skipped}"
         return cli.message([text], [_write(cli, prompt, _file(cli))])
     instead = _instead(cli, reason) if last == "Write" else ""
     if instead:
-        text = f"{_told(cli, 'The file')}\n\nThen I would like to write {instead} instead."
+        text = f"{_result_text(cli, 'The file')}\n\nThen I would like to write {instead} instead."
         return cli.message([text], [_write(cli, prompt, instead)])
     end = "I stop here. Tell me in a message what to do instead." if reason else HINTS
-    return cli.message([f"{_told(cli, WHAT[last])}\n\n{_summary(cli)}\n\n{end}"])
+    return cli.message([f"{_result_text(cli, WHAT[last])}\n\n{_summary(cli)}\n\n{end}"])
 
 
 def _edit(cli: Cli, prompt: str, step: int) -> list[ToolUse]:
@@ -66,7 +67,7 @@ def _edit(cli: Cli, prompt: str, step: int) -> list[ToolUse]:
         new = f"Turn {turn}: {_one_line(prompt)}\n{MARK}"
         return cli.message([text], [_call("Edit", file_path=str(cli.cwd / name), old_string=MARK, new_string=new)])
     left = "\n\nI leave the file as it is. Tell me in a message what to write instead." if _rejection(cli) else ""
-    return cli.message([f"{_told(cli, 'The edit')}\n\n{_summary(cli)}{left}"])
+    return cli.message([f"{_result_text(cli, 'The edit')}\n\n{_summary(cli)}{left}"])
 
 
 def _ask(cli: Cli, step: int) -> list[ToolUse]:
@@ -78,7 +79,9 @@ def _ask(cli: Cli, step: int) -> list[ToolUse]:
         question = {"question": QUESTION, "header": "Greeting", "options": options, "multiSelect": False}
         text = "This is the demo agent, no model is behind it. Here is a question for you."
         return cli.message([text], [_call("AskUserQuestion", questions=[question])])
-    return cli.message([f"{_told(cli, 'The question')}\n\nThis was a demonstration of questions; nothing was changed."])
+    return cli.message(
+        [f"{_result_text(cli, 'The question')}\n\nThis was a demonstration of questions; nothing was changed."]
+    )
 
 
 def _propose(cli: Cli, prompt: str) -> list[ToolUse]:
@@ -87,7 +90,7 @@ def _propose(cli: Cli, prompt: str) -> list[ToolUse]:
 
 
 def _still_planning(cli: Cli) -> str:
-    return f"{_told(cli, 'The plan')}\n\nI stay in plan mode and change nothing."
+    return f"{_result_text(cli, 'The plan')}\n\nI stay in plan mode and change nothing."
 
 
 def _introduction(prompt: str) -> str:
@@ -104,8 +107,8 @@ def _summary(cli: Cli) -> str:
     return "\n".join(["In this turn (demo):", *lines])
 
 
-def _told(cli: Cli, what: str) -> str:
-    """The last result in the agent's own words, refusals with their reason."""
+def _result_text(cli: Cli, what: str) -> str:
+    """The last result as a sentence of the agent; a rejection includes its reason."""
     result = cli.talk.last_result()
     if result is None:
         return f"{what} came to no result."
@@ -117,7 +120,7 @@ def _told(cli: Cli, what: str) -> str:
 
 
 def _rejection(cli: Cli) -> str:
-    """The reason why the last call was rejected; empty if it was not."""
+    """The reason for which the last call was rejected; empty if it was not."""
     result = cli.talk.last_result()
     if result is None or not cli.was_rejected(result["tool_use_id"]):
         return ""
@@ -126,7 +129,10 @@ def _rejection(cli: Cli) -> str:
 
 
 def _instead(cli: Cli, reason: str) -> str:
-    """The file that a rejection asks for in place of the one that was to be written; once a turn, else empty."""
+    """The file that a rejection names in place of the requested one.
+
+    The result is empty if none, or after the first time in a turn.
+    """
     written = [name for name, _ in _results(cli) if name == "Write"]
     if not reason or len(written) > 1 or STOPS.search(reason):
         return ""
@@ -138,7 +144,7 @@ def _instead(cli: Cli, reason: str) -> str:
 
 
 def _file(cli: Cli) -> str:
-    """The file that the first prompt names, so that "Write hello.txt" writes hello.txt."""
+    """The file that the first prompt names, or the default: "Write hello.txt" writes hello.txt."""
     named = NAMED_FILE.search(cli.talk.prompts()[0])
     return named[0] if named else FILE
 
@@ -155,7 +161,7 @@ def _last_tool(cli: Cli) -> str:
 
 
 def _already_written(cli: Cli) -> str:
-    """The file of an earlier turn in which the next may write; empty if there is none."""
+    """The file of an earlier turn that this turn can edit; empty if there is none."""
     places = [record["path"] for record in cli.talk.records if record["kind"] == "wrote"]
     return next((place for place in reversed([_file(cli), *places]) if _is_marked(cli, place)), "")
 

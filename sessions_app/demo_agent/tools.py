@@ -1,4 +1,4 @@
-"""The few tools the demo agent really has. They run exactly the input they are given."""
+"""The tools of the demo agent. They run exactly the input they are given."""
 
 import contextlib
 import json
@@ -18,10 +18,10 @@ DEFAULT_TIMEOUT_MS = 120_000
 
 
 def run_tool(cli: Cli, call: ToolUse) -> Outcome:
-    """Run one allowed call; whatever goes wrong is told, not raised.
+    """Run one allowed call; a failure becomes an outcome with ``is_error``.
 
     Raises:
-        Interrupted: the host wants the turn to end; the command and its process group are gone.
+        Interrupted: the host interrupts the turn; the command's process group has been killed.
     """
     tool = TOOLS.get(call.name)
     if tool is None:
@@ -101,11 +101,11 @@ def _ask_user_question(_cli: Cli, given: dict[str, Any]) -> Outcome:
     answers = given.get("answers")
     if not answers:
         return Outcome("The user did not answer the questions.", detail=given)
-    told = ", ".join(
+    pairs = ", ".join(
         f"{json.dumps(question, ensure_ascii=False)}={json.dumps(answer, ensure_ascii=False)}"
         for question, answer in answers.items()
     )
-    content = f"Your questions have been answered: {told}. You can now continue with these answers in mind."
+    content = f"Your questions have been answered: {pairs}. You can now continue with these answers in mind."
     return Outcome(content, detail={"questions": given["questions"], "answers": answers})
 
 

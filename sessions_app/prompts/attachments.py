@@ -1,10 +1,12 @@
-"""Files that somebody attaches to a prompt: judged as if the agent read them, then read and framed for the model.
+"""Attachments: files that a person adds to a prompt. Each needs the permission that a Read by the
+agent needs.
 
-The CLI's own ``@path`` is off: it reads whatever the account can before any policy is asked. Here each file is opened
-first, and the policy judges the real path of what is open, so that a link that is swapped in between shows the model
-nothing. It is judged when the turn is queued and again, by the rights of that moment, when its process starts.
+The CLI's own ``@path`` is switched off, because it reads any file of the account without a policy
+decision. Orchestra opens a file first and then lets the policy decide on the real path of the open
+file, so that a symbolic link replaced in between gives nothing to the model. The policy decides
+when the turn is queued and again, with the rights of that moment, when its process starts.
 """
-# The paths are text that somebody wrote; pathlib would tidy away what matters.
+# Paths stay text as it was entered: pathlib would normalise parts that the policy needs to see.
 # ruff: noqa: PTH118
 
 import hashlib
@@ -39,7 +41,8 @@ READ_S = 10.0
 ASK_FOR_IT = (
     "files outside the working directory, or that look like secrets, are not attached; let the agent ask to read it"
 )
-# As the agent's account: open, then name and show what is open. A pipe in the place of a file blocks until READ_S.
+# Runs as the agent's account: open the file, then print its real path and its bytes. A named pipe
+# blocks until READ_S.
 AS_ACCOUNT = (
     '[ -f "$1" ] && exec 3<"$1" && [ -f /proc/self/fd/3 ] && real="$(readlink "/proc/$$/fd/3")"'
     ' && [ /proc/self/fd/3 -ef "$real" ] && printf "%s\\0" "$real" && exec head -c "$2" <&3'
@@ -48,7 +51,7 @@ AS_ACCOUNT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """For whom files are attached, and to what; ``directory`` is where relative paths begin."""
+    """The session and the person that files are read for; relative paths start at ``directory``."""
 
     session_id: UUID
     directory: str
@@ -56,15 +59,18 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """What was behind a path: the real path of the open file, and its first bytes, one more than may be attached."""
+class OpenedFile:
+    """An open file: its real path and its first bytes, one more than may be attached."""
 
     real: str
     content: bytes
 
 
 def paths_problem(paths: Sequence[str]) -> str:
-    """Why these cannot be paths of attachments, whatever is there; empty if they can."""
+    """Why these paths are malformed or too many, in one sentence; empty if they are not.
+
+    This function reads no files.
+    """
     if len(paths) > MOST_FILES:
         return f"At most {MOST_FILES} files can be attached."
     if any(not path.strip() or "\0" in path or len(path) > LONGEST_PATH for path in paths):
@@ -76,41 +82,44 @@ def paths_problem(paths: Sequence[str]) -> str:
     return ""
 
 
-def look_at(paths: Sequence[str], reader: Reader, *, here: bool) -> list[dict[str, Any]]:
-    """Judge the files of a turn that is being queued; return what is kept with it: ``{path, bytes, sha256}``.
+def inspect_attachments(paths: Sequence[str], reader: Reader, *, here: bool) -> list[dict[str, Any]]:
+    """Check the files of a turn that is being queued; return ``{path, bytes, sha256}`` of each, to
+    store with it.
 
-    ``here`` says that the session's files are on this host. Elsewhere, and where only the agent's account can read a
-    file, its path alone is judged, ``bytes`` is None and ``sha256`` empty until the process starts.
+    ``here`` is whether the session's files are on this host. If they are not, or if only the
+    agent's account can read a file, the policy decides on the path alone, and ``bytes`` is None and
+    ``sha256`` empty until the process starts.
 
     Raises:
-        AttachmentRefused: a file is not attached, and why.
+        AttachmentRefused: a file cannot be attached; ``detail`` names the reason.
     """
     kept, total = [], 0
     for path in dict.fromkeys(paths):
-        _judge(path, _whole(path, reader), reader)
-        opened = _looked_at(path, reader) if here else None
+        _decide_read(path, _absolute(path, reader), reader)
+        opened = _open_and_decide(path, reader) if here else None
         if opened is not None:
-            total += len(_fit(path, opened, total))
+            total += len(_checked_content(path, opened, total))
         kept.append(_entry(path, opened))
     return kept
 
 
-def record(kept: Sequence[Mapping[str, Any]], reader: Reader, *, turn: int, via: str) -> None:
-    """Note in the audit who attached what, in the transaction that queues the turn."""
+def record_attachments(kept: Sequence[Mapping[str, Any]], reader: Reader, *, turn: int, via: str) -> None:
+    """Record in the audit who attached which file, in the transaction that queues the turn."""
     for one in kept:
         digest = f"sha256 {one['sha256']}" if one["sha256"] else "to be read when the turn starts"
         reason = f"{json.dumps(one['path'])} ({digest}) to turn {turn} of session {reader.session_id}"
         record_attempt(action="attached", by=reader.requester, via=via, address="", reason=reason, won=True)
 
 
-def read_for(claim: Claim) -> list[str]:
-    """The files of a claimed turn as texts for the model; none if its prompt is not sent (again).
+def read_attachments(claim: Claim) -> list[str]:
+    """Read the files of a claimed turn as texts for the model; empty if the turn sends no prompt.
 
-    A turn that an earlier process began goes on although a file has changed since, perhaps by the agent's own work:
-    the model is told so in place of the text.
+    If an earlier process of this turn has started, a changed file does not stop the turn, because
+    the agent itself may have changed it: the text for the model then names the reason in place of
+    the content.
 
     Raises:
-        AttachmentRefused: a file has changed or vanished, or may not be read any more.
+        AttachmentRefused: a file was changed or removed, or the policy no longer allows to read it.
     """
     if not (claim.prompt and claim.attachments):
         return []
@@ -127,12 +136,15 @@ def read_for(claim: Claim) -> list[str]:
             texts.append(f"(A file was attached and cannot be shown again. {error.detail})")
             continue
         total += len(content)
-        texts.append(framed(str(one["path"]), content))
+        texts.append(frame(str(one["path"]), content))
     return texts
 
 
-def framed(path: str, content: bytes) -> str:
-    """A file as a block of text that cannot be taken for another: its marks hold a number nobody could foresee."""
+def frame(path: str, content: bytes) -> str:
+    """The content between two marker lines.
+
+    A random number in them keeps a file from imitating the end of a block.
+    """
     mark, name = secrets.token_hex(8), json.dumps(path)
     text = content.decode("utf-8", "replace")
     return (
@@ -141,17 +153,17 @@ def framed(path: str, content: bytes) -> str:
     )
 
 
-def shown(kept: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What a transcript and the API show of attachments."""
+def public_fields(kept: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The fields of attachments that transcripts and the API show."""
     return [{"path": one["path"], "bytes": one["bytes"]} for one in kept]
 
 
 def _read_again(one: Mapping[str, Any], reader: Reader, total: int) -> bytes:
     path = str(one["path"])
-    _judge(path, _whole(path, reader), reader)
+    _decide_read(path, _absolute(path, reader), reader)
     opened = _open_as_account(path, reader) if settings.AGENTS.run_as else _open(path, reader)
-    rule = _judge(path, opened.real, reader)
-    content = _fit(path, opened, total)
+    rule = _decide_read(path, opened.real, reader)
+    content = _checked_content(path, opened, total)
     found = _entry(path, opened)
     if one["sha256"] and found["sha256"] != one["sha256"]:
         raise AttachmentRefused(f"{path} has changed since it was attached; send the message again.")
@@ -165,23 +177,26 @@ def _read_again(one: Mapping[str, Any], reader: Reader, total: int) -> bytes:
     return content
 
 
-def _looked_at(path: str, reader: Reader) -> Opened | None:
-    """The file, judged; None if only the agent's own account can open it."""
+def _open_and_decide(path: str, reader: Reader) -> OpenedFile | None:
+    """Open the file and let the policy decide on it.
+
+    The result is None if only the agent's own account can open it.
+    """
     try:
         opened = _open(path, reader)
     except PermissionError:
         if settings.AGENTS.run_as:
             return None
         raise AttachmentRefused(f"{path} cannot be read.") from None
-    _judge(path, opened.real, reader)
+    _decide_read(path, opened.real, reader)
     return opened
 
 
-def _judge(path: str, real: str, reader: Reader) -> Rule | None:
-    """Let the policy judge a Read of ``real``; return the rule that allowed it, if one did.
+def _decide_read(path: str, real: str, reader: Reader) -> Rule | None:
+    """Let the policy decide on a Read of ``real``; return the rule that allowed it, if one did.
 
     Raises:
-        AttachmentRefused: it is forbidden, or a person would have to be asked.
+        AttachmentRefused: the policy denies it, or would request an approval.
     """
     directory = os.path.realpath(reader.directory)
     call = Call(tool_name="Read", tool_input=json.dumps({"file_path": real}), directory=directory)
@@ -192,19 +207,20 @@ def _judge(path: str, real: str, reader: Reader) -> Rule | None:
     raise AttachmentRefused(f"{path}: {answer.reason if answer.effect == DENY else ASK_FOR_IT}.")
 
 
-def _whole(path: str, reader: Reader) -> str:
+def _absolute(path: str, reader: Reader) -> str:
     return os.path.join(os.path.realpath(reader.directory), path)
 
 
-def _open(path: str, reader: Reader) -> Opened:
-    """Open, and only then find out what is open. Devices and pipes are refused and never waited for.
+def _open(path: str, reader: Reader) -> OpenedFile:
+    """Open the file first, then resolve its real path. Devices and pipes are refused without
+    waiting for them.
 
     Raises:
-        AttachmentRefused: there is no regular file.
-        PermissionError: this account may not read it.
+        AttachmentRefused: the path leads to no regular file.
+        PermissionError: this account may not read the file.
     """
     try:
-        fd = os.open(_whole(path, reader), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = os.open(_absolute(path, reader), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except PermissionError:
         raise
     except OSError as error:
@@ -215,16 +231,16 @@ def _open(path: str, reader: Reader) -> Opened:
             raise AttachmentRefused(f"{path} is not a file; only regular files are attached.")
         real = _real_path(path, reader, fd, found)
         with os.fdopen(fd, "rb", closefd=False) as file:
-            return Opened(real, file.read(LARGEST_FILE + 1))
+            return OpenedFile(real, file.read(LARGEST_FILE + 1))
     finally:
         os.close(fd)
 
 
 def _real_path(path: str, reader: Reader, fd: int, found: os.stat_result) -> str:
-    """The real path of an open file; what the system says must lead back to the very same file."""
+    """The real path of an open file, after a check that the path still leads to the same file."""
     link = Path(f"/proc/self/fd/{fd}")
     try:
-        real = os.path.realpath(_whole(path, reader)) if not link.is_symlink() else str(link.readlink())
+        real = os.path.realpath(_absolute(path, reader)) if not link.is_symlink() else str(link.readlink())
         same = os.path.samestat(os.lstat(real), found)
     except OSError:
         same = False
@@ -233,9 +249,9 @@ def _real_path(path: str, reader: Reader, fd: int, found: os.stat_result) -> str
     return real
 
 
-def _open_as_account(path: str, reader: Reader) -> Opened:
-    """The same with the rights of the agent's account (AGENT_RUN_AS), which can see no more than the agent does."""
-    command = [*wrapper(), "sh", "-c", AS_ACCOUNT, "sh", _whole(path, reader), str(LARGEST_FILE + 1)]
+def _open_as_account(path: str, reader: Reader) -> OpenedFile:
+    """As ``_open``, with the rights of the agent's account (AGENT_RUN_AS)."""
+    command = [*wrapper(), "sh", "-c", AS_ACCOUNT, "sh", _absolute(path, reader), str(LARGEST_FILE + 1)]
     env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
     try:
         ran = subprocess.run(
@@ -244,13 +260,13 @@ def _open_as_account(path: str, reader: Reader) -> Opened:
     except (OSError, subprocess.SubprocessError):
         raise AttachmentRefused(f"{path} cannot be read by the agent's account.") from None
     real, _, content = ran.stdout.partition(b"\0")
-    return Opened(os.fsdecode(real), content)
+    return OpenedFile(os.fsdecode(real), content)
 
 
-def _fit(path: str, opened: Opened, total: int) -> bytes:
+def _checked_content(path: str, opened: OpenedFile, total: int) -> bytes:
     """
-    Raises:
-        AttachmentRefused: too large by itself or together with ``total`` bytes before it, or no text.
+    Raises: AttachmentRefused: the file is too large by itself or with the ``total`` bytes before
+        it, or is no text.
     """
     if len(opened.content) > LARGEST_FILE:
         raise AttachmentRefused(f"{path} has more than {LARGEST_FILE // 1024} KiB; let the agent read it in parts.")
@@ -261,7 +277,7 @@ def _fit(path: str, opened: Opened, total: int) -> bytes:
     return opened.content
 
 
-def _entry(path: str, opened: Opened | None) -> dict[str, Any]:
+def _entry(path: str, opened: OpenedFile | None) -> dict[str, Any]:
     if opened is None:
         return {"path": path, "bytes": None, "sha256": ""}
     return {"path": path, "bytes": len(opened.content), "sha256": hashlib.sha256(opened.content).hexdigest()}

@@ -1,8 +1,10 @@
-"""Commands of the CLI's own terminal, typed as a prompt: which ones Orchestra follows, and what it says to the others.
+"""Slash commands: commands of the CLI's own terminal that are typed as a prompt.
 
-Measured on 2.1.309, 2.1.330 and 2.1.332, with the options that Orchestra gives: each of these names is answered with
-"isn't available in this environment" and a success, without asking the model. That is so at the very beginning of a
-prompt alone, in small letters, and before a blank or the end; any other ``/word`` goes to the model as text.
+Orchestra carries out ``/clear`` and ``/model`` itself and refuses the others with advice. Measured
+on CLI 2.1.309, 2.1.330 and 2.1.332 with the options that Orchestra gives: for each of these names
+the CLI reports "isn't available in this environment" as a success, without a request to the model.
+It does so only if the lower-case name starts the prompt and is followed by white space or the end;
+it sends any other ``/word`` to the model as text.
 """
 
 import re
@@ -23,7 +25,7 @@ CLEAR = frozenset({"clear", "new", "reset"})
 MODEL = "model"
 TYPED = re.compile(r"/([a-z][a-z0-9-]*)(?=\s|$)(.*)", re.DOTALL)
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,99}")
-ANSWERED_BY_CLI = re.compile(r"/\S{1,60} isn't available in this environment\.")
+UNAVAILABLE_REPLY = re.compile(r"/\S{1,60} isn't available in this environment\.")
 
 ADVICE = {
     ("compact",): "The CLI compacts a conversation by itself when it is full; send /clear to begin with an empty one.",
@@ -47,19 +49,19 @@ ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class SlashCommand:
-    """``name`` without its slash; ``argument`` is what stands behind it."""
+    """``name`` is given without its slash; ``argument`` is the text after it."""
 
     name: str
     argument: str
 
     @property
     def clears(self) -> bool:
-        """Whether the conversation is to begin anew."""
+        """Whether the command starts a new conversation."""
         return self.name in CLEAR
 
     @property
     def problem(self) -> str:
-        """Why Orchestra does not follow it, and what to do instead; empty if it does."""
+        """Why Orchestra does not carry the command out, and what to do instead; empty if it does."""
         if self.clears and not self.argument:
             return ""
         if self.name == MODEL and MODEL_NAME.fullmatch(self.argument):
@@ -78,11 +80,11 @@ class SlashCommand:
 
 
 def command_in(prompt: str) -> SlashCommand | None:
-    """The command that ``prompt`` is; None if it is words for the agent, such as a path."""
+    """Parse a command; None if ``prompt`` is text for the agent, for example a path."""
     typed = TYPED.match(prompt)
     return SlashCommand(typed[1], typed[2].strip()) if typed and typed[1] in KNOWN else None
 
 
-def is_followed(command: SlashCommand) -> bool:
-    """Whether Orchestra itself has something to do with it: ``/clear`` and ``/model``."""
+def is_supported(command: SlashCommand) -> bool:
+    """Whether Orchestra itself carries the command out: ``/clear`` and ``/model``."""
     return command.clears or command.name == MODEL

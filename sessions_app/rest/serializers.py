@@ -1,4 +1,4 @@
-"""How sessions look at the REST door, and what it takes."""
+"""Serializers of sessions and agents."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from sessions_app.commands import AGENTS, PERMISSION_MODES, SETTING_SOURCES
 from sessions_app.models import Agent, AgentSession, Event, Turn
 from sessions_app.prompts.attachments import LONGEST_PATH, MOST_FILES
 
-LONGEST_LIST = 200  # tools, or anything else listed in a request
+LONGEST_LIST = 200  # entries of any list in a request
 
 
 def attachments_field() -> serializers.ListField:
@@ -26,21 +26,23 @@ def attachments_field() -> serializers.ListField:
 
 
 class AttachedSerializer(serializers.Serializer[Any]):
-    """A file that was attached to a prompt; ``bytes`` is null until it is read."""
+    """A file attached to a prompt; ``bytes`` is null until the file is read."""
 
     path = serializers.CharField()
     bytes = serializers.IntegerField(allow_null=True)
 
 
 class FailureSerializer(serializers.Serializer[Any]):
-    """Why something failed: a stable code, and a sentence a person understands."""
+    """Why a turn or session failed: a stable code, and a sentence for people."""
 
     code = serializers.CharField()
     detail = serializers.CharField()
 
 
 class WithFailure(serializers.Serializer[Any]):
-    """Rows with ``failure_code`` and ``failure_detail`` show them as one ``failure``, or null."""
+    """Combines the columns ``failure_code`` and ``failure_detail`` into one ``failure`` object, or
+    null.
+    """
 
     failure = serializers.SerializerMethodField()
 
@@ -50,7 +52,7 @@ class WithFailure(serializers.Serializer[Any]):
 
 
 class TurnSerializer(WithFailure, serializers.ModelSerializer[Turn]):
-    """One prompt and what came of it."""
+    """One prompt and its result."""
 
     attachments = AttachedSerializer(many=True, read_only=True)
 
@@ -64,7 +66,7 @@ class TurnSerializer(WithFailure, serializers.ModelSerializer[Turn]):
 
 
 class SessionRowSerializer(WithFailure, serializers.ModelSerializer[AgentSession]):
-    """A session in a list. Rows come from ``sessions_app.queries.readable_sessions``."""
+    """A session in a list; needs the annotations of ``sessions_app.queries.readable_sessions``."""
 
     metadata = StoredObject(read_only=True)
     parked = serializers.BooleanField(read_only=True, help_text="It waits for a person, and no process is held for it.")
@@ -96,7 +98,10 @@ class SessionSerializer(SessionRowSerializer):
 
 
 class SessionRequestSerializer(serializers.Serializer[Any]):
-    """What somebody wants done. The commands judge the values; here only their types count."""
+    """The body that starts a session.
+
+    The serializer checks types only; the command validates the values.
+    """
 
     prompt = Text()
     working_directory = Text(required=False, allow_blank=True, max_length=4096)
@@ -119,24 +124,24 @@ class SessionRequestSerializer(serializers.Serializer[Any]):
 
 
 class MessageSerializer(serializers.Serializer[Any]):
-    """The next prompt of a dialog."""
+    """The next prompt of a session."""
 
     prompt = Text()
     attachments = attachments_field()
 
 
 class SessionIdSerializer(serializers.Serializer[Any]):
-    """Which session a message on a socket is about."""
+    """The session that a WebSocket message refers to."""
 
     session = Text(max_length=100)
 
 
 class MessageToSerializer(SessionIdSerializer, MessageSerializer):
-    """The next prompt of the dialog that is named."""
+    """The next prompt of the named session, for a WebSocket message."""
 
 
 class EventSerializer(serializers.Serializer[Event]):
-    """One line of a transcript; ``payload`` is shown word for word."""
+    """One event of a transcript; ``payload`` is the stored JSON, unchanged."""
 
     seq = serializers.IntegerField()
     kind = serializers.ChoiceField(choices=Event.Kind.choices)
@@ -145,14 +150,14 @@ class EventSerializer(serializers.Serializer[Event]):
 
 
 class EventsSerializer(serializers.Serializer[Any]):
-    """A piece of a transcript; ``last_seq`` is the newest number of the session."""
+    """A page of a transcript; ``last_seq`` is the number of the session's newest event."""
 
     results = EventSerializer(many=True)
     last_seq = serializers.IntegerField()
 
 
 class AgentSerializer(serializers.ModelSerializer[Agent]):
-    """A CLI found on a host. Rows come from ``sessions_app.queries.readable_agents``."""
+    """A CLI found on a host; needs the annotations of ``sessions_app.queries.readable_agents``."""
 
     running = serializers.IntegerField(read_only=True)
     waiting = serializers.IntegerField(read_only=True)
@@ -181,6 +186,6 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
 
 
 class LookingSerializer(serializers.Serializer[Any]):
-    """That the workers were told to look for agents."""
+    """Confirms that the workers received the request to look for agents."""
 
     detail = serializers.CharField()

@@ -1,4 +1,4 @@
-"""What every door that takes sessions as JSON does alike: from a checked body to ``start_session``."""
+"""From a validated JSON body to ``start_session``, for REST, WebSocket and schedules."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,8 @@ from sessions_app.workspace import directory_problem
 
 
 def start(user: Any, wanted: Mapping[str, Any], *, via: str = DecisionSource.SYSTEM) -> AgentSession:
-    """Start the session ``wanted``, which ``SessionRequestSerializer`` has checked, as far as ``user`` may.
+    """Start a session with the rights of ``user``; ``SessionRequestSerializer`` has checked
+    ``wanted``.
 
     Raises:
         OrchestraError: as ``commands.start_session``.
@@ -23,10 +24,10 @@ def start(user: Any, wanted: Mapping[str, Any], *, via: str = DecisionSource.SYS
 
 
 def refuse_unfit(user: Any, wanted: Mapping[str, Any]) -> None:
-    """Whether ``start`` would work now, for what is to be started later.
+    """Check now what ``start`` is to start later.
 
     Raises:
-        OrchestraError: as ``start``.
+        OrchestraError: ``start`` would fail now.
     """
     request = _request(wanted)
     commands.refuse_unfit(request, by=user.get_username(), may_allow=may_allow_ahead(user))

@@ -1,4 +1,6 @@
-"""The REST door of sessions and agents: parse, call one command, render."""
+"""REST views of sessions and agents: each parses the request, calls one command, and renders the
+result.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -46,17 +48,17 @@ TRANSCRIPTS = {
     "md": (markdown, "text/markdown; charset=utf-8"),
     "jsonl": (json_lines, "application/x-ndjson; charset=utf-8"),
 }
-EVENTS_PER_ANSWER, MOST_EVENTS = 100, 1000
+EVENTS_PER_PAGE, MOST_EVENTS = 100, 1000
 LARGEST_SEQ = 2**63 - 1
 AFTER = query("after", "Only events with a greater number.", least=0, most=LARGEST_SEQ)
-LIMIT = query("limit", f"How many at most; {EVENTS_PER_ANSWER} if not given.", least=1, most=MOST_EVENTS)
+LIMIT = query("limit", f"How many at most; {EVENTS_PER_PAGE} if not given.", least=1, most=MOST_EVENTS)
 LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="Goes before `after`.")
 AS = OpenApiParameter("as", str, OpenApiParameter.QUERY, enum=list(TRANSCRIPTS), description="`md` if not given.")
 WHOLE = {(200, "text/markdown"): str, (200, "application/x-ndjson"): str}
 
 
 class SessionFilters(StrictFilters):
-    """What a list of sessions can be narrowed to."""
+    """Filters of the list of sessions."""
 
     status = filters.ChoiceFilter(choices=AgentSession.Status.choices)
     agent = filters.CharFilter()
@@ -143,7 +145,7 @@ class SessionViewSet(OrchestraViewSet):
     @action(detail=True, methods=["get"], pagination_class=None)
     def events(self, request: Request, pk: str) -> Response:
         after = query_number(request, "after", default=0, least=0, most=LARGEST_SEQ)
-        limit = query_number(request, "limit", default=EVENTS_PER_ANSWER, least=1, most=MOST_EVENTS)
+        limit = query_number(request, "limit", default=EVENTS_PER_PAGE, least=1, most=MOST_EVENTS)
         session = find_session(_session_id(pk))
         results = [event_data(event) for event in events_after(session.pk, after, limit)]
         return Response({"results": results, "last_seq": session.last_seq})
@@ -151,12 +153,15 @@ class SessionViewSet(OrchestraViewSet):
     @read("Follow a transcript", {(200, "text/event-stream"): str}, parameters=[AFTER, LAST_EVENT_ID], filters=False)
     @action(detail=True, methods=["get"], url_path="events/stream", pagination_class=None)
     def stream(self, request: Request, pk: str) -> Response:
-        """Whether this caller may follow that session, and from where; ``follow`` does the rest."""
+        """Check the caller's rights and return where the stream starts.
+
+        ``stream_events`` streams from there.
+        """
         seen = request.headers.get("Last-Event-ID", "")
         after = query_number(request, "after", default=0, least=0, most=LARGEST_SEQ)
         if seen.isascii() and seen.isdigit() and len(seen) < 19:
-            after = int(seen)  # a browser that reconnects repeats its first address, so this is newer
-        return Response(FollowFrom(find_session(_session_id(pk)).pk, after))
+            after = int(seen)  # a reconnecting browser repeats its first URL, so the header is newer than ?after=
+        return Response(StreamStart(find_session(_session_id(pk)).pk, after))
 
     @read("Read a whole transcript", WHOLE, parameters=[AS], filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
@@ -171,9 +176,9 @@ class SessionViewSet(OrchestraViewSet):
 
     @classmethod
     def as_view(cls, actions: Any = None, **initkwargs: Any) -> Any:
-        """As always, but a stream runs on the event loop."""
+        """As the base class, but the stream runs on the event loop."""
         view = super().as_view(actions, **initkwargs)
-        return follow(view) if "stream" in (actions or {}).values() else view
+        return stream_events(view) if "stream" in (actions or {}).values() else view
 
     def answer(self, session_id: UUID, status: int = 200) -> Response:
         session = readable_sessions().prefetch_related("turns").filter(pk=session_id).first()
@@ -184,7 +189,7 @@ class SessionViewSet(OrchestraViewSet):
 
 @extend_schema(tags=["agents"])
 class AgentViewSet(OrchestraViewSet):
-    """The CLIs found on the workers."""
+    """The CLIs that discovery found on the workers."""
 
     serializer_class = AgentSerializer
     rights = {"list": any_of(Right.READ), "discover": any_of(Right.OPERATE)}
@@ -207,25 +212,27 @@ class AgentViewSet(OrchestraViewSet):
 
 
 @dataclass(frozen=True, slots=True)
-class FollowFrom:
-    """Where a stream begins."""
+class StreamStart:
+    """The session of a stream, and the number of the event before its first."""
 
     session_id: UUID
     after: int
 
 
-def follow(view: Callable[..., Response]) -> Callable[..., Awaitable[HttpResponseBase]]:
-    """The stream behind ``SessionDoor.stream``, which says who may follow what, now and every few seconds."""
+def stream_events(view: Callable[..., Response]) -> Callable[..., Awaitable[HttpResponseBase]]:
+    """Wrap ``SessionViewSet.stream``, which checks the rights: once at the start, and again every
+    few seconds.
+    """
 
     @wraps(view)
     async def live(request: HttpRequest, pk: str) -> HttpResponseBase:
         response = await in_request_thread(view, request, pk=pk)
-        if not isinstance(response.data, FollowFrom):
+        if not isinstance(response.data, StreamStart):
             return response
 
         async def still_allowed() -> bool:
             again = await in_thread(view, afresh(request), pk=pk)
-            return isinstance(again.data, FollowFrom)
+            return isinstance(again.data, StreamStart)
 
         frames = server_sent_events(response.data.session_id, response.data.after, still_allowed)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

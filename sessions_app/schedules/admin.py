@@ -1,4 +1,7 @@
-"""Schedules in the admin: make, change, look at what became of them, run one now; every act is a command."""
+"""Schedules in the admin: create, change, delete and run them, and read their outcomes.
+
+Each act is one command.
+"""
 
 from typing import Any
 
@@ -26,7 +29,10 @@ RUNS_SHOWN = 20
 
 
 class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
-    """``schedules.save_schedule`` has the last word on every field; what the form does not show is kept."""
+    """``schedules.save_schedule`` validates every field.
+
+    Values of the session without a form field are kept.
+    """
 
     prompt = forms.CharField(widget=forms.Textarea(attrs={"rows": 5}), strip=False)
     agent = forms.ChoiceField(choices=[(name, name) for name in commands.AGENTS])
@@ -59,7 +65,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "title" in self.fields:  # not for those who may only look
+        if "title" in self.fields:  # read-only pages have no fields
             self.fields["title"].required = False
         for name in OF_SESSION if self.instance.session else ():
             value = self.instance.session.get(name)
@@ -67,7 +73,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.initial[name] = "\n".join(value) if name in LISTS else value
 
     def clean(self) -> dict[str, Any]:
-        """Have the command judge the whole, and put its complaints at their fields."""
+        """Validate with the command, and add its errors to their fields."""
         super().clean()
         if self.errors:
             return self.cleaned_data
@@ -76,8 +82,8 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         except OrchestraError as error:
             fields = error.facts.get("fields")
             for name, complaints in fields.items() if isinstance(fields, dict) else ():
-                own = name.removeprefix("session.")
-                self.add_error(own if own in self.fields else None, complaints)
+                field = name.removeprefix("session.")
+                self.add_error(field if field in self.fields else None, complaints)
             if not self.errors:
                 self.add_error(None, error.detail)
         return self.cleaned_data
@@ -94,7 +100,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         return Timing(**{name: self.cleaned_data[name] for name in Timing.__dataclass_fields__})
 
     def _post_clean(self) -> None:
-        """Nothing is put into the instance: the command does that."""
+        """Leave the instance unchanged: the command writes it."""
 
 
 @admin.register(Schedule)
@@ -115,7 +121,10 @@ class ScheduleAdmin(ByRights, PlainAdmin):
         return super().changelist_view(request, {"title": "Schedules"} | (extra_context or {}))
 
     def get_fieldsets(self, request: HttpRequest, obj: Schedule | None = None) -> Any:
-        """Who may only look has no form: then the session's part is shown by ``shown_…``, as it has no columns."""
+        """Without the right to change there is no form.
+
+        ``shown_…`` methods then show the values of the session.
+        """
         if obj is None or self.has_change_permission(request, obj):
             return self.fieldsets
         return ((None, {"fields": ("title", *(f"shown_{name}" for name in OF_SESSION))}), *self.fieldsets[1:])
@@ -124,10 +133,10 @@ class ScheduleAdmin(ByRights, PlainAdmin):
         return may(request.user, Right.OPERATE)
 
     def has_change_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
-        return _may_touch(request, obj)
+        return _may_change(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
-        return _may_touch(request, obj)
+        return _may_change(request, obj)
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         return may(request.user, Right.OPERATE)
@@ -174,17 +183,17 @@ class ScheduleAdmin(ByRights, PlainAdmin):
     @admin.display(description="last outcome")
     def last_outcome(self, schedule: Schedule) -> SafeString | str:
         run = schedule.runs.first()
-        return _told(run) if run else "not due yet"
+        return _outcome_link(run) if run else "not due yet"
 
     @admin.display(description="outcomes")
     def outcomes(self, schedule: Schedule) -> SafeString | str:
         runs = [] if schedule._state.adding else schedule.runs.all()[:RUNS_SHOWN]
-        rows = [format_html("{:%Y-%m-%d %H:%M} {}", run.due_at, _told(run)) for run in runs]
+        rows = [format_html("{:%Y-%m-%d %H:%M} {}", run.due_at, _outcome_link(run)) for run in runs]
         return format_html("<br>".join(["{}"] * len(rows)), *rows) if rows else "none"
 
 
-def _shower(name: str) -> Any:
-    """A method that shows one value of a schedule's session."""
+def _make_display_method(name: str) -> Any:
+    """Make the ``shown_<name>`` method for one value of a schedule's session."""
 
     @admin.display(description=name.replace("_", " "))
     def show(schedule: Schedule) -> str:
@@ -195,15 +204,15 @@ def _shower(name: str) -> Any:
 
 
 for _name in OF_SESSION:
-    setattr(ScheduleAdmin, f"shown_{_name}", staticmethod(_shower(_name)))
+    setattr(ScheduleAdmin, f"shown_{_name}", staticmethod(_make_display_method(_name)))
 
 
-def _may_touch(request: HttpRequest, schedule: Schedule | None) -> bool:
+def _may_change(request: HttpRequest, schedule: Schedule | None) -> bool:
     mine = schedule is None or schedule.requested_by == request.user.get_username()
     return may(request.user, Right.OPERATE) and (mine or may(request.user, Right.ADMINISTER))
 
 
-def _told(run: ScheduledRun) -> SafeString | str:
+def _outcome_link(run: ScheduledRun) -> SafeString | str:
     if run.session is None:
         return f"{run.status}: {one_line(run.detail, 200)}"
     address = reverse("admin:sessions_app_agentsession_change", args=[run.session])

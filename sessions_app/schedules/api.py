@@ -1,4 +1,4 @@
-"""The REST door of schedules."""
+"""Serializers and REST views of schedules."""
 
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,7 @@ TIMING = tuple(Timing.__dataclass_fields__)
 
 
 class ScheduledRunSerializer(serializers.ModelSerializer[ScheduledRun]):
-    """What became of one time a schedule was due; ``number`` tells how many times a missed one stands for."""
+    """The outcome of one due time; a missed one stands for ``number`` times."""
 
     class Meta:
         model = ScheduledRun
@@ -38,7 +38,7 @@ class ScheduledRunSerializer(serializers.ModelSerializer[ScheduledRun]):
 
 
 class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
-    """A schedule and its last outcomes, the newest first."""
+    """A schedule with its last outcomes, the newest first."""
 
     session = StoredObject(read_only=True, help_text="As the body of `POST /api/sessions`.")
     last_runs = serializers.SerializerMethodField()
@@ -57,7 +57,10 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
 
 
 class ScheduleChangeSerializer(serializers.Serializer[Any]):
-    """What is to be different; what is left out stays. ``session`` is replaced as a whole."""
+    """The fields to change; omitted fields keep their values.
+
+    ``session`` is replaced as a whole.
+    """
 
     title = Text(required=False, allow_blank=True, max_length=200)
     session = SessionRequestSerializer(required=False)
@@ -75,7 +78,7 @@ class ScheduleRequestSerializer(ScheduleChangeSerializer):
 
 
 class ScheduleFilters(StrictFilters):
-    """What a list of schedules can be narrowed to."""
+    """Filters of the list of schedules."""
 
     enabled = filters.BooleanFilter()
     requested_by = filters.CharFilter()
@@ -92,7 +95,7 @@ EXAMPLE = {
 
 @extend_schema(tags=["schedules"])
 class ScheduleViewSet(OrchestraViewSet):
-    """Sessions that start again and again."""
+    """Sessions that are started repeatedly."""
 
     queryset = Schedule.objects.none()
     serializer_class = ScheduleSerializer

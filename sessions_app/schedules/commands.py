@@ -1,4 +1,4 @@
-"""Schedules: making and changing them, and starting what is due, once, however many clocks ring."""
+"""Commands on schedules: save and delete them, and start each due session exactly once."""
 
 import json
 import logging
@@ -26,16 +26,15 @@ from sessions_app.schedules import due
 
 logger = logging.getLogger(__name__)
 
-R = ScheduledRun.Status
 TASK = "sessions_app.start_scheduled_session"
 EARLY = timedelta(seconds=2)  # beat's clock may be ahead of the database's
-LATE_AFTER = timedelta(minutes=5)  # a run that nobody started by then is missed, and not made up for
+LATE_AFTER = timedelta(minutes=5)  # a run that has not started by then is missed, and is not started later
 SHORTEST_S, LONGEST_S = 60, 366 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """When a schedule is due, and what if the last session is still open."""
+    """When a schedule is due, and what happens if its last session is still open."""
 
     cron: str = ""
     every_seconds: int | None = None
@@ -47,21 +46,21 @@ class Timing:
 def save_schedule(
     *, user: Any, title: str, session: Mapping[str, Any], timing: Timing, schedule_id: UUID | None = None
 ) -> Schedule:
-    """Make a schedule, or change one; it runs in the name of whoever did that last.
+    """Create a schedule, or change one; from then on it runs with the rights of ``user``.
 
-    Otherwise an administrator's prompt would run with the rights, and for the answers, of somebody else.
+    If it kept its old requester, an administrator's prompt would run with another person's rights,
+    and that person could decide its requests.
 
-    Raises:
-        Invalid: ``fields`` names what is wrong, that of the session as ``session.<name>``.
-        Forbidden: the schedule is somebody else's, or the session needs a right that ``user`` lacks.
-        ScheduleNotFound: there is none to change.
+    Raises: Invalid: ``fields`` maps invalid fields to their problems; fields of the session are
+        ``session.<name>``. Forbidden: the schedule belongs to another person, or the session needs
+        a right that ``user`` lacks. ScheduleNotFound: no schedule has this id.
     """
     wanted = {name: value for name, value in session.items() if value is not None}
     refuse_unfit(user, wanted, timing)
     now = datetime.now(UTC)
     with transaction.atomic():
         if schedule_id is not None:
-            _own(schedule_id, user)
+            _locked_own_schedule(schedule_id, user)
         schedule = Schedule(
             id=schedule_id or uuid4(),
             title=title.strip() or str(wanted["prompt"]).strip().splitlines()[0][:80],
@@ -77,19 +76,19 @@ def save_schedule(
                 force_update=True, update_fields=[*asdict(timing), "title", "session", "requested_by", "next_due_at"]
             )
         with recorded_elsewhere():
-            _tell_beat(schedule)
+            _sync_beat_entry(schedule)
     logger.info("schedule %s saved by %s", schedule.pk, schedule.requested_by)
     return find_schedule(schedule.pk)
 
 
 def delete_schedule(*, schedule_id: UUID, user: Any) -> None:
-    """Remove a schedule and what it remembers; sessions it started stay.
+    """Delete a schedule and its outcomes; the sessions that it started stay.
 
     Raises:
-        ScheduleNotFound, Forbidden: as for changing.
+        ScheduleNotFound, Forbidden: as ``save_schedule``.
     """
     with transaction.atomic():
-        _own(schedule_id, user).delete()
+        _locked_own_schedule(schedule_id, user).delete()
         with recorded_elsewhere():
             PeriodicTask.objects.filter(name=_beat_name(schedule_id)).delete()
 
@@ -97,7 +96,7 @@ def delete_schedule(*, schedule_id: UUID, user: Any) -> None:
 def find_schedule(schedule_id: UUID) -> Schedule:
     """
     Raises:
-        ScheduleNotFound: there is none.
+        ScheduleNotFound: no schedule has this id.
     """
     found = Schedule.objects.filter(pk=schedule_id).first()
     if found is None:
@@ -106,10 +105,12 @@ def find_schedule(schedule_id: UUID) -> Schedule:
 
 
 def start_due(schedule_id: UUID) -> ScheduledRun | None:
-    """Start a schedule's session if it is due; None if it is not, or another process did.
+    """Start a schedule's session if it is due; None if it is not due, or another process started
+    it.
 
-    Times that passed unseen for longer than five minutes are noted as missed, in one row, and not made up for. While
-    all agents are stopped nothing is due: after the lift it is started once, or noted as missed, by the same rule.
+    Due times that passed more than five minutes ago are recorded as missed, in one row, and are not
+    started later. While all agents are stopped nothing is started; after the lift the same rule
+    applies.
     """
     with transaction.atomic():
         rows = _read().select_for_update().filter(pk=schedule_id, enabled=True)
@@ -130,31 +131,34 @@ def start_due(schedule_id: UUID) -> ScheduledRun | None:
 
 
 def start_all_due() -> int:
-    """The sweep behind the ticks: what is due, and what waited for its predecessor to end; return how many started."""
+    """Sweep: start due schedules, and runs that waited for the session before them.
+
+    Return how many started.
+    """
     ready = Schedule.objects.filter(~stop_in_force(), enabled=True, next_due_at__lte=Now())
-    started = process_each(list(ready.order_by("next_due_at").values_list("pk", flat=True)), _starts)
-    waiting = ScheduledRun.objects.filter(~stop_in_force(), status=R.QUEUED).order_by("due_at")
+    started = process_each(list(ready.order_by("next_due_at").values_list("pk", flat=True)), _has_started)
+    waiting = ScheduledRun.objects.filter(~stop_in_force(), status=ScheduledRun.Status.QUEUED).order_by("due_at")
     return started + process_each(list(waiting.values_list("pk", flat=True)), _start_waiting)
 
 
-def _starts(schedule_id: UUID) -> bool:
+def _has_started(schedule_id: UUID) -> bool:
     run = start_due(schedule_id)
-    return run is not None and run.status == R.STARTED
+    return run is not None and run.status == ScheduledRun.Status.STARTED
 
 
 def start_now(*, schedule_id: UUID, user: Any) -> ScheduledRun:
-    """Start a schedule's session once, out of turn, by its own rules.
+    """Start a schedule's session once, at a time of its own; the rule for overlaps applies.
 
     Raises:
-        ScheduleNotFound, Forbidden: as for changing.
+        ScheduleNotFound, Forbidden: as ``save_schedule``.
     """
     with transaction.atomic():
-        schedule = _own(schedule_id, user)
+        schedule = _locked_own_schedule(schedule_id, user)
         return _run(schedule, schedule.read_at)
 
 
-def forget_old(age: timedelta) -> int:
-    """Delete what became of times longer ago than that."""
+def delete_old_runs(age: timedelta) -> int:
+    """Delete the outcomes that were recorded longer than ``age`` ago; return how many."""
     return ScheduledRun.objects.filter(created_at__lt=Now() - age).delete()[0]
 
 
@@ -162,16 +166,16 @@ def timing_of(schedule: Schedule) -> Timing:
     return Timing(**{name: getattr(schedule, name) for name in Timing.__dataclass_fields__})
 
 
-def begin_anew(why: str) -> None:
-    """After a restore: what was due since is not made up for, and what waited does not start."""
-    SCHEDULED_RUN_FLOW.move(ScheduledRun.objects.all(), to=R.SKIPPED, detail=why)
+def reset_due_times(why: str) -> None:
+    """After a restore: skip runs that wait, and compute each next due time from now on."""
+    SCHEDULED_RUN_FLOW.move(ScheduledRun.objects.all(), to=ScheduledRun.Status.SKIPPED, detail=why)
     for schedule in Schedule.objects.all():
         following = _next_after(datetime.now(UTC), timing_of(schedule))
         Schedule.objects.filter(pk=schedule.pk).update(next_due_at=following)
 
 
 def _run(schedule: Schedule, due_at: datetime) -> ScheduledRun:
-    """Start it, or note why not; in the caller's transaction, so that the session and the note commit together."""
+    """Start the session, or record why not, in the caller's transaction; both rows commit together."""
     status, session, detail = _try(schedule)
     return ScheduledRun.objects.create(
         schedule=schedule, due_at=due_at, status=status, session=session, detail=detail[:500]
@@ -181,33 +185,36 @@ def _run(schedule: Schedule, due_at: datetime) -> ScheduledRun:
 def _try(schedule: Schedule, *, waited: bool = False) -> tuple[str, UUID | None, str]:
     if schedule.overlap != Schedule.Overlap.ALLOW and _last_is_open(schedule):
         if schedule.overlap == Schedule.Overlap.SKIP:
-            return R.SKIPPED, None, "The session before is still open."
-        if schedule.runs.filter(status=R.QUEUED).exists() and not waited:
-            return R.SKIPPED, None, "The session before is still open, and one waits already."
-        return R.QUEUED, None, "Waits until the session before has ended."
+            return ScheduledRun.Status.SKIPPED, None, "The session before is still open."
+        if schedule.runs.filter(status=ScheduledRun.Status.QUEUED).exists() and not waited:
+            return ScheduledRun.Status.SKIPPED, None, "The session before is still open, and one waits already."
+        return ScheduledRun.Status.QUEUED, None, "Waits until the session before has ended."
     user = User.objects.filter(username=schedule.requested_by).first()
     if user is None or not may(user, Right.OPERATE):
-        return R.REFUSED, None, f"{schedule.requested_by} may not start sessions (any more)."
+        return ScheduledRun.Status.REFUSED, None, f"{schedule.requested_by} may not start sessions (any more)."
     try:
         with transaction.atomic():
             session = starts.start(user, schedule.session | {"title": schedule.title})
     except OrchestraError as error:
         logger.warning("schedule %s refused: %s", schedule.pk, error.detail)
-        return R.REFUSED, None, _sentence(error)
+        return ScheduledRun.Status.REFUSED, None, _sentence(error)
     logger.info("schedule %s started session %s", schedule.pk, session.pk)
-    return R.STARTED, session.pk, ""
+    return ScheduledRun.Status.STARTED, session.pk, ""
 
 
 def _start_waiting(run_id: UUID) -> bool:
     with transaction.atomic():
         run = ScheduledRun.objects.select_for_update().select_related("schedule").filter(pk=run_id).first()
-        if run is None or run.status != R.QUEUED or not run.schedule.enabled:
+        if run is None or run.status != ScheduledRun.Status.QUEUED or not run.schedule.enabled:
             return False
         status, session, detail = _try(run.schedule, waited=True)
-        if status == R.QUEUED:
+        if status == ScheduledRun.Status.QUEUED:
             return False
-        own = ScheduledRun.objects.filter(pk=run_id)
-        return bool(SCHEDULED_RUN_FLOW.move(own, to=status, session=session, detail=detail)) and status == R.STARTED
+        rows = ScheduledRun.objects.filter(pk=run_id)
+        return (
+            bool(SCHEDULED_RUN_FLOW.move(rows, to=status, session=session, detail=detail))
+            and status == ScheduledRun.Status.STARTED
+        )
 
 
 def _last_is_open(schedule: Schedule) -> bool:
@@ -224,19 +231,21 @@ def _note_missed(schedule: Schedule, first: datetime, number: int) -> None:
         if stopped
         else (f"Nobody was there to start it {times}.")
     )
-    ScheduledRun.objects.create(schedule=schedule, due_at=first, status=R.MISSED, number=number, detail=why)
+    ScheduledRun.objects.create(
+        schedule=schedule, due_at=first, status=ScheduledRun.Status.MISSED, number=number, detail=why
+    )
 
 
 def _read() -> QuerySet[Any]:
-    """Schedules with ``read_at``, the database's time."""
+    """Schedules annotated with ``read_at``, the database's current time."""
     return Schedule.objects.annotate(read_at=Now())
 
 
-def _own(schedule_id: UUID, user: Any) -> Any:
+def _locked_own_schedule(schedule_id: UUID, user: Any) -> Any:
     find_schedule(schedule_id)
     schedule = _read().select_for_update().get(pk=schedule_id)
     if schedule.requested_by != user.get_username() and not may(user, Right.ADMINISTER):
-        raise Forbidden("Only who made a schedule, or an administrator, may touch it.")
+        raise Forbidden("Only the person who made a schedule, or an administrator, may change it.")
     return schedule
 
 
@@ -275,8 +284,11 @@ def _next_after(moment: datetime, timing: Timing, *, last: datetime | None = Non
     return due.after(moment, _when(timing), last=last)
 
 
-def _tell_beat(schedule: Schedule) -> None:
-    """Have beat ring for it; whether it is due is judged by the row."""
+def _sync_beat_entry(schedule: Schedule) -> None:
+    """Write the entry of celery beat for the schedule.
+
+    Beat only triggers a check; the row says whether it is due.
+    """
     at: dict[str, Any] = {"crontab": None, "interval": None}
     if schedule.every_seconds is not None:
         every = {"every": schedule.every_seconds, "period": IntervalSchedule.SECONDS}

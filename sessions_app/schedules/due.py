@@ -1,4 +1,7 @@
-"""When something is due next, by a cron line or an interval. Pure: no clock, no database."""
+"""When a cron line or an interval is due next.
+
+Pure functions: they use no clock and no database.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,13 +13,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from celery.schedules import ParseException, crontab
 
-LONGEST_AHEAD = timedelta(days=8 * 366 + 2)  # 29 February across a year that leaps no leap, such as 2100
+LONGEST_AHEAD = timedelta(days=8 * 366 + 2)  # from one 29 February to the next, across 2100, which has none
 MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class CronLine:
-    """Which minutes, hours and so on fit; Sunday is 0."""
+    """The minutes, hours, days, months and weekdays that match; Sunday is 0."""
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -27,7 +30,7 @@ class CronLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class When:
-    """Either a cron line, in a time zone, or an interval in seconds."""
+    """Either a cron line with its time zone, or an interval in seconds."""
 
     cron: str = ""
     every_s: int | None = None
@@ -36,12 +39,13 @@ class When:
 
 @cache
 def cron_line(text: str) -> CronLine:
-    """A cron line of five fields: minute, hour, day of month, month, day of week (0 is Sunday).
+    """Parse a cron line of five fields: minute, hour, day of month, month, day of week (0 is
+    Sunday).
 
-    As Celery reads it: a day must fit both the day of the month and the day of the week.
+    As in Celery, a day must match both the day of the month and the day of the week.
 
     Raises:
-        ValueError: it is none.
+        ValueError: ``text`` is no such line.
     """
     try:
         read: Any = crontab.from_string(text)
@@ -54,7 +58,7 @@ def cron_line(text: str) -> CronLine:
 def zone(name: str) -> ZoneInfo:
     """
     Raises:
-        ValueError: there is no such time zone.
+        ValueError: no time zone has this name.
     """
     try:
         return ZoneInfo(name)
@@ -63,9 +67,9 @@ def zone(name: str) -> ZoneInfo:
 
 
 def after(moment: datetime, when: When, *, last: datetime | None = None) -> datetime | None:
-    """The first time after ``moment`` that is due, in UTC; None if there is none.
+    """The first due time after ``moment``, in UTC; None if there is none.
 
-    An interval counts from ``last``, so that it does not drift; without one from ``moment``.
+    An interval counts from ``last`` if given, so that it does not drift, otherwise from ``moment``.
     """
     if when.every_s is not None:
         start, every = last or moment, timedelta(seconds=when.every_s)
@@ -74,7 +78,7 @@ def after(moment: datetime, when: When, *, last: datetime | None = None) -> date
 
 
 def passed(first: datetime, now: datetime, when: When) -> tuple[int, datetime]:
-    """How many times from ``first`` on, itself included, are not after ``now``, and the last of them."""
+    """The number of due times from ``first`` to ``now``, both included, and the last of them."""
     if when.every_s is not None:
         every = timedelta(seconds=when.every_s)
         more = max(0, (now - first) // every)
@@ -88,7 +92,10 @@ def passed(first: datetime, now: datetime, when: When) -> tuple[int, datetime]:
 
 
 def _times(moment: datetime, line: CronLine, where: ZoneInfo) -> Iterator[datetime]:
-    """Times after ``moment``. An hour that a clock skips in spring is left out; one that comes twice counts once."""
+    """Due times after ``moment``.
+
+    An hour that daylight saving time skips has none; a repeated hour counts once.
+    """
     local = moment.astimezone(where)
     day, end = local.date(), moment + LONGEST_AHEAD
     clock = [(hour, minute) for hour, minute in product(sorted(line.hours), sorted(line.minutes))]

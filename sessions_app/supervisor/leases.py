@@ -25,7 +25,7 @@ from orchestra.logs.config import bind
 from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
 from sessions_app.models import OPEN_TURN, SESSION_FLOW, TURN_FLOW, AgentSession, Event, PermissionRequest, Run, Turn
-from sessions_app.reopened import answered_by_the_turn, of_the_turn, repeats_parked_call
+from sessions_app.reopened import awaited_by_turn, repeats_parked_call, taken_up_by_turn
 from sessions_app.supervisor.outcomes import GOES_ON, PARKED, STOPPED, UNSENT, Outcome, Spent, failed, from_result
 from sessions_app.supervisor.plan_mode import is_in_plan_mode
 from sessions_app.supervisor.protocol import Result
@@ -239,7 +239,7 @@ def close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: O
     to = S.FAILED if outcome.status == T.FAILED else S.COMPLETED
     SESSION_FLOW.move(session, to=to, finished_at=Now(), **(failure if to == S.FAILED else {}))
     why = outcome.detail or "the turn ended"
-    cancel_open_approvals(session=session_id, by="", via=DecisionSource.SYSTEM, reason=why, which=of_the_turn())
+    cancel_open_approvals(session=session_id, by="", via=DecisionSource.SYSTEM, reason=why, which=awaited_by_turn())
     never_made_again = _never_made_again(session_id)
     PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).update(answered_at=Now())
     writer.append(
@@ -275,7 +275,7 @@ def resume_answered(session_id: UUID) -> bool:
             return False
         live = Run.objects.filter(session=session_id, ended_at__isnull=True)
         asked = Approval.objects.filter(session=session_id)
-        if turn is None or live.exists() or asked.filter(of_the_turn(), status=A.PENDING).exists():
+        if turn is None or live.exists() or asked.filter(awaited_by_turn(), status=A.PENDING).exists():
             return False
         last = _ends_turn(session_id)
         ending = last and _ending_without_process(last)
@@ -297,7 +297,7 @@ def _ends_turn(session_id: UUID) -> Approval | None:
     Several calls of one message are asked at once: a withdrawn one ends the turn, and an expired one only if nobody
     answered any other. One that was asked again meanwhile says nothing any more: the newer request does.
     """
-    ours = Approval.objects.filter(answered_by_the_turn(), session=session_id)
+    ours = Approval.objects.filter(taken_up_by_turn(), session=session_id)
     asked = ours.exclude(decided_via=DecisionSource.POLICY).order_by("decided_at")
     unheard = PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).values("approval")
     closed = list(asked.filter(pk__in=unheard)) or list(asked.reverse()[:1])
@@ -342,7 +342,7 @@ def answered_parked_sessions(*, approval_ids: Collection[UUID] | None = None) ->
         asked_them = Approval.objects.filter(pk__in=approval_ids, session__isnull=False)
         waiting = waiting.filter(pk__in=asked_them.values("session"))
     live = Run.objects.filter(session=OuterRef("pk"), ended_at__isnull=True)
-    asked = Approval.objects.filter(of_the_turn(), session=OuterRef("pk"), status=A.PENDING)
+    asked = Approval.objects.filter(awaited_by_turn(), session=OuterRef("pk"), status=A.PENDING)
     return list(waiting.filter(~Exists(live), ~Exists(asked)).values_list("pk", flat=True))
 
 

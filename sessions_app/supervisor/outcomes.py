@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sessions_app.models import Turn
-from sessions_app.prompts.slash_commands import ANSWERED_BY_CLI
+from sessions_app.prompts.slash_commands import UNAVAILABLE_REPLY
 from sessions_app.supervisor.api_failures import FRESH_START, explain
 from sessions_app.supervisor.protocol import Result
 
@@ -59,7 +59,7 @@ def from_result(result: Result) -> Outcome:
     text = body["result"] if isinstance(body.get("result"), str) else ""
     if result.reason == "tool_deferred":
         return Outcome(status=PARKED, **figures)
-    if not result.reason and ANSWERED_BY_CLI.fullmatch(text):
+    if not result.reason and UNAVAILABLE_REPLY.fullmatch(text):
         why = f"{text.rstrip('.')}, and the model was not asked. Put a blank before the slash to send it as text."
         return Outcome(status=T.FAILED, text=text, code="command_refused", detail=why, **figures)
     if not result.is_error and body.get("stop_reason") != "refusal":

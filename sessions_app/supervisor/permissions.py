@@ -44,8 +44,8 @@ from orchestra.db.unit_of_work import UnitOfWork
 from orchestra.logs.config import bind
 from orchestra.runtime import embedded
 from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest, Run
-from sessions_app.notes import for_the_model
-from sessions_app.reopened import asked_under, usable_grant
+from sessions_app.notes import note_text
+from sessions_app.reopened import approvals_of_call, usable_grant
 from sessions_app.supervisor.leases import Claim, require_fence
 from sessions_app.supervisor.plan_files import NO_PLAN, own_plan_file, plan_of
 from sessions_app.supervisor.protocol import ToolRequest
@@ -169,7 +169,7 @@ def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> De
             return _refused_as_edited(approval_id, grant, forbidden)
         return Decision(
             effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED, by=grant.decided_by,
-            note=for_the_model(grant.note, by=grant.decided_by), said=grant.note,
+            note=note_text(grant.note, by=grant.decided_by), said=grant.note,
         )  # fmt: skip
     approval = find_approval(approval_id)
     if approval.status == A.PENDING:
@@ -208,7 +208,7 @@ def surroundings() -> Surroundings:
 
 def parked_call(claim: Claim) -> Approval | None:
     """The approval of the call that the CLI will repeat first."""
-    return asked_under(claim.session_id, claim.deferred).order_by("created_at").last()
+    return approvals_of_call(claim.session_id, claim.deferred).order_by("created_at").last()
 
 
 def record_violation(claim: Claim, violation: Violation) -> None:
@@ -425,7 +425,7 @@ def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approv
     if not claim.replay:
         last = asked.filter(pk__in=of_this_turn.values("approval")).order_by("created_at").last()
         return last and newest_of(last)
-    under_its_id = asked_under(claim.session_id, request.tool_use_id).values("pk")
+    under_its_id = approvals_of_call(claim.session_id, request.tool_use_id).values("pk")
     own = asked.filter(pk__in=under_its_id).order_by("created_at").last()
     behind = asked.filter(pk__in=of_this_turn.filter(put_off=True).values("approval"), consumed_at=None)
     found = own or behind.order_by("created_at").first()

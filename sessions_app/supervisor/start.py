@@ -4,7 +4,7 @@ import os
 
 from django.conf import settings
 
-from sessions_app.agents.discovery import unfit_reason
+from sessions_app.agents.discovery import agent_problem
 from sessions_app.agents.setting_files import setting_files_problem
 from sessions_app.commands import refuse_settings
 from sessions_app.errors import AttachmentRefused, SettingsNotAllowed
@@ -20,7 +20,7 @@ from sessions_app.workspace import directory_problem
 def attached_texts(claim: Claim) -> list[str] | Outcome:
     """The files attached to a claimed turn, for the model, or why the turn cannot start with them."""
     try:
-        return attachments.read_for(claim)
+        return attachments.read_attachments(claim)
     except AttachmentRefused as error:
         return failed(error.code, error.detail)
 
@@ -36,7 +36,7 @@ def start_process(claim: Claim) -> CliProcess | Outcome:
         return failed(error.code, error.detail)
     if claim.options.get("setting_sources") and (problem := setting_files_problem(claim.directory)):
         return failed("settings_not_allowed", problem)
-    unfit = unfit_reason(claim.agent)
+    unfit = agent_problem(claim.agent)
     if unfit:
         return failed("agent_unfit", unfit)
     launch = Launch(

@@ -24,7 +24,7 @@ from approvals.stop import commands as stops
 from orchestra.diagnostics import tracing
 from orchestra.realtime import hub
 from sessions_app import notes, reopened
-from sessions_app.agents.login import login_words
+from sessions_app.agents.login import login_instructions
 from sessions_app.conf import MEGABYTE
 from sessions_app.errors import SessionFull, StaleFence
 from sessions_app.models import Event
@@ -124,7 +124,7 @@ def _tidy_up(claim: Claim, *, parked: bool) -> None:
     try:
         orphan_reaper.kill_run(claim.run_id)
         leases.resume_answered(claim.session_id)  # answered in the instant it was parked
-        reopened.go_on(claim.session_id)
+        reopened.start_waiting_grants(claim.session_id)
     except DatabaseError as error:
         logger.warning("session %s: the sweep will resume it (%s)", claim.session_id, type(error).__name__)
     finally:
@@ -209,7 +209,7 @@ class Supervisor:
 
     def _take_over_notes(self) -> None:
         """What an earlier process of this turn did not get to tell the model."""
-        left = self._database(partial(notes.undelivered, self.claim)) if self.claim.repeats else []
+        left = self._database(partial(notes.undelivered_notes, self.claim)) if self.claim.repeats else []
         self.machine.notes.left = [] if left is AWAY else list(left)
 
     def _round(self) -> bool:
@@ -453,7 +453,7 @@ class Supervisor:
 
     def _note_delivered(self, approval_ids: Sequence[UUID]) -> None:
         self._noted.update(approval_ids)
-        self._record(*(notes.delivered_line(approval_id) for approval_id in approval_ids))
+        self._record(*(notes.note_delivered_line(approval_id) for approval_id in approval_ids))
 
     def _told(self, approval_id: UUID) -> None:
         self.extension.stop_waiting(approval_id)
@@ -498,7 +498,7 @@ class Supervisor:
         commands = self.machine.ended(exit_code, self.process.stderr())
         outcome = self.machine.outcome or failed("agent_died", "The agent's process ended.")
         if outcome.code == NOT_LOGGED_IN:
-            outcome = replace(outcome, detail=login_words())
+            outcome = replace(outcome, detail=login_instructions())
         try:
             if self.ours:
                 self._do(commands)
@@ -586,5 +586,5 @@ def _policy_line(request: ToolRequest, decision: Decision) -> Line:
 def _answered_line(request: ToolRequest, decision: Decision) -> Line:
     return line(
         Event.Kind.APPROVAL, approval=str(decision.approval_id), status=decision.status, tool=request.tool_name,
-        tool_use_id=request.tool_use_id, by=decision.by, message=decision.message, **notes.said(decision.said),
+        tool_use_id=request.tool_use_id, by=decision.by, message=decision.message, **notes.note_field(decision.said),
     )  # fmt: skip

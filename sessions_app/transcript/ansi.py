@@ -1,7 +1,8 @@
-"""Output of terminals as text with colours: what an escape sequence would do to a screen, it does not do to a page.
+"""Terminal output as styled text, without the other effects of escape sequences.
 
-Colours and weight are kept (ECMA-48 8.3.117, SGR); sequences that move the cursor, set titles or ask the terminal
-something are dropped; a carriage return starts its line anew, as progress bars mean it.
+Colours and bold are kept (ECMA-48 8.3.117, SGR). Sequences that move the cursor, set titles or
+query the terminal are dropped. After a carriage return the line starts anew, as progress bars
+intend.
 """
 
 import re
@@ -11,7 +12,7 @@ from approvals.presentation.safe_text import visible
 
 SEQUENCE = re.compile(
     r"\x1b\[([0-?]*)[ -/]*([@-~])"  # CSI: parameters and a final letter
-    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC, DCS and their kin, up to their end
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC, DCS, SOS, PM and APC, up to their terminator
     r"|\x1b[ -/]*[0-~]?",  # everything else
     re.DOTALL,
 )
@@ -20,14 +21,14 @@ COLOURS = {1: "bad", 2: "ok", 3: "warn", 4: "blue", 5: "violet", 6: "cyan"}
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text in one style; ``style`` is a list of class names, empty for plain."""
+    """Text in one style; ``style`` holds CSS class names, separated by spaces, or is empty."""
 
     text: str
     style: str = ""
 
 
 def pieces(output: str) -> list[Piece]:
-    """``output`` in its styles, everything that could hide made visible."""
+    """Split ``output`` into styled pieces; invisible characters are made visible."""
     found: list[Piece] = []
     style: dict[str, str] = {}
     at = 0
@@ -71,7 +72,7 @@ def _styled(style: dict[str, str], parameters: str) -> dict[str, str]:
             style.pop("weight", None)
         elif code == 39:
             style.pop("colour", None)
-        elif code in (38, 48):  # 256 and true colours: kept readable by being left out
+        elif code in (38, 48):  # 256 and true colours are left out: they may be unreadable on our background
             skip = 2 if codes[at + 1 : at + 2] == [5] else 4
         elif 30 <= code <= 37 or 90 <= code <= 97:
             style.pop("colour", None)

@@ -1,4 +1,4 @@
-"""A transcript for people: Markdown in which nothing an agent said can pose as the page itself."""
+"""A transcript as Markdown, in which text of an agent cannot imitate the structure of the document."""
 
 import html
 import json
@@ -12,58 +12,57 @@ from django.conf import settings
 
 from approvals.presentation.render import one_line, visible
 from sessions_app.models import AgentSession, Event
-from sessions_app.transcript.render import attached_names
+from sessions_app.transcript.render import attachment_labels
 
-K = Event.Kind
 LONGEST_TITLE = 200
 
-Said = dict[str, Any]
+Payload = dict[str, Any]
 
 
 def heading(session: AgentSession) -> str:
-    """The transcript's first lines."""
+    """The first lines of the document: title, session id, status and working directory."""
     title = _plain(one_line(session.title, LONGEST_TITLE))
     return f"# {title}\n\nSession {session.pk} · {session.status} · {_code(session.working_directory)}\n"
 
 
 def as_markdown(event: Event) -> str:
-    """One event as a paragraph of its own; empty for what tells a reader nothing (``system`` and ``raw``)."""
+    """One event as a paragraph; empty for ``system``, ``raw`` and ``thinking``."""
     writer = WRITERS.get(event.kind)
     return f"\n{writer(json.loads(event.payload))}\n" if writer else ""
 
 
-def _prompt(said: Said) -> str:
-    files = "".join(f"\n\nAttached: {_code(name)}" for name in attached_names(said))
-    return f"## Turn {said.get('turn', '')}\n\n{_quoted(_text(said.get('text')))}{files}"
+def _prompt(payload: Payload) -> str:
+    files = "".join(f"\n\nAttached: {_code(name)}" for name in attachment_labels(payload))
+    return f"## Turn {payload.get('turn', '')}\n\n{_quoted(_text(payload.get('text')))}{files}"
 
 
-def _tool_use(said: Said) -> str:
-    return f"**Wants to use {_code(_text(said.get('name')))}**\n\n{_fenced(_pretty(said.get('input')), 'json')}"
+def _tool_use(payload: Payload) -> str:
+    return f"**Wants to use {_code(_text(payload.get('name')))}**\n\n{_fenced(_pretty(payload.get('input')), 'json')}"
 
 
-def _tool_result(said: Said) -> str:
-    label = "Failed" if said.get("is_error") else "Result"
-    content = said.get("content")
+def _tool_result(payload: Payload) -> str:
+    label = "Failed" if payload.get("is_error") else "Result"
+    content = payload.get("content")
     return f"**{label}**\n\n{_fenced(content if isinstance(content, str) else _pretty(content))}"
 
 
-def _status(said: Said) -> str:
-    return "_" + _plain(" · ".join(one_line(_text(value), 500) for value in said.values() if value)) + "_"
+def _status(payload: Payload) -> str:
+    return "_" + _plain(" · ".join(one_line(_text(value), 500) for value in payload.values() if value)) + "_"
 
 
-def _labelled(label: str) -> Callable[[Said], str]:
-    return lambda said: f"**{label}**\n\n{_fenced(_pretty(said), 'json')}"
+def _labelled(label: str) -> Callable[[Payload], str]:
+    return lambda payload: f"**{label}**\n\n{_fenced(_pretty(payload), 'json')}"
 
 
-WRITERS: dict[str, Callable[[Said], str]] = {
-    K.PROMPT: _prompt,
-    K.TEXT: lambda said: f"**Agent**\n\n{_quoted(_text(said.get('text')))}",
-    K.TOOL_USE: _tool_use,
-    K.TOOL_RESULT: _tool_result,
-    K.STATUS: _status,
-    K.APPROVAL: _labelled("Approval"),
-    K.API_RETRY: _labelled("The service did not answer; tried again"),
-    K.RESULT: _labelled("Result of the turn"),
+WRITERS: dict[str, Callable[[Payload], str]] = {
+    Event.Kind.PROMPT: _prompt,
+    Event.Kind.TEXT: lambda payload: f"**Agent**\n\n{_quoted(_text(payload.get('text')))}",
+    Event.Kind.TOOL_USE: _tool_use,
+    Event.Kind.TOOL_RESULT: _tool_result,
+    Event.Kind.STATUS: _status,
+    Event.Kind.APPROVAL: _labelled("Approval"),
+    Event.Kind.API_RETRY: _labelled("The service did not answer; tried again"),
+    Event.Kind.RESULT: _labelled("Result of the turn"),
 }
 
 
@@ -76,15 +75,16 @@ def _pretty(value: object) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text whose every Markdown sign is only itself."""
+    """``text`` with every Markdown character escaped."""
     return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&])", r"\\\1", text)
 
 
 def _quoted(text: str) -> str:
-    """What somebody said, as a quotation: it may use Markdown, but cannot leave the quotation.
+    """``text`` as a block quotation, which may use Markdown but cannot end the quotation.
 
-    A row that spells the console's own host, in whichever notation, becomes code: an agent's link to another port of
-    that host would take the person's session along.
+    A row that contains the console's host, in any notation, becomes code: browsers send the
+    reader's session cookie also to another port of that host, so that an agent must not place a
+    link to it.
     """
     fence = _fence(text, least=1)
     rows = visible(text).replace("<", "&lt;").split("\n")
@@ -108,5 +108,5 @@ def _fenced(text: str, language: str = "") -> str:
 
 
 def _fence(text: str, *, least: int) -> str:
-    """Longer than any run of backticks in ``text``, which therefore cannot end it."""
+    """A fence of backticks that is longer than any run of them in ``text``."""
     return "`" * max(least, 1 + max((len(run) for run in re.findall("`+", text)), default=0))

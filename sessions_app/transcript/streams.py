@@ -1,4 +1,7 @@
-"""A transcript as it grows (server-sent events), and as a whole (Markdown, JSON lines). Runs on the event loop."""
+"""Transcripts as streams: live server-sent events, or the whole as Markdown or JSON lines.
+
+The streams run on the event loop.
+"""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,21 +16,23 @@ from sessions_app.queries import events_after
 from sessions_app.transcript.markdown import as_markdown, heading
 
 PAGE = 500  # events read at once
-POLL_S = 2.0  # a lost ring costs so much
+POLL_S = 2.0  # the longest delay after a lost notification
 KEEP_ALIVE_S = 15.0
 
 
 async def server_sent_events(
     session_id: UUID, after: int, still_allowed: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[bytes]:
-    """Every event after number ``after``, those to come as well, until the client leaves or may no longer look.
+    """Yield every event after number ``after``, then new ones, until the client leaves or loses its
+    rights.
 
-    Events come in the database's own order, without gap or repeat, whatever is lost on the way of a ring. Between them
-    stand ``delta`` messages without a number: text as the model says it, never repeated.
+    The events come in the order of the database, without gap or repetition, also after lost
+    notifications. Between them come ``delta`` messages without a number: streaming text of the
+    model, which is never repeated.
     """
     topic = f"session:{session_id}"
     release_request_thread()  # the response has passed all middleware by now
-    with listening("events", str(session_id)) as bell, live.inbox(topic, bell.set) as deltas:
+    with listening("events", str(session_id)) as listener, live.inbox(topic, listener.set) as deltas:
         yield b": connected\n\n"
         checked = time.monotonic()
         while True:
@@ -43,24 +48,24 @@ async def server_sent_events(
                 yield b": still here\n\n"
                 checked = time.monotonic()
             if len(events) < PAGE:
-                await bell.wait(POLL_S)
+                await listener.wait(POLL_S)
 
 
 async def json_lines(session: AgentSession) -> AsyncIterator[bytes]:
-    """The transcript so far, one event a line, payloads word for word."""
+    """The transcript up to now, one event per line, with unchanged payloads."""
     async for event in _events(session):
         yield _bytes(dumps(event_data(event)) + "\n")
 
 
 async def markdown(session: AgentSession) -> AsyncIterator[bytes]:
-    """The transcript so far, for people."""
+    """The transcript up to now as Markdown."""
     yield _bytes(heading(session))
     async for event in _events(session):
         yield _bytes(as_markdown(event))
 
 
 def event_data(event: Event) -> dict[str, Any]:
-    """An event as every reader of a transcript gets it."""
+    """The JSON object of an event, the same in REST, server-sent events, JSON lines and WebSocket."""
     return {"seq": event.seq, "kind": event.kind, "at": event.at, "payload": RawJSON(event.payload)}
 
 

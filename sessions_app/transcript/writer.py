@@ -1,4 +1,6 @@
-"""Writing a transcript: numbered in commit order, batched, guarded by the fence."""
+"""Transcript writer: it appends events in batches, numbered in commit order and guarded by the
+fencing token.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,16 +15,16 @@ from sessions_app.errors import StaleFence
 from sessions_app.models import Event
 
 Line = tuple[str, str]
-"""Kind and payload (ASCII JSON text) of an event to come."""
+"""Kind and payload (ASCII JSON text) of an event that is to be appended."""
 
 
 def line(kind: str, /, **payload: object) -> Line:
-    """An event of ours, as opposed to one the CLI said."""
+    """An event that Orchestra itself adds to the transcript."""
     return kind, payload_text(payload)
 
 
 def reminder_line(approval: Approval) -> Line:
-    """Nobody has answered, and the deadline is near."""
+    """The event that reminds of an undecided approval shortly before its deadline."""
     deadline = approval.expires_at.astimezone(UTC)
     up = "it never expires" if approval.never_expires else f"the time is up at {deadline:%H:%M} UTC"
     return line(
@@ -34,7 +36,8 @@ def reminder_line(approval: Approval) -> Line:
 def payload_text(payload: Mapping[str, object]) -> str:
     """``payload`` as strict ASCII JSON.
 
-    Python reads more than that: NaN and the like become words; what is nested too deeply to be written is only noted.
+    Python's parser accepts more than that: NaN and infinities become strings, and a payload that is
+    nested too deeply to be written is replaced by a note.
     """
     try:
         return json.dumps(payload, ensure_ascii=True, allow_nan=False)
@@ -45,18 +48,19 @@ def payload_text(payload: Mapping[str, object]) -> str:
 
 
 def storable(text: str) -> str:
-    """``text`` as a text column takes it: no NUL, no lone surrogates."""
+    """``text`` without the NUL characters and lone surrogates that a text column refuses."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def append(session_id: UUID, lines: Sequence[Line], *, fence: int | None = None) -> int:
-    """Add ``lines`` in order in one transaction and return the last number.
+    """Append ``lines`` in order, in one transaction; return the number of the last one.
 
-    Numbers are taken by the UPDATE that locks the session, so commit order is number order for every
-    writer. A supervisor gives its ``fence``; other writers (a door, a sweep) need none.
+    The UPDATE that locks the session also takes the numbers, so that commit order is number order
+    for every writer. A supervisor passes its fencing token as ``fence``; commands and sweeps pass
+    none.
 
     Raises:
-        StaleFence: the session has another supervisor by now, or is gone; nothing was written.
+        StaleFence: another supervisor has taken the session, or it is deleted; nothing was written.
     """
     if not lines:
         return 0
@@ -68,25 +72,25 @@ def append(session_id: UUID, lines: Sequence[Line], *, fence: int | None = None)
 
 
 def _append_at_once(session_id: UUID, lines: Sequence[Line], fence: int | None) -> int | None:
-    """One statement and so one transaction: while an agent talks this is what its worker does most."""
-    taking = _taking_numbers(session_id, lines, fence)
+    """Append with one statement: a worker executes it more often than any other."""
+    numbers = _take_numbers(session_id, lines, fence)
     notification = notify.notification("events", str(session_id))
     kinds, payloads = (list(column) for column in zip(*lines, strict=True))
     row = sql.row(
-        f"WITH taken AS ({taking.text}),"  # noqa: S608 - statements of ours
+        f"WITH taken AS ({numbers.text}),"  # noqa: S608 - statements of ours
         " written AS (INSERT INTO events (session_id, seq, kind, payload)"
         " SELECT %s, taken.last_seq - %s + line.number, line.kind, line.payload"
         " FROM taken, unnest(%s::text[], %s::text[]) WITH ORDINALITY AS line (kind, payload, number))"
         f" SELECT taken.last_seq, {notification.text} FROM taken",
-        *taking.values, session_id, len(lines), kinds, payloads, *notification.values,
+        *numbers.values, session_id, len(lines), kinds, payloads, *notification.values,
     )  # fmt: skip
     return int(row[0]) if row else None
 
 
 def _append_one_by_one(session_id: UUID, lines: Sequence[Line], fence: int | None) -> int | None:
-    taking = _taking_numbers(session_id, lines, fence)
+    numbers = _take_numbers(session_id, lines, fence)
     with transaction.atomic():
-        row = sql.row(taking.text, *taking.values)
+        row = sql.row(numbers.text, *numbers.values)
         if row is None:
             return None
         last = int(row[0])
@@ -99,12 +103,15 @@ def _append_one_by_one(session_id: UUID, lines: Sequence[Line], fence: int | Non
 
 
 def size_of(lines: Iterable[Line]) -> int:
-    """Bytes that these payloads take up; they are ASCII."""
+    """The size of the payloads in bytes, which is their length because they are ASCII."""
     return sum(len(payload) for _, payload in lines)
 
 
-def _taking_numbers(session_id: UUID, lines: Sequence[Line], fence: int | None) -> sql.Statement:
-    """Django's update() cannot return what it wrote, hence SQL; both databases know RETURNING."""
+def _take_numbers(session_id: UUID, lines: Sequence[Line], fence: int | None) -> sql.Statement:
+    """The UPDATE that takes the numbers.
+
+    It is SQL because Django's ``update()`` returns no values.
+    """
     guard, values = ("", ()) if fence is None else (" AND fence = %s", (fence,))
     return sql.Statement(
         "UPDATE agent_sessions SET last_seq = last_seq + %s, transcript_bytes = transcript_bytes + %s"  # noqa: S608

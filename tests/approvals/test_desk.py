@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from approvals.models import Approval, AuditEntry, Rule
-from console.approvals.cards import Verdict, verdict_of
+from console.approvals.cards import Outcome, outcome_of
 from tests.factories import make_approval, make_session, make_user
 
 pytestmark = pytest.mark.django_db
@@ -143,7 +143,7 @@ def test_a_question_is_answered_in_words_or_by_choice() -> None:
 def test_a_session_that_somebody_cancelled_was_not_cancelled_by_the_system_too() -> None:
     for who, words in (("anna", "Cancelled by anna"), ("", "Cancelled by the system")):
         ended = make_approval(status="cancelled", decided_by=who, decided_via="system")
-        assert verdict_of(ended) == Verdict("", "cancelled", words, "It did not run.")
+        assert outcome_of(ended) == Outcome("", "cancelled", words, "It did not run.")
 
 
 def test_the_shell_says_that_an_answer_comes_too_late() -> None:

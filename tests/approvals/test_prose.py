@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from approvals.presentation.diffs import diff_lines
 from approvals.presentation.markdown import LONGEST, to_html
-from console.templatetags.asked import as_path, compared, prose, words
+from console.templatetags.approval_filters import as_path, compared, prose, words
 
 
 def test_markdown_is_laid_out() -> None:

@@ -380,8 +380,8 @@ def skip_a_number() -> AbstractContextManager[None]:
     def taking(session_id: Any, lines: Any, fence: int | None) -> sql.Statement:
         return original(session_id, [*lines, lines[-1]], fence)
 
-    original = writer._taking_numbers
-    return instead(writer, "_taking_numbers", taking)
+    original = writer._take_numbers
+    return instead(writer, "_take_numbers", taking)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import threading
 import time
 
 from approvals.models import Approval
-from sessions_app.agents.selftest import reason_it_is_unfit
+from sessions_app.agents.selftest import run_selftest
 from sessions_app.commands import send_message
 from sessions_app.models import Run, Turn
 from sessions_app.supervisor import leases, orphan_reaper
@@ -54,7 +54,7 @@ def test_a_message_whose_process_is_killed_before_an_older_parked_call_was_repea
 def test_the_janitor_leaves_a_cli_alone_that_is_just_being_tested(world: World) -> None:
     world.stage.agents(cli_path=str(real_cli_path()))
     verdicts: list[str] = []
-    test = threading.Thread(target=lambda: verdicts.append(reason_it_is_unfit()))
+    test = threading.Thread(target=lambda: verdicts.append(run_selftest()))
     test.start()
     while test.is_alive():
         orphan_reaper.kill_leftovers()

@@ -82,7 +82,7 @@ def test_a_script_that_got_into_a_page_does_not_run(browser, live_server):
                     <script src="https://elsewhere.invalid/x.js"></` + `script>
                     <style>body { display: none }</style>
                     <iframe src="/sign-in"></iframe>
-                    <object data="/static/orchestra/favicon.svg"></object>`));
+                    <object data="/static/console/favicon.svg"></object>`));
             }"""
         )
         page.wait_for_timeout(200)
@@ -93,9 +93,7 @@ def test_a_script_that_got_into_a_page_does_not_run(browser, live_server):
             assert f"policy: {directive}" in told
 
 
-@pytest.mark.parametrize(
-    "path", ["/sign-in/x", "/api/approvals", "/health", "/nothing", "/static/orchestra/tokens.css"]
-)
+@pytest.mark.parametrize("path", ["/sign-in/x", "/api/approvals", "/health", "/nothing", "/static/console/tokens.css"])
 def test_every_answer_carries_the_headers(client, path):
     headers = client.get(path).headers
     policy = headers["Content-Security-Policy"]

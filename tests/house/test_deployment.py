@@ -19,7 +19,7 @@ from config.processes import programs
 from orchestra.checks import check_production
 from orchestra.metrics.exposition import check_token
 from sessions_app.agents.discovery import INSTALL
-from sessions_app.checks import check_wall
+from sessions_app.checks import check_agent_account
 
 ROOT = Path(settings.BASE_DIR)
 DEPLOY = ROOT / "deploy"
@@ -157,7 +157,7 @@ def production(settings):
 
 
 def said() -> list[str]:
-    return [str(message.id) for message in [*check_production(), *check_wall(), *check_token()]]
+    return [str(message.id) for message in [*check_production(), *check_agent_account(), *check_token()]]
 
 
 def test_a_good_start_is_let_through(production):

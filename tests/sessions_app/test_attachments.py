@@ -27,12 +27,12 @@ from sessions_app.commands import SessionRequest, send_message, start_session
 from sessions_app.errors import AttachmentRefused, InvalidSession
 from sessions_app.models import AgentSession, Event, ScheduledRun, Turn
 from sessions_app.prompts import attachments
-from sessions_app.prompts.attachments import LARGEST_FILE, MOST_FILES, framed
+from sessions_app.prompts.attachments import LARGEST_FILE, MOST_FILES, frame
 from sessions_app.schedules import commands as schedules
 from sessions_app.schedules.commands import Timing
 from sessions_app.supervisor import leases
 from sessions_app.supervisor.leases import Claim
-from sessions_app.transcript.render import said
+from sessions_app.transcript.render import describe_event
 from tests.factories import client_of, make_session, make_user
 from tests.stack import until
 
@@ -93,17 +93,17 @@ def test_a_file_is_kept_with_its_turn_shown_and_audited(project: Path) -> None:
     entry = AuditEntry.objects.filter(action="attached").first()
     assert entry and (entry.by, entry.via, entry.won) == ("olga", "api", True)
     assert '"notes.txt" (sha256 ' + turn.attachments[0]["sha256"] in entry.reason
-    [first, _] = attachments.read_for(claimed(session))
+    [first, _] = attachments.read_attachments(claimed(session))
     assert 'Attached file "notes.txt", 18 bytes, begins' in first and "remember the milk\n" in first
 
 
 def test_what_is_no_utf_8_is_read_with_replacements(project: Path) -> None:
     (project / "latin.txt").write_bytes(b"caf\xe9")
-    assert "caf\ufffd" in attachments.read_for(claimed(start(project, "latin.txt")))[0]
+    assert "caf\ufffd" in attachments.read_attachments(claimed(start(project, "latin.txt")))[0]
 
 
 def test_a_frame_cannot_be_imitated_and_never_begins_with_a_command() -> None:
-    one, other = framed("a\n/compact", b"/compact\n@/etc/passwd"), framed("a\n/compact", b"/compact\n@/etc/passwd")
+    one, other = frame("a\n/compact", b"/compact\n@/etc/passwd"), frame("a\n/compact", b"/compact\n@/etc/passwd")
     assert one != other
     assert one.startswith('--- Attached file "a\\n/compact", 21 bytes, begins (')
 
@@ -112,9 +112,9 @@ def test_a_rule_may_allow_what_is_outside(project: Path, tmp_path: Path) -> None
     Rule.objects.create(effect="allow", tool="Read", pattern=f"{tmp_path}/secret.txt", scope="everywhere", max_uses=1)
     session = start(project, "../../secret.txt")
     claim = claimed(session)
-    assert "CANARY" in attachments.read_for(claim)[0]
+    assert "CANARY" in attachments.read_attachments(claim)[0]
     with pytest.raises(AttachmentRefused, match=OUTSIDE):
-        attachments.read_for(claim)  # its one use is spent
+        attachments.read_attachments(claim)  # its one use is spent
 
 
 # --- what is refused
@@ -212,7 +212,7 @@ def test_what_has_changed_since_fails_the_turn(project: Path, change: Callable[[
     claim = claimed(start(project, "notes.txt"))
     change(project)
     with pytest.raises(AttachmentRefused) as refused:
-        attachments.read_for(claim)
+        attachments.read_attachments(claim)
     assert "CANARY" not in refused.value.detail
 
 
@@ -226,7 +226,7 @@ def test_what_is_open_is_judged_not_what_the_path_says_later(project: Path, tmp_
     (project / "notes.txt").write_text("harmless again")
     assert opened.real == str(tmp_path / "secret.txt")
     with pytest.raises(AttachmentRefused, match=OUTSIDE):
-        attachments._judge("notes.txt", opened.real, reader)
+        attachments._decide_read("notes.txt", opened.real, reader)
 
 
 def test_a_link_that_is_swapped_all_the_time_never_shows_what_is_outside(project: Path, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_link_that_is_swapped_all_the_time_never_shows_what_is_outside(project
         seen: set[str] = set()
         for _ in range(600):
             with contextlib.suppress(AttachmentRefused):
-                seen.update(one["sha256"] for one in attachments.look_at(["link"], reader, here=True))
+                seen.update(one["sha256"] for one in attachments.inspect_attachments(["link"], reader, here=True))
         swapping.kill()
     assert seen == {hashlib.sha256(b"remember the milk\n").hexdigest()}
 
@@ -246,7 +246,7 @@ def test_a_link_that_is_swapped_all_the_time_never_shows_what_is_outside(project
 def test_a_turn_that_an_earlier_process_began_goes_on_and_says_what_is_missing(project: Path) -> None:
     claim = replace(claimed(start(project, "notes.txt")), repeats=True)
     edited(project)
-    [text] = attachments.read_for(claim)
+    [text] = attachments.read_attachments(claim)
     assert text.startswith("(A file was attached and cannot be shown again. notes.txt has changed")
     assert "something else" not in text
 
@@ -254,7 +254,7 @@ def test_a_turn_that_an_earlier_process_began_goes_on_and_says_what_is_missing(p
 def test_a_turn_that_only_goes_on_with_a_parked_call_reads_nothing(project: Path) -> None:
     claim = replace(claimed(start(project, "notes.txt")), prompt="")
     removed(project)
-    assert attachments.read_for(claim) == []
+    assert attachments.read_attachments(claim) == []
 
 
 def test_files_of_another_host_are_judged_by_their_path_until_it_reads_them(project: Path) -> None:
@@ -264,7 +264,7 @@ def test_files_of_another_host_are_judged_by_their_path_until_it_reads_them(proj
     turn = send_message(session_id=session.pk, prompt="x", by="olga", attachments=["not-here.txt"])
     assert turn.attachments == [{"path": "not-here.txt", "bytes": None, "sha256": ""}]
     (project / "not-here.txt").write_text("there")
-    assert "there" in attachments.read_for(claimed(session))[0]
+    assert "there" in attachments.read_attachments(claimed(session))[0]
     first, second = AuditEntry.objects.filter(action="attached", by="olga").order_by("pk")
     assert "to be read when the turn starts" in first.reason and "sha256" in second.reason
 
@@ -286,9 +286,9 @@ def test_files_are_read_as_the_account_of_the_agent(open_project: Path, settings
         (open_project / name).chmod(mode)
     claim, locked = claimed(start(open_project, "notes.txt")), claimed(start(open_project, "own.txt"))
     settings.AGENTS = replace(settings.AGENTS, run_as="nobody")
-    assert "line one\nline two\n" in attachments.read_for(claim)[0]
+    assert "line one\nline two\n" in attachments.read_attachments(claim)[0]
     with pytest.raises(AttachmentRefused, match="agent's account"):
-        attachments.read_for(locked)
+        attachments.read_attachments(locked)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a process another account")
@@ -359,7 +359,7 @@ def test_the_terminal_takes_refuses_and_shows_them(project: Path, monkeypatch: p
         call_command(*words, "/etc/passwd", stdout=io.StringIO())
     call_command(*words, "notes.txt", stdout=io.StringIO())
     assert AuditEntry.objects.get(action="attached").via == "cli"
-    assert "notes.txt (18 bytes)⟩" in said(Event.objects.get(kind="prompt")).body
+    assert "notes.txt (18 bytes)⟩" in describe_event(Event.objects.get(kind="prompt")).body
 
 
 def test_a_schedule_reads_them_each_time(project: Path) -> None:

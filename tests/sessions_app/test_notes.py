@@ -103,6 +103,6 @@ def test_a_note_that_a_lost_process_did_not_give_is_given_by_the_next() -> None:
     claim = claim_turn(turn.pk, Worker(host="here", pid=1, started=1.0))
     assert claim is not None
     said = "boris approved an earlier call (Bash: make) and says: use staging"
-    assert notes.undelivered(claim) == [(lost.pk, said)]
+    assert notes.undelivered_notes(claim) == [(lost.pk, said)]
     assert (mark_note_delivered([lost.pk]), mark_note_delivered([lost.pk])) == (1, 0)
-    assert notes.undelivered(claim) == []
+    assert notes.undelivered_notes(claim) == []

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from sessions_app.agents.login import login_words
+from sessions_app.agents.login import login_instructions
 from sessions_app.forms import StartForm
 from sessions_app.models import Agent, AgentSession, ScheduledRun, Turn
 from sessions_app.schedules.commands import start_now
@@ -121,7 +121,7 @@ def test_the_words_name_account_host_folders_and_the_command(
 ) -> None:
     settings.AGENTS = replace(settings.AGENTS, run_as="", config_dir="/srv/agents config", cli_path="/bin/true")
     monkeypatch.setenv("HOME", "/home/olga")
-    words = login_words()
+    words = login_instructions()
     me = pwd.getpwuid(os.getuid()).pw_name
     assert f"of the account {me} on {settings.ORCHESTRA.hostname} is not logged in" in words
     assert "HOME /home/olga, configuration in /srv/agents config" in words
@@ -132,4 +132,4 @@ def test_another_account_is_reached_by_sudo(settings: Settings) -> None:
     other = next(one for one in pwd.getpwall() if one.pw_uid not in (0, os.getuid()))
     for name in (other.pw_name, str(other.pw_uid)):
         settings.AGENTS = replace(settings.AGENTS, run_as=name)
-        assert f"`sudo -u {other.pw_name} env " in login_words()
+        assert f"`sudo -u {other.pw_name} env " in login_instructions()

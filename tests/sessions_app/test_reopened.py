@@ -162,7 +162,7 @@ def test_an_approval_while_the_turn_goes_on_serves_that_turn_or_the_next(start: 
     turn = dialog.end()
     assert (turn.number, turn.status, ran(dialog)) == (1, "completed", "once\n")
     assert Approval.objects.count() == 3
-    assert reopened.grants_to_go_on_with() == []
+    assert reopened.grants_awaiting_turn() == []
 
 
 def test_it_stays_open_when_another_turn_ends_or_is_interrupted(start: Start) -> None:
@@ -225,8 +225,8 @@ def test_the_sweep_starts_what_no_signal_did(start: Start, monkeypatch: pytest.M
     Approval.objects.filter(pk=fresh.pk).update(
         status="approved", decided_at=Now(), decided_by="boris", decided_via="api", run_digest=fresh.input_digest
     )
-    assert reopened.grants_to_go_on_with() == [fresh.pk]
-    assert [reopened.go_on_with(fresh.pk), reopened.go_on_with(fresh.pk)] == [True, False]
+    assert reopened.grants_awaiting_turn() == [fresh.pk]
+    assert [reopened.start_turn_for_grant(fresh.pk), reopened.start_turn_for_grant(fresh.pk)] == [True, False]
     assert (run_if_queued(dialog).status, ran(dialog)) == ("completed", "once\n")
     assert "boris has now approved" in json.dumps(start.api.state.requests[-1]["body"]["messages"])
 

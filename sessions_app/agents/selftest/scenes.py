@@ -1,4 +1,4 @@
-"""The three scenes of the self-test, each one process of the CLI."""
+"""The three scenes of the self-test; each runs one process of the CLI."""
 
 import tempfile
 import time
@@ -15,37 +15,40 @@ from sessions_app.supervisor.process import Bell, CliProcess
 from sessions_app.supervisor.protocol import LineFramer, Message, Reply, Result, ToolEnded, ToolRequest, parse
 
 PATIENCE_S = 60.0
-HELD_S = 1.0  # how long a call is held; a CLI that does not wait acts at once
-LATE_S = 5.0  # how late a resumed CLI hears of its host at the most; it repeats its call within a second
+HELD_S = 1.0  # how long the decision on a call is held back; a CLI that does not wait runs it at once
+LATE_S = 5.0  # the longest delay of initialize after a resume; a CLI repeats its call within a second
 LINE_CAP = 16 * 1024 * 1024
 FORBIDDEN, ALLOWED, SECRET = "must-not-exist.txt", "may-exist.txt", "secret.txt"
-CANARY = "orchestra-self-test-canary"
+PLANTED_TEXT = "orchestra-self-test-canary"
 REFUSED = "This is a self-test; stop here."
 
-Answer = Callable[[ToolRequest], bytes]
+Decide = Callable[[ToolRequest], bytes]
 
 
 class Inconclusive(Exception):
-    """The test came to no end, for whatever reason; nothing is known about the CLI."""
+    """The test did not finish, so that nothing is known about the CLI."""
 
 
 @dataclass(slots=True)
-class Heard:
-    """What a process said until its result, or its end."""
+class Received:
+    """The messages of one process up to its result, or to its end."""
 
     requests: list[ToolRequest] = field(default_factory=list)
     reported: list[ToolEnded] = field(default_factory=list)
     refused: bool = False
+    """The process refused ``initialize``."""
     result: Result | None = None
 
-    def asked(self, tool_use_id: str, *, held: bool) -> bool:
-        """Whether the callback (``held``) or the permission prompt was called for it."""
+    def has_request(self, tool_use_id: str, *, held: bool) -> bool:
+        """Whether the CLI called the hook callback (``held``) or the permission prompt for this
+        call.
+        """
         return any(one.tool_use_id == tool_use_id and one.held == held for one in self.requests)
 
 
 @dataclass(slots=True)
 class SelfTest:
-    """A home, a folder and a model of its own for the CLI that is configured."""
+    """The configured CLI with a home, a working directory and a model of its own."""
 
     home: Path
     work: Path
@@ -55,61 +58,65 @@ class SelfTest:
     @classmethod
     @contextmanager
     def prepared(cls) -> Iterator["SelfTest"]:
-        """Make the folders and serve the model for the length of a ``with``."""
+        """Make the folders and serve the model until the ``with`` block ends."""
         with tempfile.TemporaryDirectory(prefix="orchestra-selftest-") as folder, scripted_model() as model:
             test = cls(Path(folder, "home"), Path(folder, "work"), model)
             test.home.mkdir()
             test.work.mkdir()
-            (test.work / SECRET).write_text(CANARY)
+            (test.work / SECRET).write_text(PLANTED_TEXT)
             yield test
 
     def holds_and_reports(self) -> str:
-        """Hold and refuse a call, let another go; the prompt mentions a file that nobody may read."""
+        """Hold and refuse one call, allow another; the prompt mentions a secret file with ``@``."""
         self.model.calls = [_write("refused", FORBIDDEN), _write("allowed", ALLOWED)]
-        heard = self._run(uuid4(), f"self-test @{self.work / SECRET}", self._hold_or_allow)
+        received = self._run(uuid4(), f"self-test @{self.work / SECRET}", self._hold_or_allow)
         if (self.work / FORBIDDEN).exists():
             return "The CLI ran a tool that was held and refused: it fails open."
-        if heard.refused:
+        if received.refused:
             return "The CLI refuses to be supervised."
-        if heard.result is None:
+        if received.result is None:
             raise Inconclusive("the CLI gave no result")
-        if not heard.asked("refused", held=True):
-            return "The CLI did not ask before using a tool, or could not be brought to use one."
-        if self.model.was_told(CANARY):
-            return "The CLI reads files that a prompt mentions with @ before anybody is asked."
-        return self._nets(heard)
+        if not received.has_request("refused", held=True):
+            return "The CLI did not ask for permission before it used a tool, or used no tool at all."
+        if self.model.has_received(PLANTED_TEXT):
+            return "The CLI reads files that a prompt mentions with @ without a request for permission."
+        return self._check_safeguards(received)
 
-    def _nets(self, heard: Heard) -> str:
-        if not heard.asked("allowed", held=False):
-            return "The CLI's own rules do not ask for every tool (permissions.ask): a late callback would be no gate."
+    def _check_safeguards(self, received: Received) -> str:
+        if not received.has_request("allowed", held=False):
+            return (
+                "The CLI's own rules do not ask for every tool (permissions.ask); a late callback would not stop one."
+            )
         if not (self.work / ALLOWED).exists():
             return "The CLI did not run a tool that was allowed."
-        if not any(one.tool_use_id == "allowed" and ALLOWED in one.tool_input for one in heard.reported):
+        if not any(one.tool_use_id == "allowed" and ALLOWED in one.tool_input for one in received.reported):
             return "The CLI does not report what it ran (PostToolUse), so that it cannot be audited."
         return ""
 
-    def puts_off(self) -> str:
-        """Put a call off that the CLI would allow by itself."""
+    def defers(self) -> str:
+        """Defer a call that the CLI would allow by its own rules."""
         self.model.calls = [ToolCall("parked", "Read", {"file_path": str(self.work / SECRET)})]
-        heard = self._run(self.parked, "self-test", protocol.defer)
-        if self.model.was_told(CANARY):
-            return "The CLI ran a call that was put off (defer exists since 2.1.89)."
-        if heard.result is None:
+        received = self._run(self.parked, "self-test", protocol.defer)
+        if self.model.has_received(PLANTED_TEXT):
+            return "The CLI ran a call that was deferred (defer exists since 2.1.89)."
+        if received.result is None:
             raise Inconclusive("the CLI gave no result")
-        if heard.result.reason != "tool_deferred":
-            return "The CLI does not put a call off when it is told to (defer exists since 2.1.89)."
+        if received.result.reason != "tool_deferred":
+            return "The CLI does not defer a call when the host asks for that (defer exists since 2.1.89)."
         return ""
 
     def repeats_before_it_is_initialized(self) -> str:
-        """Resume the parked call in a process that hears of its callbacks late, and refuse it."""
-        heard = self._run(self.parked, "", lambda request: protocol.deny(request, REFUSED), resume=True)
-        if self.model.was_told(CANARY):
+        """Resume the parked call in a process that is initialized late, and refuse it."""
+        received = self._run(self.parked, "", lambda request: protocol.deny(request, REFUSED), resume=True)
+        if self.model.has_received(PLANTED_TEXT):
             return "The CLI ran a parked call before its supervisor could refuse it."
-        if not any(one.tool_use_id == "parked" for one in heard.requests):
+        if not any(one.tool_use_id == "parked" for one in received.requests):
             return "The CLI did not repeat a parked call."
-        if heard.result is None:
+        if received.result is None:
             raise Inconclusive("the CLI gave no result")
-        return "" if self.model.was_told(REFUSED) else "The CLI did not tell the model why a parked call was refused."
+        return (
+            "" if self.model.has_received(REFUSED) else "The CLI did not tell the model why a parked call was refused."
+        )
 
     def _hold_or_allow(self, request: ToolRequest) -> bytes:
         if request.tool_use_id == "allowed":
@@ -117,14 +124,17 @@ class SelfTest:
         time.sleep(HELD_S)
         return protocol.deny(request, REFUSED)
 
-    def _run(self, session: UUID, prompt: str, answer: Answer, *, resume: bool = False) -> Heard:
-        """One process from its start to its result. A resumed one is initialized after it asked, and gets no prompt."""
+    def _run(self, session: UUID, prompt: str, decide: Decide, *, resume: bool = False) -> Received:
+        """Run one process up to its result.
+
+        A resumed one is initialized after its request, and gets no prompt.
+        """
         launch = Launch(conversation=session, run_id=uuid4(), agent="claude", model="", resume=resume)
         bell = Bell.make()
         try:
             process = self._spawned(launch, bell)
             try:
-                return _conversation(process, prompt, answer, is_late=resume)
+                return _converse(process, prompt, decide, is_late=resume)
             finally:
                 process.end()
         finally:
@@ -133,16 +143,16 @@ class SelfTest:
     def _spawned(self, launch: Launch, bell: Bell) -> CliProcess:
         model = {"ANTHROPIC_BASE_URL": self.model.url, "ANTHROPIC_API_KEY": "self-test", "HOME": str(self.home)}
         env = environment(launch, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "self-test", **model})
-        del env[MARKER]  # no run is recorded for it, so the janitor would end it, and the CLI would count as unfit
+        del env[MARKER]  # without a Run row the orphan reaper would kill it, and the CLI would count as unfit
         env.pop("CLAUDE_CONFIG_DIR", None)
-        try:  # what fails here is of the settings or this host, and mended there
+        try:  # a failure here comes from the settings or from this host, not from the CLI
             return CliProcess.spawn(command_line(launch), env, str(self.work), bell)
         except (CliMissing, OSError) as error:
             raise Inconclusive(f"it cannot be started: {error}") from error
 
 
-def _conversation(process: CliProcess, prompt: str, answer: Answer, *, is_late: bool) -> Heard:
-    heard = Heard()
+def _converse(process: CliProcess, prompt: str, decide: Decide, *, is_late: bool) -> Received:
+    received = Received()
     if not is_late:
         process.write(protocol.initialize())
     for message in _messages(process, silence_s=LATE_S if is_late else PATIENCE_S):
@@ -152,34 +162,37 @@ def _conversation(process: CliProcess, prompt: str, answer: Answer, *, is_late: 
                 is_late = False
             case Reply(protocol.INITIALIZE_ID, error):
                 if error:
-                    heard.refused = True
+                    received.refused = True
                     break
                 if prompt:
                     process.write(protocol.user(prompt, str(uuid4())))
             case ToolRequest():
-                heard.requests.append(message)
-                process.write(answer(message))
+                received.requests.append(message)
+                process.write(decide(message))
                 if is_late:
                     process.write(protocol.initialize())
                     is_late = False
             case ToolEnded():
-                heard.reported.append(message)
+                received.reported.append(message)
                 process.write(protocol.acknowledge(message))
             case Result():
-                heard.result = message
+                received.result = message
                 break
-    return heard
+    return received
 
 
 def _messages(process: CliProcess, *, silence_s: float) -> Iterator[Message | None]:
-    """What the process says until it ends or patience does; None once, ``silence_s`` after the start."""
+    """The messages of the process until it ends or PATIENCE_S is over.
+
+    It yields None once, ``silence_s`` after the start.
+    """
     framer = LineFramer(LINE_CAP)
     started = time.monotonic()
     wakes = [started + silence_s, started + PATIENCE_S]
     while wakes:
-        heard = process.wait(wakes[0] - time.monotonic())
-        yield from map(parse, framer.feed(heard.out))
-        if heard.exited and not heard.out:
+        output = process.wait(wakes[0] - time.monotonic())
+        yield from map(parse, framer.feed(output.out))
+        if output.exited and not output.out:
             return
         if time.monotonic() >= wakes[0]:
             del wakes[0]

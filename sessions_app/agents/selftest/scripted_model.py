@@ -1,4 +1,4 @@
-"""A Messages API on loopback whose model says what a script says, so that a CLI can be tried without an account."""
+"""A Messages API on loopback with a scripted model, so that a CLI can be tested without an account."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """What the scripted model wants to use."""
+    """A tool call that the scripted model makes."""
 
     id: str
     tool: str
@@ -21,21 +21,22 @@ class ToolCall:
 
 @dataclass(slots=True)
 class ScriptedModel:
-    """``calls`` are made one message each, by how many the conversation holds already; then comes a closing text."""
+    """The model makes one of ``calls`` per message, by the number of messages so far, and then ends
+    with a text.
+    """
 
     calls: list[ToolCall]
     url: str = ""
-    heard: list[str] = field(default_factory=list)
-    """The body of every request, as text."""
+    request_bodies: list[str] = field(default_factory=list)
 
-    def was_told(self, text: str) -> bool:
+    def has_received(self, text: str) -> bool:
         """Whether ``text`` reached the model in any request."""
-        return any(text in body for body in self.heard)
+        return any(text in body for body in self.request_bodies)
 
 
 @contextmanager
 def scripted_model() -> Iterator[ScriptedModel]:
-    """Serve on a free port for the length of a ``with``."""
+    """Serve on a free port until the ``with`` block ends."""
     model = ScriptedModel([])
     server = _Server(("127.0.0.1", 0), _Api)
     server.model = model
@@ -54,12 +55,12 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Api(BaseHTTPRequestHandler):
-    """Just enough of the streaming Messages API (POST /v1/messages)."""
+    """The part of the streaming Messages API (POST /v1/messages) that the CLI uses."""
 
     server: _Server
 
     def log_message(self, *_: object) -> None:
-        """Silent."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         self._send("application/json", b"{}")
@@ -68,11 +69,11 @@ class _Api(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         text = self.rfile.read(int(self.headers.get("content-length") or 0)).decode(errors="replace")
-        self.server.model.heard.append(text)
+        self.server.model.request_bodies.append(text)
         body = json.loads(text or "{}")
-        said = sum(message["role"] == "assistant" for message in body.get("messages", []))
+        number = sum(message["role"] == "assistant" for message in body.get("messages", []))
         calls = self.server.model.calls
-        call = calls[said] if body.get("tools") and said < len(calls) else None
+        call = calls[number] if body.get("tools") and number < len(calls) else None
         self._send("text/event-stream", _stream(body.get("model", "self-test"), call))
 
     def _send(self, kind: str, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""``manage.py session start | list | show | send | interrupt | cancel``: agents from a terminal."""
+"""``manage.py session start | list | show | send | interrupt | cancel``: sessions from a terminal."""
 
 import os
 import sys
@@ -22,14 +22,13 @@ from orchestra.errors import OrchestraError
 from sessions_app import commands
 from sessions_app.models import OPEN_TURN, AgentSession, Turn
 from sessions_app.queries import events_after, needing_a_person_first, readable_sessions
-from sessions_app.transcript.render import Said, said, spent
+from sessions_app.transcript.render import EventText, describe_event, spending_text
 
-T = Turn.Status
 MOST_LISTED = 200
 EVENTS_AT_ONCE = 500
 LAST_EVENTS = 40
-NOBODY_CAME_S = 8
-BATCH_S = 0.4  # longer than a supervisor holds back lines of a transcript
+NO_WORKER_AFTER_ROUNDS = 8  # a round takes at most a second
+BATCH_S = 0.4  # longer than a supervisor buffers transcript events
 TONES = {
     "person": ("bold", "cyan"),
     "agent": (),
@@ -79,7 +78,7 @@ class Command(BaseCommand):
         try:
             getattr(self, f"_{options['verb']}")(screen, options)
         except OrchestraError as error:
-            raise CommandError(_complaint(error)) from None
+            raise CommandError(_error_text(error)) from None
 
     def _start(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.OPERATE)
@@ -117,7 +116,8 @@ class Command(BaseCommand):
         if not options["watch"]:
             screen.line(f"Queued. See it with ./manage.py session show {key}")
             return
-        # deciding has its own right: an account that may only operate is shown the questions, and not asked
+        # an account without the right to decide sees the requests, but gets no prompt for a
+        # decision
         decider = _decider(options["user"])
         try:
             finished = Watch(screen, turn, decider=decider).to_the_end()
@@ -125,10 +125,10 @@ class Command(BaseCommand):
             screen.line(f"\nThe session goes on. See it with ./manage.py session show {key},")
             screen.line(f"stop its turn with ./manage.py session interrupt {key}")
             return
-        except BrokenPipeError:  # the reader has gone; the session goes on
+        except BrokenPipeError:  # the reader of the pipe has ended; the session continues
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
-        if finished.status != T.COMPLETED:
+        if finished.status != Turn.Status.COMPLETED:
             sys.exit(1)
 
     def _list(self, screen: Screen, options: dict[str, Any]) -> None:
@@ -163,11 +163,11 @@ class Command(BaseCommand):
             STATUS_COLOURS.get(session.status, ""),
         )
         where = f"{visible(session.agent)} in {visible(session.working_directory)}"
-        screen.line(f"{one_line(session.title, 200)}; {where}; {spent(session)}")
+        screen.line(f"{one_line(session.title, 200)}; {where}; {spending_text(session)}")
         if session.failure_detail:
             screen.line(f"{session.failure_code}: {visible(session.failure_detail)}", "red")
         for event in events_after(session.pk, max(0, session.last_seq - LAST_EVENTS), LAST_EVENTS):
-            show_event(screen, said(event))
+            show_event(screen, describe_event(event))
         for approval in open_approvals(session.pk):
             screen.line()
             terminal.show_approval(screen, approval)
@@ -186,7 +186,9 @@ class Command(BaseCommand):
 
 
 class Watch:
-    """Follows one turn in the database to its end; the doorbell makes it quick, a poll every second makes it sure."""
+    """Follows one turn to its end: notifications make it fast, and a poll every second makes it
+    reliable.
+    """
 
     def __init__(self, screen: Screen, turn: Turn, *, decider: str) -> None:
         self._screen = screen
@@ -194,21 +196,21 @@ class Watch:
         self._decider = decider
         self._offered: set[UUID] = set()
         self._seq = self._before_the_prompt()
-        self._changes = ChangeListener()
+        self._listener = ChangeListener()
         self._rounds = 0
 
     def to_the_end(self) -> Turn:
         while True:
-            self._turn.refresh_from_db()  # before the events: a turn seen closed has all of its lines
+            self._turn.refresh_from_db()  # before the events are read: a closed turn has all of its events
             self._print_news()
             if self._turn.status not in OPEN_TURN:
                 self._sum_up()
                 return self._turn
-            self._offer_questions()
+            self._offer_approvals()
             self._rounds += 1
-            if self._rounds == NOBODY_CAME_S and self._turn.status == T.QUEUED:
+            if self._rounds == NO_WORKER_AFTER_ROUNDS and self._turn.status == Turn.Status.QUEUED:
                 self._screen.line("No worker has taken the turn yet. Is `make run` running?", "yellow")
-            self._changes.wait()
+            self._listener.wait()
 
     def _before_the_prompt(self) -> int:
         prompts = self._turn.session.events.filter(kind="prompt").order_by("-seq").values_list("seq", flat=True)
@@ -217,12 +219,12 @@ class Watch:
     def _print_news(self) -> None:
         while events := events_after(self._turn.session_id, self._seq, EVENTS_AT_ONCE):
             for event in events:
-                show_event(self._screen, said(event))
+                show_event(self._screen, describe_event(event))
             self._seq = events[-1].seq
 
-    def _offer_questions(self) -> None:
+    def _offer_approvals(self) -> None:
         new = [one for one in open_approvals(self._turn.session_id) if one.pk not in self._offered]
-        if new:  # a question is never batched, the words before it are: let those come first
+        if new:  # events before a request may still be buffered: print them first
             time.sleep(BATCH_S)
             self._print_news()
         for approval in new:
@@ -233,27 +235,27 @@ class Watch:
                 terminal.show_approval(self._screen, approval)
 
     def _sum_up(self) -> None:
-        turn, good = self._turn, self._turn.status == T.COMPLETED
+        turn, good = self._turn, self._turn.status == Turn.Status.COMPLETED
         why = (
             f" ({turn.failure_code}: {one_line(turn.failure_detail, 300)})" if turn.failure_detail and not good else ""
         )
         self._screen.line(
-            f"{turn.status}{why}: {spent(turn)}; session {str(turn.session_id)[: terminal.SHORT]}",
+            f"{turn.status}{why}: {spending_text(turn)}; session {str(turn.session_id)[: terminal.SHORT]}",
             "bold",
             "green" if good else "red",
         )
 
 
-def show_event(screen: Screen, words: Said) -> None:
-    """One line for the speaker, the body below it."""
-    rows = words.body.strip("\n").split("\n") if words.body else []
-    screen.line(f"{words.who:>14}  {words.heading or (rows.pop(0) if rows else '')}", *TONES[words.tone])
+def show_event(screen: Screen, text: EventText) -> None:
+    """Print the speaker and the heading on one line, and the body below."""
+    rows = text.body.strip("\n").split("\n") if text.body else []
+    screen.line(f"{text.speaker:>14}  {text.heading or (rows.pop(0) if rows else '')}", *TONES[text.tone])
     for row in rows:
-        screen.line(f"{'':>14}  {row}", *TONES[words.tone][:1])
+        screen.line(f"{'':>14}  {row}", *TONES[text.tone][:1])
 
 
 def _absolute(paths: list[str]) -> list[str]:
-    """Paths as the shell means them: relative to where the command runs."""
+    """Absolute paths; relative ones start at the working directory of the command."""
     return [str(Path(path).expanduser().absolute()) for path in paths]
 
 
@@ -273,10 +275,10 @@ def _broker_answers() -> bool:
         return False
 
 
-def _complaint(error: OrchestraError) -> str:
+def _error_text(error: OrchestraError) -> str:
     fields = error.facts.get("fields")
     more = (
         [f"  {name}: {' '.join(complaints)}" for name, complaints in fields.items()] if isinstance(fields, dict) else []
     )
-    more = [line for line in more if not line.endswith(error.detail)]  # one complaint is not said twice
+    more = [line for line in more if not line.endswith(error.detail)]  # not the same sentence twice
     return visible("\n".join([error.detail, *more]))

@@ -398,7 +398,7 @@ def test_a_conversation_that_a_killed_process_had_begun_is_resumed(claim: Claim)
 def test_a_decision_that_another_process_takes_up_counts_as_not_given_yet(claim: Claim) -> None:
     asked = ask(claim, request())
     assert asked.approval_id
-    decide_approval(approval_id=asked.approval_id, verdict="rejected", by="anna", via="api")
+    decide_approval(approval_id=asked.approval_id, decision="rejected", by="anna", via="api")
     permissions.mark_answered(claim, [asked.approval_id], goes_on=True)
     assert leases.reclaim(Run.objects.get(pk=claim.run_id), why="the worker is gone", dead=True)
     again = leases.claim_turn(claim.turn_id, WORKER)

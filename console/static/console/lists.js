@@ -1,4 +1,4 @@
-// Lists with filters: the form sends itself when something is chosen, or 250 ms after the last key; the address carries it.
+// Lists with filters: the form is submitted on a choice, or 250 ms after the last key; the URL holds the filters.
 
 const SEARCH_AFTER_MS = 250;
 
@@ -16,7 +16,7 @@ document.querySelectorAll("form[data-filters]").forEach((form) => {
   });
 });
 
-// the page that comes back goes on where somebody was typing
+// The new page restores the focus to the search field.
 try {
   const field = document.getElementById(sessionStorage.getItem("typed-in"));
   sessionStorage.removeItem("typed-in");

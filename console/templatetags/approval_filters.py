@@ -1,4 +1,4 @@
-"""What would run, drawn: words that stay whole, and the changed part of a changed line."""
+"""Template filters for approval requests and sessions: commands, diffs, prose, times and numbers."""
 
 import re
 from collections.abc import Iterator
@@ -21,13 +21,15 @@ from console.approvals.cards import address_of
 
 register = template.Library()
 
-MOST_WORDS = 2_000  # a command of more is drawn without an element for each
-PIECE = re.compile(r"\s+|(?:⟨[^⟩\n]{1,60}⟩|\S)+")  # what the renderer counted, such as ⟨401 spaces⟩, is one word
+MOST_WORDS = 2_000  # a longer command gets no element for each word
+PIECE = re.compile(r"\s+|(?:⟨[^⟩\n]{1,60}⟩|\S)+")  # a counter of the renderer, such as ⟨401 spaces⟩, is one word
 
 
 @register.filter
 def words(command: str) -> SafeString:
-    """A command that breaks between its words, and inside one only if that is longer than the line."""
+    """A command whose lines break between words, and inside a word only if it is longer than the
+    line.
+    """
     pieces = PIECE.findall(command)
     if len(pieces) > 2 * MOST_WORDS:
         return marked(command)
@@ -40,13 +42,13 @@ def _word(piece: str) -> SafeString:
 
 @register.filter
 def as_path(path: str) -> SafeString:
-    """A path made safe to read, which breaks after its slashes where it must."""
+    """A path with visible control characters, whose lines break after slashes."""
     return mark_safe(marked(visible(path)).replace("/", "/<wbr>").replace("</<wbr>", "</"))  # noqa: S308 - quoted there
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A line of a diff with the part that differs from its counterpart apart."""
+    """A line of a diff, split around the part that differs from its counterpart."""
 
     line: Line
     before: str
@@ -56,7 +58,7 @@ class Changed:
 
 @register.filter
 def compared(lines: tuple[Line, ...]) -> list[Changed]:
-    """The lines of a diff; where as many lines were taken out as put in, they are compared one by one."""
+    """The lines of a diff; equally long runs of removed and added lines are compared line by line."""
     return list(_compared(lines))
 
 
@@ -70,7 +72,7 @@ def _compared(lines: tuple[Line, ...]) -> Iterator[Changed]:
                 yield Changed(line, line.text, "", "")
             at += len(gone) + len(come) or 1
             continue
-        pairs = [_halves(old.text, new.text) for old, new in zip(gone, come, strict=True)]
+        pairs = [_common_ends(old.text, new.text) for old, new in zip(gone, come, strict=True)]
         for line, (head, tail) in zip(gone, pairs, strict=True):
             yield _cut(line, head, tail)
         for line, (head, tail) in zip(come, pairs, strict=True):
@@ -85,12 +87,14 @@ def _run(lines: tuple[Line, ...], at: int, kind: str) -> tuple[Line, ...]:
     return lines[at:end]
 
 
-def _halves(old: str, new: str) -> tuple[int, int]:
-    """How many characters two lines share at their beginning and at their end."""
+def _common_ends(old: str, new: str) -> tuple[int, int]:
+    """The numbers of characters that two lines share at their starts and ends; (0, 0) for lines
+    with little in common.
+    """
     most = min(len(old), len(new))
     head = next((n for n in range(most) if old[n] != new[n]), most)
     tail = next((n for n in range(most - head) if old[-1 - n] != new[-1 - n]), most - head)
-    return (head, tail) if head + tail > most // 3 else (0, 0)  # hardly alike: a mark over all of it says nothing
+    return (head, tail) if head + tail > most // 3 else (0, 0)  # a mark over most of the line would not help
 
 
 def _cut(line: Line, head: int, tail: int) -> Changed:
@@ -102,19 +106,19 @@ def _cut(line: Line, head: int, tail: int) -> Changed:
 
 @register.filter
 def added(lines: tuple[Line, ...]) -> int:
-    """How many lines a diff puts in."""
+    """The number of lines that a diff adds."""
     return sum(line.kind == "add" for line in lines)
 
 
 @register.filter
 def removed(lines: tuple[Line, ...]) -> int:
-    """How many lines a diff takes out."""
+    """The number of lines that a diff removes."""
     return sum(line.kind == "del" for line in lines)
 
 
 @register.filter
 def prose(text: str) -> SafeString:
-    """What an agent wrote, laid out; as plain text where it is too long for that."""
+    """Markdown of an agent as HTML; a text that is too long becomes plain text."""
     html = to_html(text)
     if html is None:
         rest = f"\n⟨{len(text) - LONGEST:,} more characters⟩" if len(text) > LONGEST else ""
@@ -124,13 +128,13 @@ def prose(text: str) -> SafeString:
 
 @register.filter
 def is_never(end: datetime) -> bool:
-    """Whether a deadline is none."""
+    """Whether the deadline means that the request never expires."""
     return end == NEVER
 
 
 @register.filter
 def time_left(end: datetime) -> str:
-    """How long people still have, as the countdown draws it."""
+    """The time until a deadline, in the format of the countdown."""
     seconds = int((end - timezone.now()).total_seconds())
     if seconds <= 0:
         return "ending…"
@@ -141,8 +145,10 @@ def time_left(end: datetime) -> str:
 
 @register.simple_tag
 def clock(moment: datetime, form: str = "H:i") -> SafeString:
-    """A time of day: UTC, and says so, until ``clock.js`` puts it into the reader's own zone. ``form``: H:i, H:i:s or
-    j M, H:i."""
+    """A time in UTC, which ``clock.js`` converts to the reader's time zone.
+
+    ``form`` is "H:i", "H:i:s" or "j M, H:i".
+    """
     at = moment.astimezone(UTC)
     return format_html(
         '<time datetime="{}" title="{}" data-clock="{}">{} UTC</time>',
@@ -152,7 +158,7 @@ def clock(moment: datetime, form: str = "H:i") -> SafeString:
 
 @register.filter
 def age(moment: datetime | None) -> str:
-    """How long something has lasted, to the minute: 26 min, 1 h, 3 days."""
+    """The time since ``moment``, as in 26 min, 1 h, 3 days."""
     if moment is None:
         return ""
     minutes = int((timezone.now() - moment).total_seconds()) // 60
@@ -165,21 +171,21 @@ def age(moment: datetime | None) -> str:
 
 @register.filter
 def age_short(moment: datetime | None) -> str:
-    """The same for a narrow place."""
+    """As ``age``, for a narrow column."""
     words = age(moment)
     return "now" if words == "under a minute" else words
 
 
 @register.filter
 def ago_words(moment: datetime | None) -> str:
-    """How long ago that was, to the minute."""
+    """As ``age``, with "ago"."""
     words = age(moment)
     return "just now" if words == "under a minute" else words and f"{words} ago"
 
 
 @register.filter
 def until_words(moment: datetime) -> str:
-    """How long until then, to the minute."""
+    """The time until ``moment``, to the minute."""
     seconds = int((moment - timezone.now()).total_seconds())
     if seconds < 60:
         return "less than a minute"
@@ -189,7 +195,7 @@ def until_words(moment: datetime) -> str:
 
 @register.filter
 def duration(seconds: float) -> str:
-    """A stretch of time: 18 s, 21 min, 1 h 4 min."""
+    """A duration, as in 18 s, 21 min, 1 h 4 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -198,7 +204,7 @@ def duration(seconds: float) -> str:
 
 @register.filter
 def tokens(count: int) -> str:
-    """A number of tokens: 940, 12.6k, 184k, 2.1M."""
+    """A number of tokens, as in 940, 12.6k, 184k, 2.1M."""
     for size, letter in ((1_000_000, "M"), (1_000, "k")):
         if count >= size:
             return f"{count / size:.{0 if count >= 100 * size else 1}f}{letter}"
@@ -207,18 +213,18 @@ def tokens(count: int) -> str:
 
 @register.filter
 def initials(name: str) -> str:
-    """One or two letters for a person."""
+    """One or two initials of a name."""
     parts = [part for part in re.split(r"[^\w]+", name) if part]
     return "".join(part[0] for part in parts[:2]).upper() or "?"
 
 
 @register.filter
 def item(mapping: dict[object, object], key: object) -> object:
-    """What a dictionary has under a key that is not a word."""
+    """The value of a key that is no identifier, which Django's templates cannot look up."""
     return mapping.get(key)
 
 
 @register.filter
 def question_address(approval_id: UUID) -> str:
-    """The page of a question."""
+    """The URL of the request's page."""
     return address_of(approval_id)

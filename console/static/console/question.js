@@ -1,5 +1,5 @@
-// The page of one question. Its decision follows the row: what is typed here is never lost, and nothing is shown before
-// the server says so.
+// The page of one request. Its decision panel follows the database: typed text is never lost, and an
+// outcome is shown only after the server has confirmed it.
 
 import { arm } from "./arming.js";
 import { enter } from "./panels.js";
@@ -10,12 +10,12 @@ const page = document.getElementById("question");
 const decision = () => document.getElementById("decision");
 const isOpen = () => decision().dataset.status === "pending";
 
-function words() {
+function typedTexts() {
   return [...decision().querySelectorAll("textarea, input[type=text]")]
     .filter((field) => field.value && field.value !== field.defaultValue).map((field) => field.value).join("\n\n");
 }
 
-/** What somebody had typed into a form that is gone stays, to be read and copied. */
+/** Keep text typed into a form that was replaced, for copying. */
 function keep(typed) {
   if (!typed || decision().querySelector(".kept")) return;
   const kept = document.createElement("pre");
@@ -28,45 +28,45 @@ function keep(typed) {
 function closed() {
   document.querySelector(".countdown-big")?.remove();
   const refused = decision().querySelector("[role=alert]");
-  const verdict = document.getElementById("verdict")?.textContent.trim().replace(/\s+/g, " ");
+  const outcome = document.getElementById("verdict")?.textContent.trim().replace(/\s+/g, " ");
   if (refused) announceNow(refused.textContent.trim());
-  else if (verdict) announce(verdict);
-  drawBar(verdict);
+  else if (outcome) announce(outcome);
+  drawBar(outcome);
 }
 
-/** The bar stays where the finger is, and says what became of it; the way on stands where no decision stood. */
-function drawBar(verdict) {
+/** Keep the bar in place, with the outcome and a link to the next request in place of the buttons. */
+function drawBar(outcome) {
   const bar = document.getElementById("decide-bar");
   if (!bar) return;
   const next = decision().querySelector("[data-next]")?.cloneNode(true);
-  const words = document.createElement("p");
-  words.className = "small clip-2";
-  words.textContent = verdict ?? "";
+  const line = document.createElement("p");
+  line.className = "small clip-2";
+  line.textContent = outcome ?? "";
   next?.classList.add("btn");
-  bar.replaceChildren(words, ...(next ? [next] : []));
+  bar.replaceChildren(line, ...(next ? [next] : []));
   bar.classList.add("decided");
 }
 
-async function follow() {
+async function refreshDecision() {
   if (!isOpen() || decision().querySelector(".htmx-request")) return;
   const fresh = await fetchElement(decision().dataset.src);
   if (!fresh || !isOpen() || fresh.dataset.status === "pending") return;
-  const typed = words();
+  const typed = typedTexts();
   decision().replaceWith(fresh);
   window.htmx.process(fresh);
   keep(typed);
   closed();
 }
 
-document.body.addEventListener("hub:approvals", follow);
+document.body.addEventListener("hub:approvals", refreshDecision);
 document.addEventListener("htmx:load", ({ detail: { elt } }) => {
   if (elt.id !== "decision") return;
-  dress(elt);
+  enhance(elt);
   if (!isOpen()) { closed(); page.focus({ preventScroll: true }); }
 });
 
-// ── folds: one at a time (the browser sees to it), the first field of an opened one is ready to type into ──────
-function dress(within) {
+// ── folds: the browser keeps one open at a time; the first field of an opened one gets the focus ──────
+function enhance(within) {
   within.querySelectorAll("[data-scripted]").forEach((one) => { one.hidden = false; });
   within.querySelectorAll("details.fold").forEach((fold) => fold.addEventListener("toggle", () => {
     if (fold.open && !fold.contains(document.activeElement?.closest("textarea"))) enter(fold);
@@ -81,5 +81,5 @@ document.addEventListener("click", (event) => {
   field.focus();
 });
 
-dress(decision());
+enhance(decision());
 if (isOpen()) arm(page);

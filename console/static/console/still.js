@@ -1,19 +1,19 @@
-// Nothing moves under the finger. Where the page changes above an open card, the scroll position gives way and not the card; and
-// a press on a button that moved or appeared a moment ago is refused, and the page says so.
+// Layout stability. When the page changes above an open card, the scroll position is corrected so that
+// the card does not move; and a click on a button that has just moved or appeared is refused with a note.
 
 import { hasNotStrayed, isReady, REST_MS } from "./arming.js";
 import { note } from "./say.js";
 
 const SETTLED_MS = 700;
-const LOOK_EVERY_MS = 100;
+const RECORD_EVERY_MS = 100;
 const NEAR_PX = 3;
 const GUARDED = ".ask :is(button, [role=button], summary), .decide-bar :is(a, button)";
 const DECIDABLE = ".ask[data-open]:has(.ask-form), .ask.whole:has(.ask-form)";
-const seen = new WeakMap(); // button -> {x, y: where it would be had nobody scrolled, movedAt, appearedAt}
+const seen = new WeakMap(); // button -> {x, y: its position without scrolling, movedAt, appearedAt}
 let scrolledAt = -Infinity;
 
-// ── what somebody reads stays where it is ──────────────────────────────────
-const gaveWay = new WeakMap(); // scroller -> pixels that it was moved by us, with what it shows
+// ── keeping the card in use in place ───────────────────────────────────────
+const compensated = new WeakMap(); // scroller -> pixels that this module has scrolled it
 let held = { id: "", top: 0, scroll: 0 };
 
 const scrollerOf = (element) => element.closest(".transcript") ?? document.scrollingElement;
@@ -31,44 +31,44 @@ export function cardInUse() {
   return [focused, hovered].find(isDecidable) ?? [...document.querySelectorAll(DECIDABLE)].find(inView) ?? null;
 }
 
-/** Whether an open card that can be decided comes after `card`: it would move with it. */
+/** Whether an open card that can be decided follows `card`, and so would move with it. */
 export const isAboveAnOpenOne = (card) => [...document.querySelectorAll(DECIDABLE)]
   .some((one) => card !== one && card.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING);
 
-/** Scroll because the page changed above, so that what is read stands still. */
-export function giveWay(scroller, pixels) {
+/** Scroll by `pixels` to compensate for a change above the visible part. */
+export function compensateScroll(scroller, pixels) {
   const before = scroller.scrollTop;
   scroller.scrollTop += pixels;
-  gaveWay.set(scroller, (gaveWay.get(scroller) ?? 0) + scroller.scrollTop - before);
+  compensated.set(scroller, (compensated.get(scroller) ?? 0) + scroller.scrollTop - before);
 }
 
-/** What has moved until now is somebody's wish: take the page as it stands. */
-export function settle() {
+/** Take the current layout as the one to keep: the person caused the changes so far. */
+export function acceptLayout() {
   const card = cardInUse();
   held = card ? { id: card.id, top: card.getBoundingClientRect().top, scroll: scrollerOf(card).scrollTop } : { id: "" };
 }
 
-/** Undo, before it is drawn, how a change moved the card; what somebody scrolled meanwhile is theirs. */
-function hold() {
+/** Undo the movement of the card before it is painted; scrolling by the person is kept. */
+function undoMovement() {
   const card = held.id && document.getElementById(held.id);
   if (card && inView(card)) {
     const scroller = scrollerOf(card);
     const moved = card.getBoundingClientRect().top - held.top + scroller.scrollTop - held.scroll;
-    if (Math.abs(moved) > 0.5) giveWay(scroller, moved);
+    if (Math.abs(moved) > 0.5) compensateScroll(scroller, moved);
   }
-  settle();
+  acceptLayout();
 }
 
-// ── a press needs a button that stood still ────────────────────────────────
+// ── refusing clicks on buttons that moved ──────────────────────────────────
 function placeOf(button) {
   const box = button.getBoundingClientRect();
   if (!box.width) return null;
   if (button.closest(".decide-bar")) return { x: box.left, y: box.top };
   const scroller = scrollerOf(button);
-  return { x: box.left, y: box.top + scroller.scrollTop - (gaveWay.get(scroller) ?? 0) };
+  return { x: box.left, y: box.top + scroller.scrollTop - (compensated.get(scroller) ?? 0) };
 }
 
-function look() {
+function recordPositions() {
   const now = performance.now();
   document.querySelectorAll(GUARDED).forEach((button) => {
     const place = placeOf(button);
@@ -80,15 +80,15 @@ function look() {
   });
 }
 
-/** Why a press on this button does not count, in words, or nothing. */
-function refusal(button, event) {
+/** Why a click on this button is refused, in one sentence, or an empty string. */
+function refusalReason(button, event) {
   const now = performance.now();
   if (event.detail === 0) { // by a key
     const ask = button.closest(".ask");
     if (ask && !isReady(ask)) return "This has only just come. Nothing was done.";
     return hasNotStrayed(event.timeStamp) ? "" : "You seem to be typing. Nothing was done.";
   }
-  look();
+  recordPositions();
   const { movedAt, appearedAt } = seen.get(button) ?? { movedAt: -Infinity, appearedAt: now };
   if (now - movedAt < SETTLED_MS) return "The page moved under your press. Nothing was done; press again.";
   if (now - appearedAt < REST_MS && !button.matches("summary")) return "This has only just come. Nothing was done; press again.";
@@ -100,31 +100,31 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest?.(GUARDED);
   if (!button) return;
   const busy = (button.form ?? button.closest("form"))?.classList.contains("htmx-request");
-  const why = busy ? "The first press is being recorded." : refusal(button, event);
+  const why = busy ? "The first press is being recorded." : refusalReason(button, event);
   if (!why) return;
   event.preventDefault();
   event.stopImmediatePropagation();
   note(why);
 }, true);
 
-// Who types into a form sees it: what their own words move or brought is no surprise to them.
+// A person who types into a form expects its buttons to move or appear.
 document.addEventListener("input", (event) => {
   const form = event.target.closest?.(".ask-form");
   if (!form) return;
-  look();
+  recordPositions();
   form.querySelectorAll("button").forEach((button) => {
     const place = seen.get(button);
     if (place) seen.set(button, { ...place, movedAt: -Infinity, appearedAt: -Infinity });
   });
 });
 
-const changed = () => { if (document.querySelector(DECIDABLE)) { hold(); look(); } };
+const changed = () => { if (document.querySelector(DECIDABLE)) { undoMovement(); recordPositions(); } };
 new MutationObserver(changed).observe(document.body, {
   childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["hidden", "open", "class"],
 });
 for (const name of ["scroll", "focusin", "pointerover", "pointerdown", "resize"]) {
-  addEventListener(name, () => { if (name === "scroll") scrolledAt = performance.now(); settle(); }, { passive: true, capture: true });
+  addEventListener(name, () => { if (name === "scroll") scrolledAt = performance.now(); acceptLayout(); }, { passive: true, capture: true });
 }
-setInterval(() => { if (!document.hidden) { settle(); look(); } }, LOOK_EVERY_MS);
-settle();
-look();
+setInterval(() => { if (!document.hidden) { acceptLayout(); recordPositions(); } }, RECORD_EVERY_MS);
+acceptLayout();
+recordPositions();

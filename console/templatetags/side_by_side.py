@@ -1,4 +1,4 @@
-"""A diff side by side, where there is something on both sides."""
+"""Template filters for side-by-side diffs."""
 
 from django import template
 
@@ -10,7 +10,7 @@ register = template.Library()
 
 @register.filter
 def comparable(lines: tuple[Line, ...]) -> bool:
-    """Whether anything stood there before: a new file has nothing to put beside it."""
+    """Whether the file existed before: a new file has no old side."""
     return any(line.kind in ("same", "del") for line in lines)
 
 

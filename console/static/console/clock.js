@@ -1,4 +1,4 @@
-// Countdowns, drawn once a second by the server's clock while somebody can see them, and times in the reader's own zone.
+// Countdowns, updated every second by the server's clock while the page is visible, and times in local time.
 
 const loadedAt = performance.now();
 const serverAtLoad = Number(document.documentElement.dataset.now) * 1000;
@@ -22,16 +22,16 @@ export function startClock() {
 /** Bring the countdowns below `within` up to date. */
 export function drawClocks(within = document) {
   within.querySelectorAll(".countdown[data-expires]").forEach(draw);
-  within.querySelectorAll("time[data-clock]").forEach(intoOwnZone);
+  within.querySelectorAll("time[data-clock]").forEach(convertToLocal);
 }
 
 const two = (number) => String(number).padStart(2, "0");
 
-/** A time of day as every page writes it, in the reader's own zone. */
+/** A time of day in the reader's time zone, in the format of every page. */
 export const timeOfDay = (date) => `${two(date.getHours())}:${two(date.getMinutes())}`;
 
-/** Pages come with UTC; a person thinks in the time of the clock on the wall. Drawn once. */
-function intoOwnZone(time) {
+/** Convert a <time> element from UTC to the reader's time zone, once. */
+function convertToLocal(time) {
   const date = new Date(time.dateTime);
   const form = time.dataset.clock;
   time.removeAttribute("data-clock");
@@ -41,7 +41,7 @@ function intoOwnZone(time) {
 }
 
 function draw(countdown) {
-  const stopped = Number(document.getElementById("stop-banner")?.dataset.stopped ?? 0); // deadlines stand still then
+  const stopped = Number(document.getElementById("stop-banner")?.dataset.stopped ?? 0); // a stop suspends deadlines
   const now = stopped ? Math.max(stopped, Number(countdown.dataset.asked ?? 0)) : serverNow() / 1000;
   const left = Math.ceil(Number(countdown.dataset.expires) - now);
   const whole = Number(countdown.dataset.whole) || 1800;

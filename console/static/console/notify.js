@@ -1,4 +1,4 @@
-// Notifications of the browser, only after somebody asked for them, and none while the page is in sight.
+// Browser notifications: only after the person switched them on, and none while the page is visible.
 
 const KEY = "orchestra-notify";
 const button = document.querySelector("[data-notify]");
@@ -20,11 +20,11 @@ async function toggle() {
   draw();
 }
 
-function tell({ detail: { kind, payload } }) {
+function notify({ detail: { kind, payload } }) {
   if (kind === "approval.requested" && document.hidden && wanted() && !shown.has(payload.id)) {
     const risk = payload.risk ? `${payload.risk[0].toUpperCase()}${payload.risk.slice(1)} risk` : "Request";
     const place = (payload.working_directory ?? "").split("/").filter(Boolean).pop();
-    // never the command itself: a notification is seen on locked screens
+    // Never the command itself: lock screens show notifications.
     const note = new Notification(`${risk}: an agent asks`, { tag: payload.id, body: place ? `in ${place}` : "" });
     note.onclick = () => { focus(); location.href = "/"; };
     shown.set(payload.id, note);
@@ -38,7 +38,7 @@ function tell({ detail: { kind, payload } }) {
 if (button && "Notification" in window) {
   draw();
   button.addEventListener("click", toggle);
-  document.body.addEventListener("hub:event", tell);
+  document.body.addEventListener("hub:event", notify);
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) shown.forEach((note) => note.close());
   });

@@ -1,14 +1,14 @@
-// The list of questions on the front page: nothing that somebody reads or aims at moves.
+// The list of requests on the home page. Updates do not move what a person reads or is about to click.
 
 import { hub } from "./hub.js";
 import { fetchElement, cardOf } from "./asks.js";
-import { settle as takeAsItStands } from "./still.js";
+import { acceptLayout } from "./still.js";
 
 const list = () => document.getElementById("asks");
 const offer = document.getElementById("fresh");
 let touched = false;
 let fetching = false;
-let next = null; // what was asked of `refresh` while it fetched
+let next = null; // options of a refresh() call during a fetch
 
 const inUse = () => list().matches(":hover") || list().contains(document.activeElement) || touched;
 const opened = () => [...list().querySelectorAll(".ask[data-open]")].map((ask) => ask.dataset.ask);
@@ -16,7 +16,7 @@ const opened = () => [...list().querySelectorAll(".ask[data-open]")].map((ask) =
 addEventListener("touchstart", (event) => { touched = list().contains(event.target); }, { passive: true });
 addEventListener("touchend", () => setTimeout(() => { touched = false; }, 1500), { passive: true });
 
-/** Bring the list up to date: at once where nobody is, else by an offer above it. `now` is somebody's wish. */
+/** Update the list. While it is in use, new requests are only offered above it, unless `now` is set. */
 async function refresh({ now = false } = {}) {
   if (fetching) { next = { now: now || Boolean(next?.now) }; return; }
   fetching = true;
@@ -38,7 +38,7 @@ function merge(fresh, now) {
     else if (now || isFirst || mayCome(after)) { insert(ask, after); after = ask; } else left += 1;
   }
   offerNews(left);
-  if (now) { takeAsItStands(); list().querySelector(".ask:not([data-closed])")?.scrollIntoView({ block: "nearest" }); }
+  if (now) { acceptLayout(); list().querySelector(".ask:not([data-closed])")?.scrollIntoView({ block: "nearest" }); }
   for (const id of ["no-asks", "more-asks"]) {
     document.getElementById(id)?.remove();
     const note = fresh.querySelector(`#${id}`);
@@ -50,14 +50,14 @@ function merge(fresh, now) {
 
 const follows = (one, other) => !one || Boolean(one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING);
 
-/** Whether an open card that can be decided comes after `ask`, or at all: what changes before it would move it. */
+/** Whether an open card follows `ask` (without `ask`: exists), which a change before it would move. */
 const movesAnOpenOne = (ask) =>
   !document.hidden && [...list().querySelectorAll(".ask[data-open]:has(.ask-form)")].some((open) => follows(ask, open));
 
-/** Whether a new request may come in after `after` without anybody's wish. */
+/** Whether a new request can be inserted after `after` without a click on the offer. */
 const mayCome = (after) => !inUse() && !movesAnOpenOne(after);
 
-/** The order is kept: after its predecessor, or before the first open one, below what has been decided. */
+/** Insert in order: after its predecessor, else before the first open request and below closed ones. */
 function insert(ask, after) {
   const first = list().querySelector(".ask:not([data-closed])");
   if (after) after.after(ask);
@@ -66,7 +66,7 @@ function insert(ask, after) {
   window.htmx.process(ask);
 }
 
-/** Verdicts that have been seen long enough go, but none above an open card before somebody moves on. */
+/** Remove outcomes after 7 s, but those above an open card only once the person moves to another request. */
 function tidy({ moved = false } = {}) {
   if (inUse() && !moved) return;
   list().querySelectorAll(".ask[data-closed]").forEach((ask) => {

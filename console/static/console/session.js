@@ -1,17 +1,18 @@
-// The transcript of one session: grows at its end, is fetched in pieces elsewhere, and never moves under the reader.
+// The transcript of one session: new rows are appended, others are fetched in pieces, and the line that
+// a person reads never moves.
 //
-// The server draws the rows. News of the hub say that there are more; text that is being said is shown meanwhile, in a row of
-// its own, and makes way for the row of the finished text.
+// The server renders the rows. Hub events announce new ones; streaming text is shown in a row of its own
+// until the row of the finished text arrives.
 
 import { fetchPart, keepViews } from "./asks.js";
 import { hub } from "./hub.js";
-import { cardInUse, giveWay, settle } from "./still.js";
+import { cardInUse, compensateScroll, acceptLayout } from "./still.js";
 
-const NEAR_PX = 48; // so close to the end counts as following it
-const AHEAD_PX = 1500; // pieces are fetched before somebody gets there
+const NEAR_PX = 48; // within this distance of the end the page follows it
+const AHEAD_PX = 1500; // pieces are fetched this far before they become visible
 const MOST_ROWS = 450;
 const FETCH_EVERY_MS = 250;
-const TELL_MS = 700;
+const CHANGED_EVERY_MS = 700;
 
 const pane = document.getElementById("transcript");
 const rows = document.getElementById("rows");
@@ -33,28 +34,28 @@ let timer = 0;
 const gap = () => pane.scrollHeight - pane.scrollTop - pane.clientHeight;
 const atEnd = () => last >= newest;
 
-/** Scroll the transcript, and nothing around it, so that `row` stands at the top. */
+/** Scroll the transcript, and nothing around it, so that `row` is at the top. */
 function reveal(row) {
   pane.scrollTop += row.getBoundingClientRect().top - pane.getBoundingClientRect().top - 12;
 }
 
-/** Go with the end, but never while a request that can be decided is in sight: it would move under the finger. */
-function toTheEnd() {
+/** Follow the end, but not while a request that can be decided is visible: it would move. */
+function scrollToEnd() {
   if (following && !cardInUse()) pane.scrollTop = pane.scrollHeight;
 }
 
-/** Change the page so that the line somebody reads, or the request in sight, stays where it is. */
-function keepingPlace(change) {
+/** Apply `change` so that the first visible line, or the request in use, keeps its position. */
+function keepPosition(change) {
   const inUse = cardInUse();
-  if (following && !inUse) { change(); pane.scrollTop = pane.scrollHeight; settle(); return; }
+  if (following && !inUse) { change(); pane.scrollTop = pane.scrollHeight; acceptLayout(); return; }
   const top = pane.getBoundingClientRect().top;
   const id = inUse?.id;
   const line = inUse ?? [...rows.children].find((row) => row.getBoundingClientRect().bottom > top && !row.hidden);
   const before = line?.getBoundingClientRect().top;
   change();
   const now = id ? document.getElementById(id) : line;
-  if (now?.isConnected) giveWay(pane, now.getBoundingClientRect().top - before);
-  settle();
+  if (now?.isConnected) compensateScroll(pane, now.getBoundingClientRect().top - before);
+  acceptLayout();
 }
 
 function drawPill() {
@@ -69,8 +70,8 @@ pane.addEventListener("scroll", () => {
   const near = gap() < NEAR_PX && atEnd();
   if (near !== following) { following = near; if (near) missed = 0; }
   drawPill();
-  if (pane.scrollTop < AHEAD_PX && first > 1) more("before");
-  else if (gap() < AHEAD_PX && !atEnd()) more("after");
+  if (pane.scrollTop < AHEAD_PX && first > 1) loadMore("before");
+  else if (gap() < AHEAD_PX && !atEnd()) loadMore("after");
 }, { passive: true });
 for (const name of ["wheel", "touchmove"]) {
   pane.addEventListener(name, (event) => { if (name === "touchmove" || event.deltaY < 0) following = false; }, { passive: true });
@@ -93,7 +94,7 @@ async function goToEnd() {
 }
 
 // ── pieces ─────────────────────────────────────────────────────────────────
-async function piece(query) {
+async function fetchPiece(query) {
   const found = await fetchPart(`${pane.dataset.src}?${query}`);
   const mark = found?.querySelector("[data-window]");
   if (!mark) return null;
@@ -102,33 +103,33 @@ async function piece(query) {
   return { items: [...found.children], first: Number(span.first), last: Number(span.last), newest: Number(span.newest) };
 }
 
-async function more(direction) {
-  if (busy) { if (direction === "after") tail(); return; }
+async function loadMore(direction) {
+  if (busy) { if (direction === "after") fetchNewSoon(); return; }
   busy = true;
-  const found = await piece(direction === "before" ? `before=${first}` : `after=${last}`);
+  const found = await fetchPiece(direction === "before" ? `before=${first}` : `after=${last}`);
   busy = false;
   fetchedAt = Date.now();
   if (!found || !found.first) return;
-  keepingPlace(() => {
+  keepPosition(() => {
     if (direction === "before") {
       rows.prepend(...found.items);
       first = found.first;
-      drop(rows.lastElementChild, "previousElementSibling");
+      dropFarRows(rows.lastElementChild, "previousElementSibling");
     } else {
       append(found.items);
       last = Math.max(last, found.last);
-      if (!following) drop(rows.firstElementChild, "nextElementSibling");
+      if (!following) dropFarRows(rows.firstElementChild, "nextElementSibling");
     }
     newest = Math.max(newest, found.newest);
     rows.querySelector("[data-key=none]")?.remove();
   });
   found.items.forEach((item) => item.isConnected && window.htmx.process(item));
-  frame();
-  if (direction === "after" && !atEnd()) tail();
+  drawEdges();
+  if (direction === "after" && !atEnd()) fetchNewSoon();
 }
 
-/** Rows far from the reader go; they come back by their numbers. */
-function drop(from, step) {
+/** Remove rows far from the visible part; scrolling fetches them again. */
+function dropFarRows(from, step) {
   let row = from;
   while (rows.children.length > MOST_ROWS && row) {
     const next = row[step];
@@ -143,7 +144,7 @@ function drop(from, step) {
 function append(items) {
   for (const item of items) {
     const there = rows.querySelector(`[data-key="${CSS.escape(item.dataset.key)}"]`);
-    if (there) renew(there, item);
+    if (there) redrawRow(there, item);
     else if (!("update" in item.dataset)) {
       if (live.isConnected) live.before(item); else rows.append(item);
       if (!following) missed += 1;
@@ -151,9 +152,9 @@ function append(items) {
   }
 }
 
-/** A row that is drawn again keeps what somebody opened or is typing. */
-function renew(there, item) {
-  if (there.querySelector(".ask[data-open]") && item.querySelector(".ask[data-open]")) return; // nothing in it changes but its end
+/** Replace a row; what the person opened or is typing stays. */
+function redrawRow(there, item) {
+  if (there.querySelector(".ask[data-open]") && item.querySelector(".ask[data-open]")) return; // an open card changes only when it is closed
   const [old, fresh] = [there.querySelector("details"), item.querySelector("details")];
   if (old && fresh) fresh.open = old.open || fresh.open;
   else if (fresh) fresh.open = true;
@@ -164,7 +165,7 @@ function renew(there, item) {
 }
 
 async function jump(seq) {
-  const found = await piece(`from=${seq}`);
+  const found = await fetchPiece(`from=${seq}`);
   if (!found || !found.first) return;
   following = false;
   rows.replaceChildren(...found.items);
@@ -176,32 +177,32 @@ async function jump(seq) {
   if (target) reveal(target);
   rows.querySelectorAll(".found-row").forEach((row) => row.classList.remove("found-row"));
   target?.classList.add("found-row");
-  frame();
+  drawEdges();
 }
 
-function frame() {
+function drawEdges() {
   const mark = (id, visible, words) => { const place = document.getElementById(id); if (place) { place.hidden = !visible; if (words) place.firstElementChild.textContent = words; } };
   mark("earlier", first > 1, `Earlier: ${first - 1} events before these`);
   mark("later", !atEnd());
   drawPill();
 }
 
-// ── what is new ────────────────────────────────────────────────────────────
-/** Fetch what is new, a few times a second at most. Far below a reader it waits until they scroll down. */
-function tail() {
+// ── new rows ───────────────────────────────────────────────────────────────
+/** Fetch new rows, at most a few times a second; far below the visible part only once the person scrolls down. */
+function fetchNewSoon() {
   if (timer || !(following || rows.children.length < MOST_ROWS)) return;
   timer = setTimeout(async () => {
     timer = 0;
     if (atEnd()) return;
-    await more("after");
-    settleText();
+    await loadMore("after");
+    dropFinishedText();
   }, Math.max(20, fetchedAt + FETCH_EVERY_MS - Date.now()));
 }
 
-/** Head, side and foot fetch themselves again when this very session or one of its questions changed. */
-let told = 0;
+/** Make head, side and foot refresh when this session or one of its requests has changed. */
+let changeTimer = 0;
 function changed() {
-  told ||= setTimeout(() => { told = 0; document.body.dispatchEvent(new CustomEvent("session:changed")); }, TELL_MS);
+  changeTimer ||= setTimeout(() => { changeTimer = 0; document.body.dispatchEvent(new CustomEvent("session:changed")); }, CHANGED_EVERY_MS);
 }
 
 document.body.addEventListener("hub:event", ({ detail }) => {
@@ -209,18 +210,18 @@ document.body.addEventListener("hub:event", ({ detail }) => {
   if (detail.topic !== topic) return;
   if (detail.kind !== "text" && detail.kind !== "thinking") changed();
   newest = Math.max(newest, detail.seq);
-  if (detail.kind === "text" && !detail.payload?.parent_tool_use_id) finished.push({ seq: detail.seq, length: said.length });
-  if (detail.kind === "result" || detail.kind === "status") finished.push({ seq: detail.seq, length: said.length });
-  tail();
+  if (detail.kind === "text" && !detail.payload?.parent_tool_use_id) finished.push({ seq: detail.seq, length: streamed.length });
+  if (detail.kind === "result" || detail.kind === "status") finished.push({ seq: detail.seq, length: streamed.length });
+  fetchNewSoon();
 });
 document.body.addEventListener("hub:snapshot", ({ detail }) => {
   if (detail.topic !== topic) return;
   changed();
   newest = Math.max(newest, detail.last_seq ?? 0);
-  if (last < newest) tail();
+  if (last < newest) fetchNewSoon();
 });
 
-// ── text as it is being said ───────────────────────────────────────────────
+// ── streaming text ─────────────────────────────────────────────────────────
 const live = document.createElement("li");
 live.className = "said said-agent live";
 live.hidden = true;
@@ -231,37 +232,37 @@ caret.className = "caret";
 caret.setAttribute("aria-hidden", "true");
 live.querySelector("p").append(words, caret);
 if (atEnd()) rows.append(live);
-let said = "";
-let finished = []; // texts that are complete: up to where of `said`, and the number of the row that shows them
+let streamed = "";
+let finished = []; // complete texts: the length of `streamed` they end at, and the number of their row
 let drawing = 0;
 
 document.body.addEventListener("hub:delta", ({ detail }) => {
   if (detail.topic !== topic || typeof detail.text !== "string") return;
-  said += detail.text;
+  streamed += detail.text;
   drawSoon();
 });
 
 function drawSoon() {
   drawing ||= requestAnimationFrame(() => {
     drawing = 0;
-    keepingPlace(() => {
-      words.data = visible(said);
-      live.hidden = !said;
+    keepPosition(() => {
+      words.data = visible(streamed);
+      live.hidden = !streamed;
     });
   });
 }
 
-/** The row of a finished text is there: what was shown meanwhile goes. */
-function settleText() {
+/** Once the row of a finished text is there, remove its streamed text. */
+function dropFinishedText() {
   const done = finished.filter((one) => one.seq <= last);
   if (!done.length) return;
   const length = Math.max(...done.map((one) => one.length));
   finished = finished.filter((one) => one.seq > last).map((one) => ({ ...one, length: Math.max(0, one.length - length) }));
-  said = said.slice(length);
-  keepingPlace(() => { words.data = visible(said); live.hidden = !said; });
+  streamed = streamed.slice(length);
+  keepPosition(() => { words.data = visible(streamed); live.hidden = !streamed; });
 }
 
-// The same rule as on the server: what could hide or reorder text is spelled out.
+// The server's rule: characters that could hide or reorder text are shown as escapes.
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028-\u202f\u2060-\u206f\u2800\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb\u200b-\u200f]/g;
 const visible = (text) => text.replace(HIDDEN, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
@@ -299,9 +300,9 @@ document.addEventListener("click", (event) => {
 });
 
 rows.addEventListener("toggle", () => requestAnimationFrame(drawPill), true);
-new ResizeObserver(toTheEnd).observe(pane);
+new ResizeObserver(scrollToEnd).observe(pane);
 
-/** The end; of a question that is taller than the page, its beginning. */
+/** Show the end, or the start of an open request that is taller than the page. */
 function showNewest() {
   pane.scrollTop = pane.scrollHeight;
   const ask = rows.querySelector(".ask[data-open]");
@@ -313,6 +314,6 @@ if (start) {
   following = false;
   reveal([...rows.children].find((row) => Number(row.dataset.seq) >= Number(start)) ?? rows.lastElementChild);
 } else showNewest();
-frame();
+drawEdges();
 drawComposer();
 hub.subscribe(topic, { after: last });

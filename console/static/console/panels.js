@@ -1,6 +1,6 @@
-// Panels of a card unfold in place, one at a time; without this script the same links lead to the request's own page, where
-// folds do the same. The field of an opened one is ready to type into; where there is none, no button takes the focus, or the
-// next space would press it.
+// Panels of a card unfold in place, one at a time; without JavaScript the same links lead to the
+// request's own page. An opened panel's first field gets the focus; without a field the panel itself
+// does, because the next space would press a focused button.
 
 import { focusedAsk, isReady } from "./arming.js";
 import { note } from "./say.js";
@@ -11,7 +11,7 @@ const OPEN = "[data-panel]:not([hidden]), details.fold[open]";
 export const openPanel = (ask) =>
   [...(ask?.querySelectorAll(`.ask-form :is(${OPEN})`) ?? [])].find((one) => one.querySelector("button[type=submit]")) ?? null;
 
-/** Close what is open in the card; the card has the focus then. Returned is whether anything was. */
+/** Close open panels of the card and focus it; return whether any was open. */
 export function closePanels(ask) {
   const open = ask ? [...ask.querySelectorAll(`.ask-form :is(${OPEN})`)] : [];
   open.forEach((one) => { if (one.matches("details")) one.open = false; else one.hidden = true; });
@@ -20,7 +20,7 @@ export function closePanels(ask) {
   return open.length > 0;
 }
 
-/** The first field takes the focus, or the panel itself. */
+/** Focus the panel's first field, or the panel itself. */
 export function enter(panel) {
   const place = panel.matches("details") ? panel.querySelector(":scope > div") ?? panel : panel;
   const field = place.querySelector("textarea, input:not([type=hidden])");
@@ -40,7 +40,7 @@ function toggle(ask, opener) {
   return true;
 }
 
-/** A fold that stands elsewhere on the page, by a link to it. */
+/** Open the fold that a link on the page refers to. */
 function unfold(link) {
   const fold = document.getElementById(link.hash.slice(1));
   if (!fold) return;
@@ -58,13 +58,13 @@ document.addEventListener("click", (event) => {
   if (ask && opener && toggle(ask, opener)) event.preventDefault();
 }, true);
 
-/** The button that sends what is typed in `field`: its panel's, else that of the request's first key, else the form's. */
+/** The button that sends `field`: its panel's, else the one of key A, else the form's. */
 export function senderOf(field) {
   const own = field.closest("[data-panel], details.fold")?.querySelector("button[type=submit]:not([formaction])");
   return own ?? field.form?.querySelector("[data-key=a]") ?? field.form?.querySelector("button[type=submit], button:not([type])");
 }
 
-/** Send what was typed. The focus stays where it is until the answer comes. */
+/** Send the form of `field`; the focus stays until the response comes. */
 export function sendFrom(field) {
   const { form } = field;
   if (!form) return;

@@ -1,10 +1,10 @@
-// Words for people: the live regions for screen readers, and small notes in the corner.
+// Messages for people: live regions for screen readers, toasts, and short notes.
 
 const POLITE_EVERY_MS = 5000;
 let waiting = [];
 let timer = 0;
 
-/** Said politely and collected: at most one announcement every five seconds. */
+/** Announce politely, and collected: at most one announcement every five seconds. */
 export function announce(words) {
   waiting.push(words);
   if (timer) return;
@@ -17,14 +17,14 @@ export function announce(words) {
   speak();
 }
 
-/** Said at once: only for what makes the page unusable or an answer void. */
+/** Announce at once: only what makes the page unusable or a decision void. */
 export function announceNow(words) {
   document.getElementById("say-now").textContent = words;
 }
 
 const ICONS = { ok: "done", bad: "risk-high", idle: "users" };
 
-/** A note in the corner; it stays until it is closed, or for twelve seconds if it is good news. */
+/** A toast; it stays until it is closed, or for twelve seconds unless its tone is "bad". */
 export function toast(title, words, tone = "idle") {
   const note = document.createElement("div");
   note.className = `toast toast-${tone}`;
@@ -41,7 +41,7 @@ export function toast(title, words, tone = "idle") {
 const NOTE_STAYS_MS = 6000;
 let noteTimer = 0;
 
-/** A line over the page, which moves nothing: what a key or a press did not do, and why. Seen and said at once. */
+/** A line over the page that moves nothing: why a key or click had no effect. Screen readers announce it. */
 export function note(words) {
   const place = document.getElementById("notice");
   place.textContent = words;

@@ -1,25 +1,25 @@
-// Cards of questions, wherever they stand: an answer is shown when it is recorded, and one given elsewhere shows up here.
+// Cards of requests on any page: they show recorded decisions, also those made on other surfaces.
 
 import { drawClocks } from "./clock.js";
 import { announce, announceNow } from "./say.js";
 import { isAboveAnOpenOne } from "./still.js";
-import { arm, armNothing, isArmed } from "./arming.js";
+import { arm, disarm, isArmed } from "./arming.js";
 
-const VERDICT_STAYS_MS = 8000;
+const OUTCOME_STAYS_MS = 8000;
 
-/** The card of a question in this page, or null. */
+/** The card of a request on this page, or null. */
 export const cardOf = (id) => document.getElementById(`ask-${id}`);
 
 /**
- * Put `fresh` in the place of `card`. What somebody had typed into it is kept, to be read and copied. A line that only
- * unfolds stays armed if it was; a card whose words may have changed does not.
+ * Replace `card` by `fresh`. Text typed into a card that closes is kept for copying. A line that only
+ * unfolds stays armed; a card whose content may have changed is disarmed.
  */
 function replace(card, fresh) {
   const typed = [...card.querySelectorAll("[data-panel]:not([hidden]) textarea, .choice-words input")]
     .filter((field) => field.value && field.value !== field.defaultValue).map((field) => field.value).join("\n\n");
   const focused = card.contains(document.activeElement);
   const unfolds = fresh.hasAttribute("data-open") && !card.hasAttribute("data-open");
-  const meant = focused && unfolds && isArmed(card);
+  const wasArmed = focused && unfolds && isArmed(card);
   keepViews(card, fresh);
   keepHeight(card, fresh);
   card.replaceWith(fresh);
@@ -29,19 +29,19 @@ function replace(card, fresh) {
     kept.textContent = typed;
     fresh.querySelector(".ask-body")?.append(kept);
   }
-  if (meant) arm(fresh);
-  else if (focused) { armNothing(); fresh.focus({ preventScroll: true }); }
+  if (wasArmed) arm(fresh);
+  else if (focused) { disarm(); fresh.focus({ preventScroll: true }); }
   window.htmx.process(fresh);
 }
 
-/** A diff that somebody looks at side by side stays so when it is drawn again. */
+/** Keep the side-by-side view of diffs when a card is drawn again. */
 export function keepViews(old, fresh) {
   const splits = (within) => [...within.querySelectorAll(".diff-choice [value=split]")];
   const before = splits(old);
   splits(fresh).forEach((split, at) => { if (before[at]?.checked) split.checked = true; });
 }
 
-/** Fetch one card anew. Resolves to the new element, or null if it could not be had. */
+/** Fetch a card again and replace it. Resolves to the new element, or null on failure. */
 export async function refreshCard(id, { line = false } = {}) {
   const card = cardOf(id);
   if (!card) return null;
@@ -51,7 +51,7 @@ export async function refreshCard(id, { line = false } = {}) {
   return fresh;
 }
 
-/** A part of a page, or null if it could not be had; who has been signed out is sent to the sign-in. */
+/** Fetch a fragment; null on failure. After a 401 the page reloads, which leads to the sign-in page. */
 export async function fetchPart(address) {
   const answer = await fetch(address, { headers: { "X-Part": "1" }, cache: "no-store" }).catch(() => null);
   if (answer?.status === 401) location.reload();
@@ -62,10 +62,10 @@ export async function fetchPart(address) {
   return holder.content;
 }
 
-/** The same where the part is one element. */
+/** As fetchPart, for a fragment of one element. */
 export const fetchElement = async (address) => (await fetchPart(address))?.firstElementChild ?? null;
 
-/** More time was given: nothing else of an open card is drawn anew under who reads it. */
+/** After an extension update only the countdown, so that nothing else moves while a person reads. */
 async function renewCountdown(id) {
   const fresh = await fetchElement(`/approvals/${id}/card?line`);
   const [now, then] = [cardOf(id), fresh].map((one) => one?.querySelector(".countdown[data-expires]"));
@@ -76,7 +76,7 @@ async function renewCountdown(id) {
   drawClocks(cardOf(id));
 }
 
-/** A card that closes above an open one stays as tall as it was, until somebody moves on. */
+/** Keep the height of a card that closes above an open one, until the person moves to another request. */
 function keepHeight(card, fresh) {
   if (fresh.hasAttribute("data-closed") && isAboveAnOpenOne(card)) fresh.style.minHeight = `${card.offsetHeight}px`;
 }
@@ -90,7 +90,7 @@ function titleOf(card) {
   return (card.querySelector(".ask-title") ?? card.querySelector(".what b"))?.textContent.trim() ?? "Request";
 }
 
-// ── news from elsewhere ────────────────────────────────────────────────────
+// ── changes on other surfaces ──────────────────────────────────────────────
 document.body.addEventListener("hub:event", async ({ detail: { kind, payload } }) => {
   if (kind === "approval.requested" && payload.title) {
     announce(`New request, ${payload.risk ?? "unknown"} risk.`);
@@ -101,16 +101,16 @@ document.body.addEventListener("hub:event", async ({ detail: { kind, payload } }
   if (!card || card.querySelector(".htmx-request") || card.hasAttribute("data-closed")) return;
   if (payload.status === "pending") { renewCountdown(payload.id); return; }
   const fresh = await refreshCard(payload.id, { line: !card.hasAttribute("data-open") });
-  if (fresh?.hasAttribute("data-closed")) closed(fresh);
+  if (fresh?.hasAttribute("data-closed")) announceClosed(fresh);
 });
 
-// ── an answer given here ───────────────────────────────────────────────────
+// ── decisions on this page ─────────────────────────────────────────────────
 document.addEventListener("htmx:beforeRequest", (event) => {
   const form = event.target.closest?.(".ask-form");
   const button = event.detail.requestConfig.triggeringEvent?.submitter;
   if (!form || !button) return;
   button.dataset.words = button.innerHTML;
-  button.style.minWidth = `${button.offsetWidth}px`; // or its neighbours would move under the finger
+  button.style.minWidth = `${button.offsetWidth}px`; // keeps the buttons beside it in place
   button.textContent = "Recording…";
   button.setAttribute("aria-busy", "true");
 });
@@ -128,28 +128,28 @@ document.addEventListener("htmx:afterRequest", (event) => {
 
 document.addEventListener("htmx:load", (event) => {
   const card = event.detail.elt;
-  if (card.matches?.(".ask[data-closed]")) closed(card, { mine: true });
+  if (card.matches?.(".ask[data-closed]")) announceClosed(card, { mine: true });
 });
 
-function closed(card, { mine = false } = {}) {
-  const verdict = card.querySelector(".verdict b")?.textContent.trim() ?? "Closed";
+function announceClosed(card, { mine = false } = {}) {
+  const outcome = card.querySelector(".verdict b")?.textContent.trim() ?? "Closed";
   const refused = card.querySelector(".verdict[role=alert]");
   if (refused) announceNow(refused.textContent.trim());
-  else announce(`${verdict}: ${titleOf(card)}.`);
-  if (mine) goOn(card);
-  if (card.closest("#asks")) setTimeout(() => document.body.dispatchEvent(new CustomEvent("asks:settle")), VERDICT_STAYS_MS);
+  else announce(`${outcome}: ${titleOf(card)}.`);
+  if (mine) focusNextRequest(card);
+  if (card.closest("#asks")) setTimeout(() => document.body.dispatchEvent(new CustomEvent("asks:settle")), OUTCOME_STAYS_MS);
 }
 
 /**
- * After an answer the next open question is shown, but no key acts on it before somebody moves to it. Who has moved on by
- * themselves meanwhile stays where they are.
+ * After a decision show the next open request, disarmed. If the person has already chosen another
+ * request, leave the focus there.
  */
-function goOn(card) {
+function focusNextRequest(card) {
   if (isArmed() && !isArmed(card)) return undefined;
   const all = [...document.querySelectorAll(".ask:not([data-closed])")].filter((one) => one.offsetParent !== null);
   const next = all.find((one) => card.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING) ?? all[0];
-  armNothing();
+  disarm();
   if (!next) return card.focus({ preventScroll: true });
-  next.focus({ preventScroll: true }); // whoever draws it anew passes the focus on
+  next.focus({ preventScroll: true }); // replace() keeps the focus when the card is drawn again
   return next.hasAttribute("data-open") ? undefined : refreshCard(next.dataset.ask);
 }

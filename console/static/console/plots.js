@@ -1,13 +1,13 @@
-// Draws the plots of the statistics from the tables beside them, which say the same without any script.
+// Draws the plots of the statistics from the tables beside them, which show the same without JavaScript.
 
 const HEIGHT = 200;
-const GAP = 0.3; // of a bar's place
+const GAP = 0.3; // share of a bar's width
 const DASHES = [[], [6, 4], [2, 4]];
 
 const probe = document.createElement("span");
 probe.hidden = true;
 document.body.append(probe);
-/** A colour of tokens.css as the canvas understands it: light-dark() is resolved by the browser. */
+/** A colour of tokens.css for the canvas: the browser resolves light-dark(). */
 function colour(name) {
   probe.style.color = `var(${name})`;
   return getComputedStyle(probe).color;
@@ -38,7 +38,7 @@ function read(table) {
   return { labels, series };
 }
 
-/** Each series on top of those before it; the highest is drawn first, so that the lower ones cover it. */
+/** Stack the series; the highest sum is drawn first, so that the lower ones cover it. */
 function stacked(series) {
   const sums = series[0].map(() => 0);
   return series.map((values) => values.map((value, place) => { sums[place] += value ?? 0; return sums[place]; })).reverse();
@@ -68,7 +68,7 @@ function draw(place) {
   const lines = kind === "lines" ? ["--plot-1", "--plot-2", "--plot-3"].map(colour) : colours;
   const bars = kind === "bars" && uPlot.paths.bars({ size: [1 - GAP, 48] });
   const drawn = kind === "bars" ? stacked(series) : series;
-  const told = drawn.map((_, at) => {
+  const drawnSeries = drawn.map((_, at) => {
     const own = kind === "bars" ? colours[series.length - 1 - at] : lines[at];
     if (kind === "bars") return { paths: bars, fill: own, stroke: own, width: 0, points: { show: false } };
     const steps = kind === "steps";
@@ -89,7 +89,7 @@ function draw(place) {
       y: { range: (_, low, high) => [0, Math.max(high * 1.05, STEPS[unit][0])] },
     },
     axes: axes(labels, unit, width),
-    series: [{}, ...told],
+    series: [{}, ...drawnSeries],
     hooks: kind === "bars" && width / labels.length > 48 ? { draw: [(plot) => totals(plot, drawn[0], unit)] } : {},
   }, [labels.map((_, at) => at), ...drawn], place);
 }

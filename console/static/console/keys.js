@@ -1,14 +1,14 @@
-// Single keys. An element says which with data-key, and with data-does what it does; A, S, E, R, Y, 1 to 9 and Enter belong to the
-// armed request, and to its open panel alone while one is open. A key that decides waits a moment, and another key takes it
-// back: a burst of typing never decides.
+// Single-key shortcuts. `data-key` names an element's key and `data-does` describes its action. A, S, E,
+// R, Y, 1 to 9 and Enter act on the armed request, or only on its open panel if there is one. A key that
+// decides acts after HOLD_MS, and any other key within that time cancels it: fast typing never decides.
 
 import {
-  arm, armed, armNothing, focusedAsk, isArmed, isPaused, isQuiet, isRested, onArming, REST_MS, restAgain, restLeft,
-  stray, typedAt,
+  arm, armed, disarm, focusedAsk, isArmed, isPaused, isQuiet, isRested, onArming, REST_MS, restartRest, restLeft,
+  rejectKey, typedAt,
 } from "./arming.js";
 import { closePanels, enter, openPanel, sendFrom, senderOf } from "./panels.js";
 import { announce, note } from "./say.js";
-import { settle } from "./still.js";
+import { acceptLayout } from "./still.js";
 
 const HOLD_MS = 350; // longer than between two letters of a word
 const GOING_MS = 1500;
@@ -19,17 +19,17 @@ let goingFrom = -Infinity;
 let drawing = 0;
 let held = null; // {timer, step: where to move afterwards} of a key that waits
 
-/** Whether single keys do something; people can switch them off. */
+/** Whether single keys are on; people can switch them off. */
 export const keysOn = () => { try { return localStorage.getItem(KEY) !== "off"; } catch { return true; } };
-/** Whether somebody is in a field that takes letters. */
+/** The text field that `target` is in, if any. */
 export const typing = (target) => target.closest?.("input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]");
 
 const isShown = (one) => one.offsetParent !== null && getComputedStyle(one).visibility !== "hidden" && !one.disabled;
 const asks = () => [...document.querySelectorAll(".ask:not([data-closed])")].filter((ask) => ask.offsetParent !== null);
 const ownPage = () => document.getElementById("question");
 
-// ── what a key finds ───────────────────────────────────────────────────────
-/** The questions of a card; keys choose in the one with the focus, else in the first without an answer. */
+// ── the element of a key ───────────────────────────────────────────────────
+/** The question that digits answer: the one with the focus, else the first without an answer. */
 function currentQuestion(ask) {
   const all = [...ask.querySelectorAll(".ask-form fieldset:has(.choice)")];
   const open = (one) => !one.querySelector(":checked") && ![...one.querySelectorAll("[type=text]")].some((field) => field.value);
@@ -46,8 +46,8 @@ function find(ask, key) {
   return within.find((one) => isShown(one) && (panel ? !one.matches("summary") : !one.closest("[data-panel]"))) ?? null;
 }
 
-// ── what a key does ────────────────────────────────────────────────────────
-/** Do it in a moment, unless another key comes first. */
+// ── the action of a key ────────────────────────────────────────────────────
+/** Call `run` after HOLD_MS, unless another key cancels it. */
 function hold(run, words = "") {
   const mine = { step: 0 };
   mine.timer = setTimeout(() => { held = null; draw(); run(); if (mine.step) move(mine.step, performance.now()); }, HOLD_MS);
@@ -55,7 +55,7 @@ function hold(run, words = "") {
   draw(words);
 }
 
-function letGoOfHeld() {
+function cancelHeld() {
   if (!held) return false;
   clearTimeout(held.timer);
   held = null;
@@ -64,7 +64,7 @@ function letGoOfHeld() {
 }
 
 function act(ask, target, at) {
-  restAgain(at);
+  restartRest(at);
   if (target.matches("button[type=submit]")) {
     if (!hasAnswer(ask) && choicesOf(ask).length && !openPanel(ask)) return note("Choose an answer first.");
     return hold(() => {
@@ -79,16 +79,16 @@ function act(ask, target, at) {
   return draw();
 }
 
-/** The next request of a list, opened and armed; on a request's own page its neighbour's page. */
+/** Open and arm the next request of a list; on a request's own page go to the next request's page. */
 function move(step, at) {
   const own = ownPage();
-  if (own) return leave(own, step, at);
+  if (own) return goToNeighbour(own, step, at);
   const next = neighbour(asks(), step);
   if (next) goTo(next, at);
   return undefined;
 }
 
-/** Where J and K lead: a request that has the focus without being chosen comes first. */
+/** The target of J and K: first a request that has the focus but is not armed. */
 function neighbour(all, step) {
   const here = focusedAsk();
   const index = all.indexOf(here);
@@ -99,66 +99,66 @@ function neighbour(all, step) {
 }
 
 function goTo(ask, at) {
-  restAgain(at);
+  restartRest(at);
   arm(ask, at);
   document.body.dispatchEvent(new CustomEvent("asks:moved"));
   ask.scrollIntoView({ block: "nearest" });
-  settle();
+  acceptLayout();
   if (!ask.hasAttribute("data-open")) open(ask);
 }
 
-function leave(own, step, at) {
+function goToNeighbour(own, step, at) {
   const isOpen = own.querySelector(".ask-form");
   if (own.querySelector(".htmx-request")) return note("Your decision is being recorded.");
   const link = document.querySelector(step > 0 ? "[data-next]" : "[data-previous]");
-  if (isOpen && !isArmed(own)) { restAgain(at); arm(own, at); return note(lineOf(own)); }
+  if (isOpen && !isArmed(own)) { restartRest(at); arm(own, at); return note(lineOf(own)); }
   if (link) hold(() => link.click(), "In a moment: the neighbour. Any other key stops it.");
   return undefined;
 }
 
-/** A line becomes the whole card, which keeps the focus and is armed like the line was. */
+/** Unfold a line into the whole card, which gets the focus and is armed. */
 function open(line) {
   const id = line.id;
-  // Not when it has settled: by then other parts of the page may have come, and the line is gone.
+  // afterSwap, not afterSettle: by then another swap may have replaced the line.
   document.addEventListener("htmx:afterSwap", function opened({ detail: { elt: whole } }) {
     if (whole.id !== id && line.isConnected) return;
     document.removeEventListener("htmx:afterSwap", opened);
-    if (whole.id !== id) return; // it was opened in another way
+    if (whole.id !== id) return; // it was opened otherwise
     arm(whole);
     whole.scrollIntoView({ block: "nearest" });
-    settle();
+    acceptLayout();
   });
   line.querySelector("[data-opener]")?.click();
 }
 
-/** A key for a request while none is chosen: it chooses one and says what the next key will do. It decides nothing. */
+/** A request key while none is armed: it arms one and shows what the next key will do, but decides nothing. */
 function choose(at) {
-  if (isPaused()) return stray(at);
+  if (isPaused()) return rejectKey(at);
   const waiting = asks().filter((ask) => ask.querySelector(".ask-form, .ask-line"));
   const ask = [focusedAsk(), ...waiting].find((one) => waiting.includes(one));
   if (!ask) return undefined;
-  if (ask === ownPage()) { restAgain(at); arm(ask, at); } else goTo(ask, at);
-  restAgain(at + REST_MS); // longer than after J: this one may be a letter of somebody who types slowly
+  if (ask === ownPage()) { restartRest(at); arm(ask, at); } else goTo(ask, at);
+  restartRest(at + REST_MS); // longer than after J: this key may be a letter of a slow typist
   const title = ask.querySelector(".ask-title, .what b")?.textContent.trim() ?? "this request";
   return note(`Nothing was decided. Chosen: ${title}. ${lineOf(ask)}`);
 }
 
-function forRequest(event, key, at) {
+function handleRequestKey(event, key, at) {
   const ask = armed();
   if (!ask) return choose(at);
-  if (!isRested(ask, at)) return stray(at, "That key came too early; nothing was done.");
+  if (!isRested(ask, at)) return rejectKey(at, "That key came too early; nothing was done.");
   const target = find(ask, key);
-  if (!target) return stray(at);
+  if (!target) return rejectKey(at);
   event.preventDefault();
   return act(ask, target, at);
 }
 
-function forPage(event, key, at) {
-  if (armed() && !isRested(armed(), at)) return stray(at, "That key came too early; nothing was done.");
+function handlePageKey(event, key, at) {
+  if (armed() && !isRested(armed(), at)) return rejectKey(at, "That key came too early; nothing was done.");
   const target = [...document.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)].find((one) => isShown(one) && !one.closest(".ask"));
-  if (!target) return stray(at);
+  if (!target) return rejectKey(at);
   event.preventDefault();
-  restAgain(at);
+  restartRest(at);
   if (target.matches("input, textarea")) return target.focus();
   return target.click();
 }
@@ -172,59 +172,59 @@ function step(event, key, at) {
 
 document.addEventListener("keydown", (event) => {
   const { target, key: name, timeStamp: at } = event;
-  if (held && name !== "Escape" && !event.repeat && !goesOn(event)) return stopHeld(at);
+  if (held && name !== "Escape" && !event.repeat && !isMoveAfterHeld(event)) return stopHeld(at);
   if (event.isComposing) return undefined;
   if (name === "Enter" && (event.ctrlKey || event.metaKey) && target.form) {
     event.preventDefault();
-    typedAt(-Infinity); // who sends has stopped typing
+    typedAt(-Infinity); // sending ends the typing
     return event.repeat ? undefined : sendFrom(target);
   }
   if (name === "Enter" && target.matches?.("input") && target.form?.matches(".ask-form")) {
     event.preventDefault();
     return note("Nothing was sent. Ctrl and Enter send it.");
   }
-  if (name === "Escape") return letGo(event);
+  if (name === "Escape") return handleEscape(event);
   if (name === "Tab") return typedAt(-Infinity);
   if (typing(target)) return name.length === 1 ? typedAt(at) : undefined;
   if (name === " " && target.matches?.("a[role=button]")) { event.preventDefault(); return target.click(); }
   const ofTheAsk = name === "Enter" && target === armed();
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || !keysOn()) return undefined;
   if (name === " " || (name.length !== 1 && !ofTheAsk)) return undefined;
-  return pressed(event, name.toLowerCase(), at);
+  return handleKey(event, name.toLowerCase(), at);
 });
 
-/** J or K right after a key that waits does not stop it: they move on once it was done. */
-const goesOn = (event) => /^[jk]$/i.test(event.key) && !held.step && !ownPage()
+/** J or K right after a held key does not cancel it: it moves on after the action. */
+const isMoveAfterHeld = (event) => /^[jk]$/i.test(event.key) && !held.step && !ownPage()
   && !(event.ctrlKey || event.altKey || event.metaKey || event.isComposing) && !typing(event.target);
 
-/** Every other key does, a space or a Shift too: it may be the next of a word. */
+/** Every other key cancels it, including space and Shift: it may continue a word. */
 function stopHeld(at) {
-  letGoOfHeld();
-  stray(at, "Two keys at once: nothing was done.");
+  cancelHeld();
+  rejectKey(at, "Two keys at once: nothing was done.");
 }
 
-function pressed(event, key, at) {
+function handleKey(event, key, at) {
   if (document.querySelector("dialog[open]") || (key !== "?" && document.querySelector(":popover-open"))) return typedAt(at);
   const moves = key === "j" || key === "k";
-  if (!isQuiet(at)) return stray(at);
+  if (!isQuiet(at)) return rejectKey(at);
   if (at - goingFrom < GOING_MS && GO[key]) { goingFrom = -Infinity; event.preventDefault(); return hold(() => { location.href = GO[key]; }); }
   goingFrom = -Infinity;
-  if (key === "g") { goingFrom = at; return restAgain(at); }
+  if (key === "g") { goingFrom = at; return restartRest(at); }
   if (key === "?") return document.getElementById("keys").togglePopover();
   if (moves) return step(event, key, at);
-  return OF_A_REQUEST.test(key) || key === "enter" ? forRequest(event, key, at) : forPage(event, key, at);
+  return OF_A_REQUEST.test(key) || key === "enter" ? handleRequestKey(event, key, at) : handlePageKey(event, key, at);
 }
 
-function letGo(event) {
-  if (letGoOfHeld()) return note("Stopped. Nothing was done.");
+function handleEscape(event) {
+  if (cancelHeld()) return note("Stopped. Nothing was done.");
   const ask = focusedAsk();
-  if (closePanels(ask)) { event.preventDefault(); restAgain(event.timeStamp); return arm(ask, event.timeStamp); }
+  if (closePanels(ask)) { event.preventDefault(); restartRest(event.timeStamp); return arm(ask, event.timeStamp); }
   if (document.querySelector("dialog[open], :popover-open")) return undefined;
-  armNothing();
+  disarm();
   return document.activeElement?.blur();
 }
 
-// ── what the next key will do, in words, beside the card ───────────────────
+// ── hints beside the card about the available keys ─────────────────────────
 function lineOf(ask) {
   const panel = openPanel(ask);
   const words = [...(panel ?? ask).querySelectorAll("[data-does]")]
@@ -236,14 +236,14 @@ function lineOf(ask) {
   return words.join(" · ");
 }
 
-/** In a field a letter is a letter: what remains is to send and to leave. */
+/** In a text field only the keys for sending and leaving act. */
 function lineOfField(field) {
   const does = senderOf(field)?.dataset.does;
   const back = field.closest("[data-panel], details.fold") ? "Esc goes back" : "Esc stops writing";
   return does ? `Ctrl ↵ ${does} · ${back}` : back;
 }
 
-function told(ask, words) {
+function hintFor(ask, words) {
   const field = document.activeElement;
   if (ask?.contains(field) && typing(field) && field.form) return lineOfField(field);
   if (ask !== armed()) return isPaused() ? "Keys are paused. J goes on" : "J or A chooses this request";
@@ -257,7 +257,7 @@ function told(ask, words) {
 
 function draw(words = "") {
   document.querySelectorAll("[data-key-line]").forEach((line) => {
-    const now = told(line.closest(".ask"), words);
+    const now = hintFor(line.closest(".ask"), words);
     if (line.textContent !== now) line.textContent = now;
   });
 }

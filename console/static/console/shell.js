@@ -1,5 +1,5 @@
-// What every page of the console does: shows the state of the connection, keeps title, icon and countdowns true,
-// and refreshes the parts of a page that say when they want to be.
+// What every page of the console does: it shows the state of the connection, updates title, favicon and
+// countdowns, and refreshes the parts of a page that have a trigger for it.
 
 import { hub } from "./hub.js";
 import { announce, announceNow, toast } from "./say.js";
@@ -14,12 +14,12 @@ const WORDS = {
   "signed-out": "Signed out",
 };
 
-// Who signs out loses the socket before the answer is there; that answer, not this page, is where to go.
+// A sign-out closes the socket before its response arrives; the page must then not reload.
 let leaving = false;
 addEventListener("beforeunload", () => { leaving = true; });
 addEventListener("pageshow", () => { leaving = false; });
 
-// ── the connection, in words ───────────────────────────────────────────────
+// ── the state of the connection ────────────────────────────────────────────
 function showState({ detail: { state, lostAt } }) {
   const was = root.dataset.hub;
   root.dataset.hub = state;
@@ -34,7 +34,7 @@ function showState({ detail: { state, lostAt } }) {
     announceNow(`Offline since ${since}. Nothing can be decided until the connection is back.`);
   }
   if (state === "live" && (was === "offline" || was === "reconnecting")) announce("Connected again. The page is current.");
-  if (state === "signed-out" && !leaving) location.reload(); // the server knows where to sign in, and comes back to this place
+  if (state === "signed-out" && !leaving) location.reload(); // the server redirects to sign-in, and back to this page
   showNeeding();
 }
 
@@ -45,11 +45,11 @@ function show(id, visible) {
 
 setInterval(() => {
   if (hub.state !== "reconnecting") return;
-  const age = Math.round((Date.now() - hub.heardAt) / 1000);
+  const age = Math.round((Date.now() - hub.lastMessageAt) / 1000);
   document.querySelectorAll("[data-age]").forEach((place) => { place.textContent = `${age} seconds`; });
 }, 1000);
 
-// ── how many questions wait: title and icon ────────────────────────────────
+// ── the number of open requests: title and favicon ─────────────────────────
 function showNeeding() {
   const needing = Number(document.getElementById("navigation")?.dataset.needing ?? 0);
   const title = document.body.dataset.title;
@@ -61,7 +61,7 @@ function showNeeding() {
   if (icon.getAttribute("href") !== address) icon.setAttribute("href", address);
 }
 
-// ── parts that fetch themselves again: nothing is touched where nothing changed ──
+// ── parts that refresh: no swap if nothing has changed ─────────────────────
 const lastSeen = new WeakMap();
 const text = (element) => {
   const copy = element.cloneNode(true);
@@ -86,20 +86,20 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.addEventListener("htmx:load", (event) => { remember(event.detail.elt); showNeeding(); });
 
-// ── a refused or lost request is said ──────────────────────────────────────
+// ── messages about refused and lost requests ───────────────────────────────
 document.addEventListener("htmx:sendError", (event) => {
-  if (event.detail.requestConfig?.verb === "get") return; // a refresh; the banner of the connection says it
+  if (event.detail.requestConfig?.verb === "get") return; // a refresh; the connection's banner shows it
   toast("Not recorded", "The server could not be reached. Try again when the page is live.", "bad");
 });
 document.addEventListener("htmx:responseError", (event) => {
   const { xhr, requestConfig } = event.detail;
   if (xhr.status === 401 || requestConfig?.verb === "get") return;
-  const why = xhr.getResponseHeader("X-Refused-Because"); // of the CSRF check: no right is missing
-  const said = xhr.status === 403 ? "You have no right to do this." : "The server refused; load the page again.";
-  toast("Not done", why || said, "bad");
+  const why = xhr.getResponseHeader("X-Refused-Because"); // set by the CSRF check, when no right is missing
+  const reason = xhr.status === 403 ? "You have no right to do this." : "The server refused; load the page again.";
+  toast("Not done", why || reason, "bad");
 });
 
-// ── the banner of a stop: what comes or goes while somebody reads takes no place and leaves none ──
+// ── the stop banner: it appears and disappears without moving the page ─────
 let placeOfBanner = 0;
 document.addEventListener("htmx:beforeSwap", ({ detail: { target } }) => {
   if (target.id === "stop-banner") placeOfBanner = target.querySelector(".floats") ? 0 : target.getBoundingClientRect().height;

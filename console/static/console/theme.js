@@ -1,4 +1,4 @@
-// Light or dark: the system's choice until somebody makes one. Loaded in <head>, before the first paint.
+// Light or dark theme: the system's setting until the person chooses one. Loaded in <head>, before the first paint.
 (() => {
   const root = document.documentElement;
   const key = "orchestra-theme";
