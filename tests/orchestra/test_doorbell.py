@@ -104,8 +104,8 @@ django.setup()
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
 from approvals.commands import ApprovalRequest, decide_approval, request_approval
-from orchestra import doorbell
-listener, rings = doorbell.Listener(), []
+from orchestra.db import notify
+listener, rings = notify.Listener(), []
 listener.add(lambda topic, key: rings.append((topic, key)))
 alive = listener.listening.wait(float(sys.argv[1]))
 began = time.monotonic()
