@@ -31,7 +31,7 @@ else:
     PlainInline = admin.TabularInline
 
 
-class OfAMessage(PlainInline):
+class MessageInline(PlainInline):
     model = Message
     fields = ("kind", "chat", "message", "live")
     readonly_fields = fields
@@ -61,12 +61,14 @@ class DeliveryAdmin(Reading):
         "shown_deadline", "reminded_for", "settled_at",
     )  # fmt: skip
     readonly_fields = ("question", "trouble")
-    inlines = (OfAMessage,)
+    inlines = (MessageInline,)
     change_list_template = "admin/escalation/delivery/change_list.html"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        guard = breaker.told(settings.TELEGRAM.breaker)
-        return super().changelist_view(request, {"telegram": status.told(), "breaker": guard} | (extra_context or {}))
+        breaker_state = breaker.read_state(settings.TELEGRAM.breaker)
+        return super().changelist_view(
+            request, {"telegram": status.read_status(), "breaker": breaker_state} | (extra_context or {})
+        )
 
     def has_repeat_permission(self, request: HttpRequest) -> bool:
         return may(request.user, Right.DECIDE) or may(request.user, Right.ADMINISTER)
@@ -89,7 +91,7 @@ class DeliveryAdmin(Reading):
     @admin.action(description="Send again", permissions=["repeat"])
     def send_again(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
         """A new message for each that is still open; the old ones are settled with it."""
-        number = commands.send_again(list(chosen.values_list("pk", flat=True)))
+        number = commands.resend_deliveries(list(chosen.values_list("pk", flat=True)))
         notify.send(status.TOPIC, "again")
         left = chosen.count() - number
         self.message_user(request, f"{number} will be sent again." + (f" {left} are closed." if left else ""))
@@ -137,7 +139,7 @@ class ApproverAdmin(ByRights, PlainAdmin):
         if not may(request.user, Right.ADMINISTER):
             raise PermissionDenied
         approver = get_object_or_404(Approver.objects.select_related("user"), pk=approver_id)
-        code = commands.new_link_code(approver.user) if request.method == "POST" else ""
+        code = commands.create_link_code(approver.user) if request.method == "POST" else ""
         context = {
             **self.admin_site.each_context(request),
             "title": f"Link {approver.user} to Telegram",
@@ -145,7 +147,7 @@ class ApproverAdmin(ByRights, PlainAdmin):
             "approver": approver,
             "code": code,
             "minutes": int(commands.LINK_CODE_LASTS.total_seconds() / 60),
-            "bot": status.told()["bot"],
+            "bot": status.read_status()["bot"],
         }
         return TemplateResponse(request, "admin/escalation/approver/code.html", context)
 

@@ -27,9 +27,9 @@ class NotReached(BotApiError):
 
     again = True
 
-    def __init__(self, detail: str, *, perhaps_done: bool = False, status: int | None = None) -> None:
+    def __init__(self, detail: str, *, may_have_succeeded: bool = False, status: int | None = None) -> None:
         super().__init__(detail)
-        self.perhaps_done = perhaps_done
+        self.may_have_succeeded = may_have_succeeded
         self.status = status
 
 

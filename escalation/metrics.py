@@ -23,17 +23,17 @@ def families() -> Iterator[Metric]:
     for row in Tally.objects.filter(name__startswith="telegram_api_"):
         total[row.name, row.labels] = row.value
     yield gauge("telegram_enabled", "1 if Telegram is set up.", int(settings.TELEGRAM.configured))
-    yield gauge("telegram_service_health", "1 if people can be told; 0 when not, or off.", int(status.answers()))
+    yield gauge("telegram_service_health", "1 if people can be told; 0 when not, or off.", int(status.is_healthy()))
     yield counter(REQUESTS, "Calls to the Bot API.", total[REQUESTS, ""])
     yield counter(FAILURES, "Calls to the Bot API that failed.", total[FAILURES, ""])
     yield counter(RETRIES, "Repeated calls to the Bot API.", total[RETRIES, ""])
     yield DURATION.family(total)
-    yield gauge("escalation_outbox_depth", "Approval requests nobody was told of yet.", queries.untold_deliveries())
-    yield gauge("approval_cards_stale", "Messages whose buttons outlive their request.", queries.stale_cards())
+    yield gauge("escalation_outbox_depth", "Approval requests nobody was told of yet.", queries.count_undelivered())
+    yield gauge("approval_cards_stale", "Messages whose buttons outlive their request.", queries.count_stale_cards())
     states = GaugeMetricFamily("telegram_circuit_breaker", "1 for the breaker's present state.", labels=["state"])
-    now = breaker.told(settings.TELEGRAM.breaker)["state"]
+    current = breaker.read_state(settings.TELEGRAM.breaker)["state"]
     for state in BREAKER_STATES:
-        states.add_metric([state], int(state == now))
+        states.add_metric([state], int(state == current))
     yield states
 
 

@@ -53,12 +53,12 @@ class Delivery(Base):
         return f"{self.channel} for {self.approval_id} ({self.status})"
 
 
-S = Delivery.Status
+Status = Delivery.Status
 DELIVERY_FLOW = Flow(
     {
-        S.WAITING: frozenset({S.SENT, S.SETTLED, S.FAILED}),
-        S.SENT: frozenset({S.SETTLED, S.FAILED, S.WAITING}),  # back to waiting: "send again"
-        S.FAILED: frozenset({S.WAITING, S.SENT, S.SETTLED}),
+        Status.WAITING: frozenset({Status.SENT, Status.SETTLED, Status.FAILED}),
+        Status.SENT: frozenset({Status.SETTLED, Status.FAILED, Status.WAITING}),  # back to waiting: "send again"
+        Status.FAILED: frozenset({Status.WAITING, Status.SENT, Status.SETTLED}),
     }
 )
 

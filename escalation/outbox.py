@@ -9,11 +9,11 @@ from django.db.models.functions import Now
 from approvals.models import Approval
 from escalation.models import DELIVERY_FLOW, Delivery, Message
 
-S = Delivery.Status
+Status = Delivery.Status
 PENDING = Approval.Status.PENDING
 
 
-def claim(due: QuerySet[Delivery], *, limit: int, lease: timedelta, deadline: object) -> list[Delivery]:
+def claim_deliveries(due: QuerySet[Delivery], *, limit: int, lease: timedelta, deadline: object) -> list[Delivery]:
     """Take up to ``limit`` of these rows, the most urgent first; nobody else sees them until ``lease`` is over."""
     with transaction.atomic():
         rows = list(due.select_for_update(skip_locked=True, of=("self",)).order_by("approval__expires_at")[:limit])
@@ -29,20 +29,20 @@ def due_deliveries(status: str) -> QuerySet[Delivery]:
     return Delivery.objects.filter(status=status, next_try_at__lte=Now(), approval__status=PENDING)
 
 
-def come_due() -> int:
+def retry_postponed_deliveries() -> int:
     """Telegram takes messages again: try everything now that was put off; return how many."""
     put_off = Delivery.objects.filter(next_try_at__gt=Now())
-    number = sum(put_off.filter(status=status).update(next_try_at=Now()) for status in (S.WAITING, S.FAILED))
+    number = sum(put_off.filter(status=status).update(next_try_at=Now()) for status in (Status.WAITING, Status.FAILED))
     live = Message.objects.filter(delivery=OuterRef("pk"), live=True)
-    return number + put_off.filter(Exists(live), status=S.SENT).update(next_try_at=Now())
+    return number + put_off.filter(Exists(live), status=Status.SENT).update(next_try_at=Now())
 
 
-def tell_again_after_move(old_chat: int) -> int:
+def resend_after_chat_move(old_chat: int) -> int:
     """A group became a supergroup and left its messages behind: send open requests anew; return how many.
 
     The old messages stay known, so that a press on them is judged and a rejection that waits for its reason counts.
     """
     there = Message.objects.filter(delivery=OuterRef("pk"), chat=old_chat, live=True)
-    rows = Delivery.objects.filter(Exists(there), status=S.SENT)
+    rows = Delivery.objects.filter(Exists(there), status=Status.SENT)
     keys = list(rows.filter(approval__status=PENDING).values_list("pk", flat=True))
-    return DELIVERY_FLOW.move(Delivery.objects.filter(pk__in=keys), to=S.WAITING, next_try_at=Now()) if keys else 0
+    return DELIVERY_FLOW.move(Delivery.objects.filter(pk__in=keys), to=Status.WAITING, next_try_at=Now()) if keys else 0

@@ -9,13 +9,13 @@ SHORTEST_BACKOFF_S, LONGEST_BACKOFF_S = 16.0, 60.0
 FIRST_REFUSED_S, LONGEST_REFUSED_S = 60.0, 300.0
 
 
-def how_many_together(waiting: int, *, room: int) -> int:
+def choose_batch_size(waiting: int, *, remaining: int) -> int:
     """How many of the ``waiting`` questions the next message should tell; 1 is a card of its own.
 
-    ``room`` is how many messages the chat still takes this minute. Cards are better to answer; but a question nobody
+    ``remaining`` is how many messages the chat still takes this minute. Cards are better to answer; but a question nobody
     was told of before its deadline is worse than a line in a list.
     """
-    if waiting <= max(1, room - RESERVE):
+    if waiting <= max(1, remaining - RESERVE):
         return min(waiting, 1)
     return min(waiting, MOST_IN_A_LIST)
 
@@ -25,13 +25,13 @@ def is_silent(muted: Sequence[bool]) -> bool:
     return bool(muted) and all(muted)
 
 
-def refused_try_in_s(attempts: int) -> float:
+def refused_retry_delay_s(attempts: int) -> float:
     """Seconds until a message is tried again that Telegram refused in every form: 1 to 5 minutes, with jitter."""
     base = min(FIRST_REFUSED_S * 2.0 ** max(0, attempts - 1), LONGEST_REFUSED_S / 1.25)
     return base * random.uniform(1.0, 1.25)  # noqa: S311 - no secret
 
 
-def next_try_in_s(attempts: int) -> float:
+def retry_delay_s(attempts: int) -> float:
     """Seconds until a delivery is tried again whose quick repetitions are spent: 16 to 60, with jitter."""
     base = min(SHORTEST_BACKOFF_S * 1.5 ** max(0, attempts - 1), LONGEST_BACKOFF_S / 1.25)
     return base * random.uniform(1.0, 1.25)  # noqa: S311 - no secret

@@ -16,7 +16,7 @@ from approvals.presentation.session_scope import scope_label, scope_sentence
 from approvals.queries import readable_approvals
 from approvals.reopening import may_be_reopened
 from approvals.stop.commands import stop_in_force
-from escalation.channels.base import Notice, Outcome, Place, Told
+from escalation.channels.base import DeliveryNotice, Notice, Outcome, Place
 from escalation.models import Approver, Delivery, Message, Update
 from orchestra.auth.permissions import Right, may
 
@@ -24,19 +24,19 @@ PENDING = Approval.Status.PENDING
 SAME_TIME = timedelta(seconds=1)
 
 
-def asked(**which: Any) -> Approval | None:
+def read_approval(**which: Any) -> Approval | None:
     """One approval with ``read_at``, as `notice_of` needs it, and ``now_at``, the time now: ``asked(pk=...)``."""
     return readable_approvals().annotate(now_at=Now()).filter(**which).first()
 
 
-def notice_of(approval: Approval, *, whole: bool = True, shown: Shown | None = None) -> Notice:
+def build_notice(approval: Approval, *, with_blocks: bool = True, shown: Shown | None = None) -> Notice:
     """What to tell people of ``approval``, which was read by `asked`; without what would run unless ``whole``.
 
     Secrets are hidden here, once for every channel: nothing else of an approval may leave for one. ``shown`` is
     ``shown_of(approval)``, if the caller has it.
     """
     shown = shown or shown_of(approval)
-    blocks = tuple(shown.blocks(longest=WHOLE)) if whole else ()
+    blocks = tuple(shown.blocks(longest=WHOLE)) if with_blocks else ()
     hidden = shown.approval
     base = settings.ORCHESTRA.public_url.rstrip("/")
     left = approval.expires_at - approval.read_at  # type: ignore[attr-defined]
@@ -68,13 +68,15 @@ def notice_of(approval: Approval, *, whole: bool = True, shown: Shown | None = N
     )
 
 
-def ends_of(approval: Approval) -> tuple[Notice, Outcome | None]:
+def build_notice_and_outcome(approval: Approval) -> tuple[Notice, Outcome | None]:
     """What a message about ``approval`` is brought up to: the notice without what would run, and how it closed."""
     shown = shown_of(approval)
-    return notice_of(approval, whole=False, shown=shown), None if approval.is_open else _outcome(approval, shown)
+    return build_notice(approval, with_blocks=False, shown=shown), None if approval.is_open else _build_outcome(
+        approval, shown
+    )
 
 
-def _outcome(approval: Approval, shown: Shown) -> Outcome:
+def _build_outcome(approval: Approval, shown: Shown) -> Outcome:
     """How it closed, without secrets."""
     hidden = shown.approval
     return Outcome(
@@ -93,7 +95,7 @@ def _outcome(approval: Approval, shown: Shown) -> Outcome:
     )
 
 
-def approver_of(telegram_user: int) -> Approver | None:
+def find_approver(telegram_user: int) -> Approver | None:
     """The account that belongs to a Telegram user, with its ``user`` and the database's time as ``read_at``.
 
     Judge their rights afresh at every press.
@@ -102,13 +104,13 @@ def approver_of(telegram_user: int) -> Approver | None:
     return people.filter(telegram_user=telegram_user).first()
 
 
-def told_of(deliveries: Iterable[Delivery], *, whole: bool) -> list[Told]:
+def build_delivery_notices(deliveries: Iterable[Delivery], *, with_blocks: bool) -> list[DeliveryNotice]:
     """Each of these deliveries with what to tell, in the same order; those whose approval has closed are left out."""
     deliveries = list(deliveries)
     wanted = [delivery.approval_id for delivery in deliveries]
     found = {approval.pk: approval for approval in readable_approvals().filter(pk__in=wanted, status=PENDING)}
     return [
-        (delivery, notice_of(found[delivery.approval_id], whole=whole))
+        (delivery, build_notice(found[delivery.approval_id], with_blocks=with_blocks))
         for delivery in deliveries
         if delivery.approval_id in found
     ]
@@ -124,17 +126,17 @@ def messages_at(place: Place) -> list[Message]:
     return rows
 
 
-def untrue_messages() -> QuerySet[Message]:
+def outdated_messages() -> QuerySet[Message]:
     """Messages that say something else than the truth: their approval has closed, or got another deadline."""
     closed = ~Q(delivery__approval__status=PENDING)
     shown = Q(kind__in=(Message.Kind.CARD, Message.Kind.LIST))
-    other = Q(delivery__shown_deadline__isnull=True) | _other_deadline("delivery__shown_deadline", "delivery__")
+    other = Q(delivery__shown_deadline__isnull=True) | _has_other_deadline("delivery__shown_deadline", "delivery__")
     return Message.objects.filter(closed | (shown & other), live=True)
 
 
-def next_untrue_place() -> Place | None:
+def next_outdated_place() -> Place | None:
     """Where the oldest such message stands that is due."""
-    due = untrue_messages().filter(delivery__next_try_at__lte=Now())
+    due = outdated_messages().filter(delivery__next_try_at__lte=Now())
     return due.order_by("id").values_list("chat", "message").first()
 
 
@@ -143,24 +145,24 @@ def open_deliveries(*, limit: int) -> list[Delivery]:
     return list(Delivery.objects.filter(approval__status=PENDING).order_by("approval__expires_at")[:limit])
 
 
-def stale_cards() -> int:
+def count_stale_cards() -> int:
     """Messages whose buttons outlive their request; 0 a moment after any close, while Telegram is up."""
     return Message.objects.filter(live=True).exclude(delivery__approval__status=PENDING).count()
 
 
-def waiting_deliveries() -> int:
+def count_waiting_deliveries() -> int:
     """Approval requests that are to be told; those that Telegram refused are counted apart."""
     return Delivery.objects.filter(status=Delivery.Status.WAITING).count()
 
 
-def refused_deliveries() -> int:
+def count_refused_deliveries() -> int:
     """Open approval requests that Telegram refused in every form."""
     return Delivery.objects.filter(status=Delivery.Status.FAILED, approval__status=PENDING).count()
 
 
-def untold_deliveries() -> int:
+def count_undelivered() -> int:
     """The outbox's depth: approval requests nobody was told of yet."""
-    return waiting_deliveries() + refused_deliveries()
+    return count_waiting_deliveries() + count_refused_deliveries()
 
 
 def due_reminders(*, limit: int) -> list[Delivery]:
@@ -171,7 +173,7 @@ def due_reminders(*, limit: int) -> list[Delivery]:
         approval__status=PENDING,
         next_try_at__lte=Now(),
     )
-    ending = Q(approval__reminded_for=F("approval__expires_at")) & _other_deadline("reminded_for")
+    ending = Q(approval__reminded_for=F("approval__expires_at")) & _has_other_deadline("reminded_for")
     endless = Q(approval__expires_at__gte=NEVER, approval__reminded_for__gt=F("reminded_for") + SAME_TIME)
     never_yet = Q(reminded_for__isnull=True) & (
         Q(approval__reminded_for=F("approval__expires_at")) | Q(approval__expires_at__gte=NEVER)
@@ -180,7 +182,7 @@ def due_reminders(*, limit: int) -> list[Delivery]:
     return list(due.filter(fresh).order_by("approval__expires_at")[:limit])
 
 
-def who_has_muted() -> list[bool]:
+def read_mute_states() -> list[bool]:
     """For everybody with a Telegram account who may decide: whether they have muted just now."""
     people = Approver.objects.filter(telegram_user__isnull=False).select_related("user").annotate(read_at=Now())
     return [
@@ -193,27 +195,32 @@ def unapplied_updates() -> list[Update]:
     return list(Update.objects.filter(applied_at=None).order_by("update_id")[:100])
 
 
-def unapplied_count() -> int:
+def count_unapplied_updates() -> int:
     """How many those are."""
     return Update.objects.filter(applied_at=None).count()
 
 
-def last_error() -> str:
+def latest_error() -> str:
     """Why the latest delivery that is in trouble is so; empty if none is."""
     troubled = Delivery.objects.exclude(last_error="").order_by("-created_at")
     return troubled.values_list("last_error", flat=True).first() or ""
 
 
-def untold_because() -> str:
+def undelivered_reason() -> str:
     """Why open approval requests could not be told so far; empty if none is in trouble."""
     open_ones = Delivery.objects.filter(approval__status=PENDING).exclude(last_error="")
     for status in (Delivery.Status.FAILED, Delivery.Status.WAITING):
-        if said := open_ones.filter(status=status).order_by("created_at").values_list("last_error", flat=True).first():
-            return str(said)
+        if (
+            reason := open_ones.filter(status=status)
+            .order_by("created_at")
+            .values_list("last_error", flat=True)
+            .first()
+        ):
+            return str(reason)
     return ""
 
 
-def _other_deadline(kept: str, delivery: str = "") -> Q:
+def _has_other_deadline(kept: str, delivery: str = "") -> Q:
     """Whether the deadline in ``kept`` is not the approval's of now.
 
     Not by equality: SQLite keeps times as text, and the database writes fewer digits of a second than Django does.

@@ -9,21 +9,21 @@ from uuid import UUID
 
 from approvals.signals import approval_changed, approval_expiring
 
-_ring: Callable[[UUID], None] | None = None
+_listener: Callable[[UUID], None] | None = None
 
 
 def connect() -> None:
     """Called once when the app is ready."""
-    approval_changed.connect(_pass_on, dispatch_uid="escalation.changed")
-    approval_expiring.connect(_pass_on, dispatch_uid="escalation.expiring")
+    approval_changed.connect(_forward, dispatch_uid="escalation.changed")
+    approval_expiring.connect(_forward, dispatch_uid="escalation.expiring")
 
 
-def tell(ring: Callable[[UUID], None] | None) -> None:
+def set_listener(listener: Callable[[UUID], None] | None) -> None:
     """Have ``ring`` called for every approval that changes in this process, or nobody."""
-    global _ring  # noqa: PLW0603 - there is one sender in the one process that sends
-    _ring = ring
+    global _listener  # noqa: PLW0603 - there is one sender in the one process that sends
+    _listener = listener
 
 
-def _pass_on(*, approval_id: UUID, **_: Any) -> None:
-    if _ring is not None:
-        _ring(approval_id)
+def _forward(*, approval_id: UUID, **_: Any) -> None:
+    if _listener is not None:
+        _listener(approval_id)

@@ -43,12 +43,12 @@ def webhook(request: HttpRequest) -> HttpResponse:
     body = request.read(LONGEST_UPDATE + 1)
     if len(body) > LONGEST_UPDATE:
         return HttpResponse(status=413)
-    update = _update_in(body)
+    update = _parse_update(body)
     if update is None:
         logger.warning("telegram webhook failed: that is no update (%d bytes)", len(body))
         return HttpResponse(status=200)
     try:
-        commands.take_in(update, json.dumps(update))
+        commands.store_webhook_update(update, json.dumps(update))
     except DatabaseError as error:
         logger.warning("telegram webhook failed: the database does not answer (%s)", type(error).__name__)
         return JsonResponse({"code": "unavailable"}, status=503, headers=RETRY_LATER)
@@ -63,7 +63,7 @@ def _is_telegram(request: HttpRequest) -> bool:
     return hmac.compare_digest(given, expected) and wanted
 
 
-def _update_in(body: bytes) -> dict[str, Any] | None:
+def _parse_update(body: bytes) -> dict[str, Any] | None:
     """The update in a body, if its two ids are such as the table takes; nobody but Telegram knows the rest."""
     try:
         update = json.loads(body)
@@ -72,11 +72,11 @@ def _update_in(body: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(update, dict) or type(number := update.get("update_id")) is not int or abs(number) >= 2**63:
         return None
-    return update if "callback_query" not in update or _is_press(update["callback_query"]) else None
+    return update if "callback_query" not in update or _is_callback_query(update["callback_query"]) else None
 
 
-def _is_press(press: object) -> bool:
-    given = press.get("id") if isinstance(press, dict) else None
+def _is_callback_query(query: object) -> bool:
+    given = query.get("id") if isinstance(query, dict) else None
     return isinstance(given, str) and 0 < len(given) <= LONGEST_CALLBACK_ID and given.isascii() and given.isprintable()
 
 
@@ -135,9 +135,9 @@ class EscalationViewSet(OrchestraViewSet):
     @read("How Telegram is", TelegramStatusSerializer)
     @action(detail=False, url_path="telegram/status")
     def telegram_status(self, request: Request) -> Response:
-        return Response(TelegramStatusSerializer(status.told()).data)
+        return Response(TelegramStatusSerializer(status.read_status()).data)
 
     @read("How the circuit breaker is", BreakerSerializer)
     @action(detail=False, url_path="circuit-breaker")
     def circuit_breaker(self, request: Request) -> Response:
-        return Response(BreakerSerializer(breaker.told(settings.TELEGRAM.breaker)).data)
+        return Response(BreakerSerializer(breaker.read_state(settings.TELEGRAM.breaker)).data)

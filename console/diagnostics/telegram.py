@@ -10,4 +10,8 @@ from escalation.telegram.api import breaker
 
 def telegram() -> dict[str, Any]:
     """How the channel is, and where its breaker stands."""
-    return {"telegram": status.told(), "breaker": breaker.told(settings.TELEGRAM.breaker), "states": breaker}
+    return {
+        "telegram": status.read_status(),
+        "breaker": breaker.read_state(settings.TELEGRAM.breaker),
+        "states": breaker,
+    }

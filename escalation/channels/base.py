@@ -10,7 +10,7 @@ from approvals.presentation.render import Block
 from escalation.errors import DeliveryError
 from escalation.models import Button, Delivery
 
-__all__ = ["Channel", "DeliveryError", "Notice", "Outcome", "Told"]
+__all__ = ["Channel", "DeliveryError", "DeliveryNotice", "Notice", "Outcome"]
 
 
 Place = tuple[int, int]
@@ -79,10 +79,10 @@ class Outcome:
     edited: bool = False
 
 
-Told = tuple[Delivery, Notice]
+DeliveryNotice = tuple[Delivery, Notice]
 
 
-class Drawn(Protocol):
+class PreparedMessage(Protocol):
     """A message that is ready to go."""
 
     @property
@@ -93,16 +93,16 @@ class Channel(Protocol):
     """One way to reach people. Methods raise ``DeliveryError`` (and what the database raises), and return within the
     channel's own timeout, quick repetitions included; what is tried later is the outbox's business."""
 
-    def ask(self, told: Sequence[Told], *, silent: bool) -> None:
+    def ask(self, notices: Sequence[DeliveryNotice], *, silent: bool) -> None:
         """Tell people of these questions, in one message; remember it, so that it is settled later."""
 
-    def draw(self, told: Told, *, silent: bool) -> Drawn:
+    def prepare(self, notice: DeliveryNotice, *, silent: bool) -> PreparedMessage:
         """The message of one question, whose ``buttons`` have to be saved before it may be delivered."""
 
-    def deliver(self, drawn: Any, told: Told, *, silent: bool) -> None:
+    def send_prepared(self, prepared: Any, notice: DeliveryNotice, *, silent: bool) -> None:
         """Send it, as ``ask`` would."""
 
-    def remind(self, told: Sequence[Told]) -> None:
+    def remind(self, notices: Sequence[DeliveryNotice]) -> None:
         """Say that these are still open and nearly over."""
 
     def settle(self, place: Place) -> None:

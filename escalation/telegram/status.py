@@ -15,49 +15,49 @@ from orchestra.db import leases
 LEASE = "telegram"
 TESTED = "telegram.tested"
 TOPIC = "telegram"
-LOOK = "look"
+PROBE_CHAT = "look"
 """Rung when somebody else has seen that the chat takes messages, or does not."""
 SILENT_AFTER_S = 90.0  # a poll returns within 25 s
 
 OK, OFF, DOWN, UNTESTED = "ok", "off", "down", "untested"
 
 
-def word() -> str:
+def read_health() -> str:
     """ok; off: not set up; untested: nobody has tapped a test card; down: no process, no answer, or no way in."""
     if not settings.TELEGRAM.configured:
         return OFF
-    if not answers():
+    if not is_healthy():
         return DOWN
     return OK if is_tested() else UNTESTED
 
 
-def answers() -> bool:
+def is_healthy() -> bool:
     """Whether a process talks to Telegram, Telegram answers, our chat takes messages, and no request was refused."""
-    return settings.TELEGRAM.configured and not problem()
+    return settings.TELEGRAM.configured and not find_problem()
 
 
-def problem() -> str:
+def find_problem() -> str:
     """What keeps people from being told, and what mends it; empty if nothing does. A test is another matter."""
     telegram, state = settings.TELEGRAM, leases.noted(LEASE)
     if not telegram.configured:
-        return not_configured()
+        return find_missing_setting()
     if not leases.is_held(LEASE):
         return "The telegram process does not run: `make run` starts it, or ./manage.py telegram."
     if state.get("off"):
         return str(state["off"])
-    if breaker.told(telegram.breaker)["state"] != breaker.CLOSED:
+    if breaker.read_state(telegram.breaker)["state"] != breaker.CLOSED:
         return "Telegram fails too often, and the circuit breaker is open: wait, or mend the network."
     silent_s = time.time() - float(state.get("answered_at") or 0.0)
     if silent_s >= SILENT_AFTER_S:
         return "Telegram has not answered for a while. Is outbound HTTPS open?"
-    if refused := queries.refused_deliveries():
+    if refused := queries.count_refused_deliveries():
         which = "1 approval request" if refused == 1 else f"{refused} approval requests"
-        why = queries.untold_because()
+        why = queries.undelivered_reason()
         return f"Telegram refuses {which}; tried again every few minutes. {why}. {cure_for(why)}"
     return ""
 
 
-def not_configured() -> str:
+def find_missing_setting() -> str:
     """Which setting keeps the channel off; empty if none does."""
     telegram = settings.TELEGRAM
     if not telegram.token:
@@ -69,7 +69,7 @@ def not_configured() -> str:
     return ""
 
 
-def advice() -> str:
+def find_advice() -> str:
     """What should be set otherwise although it works; empty if nothing."""
     moved = leases.noted(LEASE).get("moved", {})
     new = moved.get(settings.TELEGRAM.chat)
@@ -78,24 +78,24 @@ def advice() -> str:
 
 def is_tested() -> bool:
     """Whether somebody has tapped a test card of this very bot in this very chat."""
-    return bool(leases.noted(TESTED).get("setup") == setup())
+    return bool(leases.noted(TESTED).get("setup") == setup_fingerprint())
 
 
-def note_tested(*, by: str) -> None:
+def record_test(*, by: str) -> None:
     """Somebody has tapped the test card."""
-    leases.note_also(TESTED, setup=setup(), by=by, at=datetime.now(UTC).isoformat(timespec="seconds"))
+    leases.note_also(TESTED, setup=setup_fingerprint(), by=by, at=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def told() -> dict[str, Any]:
+def read_status() -> dict[str, Any]:
     """Everything a person needs who looks after the channel; no secret is in it."""
     state = leases.noted(LEASE)
     answered_at = state.get("answered_at")
     return {
         "enabled": settings.TELEGRAM.configured,
-        "healthy": answers(),
+        "healthy": is_healthy(),
         "tested": is_tested(),
-        "problem": problem() if settings.TELEGRAM.configured else "",
-        "advice": advice(),
+        "problem": find_problem() if settings.TELEGRAM.configured else "",
+        "advice": find_advice(),
         "off_because": state.get("off", ""),
         "bot": state.get("bot", ""),
         "chat": str(state.get("chat") or settings.TELEGRAM.chat_id or ""),
@@ -103,15 +103,15 @@ def told() -> dict[str, Any]:
         "mode": settings.TELEGRAM.mode,
         "running": leases.is_held(LEASE),
         "last_success_at": datetime.fromtimestamp(answered_at, UTC) if answered_at else None,
-        "last_error": queries.last_error(),
-        "outbox_depth": queries.untold_deliveries(),
-        "refused": queries.refused_deliveries(),
-        "stale_cards": queries.stale_cards(),
-        "unapplied_updates": queries.unapplied_count(),
+        "last_error": queries.latest_error(),
+        "outbox_depth": queries.count_undelivered(),
+        "refused": queries.count_refused_deliveries(),
+        "stale_cards": queries.count_stale_cards(),
+        "unapplied_updates": queries.count_unapplied_updates(),
     }
 
 
-def setup() -> str:
+def setup_fingerprint() -> str:
     """The bot, the chat and the topic, so that a change wants a new test; gives nothing of the token away."""
     telegram = settings.TELEGRAM
     place = f"{telegram.token}/{telegram.chat_id}/{telegram.api_url}"

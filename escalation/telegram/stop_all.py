@@ -12,69 +12,69 @@ from approvals.stop import commands as stops
 from approvals.stop import presentation as stop_words
 from escalation.models import Approver, Button
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.inbound.callback_queries import Press
+from escalation.telegram.inbound.callback_queries import CallbackQuery
 from escalation.telegram.messages import cards
-from escalation.telegram.messages.markup import Piece, day_and_time, lines, said, strong, words
-from escalation.telegram.messages.message import Card, Key
+from escalation.telegram.messages.markup import Piece, day_and_time, lines, quote, strong, words
+from escalation.telegram.messages.message import Card, InlineButton
 from orchestra.auth.permissions import rights_of
 from orchestra.db import leases
 
 if TYPE_CHECKING:  # it leads here
-    from escalation.telegram.inbound.bot_commands import Order
+    from escalation.telegram.inbound.bot_commands import BotCommand
 
-NOTE = "telegram.stop"  # the lease that remembers what the chat was told
-NEWS_FOR = timedelta(hours=1)  # a stop that was over before anybody was told is no news later
+ANNOUNCED = "telegram.stop"  # the lease that remembers what the chat was told
+ANNOUNCE_WITHIN = timedelta(hours=1)  # a stop that was over before anybody was told is no news later
 NOT_STOPPED = "The agents are not stopped. Nothing was changed."
-A = Button.Action
+Action = Button.Action
 
 
-def stop(order: "Order", approver: Approver) -> None:
+def stop(command: "BotCommand", approver: Approver) -> None:
     """Stop all agents, at once and without asking back."""
     if not stops.MAY_STOP & rights_of(approver.user):
-        order.person.audit_refusal("/stop")
-        order.reply(words("Your account may not stop agents. Nothing was changed."))
+        command.person.audit_refusal("/stop")
+        command.reply(words("Your account may not stop agents. Nothing was changed."))
         return
     made, new = stops.stop_all(
-        by=order.person.account, via=DecisionSource.TELEGRAM, reason=order.rest, address=order.person.address
+        by=command.person.account, via=DecisionSource.TELEGRAM, reason=command.rest, address=command.person.address
     )
-    order.reply(words("🛑 Stopped.") if new else headline(made), words("/resume lets agents go on."))
+    command.reply(words("🛑 Stopped.") if new else render_headline(made), words("/resume lets agents go on."))
 
 
-def resume(order: "Order", approver: Approver) -> None:
+def resume(command: "BotCommand", approver: Approver) -> None:
     """Ask back: the button below lifts the stop that it was made for."""
     if not stops.MAY_LIFT & rights_of(approver.user):
-        order.person.audit_refusal("/resume")
-        order.reply(words("Your account may not let agents go on. Nothing was changed."))
+        command.person.audit_refusal("/resume")
+        command.reply(words("Your account may not let agents go on. Nothing was changed."))
         return
     in_force = stops.current_stop()
     if in_force is None:
-        order.reply(words(NOT_STOPPED))
+        command.reply(words(NOT_STOPPED))
         return
-    text = lines([headline(in_force), words("Let agents go on where they stood?")])
-    key = Key(label="Let agents go on", action=A.LIFT, value={"stop": str(in_force.pk)})
+    text = lines([render_headline(in_force), words("Let agents go on where they stood?")])
+    key = InlineButton(label="Let agents go on", action=Action.LIFT, value={"stop": str(in_force.pk)})
     card = Card(text=text.html, plain=text.plain, keys=((key,),))
-    chat, message = order.person.chat, order.message
-    order.after.do(lambda api: cards.post(api, chat=chat, card=card, reply_to=message))
+    chat, message = command.person.chat, command.message
+    command.after.add(lambda api: cards.post(api, chat=chat, card=card, reply_to=message))
 
 
-def lift(press: Press) -> None:
+def lift(query: CallbackQuery) -> None:
     """The button of /resume; a second press, or one on the button of an earlier stop, changes nothing."""
     try:
         lifted = stops.lift_stop(
-            by=press.person.account, via=DecisionSource.TELEGRAM, stop_id=UUID(press.button.value["stop"]),
-            address=press.person.address,
+            by=query.person.account, via=DecisionSource.TELEGRAM, stop_id=UUID(query.button.value["stop"]),
+            address=query.person.address,
         )  # fmt: skip
     except (AnotherStop, StopNotFound) as error:
-        press.say(f"Nothing was changed. {error.detail} Write /resume.", alert=True)
+        query.answer(f"Nothing was changed. {error.detail} Write /resume.", alert=True)
         return
-    press.spend()
-    press.say("Agents go on.")
-    text = _lifted(lifted) if lifted else words(NOT_STOPPED)
-    card, chat, number = Card(text=text.html, plain=text.plain), press.button.chat, press.number
-    press.after.do(lambda api: cards.edit(api, chat=chat, message=number, card=card))
+    query.use_button()
+    query.answer("Agents go on.")
+    text = _describe_lift(lifted) if lifted else words(NOT_STOPPED)
+    card, chat, number = Card(text=text.html, plain=text.plain), query.button.chat, query.number
+    query.after.add(lambda api: cards.edit(api, chat=chat, message=number, card=card))
 
 
-def tell(api: BotApi) -> None:
+def announce_stop(api: BotApi) -> None:
     """Say in the chat what became of the latest stop: that it began, that it interrupts now, that it was lifted.
 
     What was said is remembered only afterwards: after a crash it may be said twice, and never not at all.
@@ -86,29 +86,29 @@ def tell(api: BotApi) -> None:
     if latest is None:
         return
     state = {"stop": str(latest.pk), "state": latest.mode if latest.is_in_force else "lifted"}
-    if leases.noted(NOTE) == state:
+    if leases.noted(ANNOUNCED) == state:
         return
-    if latest.is_in_force or Stop.objects.filter(pk=latest.pk, lifted_at__gt=Now() - NEWS_FOR).exists():
-        text = news_of(latest)
+    if latest.is_in_force or Stop.objects.filter(pk=latest.pk, lifted_at__gt=Now() - ANNOUNCE_WITHIN).exists():
+        text = describe_stop(latest)
         cards.post(api, chat=api.chat, card=Card(text=text.html, plain=text.plain))
-    leases.note(NOTE, state)
+    leases.note(ANNOUNCED, state)
 
 
-def news_of(stop: Stop) -> Piece:
+def describe_stop(stop: Stop) -> Piece:
     """What everybody in the chat should know."""
     if not stop.is_in_force:
-        return _lifted(stop)
+        return _describe_lift(stop)
     how = words(f"{stop_words.effect(stop)} {stop_words.WAITS}")
-    return lines([headline(stop), how, words("/resume lets agents go on.")])
+    return lines([render_headline(stop), how, words("/resume lets agents go on.")])
 
 
-def headline(stop: Stop) -> Piece:
-    why = words("Reason: ") + said(stop_words.reason(stop)) if stop.reason else words("No reason was given.")
-    by = words("By ") + said(stop_words.who(stop)) + words(" since ") + day_and_time(stop.started_at) + words(".")
+def render_headline(stop: Stop) -> Piece:
+    why = words("Reason: ") + quote(stop_words.reason(stop)) if stop.reason else words("No reason was given.")
+    by = words("By ") + quote(stop_words.who(stop)) + words(" since ") + day_and_time(stop.started_at) + words(".")
     return lines([strong("🛑 All agents are stopped."), by, why])
 
 
-def _lifted(stop: Stop) -> Piece:
+def _describe_lift(stop: Stop) -> Piece:
     by = words("▶️ ") + strong("Agents go on where they stood.")
-    who = words("The stop of ") + said(stop.started_by) + words(" was lifted by ") + said(stop.lifted_by)
+    who = words("The stop of ") + quote(stop.started_by) + words(" was lifted by ") + quote(stop.lifted_by)
     return lines([by, who + words(f" after {stops.lasted(stop)}.")])

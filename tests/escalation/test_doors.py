@@ -131,19 +131,19 @@ def test_the_breaker_is_told_with_its_thresholds(configured, viewer):
 
 
 def test_health_says_off_down_untested_and_ok(configured, settings):
-    assert status.word() == "down"
+    assert status.read_health() == "down"
     healthy()
-    assert status.word() == "untested"
-    status.note_tested(by="anna")
-    assert status.word() == "ok"
+    assert status.read_health() == "untested"
+    status.record_test(by="anna")
+    assert status.read_health() == "ok"
     Lease.objects.update_or_create(name=breaker.NAME, defaults={"state": {"state": "open"}})
-    assert status.word() == "down"
+    assert status.read_health() == "down"
     settings.TELEGRAM = replace(configured, chat="")
-    assert status.word() == "off"
+    assert status.read_health() == "off"
 
 
 def test_another_chat_wants_another_test(configured, settings):
-    status.note_tested(by="anna")
+    status.record_test(by="anna")
     assert status.is_tested()
     settings.TELEGRAM = replace(configured, chat="-999")
     assert not status.is_tested()
@@ -152,15 +152,15 @@ def test_another_chat_wants_another_test(configured, settings):
 @pytest.mark.parametrize("what", [{"off": "blocked"}, {"answered_at": 1.0}])
 def test_a_channel_that_is_off_or_silent_is_not_healthy(configured, what):
     healthy()
-    assert status.answers()
+    assert status.is_healthy()
     leases.note_also(status.LEASE, **what)
-    assert not status.answers()
+    assert not status.is_healthy()
 
 
 def test_a_dead_process_is_not_healthy(configured):
     healthy()
     Lease.objects.filter(name=status.LEASE).update(expires_at=Now())
-    assert not status.answers()
+    assert not status.is_healthy()
 
 
 def test_figures_are_there_and_true(configured, client):
@@ -232,7 +232,7 @@ def test_an_administrator_makes_a_link_code_that_is_shown_once(desk, configured)
 
 def found(api: BotApi) -> dict[bool | None, str]:
     told: dict[bool | None, str] = {True: "", False: "", None: ""}
-    for finding in setup.findings(api):
+    for finding in setup.run_checks(api):
         told[finding.good] += finding.text + "\n"
     return told
 
@@ -265,8 +265,8 @@ def test_what_is_missing_is_listed_until_nothing_is(configured, telegram, capsys
         call_command("telegram", "check")
     assert "Nobody has linked" in capsys.readouterr().out
     healthy()
-    status.note_tested(by="anna")
-    code = commands.new_link_code(make_user("anna"))
+    status.record_test(by="anna")
+    code = commands.create_link_code(make_user("anna"))
     commands.link_approver(code=code, telegram_user=42, telegram_name="anna")
     call_command("telegram", "check")
     output = capsys.readouterr().out
@@ -343,16 +343,16 @@ def test_the_token_is_in_no_log_line_error_or_row(configured, telegram, caplog):
     with caplog.at_level(logging.DEBUG):
         for kind in ("reset", "html", "garbage", "truncate", "error", "hang", "flood"):
             api = BotApi(replace(configured, retries=0, request_timeout=timedelta(seconds=0.3)))
-            sender = Sender(api, Telegram(api), may_go_on=lambda: True)
+            sender = Sender(api, Telegram(api), may_continue=lambda: True)
             make_approval()
             telegram.inject(kind, seconds=1, method="sendMessage")
             sender.work()
         nowhere = BotApi(replace(configured, retries=0, api_url="http://no-such-host.invalid"))
-        Sender(nowhere, Telegram(nowhere), may_go_on=lambda: True).work()
+        Sender(nowhere, Telegram(nowhere), may_continue=lambda: True).work()
     ours = [r for r in caplog.records if not r.name.startswith(("urllib3", "asyncio"))]
     secret = TOKEN.split(":")[1]
     assert len(ours) > 8
     assert not [r.getMessage() for r in ours if secret in r.getMessage() or secret in str(r.exc_info)]
     assert secret not in str([*Delivery.objects.values(), *Lease.objects.values()])
     assert secret not in repr(configured)
-    assert queries.last_error()
+    assert queries.latest_error()

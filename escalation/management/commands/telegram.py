@@ -18,8 +18,8 @@ from escalation.telegram.service import Service
 from orchestra.db import leases
 from orchestra.management.accounts import find_account
 
-PATIENCE_S = 300.0
-LOOK_EVERY_S = 0.5
+WAIT_S = 300.0
+POLL_EVERY_S = 0.5
 MARKS = {True: "ok  ", False: "FIX ", None: "    "}
 
 
@@ -30,18 +30,18 @@ class Command(BaseCommand):
         what = parser.add_subparsers(dest="what", metavar="check | test-card | link USER")
         what.add_parser("check", help="say what is right and what to mend")
         tap = what.add_parser("test-card", help="send a card and wait until somebody taps it")
-        tap.add_argument("--wait", type=float, default=PATIENCE_S, help="seconds to wait (default %(default)g)")
+        tap.add_argument("--wait", type=float, default=WAIT_S, help="seconds to wait (default %(default)g)")
         link = what.add_parser("link", help="print a one-time code for /link CODE")
         link.add_argument("user", metavar="USER")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        doing: dict[str | None, Callable[[], None]] = {
+        actions: dict[str | None, Callable[[], None]] = {
             None: self.run_service,
             "check": self.check_setup,
             "test-card": lambda: self.test_card(options["wait"]),
             "link": lambda: self.link(options["user"]),
         }
-        doing[options["what"]]()
+        actions[options["what"]]()
 
     def run_service(self) -> None:
         """Until SIGTERM or Ctrl-C; a second process waits until the first is gone."""
@@ -54,7 +54,7 @@ class Command(BaseCommand):
     def check_setup(self) -> None:
         """Exit code 1 if anything has to be mended."""
         bad = 0
-        for finding in setup.findings(_api()):
+        for finding in setup.run_checks(_api()):
             bad += finding.good is False
             self.stdout.write(f"{MARKS[finding.good]} {finding.text}")
         if bad:
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         if thread:
             thread.start()
         try:
-            tapped = _tapped(button, wait_s)
+            tapped = _wait_for_tap(button, wait_s)
         finally:
             if service and thread:
                 service.stop()
@@ -87,7 +87,7 @@ class Command(BaseCommand):
         """The code is the last word printed."""
         user = find_account(username)
         minutes = commands.LINK_CODE_LASTS.total_seconds() / 60
-        code = commands.new_link_code(user)
+        code = commands.create_link_code(user)
         self.stdout.write(f"Within {minutes:g} minutes {user} writes this to the bot:")
         self.stdout.write(f"/link {code}")
 
@@ -100,15 +100,15 @@ def _api() -> BotApi:
 def _refuse_unless_configured() -> None:
     if not settings.TELEGRAM.configured:
         raise CommandError(
-            f"Telegram is off: {status.not_configured()} It needs TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID;"
+            f"Telegram is off: {status.find_missing_setting()} It needs TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID;"
             " see docs/telegram.md."
         )
 
 
-def _tapped(button: Button, wait_s: float) -> bool:
+def _wait_for_tap(button: Button, wait_s: float) -> bool:
     end = time.monotonic() + wait_s
     while time.monotonic() < end:
         if Button.objects.filter(pk=button.pk, used_at__isnull=False).exists():
             return True
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_EVERY_S)
     return False

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "telegram.breaker"
 CLOSED, OPEN, HALF_OPEN = pybreaker.STATE_CLOSED, pybreaker.STATE_OPEN, pybreaker.STATE_HALF_OPEN
-SAID_OPEN = "Circuit breaker open"
+OPEN_DETAIL = "Circuit breaker open"
 
 
 class Breaker:
@@ -40,12 +40,14 @@ class Breaker:
         self._lock = threading.Lock()
         self._outcomes: deque[tuple[float, bool]] = deque()
         self._not_before = 0.0
-        self._opened_at = _row().get("opened_at")
+        self._opened_at = _read_stored_state().get("opened_at")
         self._core = pybreaker.CircuitBreaker(
             fail_max=limits.consecutive_failures,
             reset_timeout=limits.pause.total_seconds(),
             throw_new_error_on_trip=False,
-            state_storage=pybreaker.CircuitMemoryStorage(OPEN if _row().get("state", CLOSED) != CLOSED else CLOSED),
+            state_storage=pybreaker.CircuitMemoryStorage(
+                OPEN if _read_stored_state().get("state", CLOSED) != CLOSED else CLOSED
+            ),
         )
 
     @property
@@ -54,7 +56,7 @@ class Breaker:
         return str(self._core.current_state)
 
     @property
-    def opens_in_s(self) -> float:
+    def probe_in_s(self) -> float:
         """Seconds until a probe makes sense; 0 if the way is free."""
         return 0.0 if self.state == CLOSED else max(0.0, self._not_before - self._clock())
 
@@ -67,10 +69,10 @@ class Breaker:
         with self._lock:
             if self.state == CLOSED:
                 return False
-            if self.opens_in_s or not self._reserve_probe():
-                raise CircuitOpen(SAID_OPEN)
+            if self.probe_in_s or not self._reserve_probe():
+                raise CircuitOpen(OPEN_DETAIL)
             self._core.half_open()
-            self._write()
+            self._save_state()
             return True
 
     def record(self, *, failed: bool, probe: bool) -> None:
@@ -81,10 +83,10 @@ class Breaker:
                 return  # a late outcome of a call begun before it opened changes nothing
             self._feed_core(failed)
             self._outcomes.append((self._clock(), failed))
-            if failed and self.state == CLOSED and self._too_many_failed():
+            if failed and self.state == CLOSED and self._is_failure_rate_exceeded():
                 self._core.open()
             if self.state != before:
-                self._changed(before)
+                self._record_transition(before)
 
     def _feed_core(self, failed: bool) -> None:
         def outcome() -> None:
@@ -94,7 +96,7 @@ class Breaker:
         with suppress(_Failure, pybreaker.CircuitBreakerError):
             self._core.call(outcome)
 
-    def _too_many_failed(self) -> bool:
+    def _is_failure_rate_exceeded(self) -> bool:
         horizon = self._clock() - self._limits.window.total_seconds()
         while self._outcomes and self._outcomes[0][0] < horizon:
             self._outcomes.popleft()
@@ -102,7 +104,7 @@ class Breaker:
         total = len(self._outcomes)
         return total >= self._limits.minimum_calls and bad / total >= self._limits.failure_rate
 
-    def _changed(self, before: str) -> None:
+    def _record_transition(self, before: str) -> None:
         """Critical is said once an opening, however many probes fail: who is woken by it is woken once."""
         pause_s = self._limits.pause.total_seconds()
         if self.state == OPEN:
@@ -116,7 +118,7 @@ class Breaker:
             self._opened_at = None
             self._outcomes.clear()  # recovered: the bad window is forgotten
             logger.warning("circuit breaker closed: the Bot API answers again")
-        self._write()
+        self._save_state()
 
     def _reserve_probe(self) -> bool:
         """One for all processes; without the database nobody probes, and nobody would know what to send."""
@@ -128,7 +130,7 @@ class Breaker:
         self._not_before = self._clock() + (0.0 if won else 1.0)
         return bool(won)
 
-    def _write(self) -> None:
+    def _save_state(self) -> None:
         facts = {"state": self.state, "failures": self._core.fail_counter, "opened_at": self._opened_at}
         due = None if self.state == CLOSED else Now() + self._limits.pause
         try:
@@ -143,7 +145,7 @@ class _Failure(Exception):
     """A failure, as pybreaker wants to see one."""
 
 
-def told(limits: BreakerSettings) -> dict[str, Any]:
+def read_state(limits: BreakerSettings) -> dict[str, Any]:
     """What every process can say about the breaker: the page, the probe and the admin read this."""
     lease = Lease.objects.filter(name=NAME).first()
     state = lease.state if lease else {}
@@ -162,6 +164,6 @@ def told(limits: BreakerSettings) -> dict[str, Any]:
     }
 
 
-def _row() -> dict[str, Any]:
+def _read_stored_state() -> dict[str, Any]:
     """What any process wrote down last."""
     return Lease.objects.filter(name=NAME).values_list("state", flat=True).first() or {}

@@ -14,13 +14,13 @@ from escalation.errors import ChatUnusable, Refused, TokenRefused
 from escalation.telegram.api.error_mapping import is_lost
 from escalation.telegram.api.refusals import cure_for
 
-FIRST_LOOK_S, LONGEST_LOOK_S = 30.0, 300.0
-MANY_REFUSALS = 3
+FIRST_PROBE_S, LONGEST_PROBE_INTERVAL_S = 30.0, 300.0
+REFUSALS_BEFORE_PROBE = 3
 """Messages in a row that Telegram refused in every form: then the chat itself is tried."""
 
 
 @dataclass(slots=True)
-class Gate:
+class ChatState:
     """``off`` says why nothing can be sent until somebody mends it; empty if all is well. Safe from any thread.
 
     ``lost``: edits fail, too. ``token_refused``: nothing works until the process starts with another token.
@@ -31,35 +31,35 @@ class Gate:
     lost: bool = False
     token_refused: bool = False
     _refusals: int = 0
-    _doubted: bool = False
-    _look_at: float = 0.0
-    _wait_s: float = FIRST_LOOK_S
+    _probe_requested: bool = False
+    _probe_at: float = 0.0
+    _probe_interval_s: float = FIRST_PROBE_S
     _local: threading.local = field(default_factory=threading.local)
 
     def turn_off(self, refused: Refused) -> bool:
         """Note why nothing can be sent; False if that was known. Another reason than before takes its place."""
-        why = f"Telegram is off: {reason(refused)} ({refused.detail}). {cure_for(refused.detail)}"
+        why = f"Telegram is off: {describe_refusal(refused)} ({refused.detail}). {cure_for(refused.detail)}"
         if self.token_refused or why == self.off:
             return False
         if not self.off:
-            self._wait_s = FIRST_LOOK_S
-            self._look_at = self.clock() + self._wait_s
+            self._probe_interval_s = FIRST_PROBE_S
+            self._probe_at = self.clock() + self._probe_interval_s
         self.token_refused = isinstance(refused, TokenRefused)
         self.lost = is_lost(refused.description or refused.detail)
         self.off = why
         return True
 
-    def start_off(self, why: str) -> None:
+    def restore_off(self, why: str) -> None:
         """The process before this one left it off: look at once."""
         self.off = why
         self.lost = bool(why) and is_lost(why)
 
     def turn_on(self) -> None:
-        self.off, self.lost, self.token_refused, self._refusals, self._doubted = "", False, False, 0, False
+        self.off, self.lost, self.token_refused, self._refusals, self._probe_requested = "", False, False, 0, False
 
-    def refuses(self, *, ours: bool, to_send: bool) -> Refused | None:
+    def refusal_for(self, *, ours: bool, to_send: bool) -> Refused | None:
         """The error for a call that would be made in vain; ``ours``: to our chat and topic."""
-        if not self.off or getattr(self._local, "looking", False):
+        if not self.off or getattr(self._local, "probing", False):
             return None
         if self.token_refused:
             return TokenRefused(self.off)
@@ -68,37 +68,37 @@ class Gate:
     def count_refusal(self) -> None:
         """A message was refused in every form: it may be the message, or the chat."""
         self._refusals += 1
-        if self._refusals >= MANY_REFUSALS:
-            self.look_soon()
+        if self._refusals >= REFUSALS_BEFORE_PROBE:
+            self.request_probe()
 
-    def passed(self) -> None:
+    def record_success(self) -> None:
         """A message was taken."""
         self._refusals = 0
 
-    def look_soon(self) -> None:
+    def request_probe(self) -> None:
         """Something changed, or is in doubt: look the next time somebody can."""
-        self._doubted = True
+        self._probe_requested = True
 
     @property
-    def wants_a_look(self) -> bool:
+    def is_probe_due(self) -> bool:
         """Whether it is time to try the chat again."""
         if self.token_refused:
             return False
-        return self._doubted or bool(self.off and self.clock() >= self._look_at)
+        return self._probe_requested or bool(self.off and self.clock() >= self._probe_at)
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
+    def probing(self) -> Iterator[None]:
         """This thread tries the chat, whatever is known of it; the next look comes later than the last."""
-        self._doubted = False
-        self._look_at = self.clock() + self._wait_s
-        self._wait_s = min(2 * self._wait_s, LONGEST_LOOK_S)
-        self._local.looking = True
+        self._probe_requested = False
+        self._probe_at = self.clock() + self._probe_interval_s
+        self._probe_interval_s = min(2 * self._probe_interval_s, LONGEST_PROBE_INTERVAL_S)
+        self._local.probing = True
         try:
             yield
         finally:
-            self._local.looking = False
+            self._local.probing = False
 
 
-def reason(refused: Refused) -> str:
+def describe_refusal(refused: Refused) -> str:
     """What was refused, in a few words."""
     return "the token is wrong or revoked" if isinstance(refused, TokenRefused) else "the chat cannot be written to"

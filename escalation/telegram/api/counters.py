@@ -17,22 +17,22 @@ DURATION = Histogram(
 )
 
 
-class Figures:
+class CallCounters:
     """Counts in memory; ``flush`` moves them into the database every few seconds, and loses none if it cannot."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._totals: Totals = defaultdict(float)
 
-    def called(self, seconds: float, *, failed: bool, waits: bool) -> None:
+    def record_call(self, seconds: float, *, failed: bool, is_long_poll: bool) -> None:
         """A call ended. Its duration says something about Telegram, unless it ``waits`` there for news."""
         with self._lock:
             self._totals[REQUESTS, ""] += 1
             self._totals[FAILURES, ""] += failed
-            if not waits:
+            if not is_long_poll:
                 DURATION.add(self._totals, place=DURATION.place(seconds), number=1, seconds=seconds)
 
-    def repeated(self) -> None:
+    def record_retry(self) -> None:
         """A call is made once more."""
         with self._lock:
             self._totals[RETRIES, ""] += 1

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 
 from escalation.errors import BotApiError, Refused
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.messages.markup import Piece, cut_to
+from escalation.telegram.messages.markup import Piece, truncate
 
 logger = logging.getLogger(__name__)
 
@@ -20,20 +20,20 @@ Task = Callable[[BotApi], Any]
 
 
 @dataclass(slots=True)
-class Aftermath:
+class AfterCommitActions:
     """``tasks`` in the order they make sense. ``topic`` is where the person wrote, and where they are answered."""
 
     tasks: list[Task] = field(default_factory=list)
     topic: int = 0
 
-    def do(self, task: Task) -> None:
+    def add(self, task: Task) -> None:
         self.tasks.append(task)
 
-    def answer(self, callback_id: str, text: str, *, alert: bool = False) -> None:
+    def answer_callback(self, callback_id: str, text: str, *, alert: bool = False) -> None:
         """End the spinner of a press. Tried once: Telegram takes it for seconds only, and the press counts anyway."""
-        text = cut_to(text, LONGEST_ANSWER)
-        self.do(
-            lambda api: api.once(
+        text = truncate(text, LONGEST_ANSWER)
+        self.add(
+            lambda api: api.call_once(
                 "answerCallbackQuery", timeout_s=ANSWER_PATIENCE_S, callback_query_id=callback_id, text=text,
                 show_alert=alert or None,
             )
@@ -42,7 +42,7 @@ class Aftermath:
     def reply(self, chat: int, to: int, text: Piece) -> None:
         """Say something below somebody's message."""
         topic = self.topic
-        self.do(
+        self.add(
             lambda api: api.call(
                 "sendMessage", chat_id=chat, message_thread_id=topic, text=text.html, parse_mode="HTML",
                 link_preview_options={"is_disabled": True},
@@ -51,7 +51,7 @@ class Aftermath:
         )  # fmt: skip
 
 
-def perform(task: Task, api: BotApi) -> None:
+def run_task(task: Task, api: BotApi) -> None:
     """Do one thing; what goes wrong is logged and held against nobody."""
     try:
         task(api)

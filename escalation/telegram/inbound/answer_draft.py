@@ -21,10 +21,10 @@ class Draft:
         chosen = {int(number): tuple(labels) for number, labels in value.get("chosen", {}).items()}
         return cls(chosen, int(value.get("at", 0)))
 
-    def kept(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {"chosen": {str(number): list(labels) for number, labels in self.chosen.items()}, "at": self.at}
 
-    def option(self, questions: Sequence[Question], number: int, label: str) -> Self:
+    def toggle_option(self, questions: Sequence[Question], number: int, label: str) -> Self:
         """One option, or words of one's own, pressed: chosen, or, where several may be, chosen or taken back."""
         if not questions[number]["multiSelect"]:
             return self.with_answer(questions, number, (label,))
@@ -34,13 +34,17 @@ class Draft:
         ordered = [one for one in dict.fromkeys((*offered, *before, label)) if one in now]
         return replace(self, chosen=self.chosen | {number: tuple(ordered)}, at=number)
 
-    def with_words(self, questions: Sequence[Question], number: int, text: str) -> Self:
+    def with_typed_answer(self, questions: Sequence[Question], number: int, text: str) -> Self:
         """Somebody's own words: beside what is ticked where several may be chosen, else in place of it."""
         if not questions[number]["multiSelect"]:
             return self.with_answer(questions, number, (text,))
-        return self.turned_to(number) if text in self.chosen.get(number, ()) else self.option(questions, number, text)
+        return (
+            self.at_question(number)
+            if text in self.chosen.get(number, ())
+            else self.toggle_option(questions, number, text)
+        )
 
-    def own_words(self, questions: Sequence[Question], number: int, hide: Callable[[str], str]) -> list[str]:
+    def typed_answers(self, questions: Sequence[Question], number: int, hide: Callable[[str], str]) -> list[str]:
         """What is chosen there and was not offered; ``questions`` are shown without what ``hide`` hides."""
         offered = {option["label"] for option in questions[number]["options"]}
         return [one for one in self.chosen.get(number, ()) if hide(one) not in offered]
@@ -52,19 +56,19 @@ class Draft:
         later = [one for one in still_open if one > number]
         return replace(self, chosen=chosen, at=(later or still_open or [number])[0])
 
-    def turned_to(self, number: int) -> Self:
+    def at_question(self, number: int) -> Self:
         return replace(self, at=number)
 
-    def complete(self, questions: Sequence[Question]) -> bool:
+    def is_complete(self, questions: Sequence[Question]) -> bool:
         return all(self.chosen.get(number) for number in range(len(questions)))
 
-    def answers(self, questions: Sequence[Question]) -> str:
+    def answers_json(self, questions: Sequence[Question]) -> str:
         """JSON text for `decide_approval`; several choices are one text joined by commas, as the CLI takes them."""
         return json.dumps(
             {one["question"]: ", ".join(self.chosen[n]) for n, one in enumerate(questions) if self.chosen.get(n)}
         )
 
 
-def answers_at_once(questions: Sequence[Question]) -> bool:
+def is_single_choice(questions: Sequence[Question]) -> bool:
     """Whether one press answers it all: one question, one choice."""
     return len(questions) == 1 and not questions[0]["multiSelect"]

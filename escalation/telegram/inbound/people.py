@@ -6,7 +6,7 @@ from typing import Any, Self
 from approvals.commands import record_attempt
 from approvals.models import DecisionSource
 from escalation.models import Approver
-from escalation.queries import approver_of
+from escalation.queries import find_approver
 from orchestra.auth.permissions import Right, may
 
 Json = dict[str, Any]
@@ -16,7 +16,7 @@ NO_RIGHT = "Your account may not decide requests. Nothing was changed."
 NO_PERSON = "A bot, or an administrator who stays anonymous, cannot answer. Nothing was changed."
 
 
-def storable(text: str) -> str:
+def clean_text(text: str) -> str:
     """``text`` as any database takes it; Telegram sends neither NUL nor half a character, but who knows."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
@@ -34,18 +34,18 @@ class Person:
     approver: Approver | None
 
     @classmethod
-    def behind(cls, sender: Json, chat: Json, update_id: int, *, in_disguise: bool = False) -> Self:
+    def from_update(cls, sender: Json, chat: Json, update_id: int, *, is_anonymous: bool = False) -> Self:
         """``in_disguise``: speaks for a chat or a channel, as anonymous administrators do."""
         number = int(sender.get("id", 0))
-        is_person = number > 0 and not sender.get("is_bot") and not in_disguise
+        is_person = number > 0 and not sender.get("is_bot") and not is_anonymous
         return cls(
             telegram_user=number,
-            name=storable(str(sender.get("username") or sender.get("first_name") or number)),
+            name=clean_text(str(sender.get("username") or sender.get("first_name") or number)),
             is_person=is_person,
             chat=int(chat.get("id", 0)),
             private=chat.get("type") == "private",
             update_id=update_id,
-            approver=approver_of(number) if is_person else None,
+            approver=find_approver(number) if is_person else None,
         )
 
     @property

@@ -25,12 +25,12 @@ class Rejection:
     until: datetime
 
     @classmethod
-    def on(cls, message: Message) -> Self | None:
+    def read_from(cls, message: Message) -> Self | None:
         """The one that stands on this message."""
-        kept = message.value.get(REJECTING)
-        return cls(**kept | {"until": datetime.fromisoformat(kept["until"])}) if kept else None
+        to_json = message.value.get(REJECTING)
+        return cls(**to_json | {"until": datetime.fromisoformat(to_json["until"])}) if to_json else None
 
-    def kept(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As `Message.value` holds it."""
         return {
             "by": self.by, "telegram_user": self.telegram_user, "address": self.address,
@@ -38,14 +38,18 @@ class Rejection:
         }  # fmt: skip
 
 
-def face(message: Message, notice: Notice) -> Card:
+def render_open_message(message: Message, notice: Notice) -> Card:
     """How an open question's card, copy or remainder looks now."""
-    rejection = Rejection.on(message)
+    rejection = Rejection.read_from(message)
     if rejection is not None:
-        shown = message.text or render.card(notice).text
-        return render.rejecting(notice, who=rejection.by, shown=shown, seconds=int(WINDOW.total_seconds()))
+        shown = message.text or render.render_card(notice).text
+        return render.render_rejecting(notice, who=rejection.by, shown=shown, seconds=int(WINDOW.total_seconds()))
     draft = draft_on(message)
-    return render.after_all(notice, draft) if message.kind == Message.Kind.REST else render.card(notice, draft)
+    return (
+        render.render_decision(notice, draft)
+        if message.kind == Message.Kind.REST
+        else render.render_card(notice, draft)
+    )
 
 
 def draft_on(message: Message) -> Draft:

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from escalation.errors import BotApiError, Refused
 from escalation.models import Button, Delivery, Message
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.messages.message import Card, Key
+from escalation.telegram.messages.message import Card, InlineButton
 from orchestra.db import sql
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ SENT_TWICE = "This was sent twice because the connection was lost. The message b
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PreparedCard:
     """A card that only has to be sent, once its ``buttons`` are saved."""
 
     chat: int
@@ -64,32 +64,32 @@ def post(
 
 def prepare(
     *, chat: int, card: Card, delivery: Delivery | None = None, reply_to: int = 0, silent: bool = False
-) -> Prepared:
+) -> PreparedCard:
     """Make the buttons of ``card``, which have to be saved before they can be pressed."""
-    buttons, markup = keyboard(card, chat=chat, approval_id=delivery.approval_id if delivery else None)
+    buttons, markup = build_keyboard(card, chat=chat, approval_id=delivery.approval_id if delivery else None)
     more: dict[str, Any] = {"reply_markup": markup} if markup else {}
     if reply_to:
         more["reply_parameters"] = {"message_id": reply_to, "allow_sending_without_reply": True}
     if silent:
         more["disable_notification"] = True
-    return Prepared(chat=chat, card=card, params=more, buttons=buttons)
+    return PreparedCard(chat=chat, card=card, params=more, buttons=buttons)
 
 
-def send(api: BotApi, prepared: Prepared, *, about: Sequence[Delivery], kind: str = Message.Kind.CARD) -> int:
+def send(api: BotApi, prepared: PreparedCard, *, about: Sequence[Delivery], kind: str = Message.Kind.CARD) -> int:
     """Send what was prepared and remember it for every delivery it is ``about``; the number of the new message.
 
     Raises:
         BotApiError: as `post`.
     """
     card = prepared.card
-    sent = _in_html_or_plain(api, "sendMessage", card, chat_id=prepared.chat, **prepared.params)
+    sent = _send_html_or_plain(api, "sendMessage", card, chat_id=prepared.chat, **prepared.params)
     doubtful = api.doubtful
     number, chat = int(sent["message_id"]), int(sent["chat"]["id"])  # a group may have moved meanwhile
     with transaction.atomic():
         Button.objects.filter(pk__in=[button.pk for button in prepared.buttons]).update(chat=chat, message=number)
         _remember(about, kind=kind, chat=chat, number=number, text=card.text)
     if doubtful and about:
-        _after_a_lost_answer(api, chat, number, about)
+        _remove_copies(api, chat, number, about)
     return number
 
 
@@ -108,26 +108,26 @@ def edit(api: BotApi, *, chat: int, message: int, card: Card, delivery: Delivery
         BotApiError: as `post`.
     """
     approval_id = delivery.approval_id if delivery else None
-    buttons, markup = keyboard(card, chat=chat, approval_id=approval_id, message=message)
+    buttons, markup = build_keyboard(card, chat=chat, approval_id=approval_id, message=message)
     Button.objects.bulk_create(buttons)
     more = {"reply_markup": markup} if markup else {}
-    _in_html_or_plain(api, "editMessageText", card, chat_id=chat, message_id=message, **more)
+    _send_html_or_plain(api, "editMessageText", card, chat_id=chat, message_id=message, **more)
 
 
-def keyboard(
+def build_keyboard(
     card: Card, *, chat: int, approval_id: UUID | None, message: int | None = None
 ) -> tuple[list[Button], Markup | None]:
     """New unsaved buttons for a card's keys, and the markup that carries their tokens; None without keys."""
     buttons: list[Button] = []
 
-    def drawn(key: Key) -> dict[str, str]:
+    def render_button(key: InlineButton) -> dict[str, str]:
         if key.url:
             return {"text": key.label, "url": key.url}
         token = secrets.token_urlsafe(24)
         about = UUID(key.value["approval"]) if "approval" in key.value else approval_id
         buttons.append(
             Button(
-                token_sha256=hashed(token),
+                token_sha256=hash_token(token),
                 approval_id=about,
                 action=key.action,
                 value=key.value,
@@ -137,33 +137,33 @@ def keyboard(
         )
         return {"text": key.label, "callback_data": token}
 
-    rows = [[drawn(key) for key in row] for row in card.keys]
+    rows = [[render_button(key) for key in row] for row in card.keys]
     return buttons, ({"inline_keyboard": rows} if rows else None)
 
 
-def pressed(token: str, *, chat: int, message: int) -> Button | None:
+def find_button(token: str, *, chat: int, message: int) -> Button | None:
     """The button with that token if it stands in this chat and message; None if it is forged, foreign or stray.
 
     A message that was sent although the answer was lost carries good tokens and a number nobody knows: it is a copy,
     its number is learned here, and it will be settled too.
     """
-    button = Button.objects.filter(token_sha256=hashed(token), chat=chat).first()
+    button = Button.objects.filter(token_sha256=hash_token(token), chat=chat).first()
     if button is None:
         return None
     return button if button.message == message or _is_copy(button, chat, message) else None
 
 
-def use(button: Button) -> bool:
+def use_button(button: Button) -> bool:
     """Spend it; False if it was spent before. Call it in the transaction of its effect, after judging the person."""
     return bool(Button.objects.filter(pk=button.pk, used_at=None).update(used_at=Now()))
 
 
-def retire(*, chat: int, message: int) -> None:
+def retire_buttons(*, chat: int, message: int) -> None:
     """The message is about to be drawn anew: what its buttons of now mean is no longer what it will show."""
     Button.objects.filter(chat=chat, message=message, used_at=None).update(used_at=Now())
 
 
-def hashed(token: str) -> str:
+def hash_token(token: str) -> str:
     """How a token or a code is kept."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -179,7 +179,7 @@ def _is_copy(button: Button, chat: int, message: int) -> bool:
     return True
 
 
-def _after_a_lost_answer(api: BotApi, chat: int, number: int, deliveries: Sequence[Delivery]) -> None:
+def _remove_copies(api: BotApi, chat: int, number: int, deliveries: Sequence[Delivery]) -> None:
     """Look just before the message that was confirmed for copies of it, and take their buttons away.
 
     Nothing tells which numbers a chat has; but taking away buttons changes only messages of ours that have some.
@@ -192,12 +192,12 @@ def _after_a_lost_answer(api: BotApi, chat: int, number: int, deliveries: Sequen
         if suspect in known:
             break
         with suppress(BotApiError):
-            found = api.once("editMessageReplyMarkup", chat_id=chat, message_id=suspect)
+            found = api.call_once("editMessageReplyMarkup", chat_id=chat, message_id=suspect)
             if isinstance(found, dict):
-                api.once("editMessageText", chat_id=chat, message_id=suspect, text=SENT_TWICE)
+                api.call_once("editMessageText", chat_id=chat, message_id=suspect, text=SENT_TWICE)
 
 
-def _in_html_or_plain(api: BotApi, method: str, card: Card, **params: Any) -> Any:
+def _send_html_or_plain(api: BotApi, method: str, card: Card, **params: Any) -> Any:
     """Send the HTML; if Telegram cannot parse it, which is a bug of ours, the plain text once."""
     try:
         if card.marked:

@@ -32,7 +32,7 @@ class Piece:
     @property
     def size(self) -> int:
         """Its length as the Bot API counts: UTF-16 units after parsing."""
-        return units(self.plain)
+        return count_units(self.plain)
 
 
 NOTHING = Piece("", "")
@@ -40,36 +40,36 @@ NOTHING = Piece("", "")
 
 def words(text: str) -> Piece:
     """Orchestra's own words."""
-    return Piece(text, _quoted(text))
+    return Piece(text, _escape(text))
 
 
 def strong(text: str) -> Piece:
     """Orchestra's own words, set off."""
-    return Piece(text, f"<b>{_quoted(text)}</b>")
+    return Piece(text, f"<b>{_escape(text)}</b>")
 
 
 def remark(text: str) -> Piece:
     """A remark of Orchestra's."""
-    return Piece(text, f"<i>{_quoted(text)}</i>")
+    return Piece(text, f"<i>{_escape(text)}</i>")
 
 
-def said(text: str) -> Piece:
+def quote(text: str) -> Piece:
     """What somebody else wrote, inside a line; made visible here."""
-    shown = _tabs_shown(visible(text)).strip().replace("\n", " ⏎ ") or "(nothing)"
-    return Piece(shown, f"<code>{_quoted(shown)}</code>")
+    shown = _show_tabs(visible(text)).strip().replace("\n", " ⏎ ") or "(nothing)"
+    return Piece(shown, f"<code>{_escape(shown)}</code>")
 
 
-def box(text: str, language: str = "") -> Piece:
+def code_block(text: str, language: str = "") -> Piece:
     """What somebody else wrote, as lines of its own; already made visible by the shared renderer."""
-    shown = _tabs_shown(text).removesuffix("\n") or "(nothing)"
-    coded = f'<code class="language-{language}">{_quoted(shown)}</code>' if language else _quoted(shown)
+    shown = _show_tabs(text).removesuffix("\n") or "(nothing)"
+    coded = f'<code class="language-{language}">{_escape(shown)}</code>' if language else _escape(shown)
     return Piece(shown, f"<pre>{coded}</pre>")
 
 
 def mention(account: str, telegram_user: int) -> Piece:
     """An account's name that reaches its person: only who is mentioned is asked for a reply in a group."""
     shown = visible(account)
-    return Piece(shown, f'<a href="tg://user?id={telegram_user}">{_quoted(shown)}</a>')
+    return Piece(shown, f'<a href="tg://user?id={telegram_user}">{_escape(shown)}</a>')
 
 
 def link(address: str) -> Piece:
@@ -84,7 +84,7 @@ def moment(at: datetime, form: str, otherwise: str) -> Piece:
 
     ``form`` as Bot API 9.5 has it: ``r`` relative, ``t`` hours and minutes, ``dt`` with the day.
     """
-    return Piece(otherwise, f'<tg-time unix="{int(at.timestamp())}" format="{form}">{_quoted(otherwise)}</tg-time>')
+    return Piece(otherwise, f'<tg-time unix="{int(at.timestamp())}" format="{form}">{_escape(otherwise)}</tg-time>')
 
 
 def day_and_time(at: datetime) -> Piece:
@@ -98,30 +98,30 @@ def lines(pieces: Iterable[Piece], between: str = "\n") -> Piece:
     return Piece(between.join(piece.plain for piece in full), between.join(piece.html for piece in full))
 
 
-def units(text: str) -> int:
+def count_units(text: str) -> int:
     """UTF-16 units in ``text``."""
     return len(text) + sum(char > "\uffff" for char in text)
 
 
-def cut_to(text: str, most: int) -> str:
+def truncate(text: str, most: int) -> str:
     """The beginning of ``text`` in at most ``most`` UTF-16 units, no character cut in half."""
-    if units(text) <= most:
+    if count_units(text) <= most:
         return text
     kept = text[:most]
-    while units(kept) > most:
-        kept = kept[: most - (units(kept) - len(kept))]
+    while count_units(kept) > most:
+        kept = kept[: most - (count_units(kept) - len(kept))]
     return kept
 
 
-def plain_of(marked: str) -> str:
+def strip_markup(marked: str) -> str:
     """What a person reads of HTML that was made here."""
     return html.unescape(TAG.sub("", marked))
 
 
-def _quoted(text: str) -> str:
+def _escape(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def _tabs_shown(text: str) -> str:
+def _show_tabs(text: str) -> str:
     """Telegram turns a tab into a space, and a Makefile into another one."""
     return text.replace("\t", "⇥ ")

@@ -5,7 +5,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class InlineButton:
     """One button below a message: an ``action`` of `Button.Action` with its ``value``, or a link."""
 
     label: str
@@ -14,7 +14,7 @@ class Key:
     url: str = ""
 
 
-Row = tuple[Key, ...]
+Row = tuple[InlineButton, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,48 +6,48 @@ from approvals.presentation.render import one_line
 from escalation.channels.base import Notice
 from escalation.telegram.inbound.answer_draft import Draft, Question
 from escalation.telegram.messages.keyboards import MOST_OPTIONS
-from escalation.telegram.messages.markup import NOTHING, Piece, lines, said, words
+from escalation.telegram.messages.markup import NOTHING, Piece, lines, quote, words
 
 WIDTHS = (4000, 1000, 400, 150, 60)
 """How much of each answer is shown; the first with which all of them fit."""
 LONGEST_NAME = 60
 
 
-def answers_so_far(notice: Notice, draft: Draft, *, room: int) -> Piece:
+def describe_chosen_answers(notice: Notice, draft: Draft, *, room: int) -> Piece:
     """Every answer as it will be sent, if ``room`` (UTF-16 units) allows; else how many there are."""
-    now = _asked_now(notice, draft)
+    now = _describe_current_question(notice, draft)
     for width in WIDTHS:
-        told = lines([*_chosen(notice, draft, width), now])
-        if told.size <= room:
-            return told
+        text = lines([*_render_chosen(notice, draft, width), now])
+        if text.size <= room:
+            return text
     number = sum(bool(draft.chosen.get(at)) for at in range(len(notice.questions)))
     counted = words(f"✓ {number} of {len(notice.questions)} answered; too long to be shown here.")
-    return next((told for told in (lines([counted, now]), counted) if told.size <= room), NOTHING)
+    return next((text for text in (lines([counted, now]), counted) if text.size <= room), NOTHING)
 
 
-def _chosen(notice: Notice, draft: Draft, width: int) -> Iterator[Piece]:
+def _render_chosen(notice: Notice, draft: Draft, width: int) -> Iterator[Piece]:
     for number, question in enumerate(notice.questions):
         if labels := draft.chosen.get(number):
-            name = said(one_line(question["header"] or question["question"], LONGEST_NAME))
-            answers = [said(_shown(question, notice.hide(label), width)) for label in labels]
+            name = quote(one_line(question["header"] or question["question"], LONGEST_NAME))
+            answers = [quote(_render_answer(question, notice.hide(label), width)) for label in labels]
             yield words("✓ ") + name + words(": ") + lines(answers, between=", ")
 
 
-def _shown(question: Question, label: str, width: int) -> str:
+def _render_answer(question: Question, label: str, width: int) -> str:
     """An option with the number of its button; words of one's own as they are."""
     offered = [option["label"] for option in question["options"]]
     shown = one_line(label, width)
     return f"{offered.index(label) + 1} · {shown}" if label in offered else shown
 
 
-def _asked_now(notice: Notice, draft: Draft) -> Piece:
+def _describe_current_question(notice: Notice, draft: Draft) -> Piece:
     """Which question the buttons answer, where there are several; and what has no button."""
     if not notice.questions:
         return NOTHING
     number, question = len(notice.questions), notice.questions[draft.at]
     name = one_line(question["header"] or question["question"], LONGEST_NAME)
     several = ", several may be chosen" if question["multiSelect"] else ""
-    which = words(f"▸ Question {draft.at + 1} of {number}: ") + said(name) + words(several) if number > 1 else NOTHING
+    which = words(f"▸ Question {draft.at + 1} of {number}: ") + quote(name) + words(several) if number > 1 else NOTHING
     missing = len(question["options"]) > MOST_OPTIONS
     rest = words(f"Options after {MOST_OPTIONS} have no button: type your answer.") if missing else NOTHING
     return lines([which, rest])
