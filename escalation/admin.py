@@ -1,4 +1,4 @@
-"""Telegram in the admin: who is linked, what was told, how the channel is."""
+"""Admin pages: linked people, deliveries, updates, and the state of the channel."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ class MessageInline(PlainInline):
 
 @admin.register(Delivery)
 class DeliveryAdmin(Reading):
-    """What has to be told and was; above the list, how the channel is."""
+    """Deliveries in the outbox. The state of the channel is shown above the list."""
 
     list_display = ("question", "status", "attempts", "age", "next_try_at", "trouble")
     list_display_links = ("status",)
@@ -90,7 +90,7 @@ class DeliveryAdmin(Reading):
 
     @admin.action(description="Send again", permissions=["repeat"])
     def send_again(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
-        """A new message for each that is still open; the old ones are settled with it."""
+        """Send a new message for each open request. The old messages are settled together with it."""
         number = commands.resend_deliveries(list(chosen.values_list("pk", flat=True)))
         notify.send(status.TOPIC, "again")
         left = chosen.count() - number
@@ -99,7 +99,9 @@ class DeliveryAdmin(Reading):
 
 @admin.register(Approver)
 class ApproverAdmin(ByRights, PlainAdmin):
-    """Whose Telegram account is whose. The link is made by a code that the person writes to the bot, never by hand."""
+    """Which Telegram account belongs to which user. A link needs a code that the person sends to
+    the bot; it cannot be made by hand.
+    """
 
     needed = Right.ADMINISTER
     list_display = ("user", "telegram_name", "telegram_user", "may_decide", "linked_at", "muted_until")
@@ -135,7 +137,9 @@ class ApproverAdmin(ByRights, PlainAdmin):
         return Redirect(reverse("admin:escalation_approver_code", args=[approver.pk]))
 
     def code_view(self, request: HttpRequest, approver_id: Any) -> HttpResponse:
-        """A button, and after it the code, once; asking again makes another and voids the first."""
+        """Show a button, and after a POST the code, once. Another POST creates a new code and
+        invalidates the first.
+        """
         if not may(request.user, Right.ADMINISTER):
             raise PermissionDenied
         approver = get_object_or_404(Approver.objects.select_related("user"), pk=approver_id)
@@ -154,7 +158,7 @@ class ApproverAdmin(ByRights, PlainAdmin):
 
 @admin.register(Update)
 class UpdateAdmin(Housekeeping):
-    """What came in; the content is not kept once it was applied."""
+    """Updates from Telegram. The content is deleted when an update is applied."""
 
     list_display = ("update_id", "received_at", "applied_at")
     fields = ("update_id", "callback_id", "received_at", "applied_at")

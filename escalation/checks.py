@@ -1,4 +1,4 @@
-"""What a start refuses: settings that cannot work together."""
+"""System checks that stop the start when settings contradict each other."""
 
 import re
 
@@ -12,7 +12,9 @@ SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")  # Bot API, setWebhook: secret_toke
 
 
 def check_settings(**_kwargs: object) -> list[CheckMessage]:
-    """A bad combination stops the start, by name; no value is shown."""
+    """Report each bad setting by its name. The reports never contain a value, because values are
+    secrets.
+    """
     telegram = settings.TELEGRAM
     if not telegram.enabled:
         return []

@@ -1,4 +1,4 @@
-"""Every write to the outbox, to people's accounts and to what came in."""
+"""Write commands of the outbox, of linked accounts and of incoming updates."""
 
 import logging
 import secrets
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 Status = Delivery.Status
 PENDING = Approval.Status.PENDING
-CLAIM_LEASE = timedelta(minutes=2)  # longer than an attempt with all its quick repetitions usually takes
+CLAIM_LEASE = timedelta(minutes=2)  # longer than one attempt with all its quick retries usually takes
 LINK_CODE_LASTS = timedelta(minutes=15)
 UPDATES_KEPT = timedelta(hours=48)
 NOT_SENT = "Failed to send Telegram message"
@@ -45,7 +45,7 @@ NOT_SENT = "Failed to send Telegram message"
 
 
 def open_delivery(approval_id: UUID) -> bool:
-    """Note that an approval has to be told; False if that is noted already, or if it is not open."""
+    """Add the approval to the outbox. Return False if it is there already or is not open."""
     return bool(
         sql.run(
             "INSERT INTO deliveries"  # noqa: S608 - constants only
@@ -58,7 +58,7 @@ def open_delivery(approval_id: UUID) -> bool:
 
 
 def open_missing_deliveries(*, batch: int) -> int:
-    """Note all open approvals that nobody noted; return how many. Safe to run twice at once."""
+    """Add all open approvals that the outbox lacks; return how many. Concurrent calls are safe."""
     mine = Delivery.objects.filter(approval=OuterRef("pk"))
     missing = Approval.objects.filter(~Exists(mine), status=PENDING).order_by("expires_at")
     ids = list(missing.values_list("pk", flat=True)[:batch])
@@ -66,9 +66,10 @@ def open_missing_deliveries(*, batch: int) -> int:
 
 
 def claim_due_deliveries(*, limit: int, lease: timedelta = CLAIM_LEASE) -> list[Delivery]:
-    """Take up to ``limit`` due rows, the most urgent first; nobody else sees them until ``lease`` is over.
+    """Claim up to ``limit`` due rows, the earliest deadline first. No other process can claim them
+    until ``lease`` ends.
 
-    A sender that dies lets its rows come due again: at least once, never lost.
+    The rows of a sender that dies come due again: messages are sent at least once.
     """
     return outbox.claim_deliveries(
         outbox.due_deliveries(Status.WAITING), limit=limit, lease=lease, deadline=_approval_deadline()
@@ -76,16 +77,19 @@ def claim_due_deliveries(*, limit: int, lease: timedelta = CLAIM_LEASE) -> list[
 
 
 def claim_refused_delivery(*, lease: timedelta = CLAIM_LEASE) -> list[Delivery]:
-    """Take one due row that Telegram refused; each is tried alone, so that it spoils no list."""
+    """Claim one due row that Telegram refused. Each is retried alone, so that it cannot block a
+    list.
+    """
     return outbox.claim_deliveries(
         outbox.due_deliveries(Status.FAILED), limit=1, lease=lease, deadline=_approval_deadline()
     )
 
 
 def send_deliveries(channel: Channel, deliveries: Sequence[Delivery], *, silent: bool) -> bool:
-    """Tell people of these claimed deliveries, in one message. False if that did not work; never raises.
+    """Send these claimed deliveries in one message. Return False if that failed; never raise.
 
-    What failed for now stays ``waiting`` and comes due again; what can never work is ``failed``, with the reason.
+    After a temporary failure the rows stay ``waiting`` and come due again. After a refusal they are
+    ``failed``, with the reason.
     """
     try:
         notices = build_delivery_notices(deliveries, with_blocks=len(deliveries) == 1)
@@ -96,9 +100,9 @@ def send_deliveries(channel: Channel, deliveries: Sequence[Delivery], *, silent:
 
 
 def open_and_send(channel: Channel, approval_id: UUID, *, silent: bool) -> bool:
-    """Note that an approval has to be told and tell it, by the shortest way: one read, one write, one call.
+    """Add an approval to the outbox and send it at once, with one read, one write and one call.
 
-    False if there was nothing to tell, or if it did not work; never raises.
+    Return False if the approval is not open or if sending failed; never raise.
     """
     try:
         approval = read_approval(pk=approval_id, status=PENDING)
@@ -120,9 +124,11 @@ def open_and_send(channel: Channel, approval_id: UUID, *, silent: bool) -> bool:
 
 
 def settle_message(channel: Channel, place: Place) -> bool:
-    """Bring the message at ``place`` up to the truth. False if that did not work; never raises."""
+    """Update the message at ``place`` to the present state. Return False if that failed; never
+    raise.
+    """
     try:
-        # first, so that a deadline which changes meanwhile is seen
+        # before the edit, so that a deadline that changes during the edit is detected
         _deliveries_at(place).update(shown_deadline=_approval_deadline())
         channel.settle(place)
         _mark_settled(place)
@@ -138,8 +144,9 @@ def settle_message(channel: Channel, place: Place) -> bool:
 
 
 def send_reminder(channel: Channel, deliveries: Sequence[Delivery], *, silent: bool) -> bool:
-    """Say that these are nearly over, once for each deadline; nothing if everybody has muted. False if that did not
-    work; never raises."""
+    """Send a reminder for these deliveries, once for each deadline; ``silent`` records it without a
+    message. Return False if that failed; never raise.
+    """
     try:
         notices = build_delivery_notices(deliveries, with_blocks=False)
         if notices and not silent:
@@ -159,12 +166,14 @@ def send_reminder(channel: Channel, deliveries: Sequence[Delivery], *, silent: b
 
 
 def settle_undelivered() -> int:
-    """Settle what closed before anybody was told of it, or told of it again; return how many."""
+    """Settle deliveries whose request closed before it was sent, or sent again; return how many."""
     return sum(_settle_undelivered(status) for status in (Status.WAITING, Status.FAILED))
 
 
 def resend_deliveries(delivery_ids: Sequence[UUID]) -> int:
-    """Have these told once more, whatever became of the first time; return how many are still open and will be."""
+    """Queue these deliveries again, whatever their status; return how many are open and will be
+    sent.
+    """
     open_ones = Approval.objects.filter(pk=OuterRef("approval"), status=PENDING)
     ids = list(Delivery.objects.filter(Exists(open_ones), pk__in=delivery_ids).values_list("pk", flat=True))
     rows = Delivery.objects.filter(pk__in=ids)
@@ -196,9 +205,11 @@ def _deliver(channel: Channel, notices: Sequence[DeliveryNotice], send_message: 
 
 
 def _open_claimed(delivery: Delivery, buttons: Sequence[Button]) -> bool:
-    """Save a new delivery, which is this process's to send for a while, with its buttons; False if there is one.
+    """Insert a new delivery, claimed by this process, together with its buttons. Return False if a
+    row exists already.
 
-    It does not wait for the disk: what a crash of the database loses is lost together, noted and told again.
+    The commit does not wait for the disk. A crash of the database loses the row and its buttons
+    together, and the sweep then opens the delivery again.
     """
     deadline = sql.Statement("(SELECT expires_at FROM approvals WHERE id = %s)", (delivery.approval_id,))
     into, row = sql.insertion(delivery, next_try_at=sql.from_now(CLAIM_LEASE), shown_deadline=deadline)
@@ -224,7 +235,7 @@ def _record_failure(deliveries: Sequence[Delivery], error: DeliveryError) -> boo
         doubt = {"doubtful": True} if isinstance(error, NotReached) and error.may_have_succeeded else {}
         rows.update(next_try_at=Now() + _retry_delay(error, attempts), last_error=detail, **doubt)
     except DatabaseError as problem:
-        logger.warning("telegram delivery: its failure was not written down (%s)", type(problem).__name__)
+        logger.warning("telegram delivery: its failure was not saved (%s)", type(problem).__name__)
     return False
 
 
@@ -233,29 +244,35 @@ def _postpone(rows: QuerySet[Delivery], error: DeliveryError | None, **changes: 
     try:
         rows.update(next_try_at=Now() + _retry_delay(error, 1), **changes_of_error, **changes)
     except DatabaseError as problem:
-        logger.warning("telegram: a failure was not written down (%s)", type(problem).__name__)
+        logger.warning("telegram: a failure was not saved (%s)", type(problem).__name__)
 
 
 def _deliveries_at(place: Place) -> QuerySet[Delivery]:
-    """The deliveries that the message at ``place`` shows."""
+    """Return the deliveries that the message at ``place`` shows."""
     chat, number = place
     return Delivery.objects.filter(pk__in=Message.objects.filter(chat=chat, message=number).values("delivery"))
 
 
 def _approval_deadline() -> Subquery:
-    """The approval's, as the database keeps it: SQLite compares times as text, and Python would write another text."""
+    """Return the deadline of the approval as a subquery. SQLite compares times as text, and Python
+    would write a different text.
+    """
     return Subquery(Approval.objects.filter(pk=OuterRef("approval")).values("expires_at"))
 
 
 def _approval_reminded_for() -> Subquery:
-    """The deadline that people were reminded of; of what never expires, when they were."""
+    """Return the deadline that the approval announced last; for approvals without a deadline, the
+    time of that reminder.
+    """
     return Subquery(Approval.objects.filter(pk=OuterRef("approval")).values("reminded_for"))
 
 
 def _retry_delay(error: DeliveryError | None, attempts: int) -> timedelta:
-    """Until the next attempt. What was not even tried comes due at once: its own gate says when to go on.
+    """Return the time until the next attempt.
 
-    A chat that refuses may refuse one topic or edits alone; all comes due when it takes messages again.
+    A call that was not made comes due at once, because the breaker or the chat state decides when
+    to continue. A chat that refuses one topic or edits alone is retried with a delay; all its rows
+    become due when the chat accepts messages again.
     """
     if isinstance(error, CircuitOpen | TokenRefused):
         return timedelta(0)
@@ -264,17 +281,21 @@ def _retry_delay(error: DeliveryError | None, attempts: int) -> timedelta:
 
 
 def _mark_settled(place: Place) -> None:
-    """Settle deliveries of this message whose approval has closed and that have no live message left."""
+    """Settle the deliveries of this message whose approval has closed and that have no live message
+    left.
+    """
     for delivery in _deliveries_at(place).select_related("approval"):
         if not delivery.approval.is_open and not delivery.messages.filter(live=True).exists():
             DELIVERY_FLOW.move(Delivery.objects.filter(pk=delivery.pk), to=Status.SETTLED, settled_at=Now())
 
 
-# --- people
+# --- linked accounts
 
 
 def create_link_code(user: User) -> str:
-    """A one-time code with which ``user`` proves their Telegram account: ``/link CODE``; an older one is void."""
+    """Return a one-time code that links the Telegram account of ``user``: ``/link CODE``. An older
+    code becomes invalid.
+    """
     code = secrets.token_hex(6)
     Approver.objects.update_or_create(
         user=user, defaults={"code_sha256": hash_token(code), "code_expires_at": Now() + LINK_CODE_LASTS}
@@ -283,9 +304,11 @@ def create_link_code(user: User) -> str:
 
 
 def link_approver(*, code: str, telegram_user: int, telegram_name: str) -> Approver | None:
-    """Bind a Telegram user to the account whose code that is; None if the code is wrong, used or too old.
+    """Link a Telegram user to the account that owns ``code``; return None if the code is wrong,
+    used or expired.
 
-    The account's earlier Telegram user, and the Telegram user's earlier account, are let go.
+    An earlier Telegram user of the account, and an earlier account of the Telegram user, are
+    unlinked.
     """
     with transaction.atomic():
         rows = Approver.objects.filter(code_sha256=hash_token(code.strip().lower()), code_expires_at__gt=Now())
@@ -300,38 +323,41 @@ def link_approver(*, code: str, telegram_user: int, telegram_name: str) -> Appro
 
 
 def _save_fields(approver: Approver, **changes: Any) -> None:
-    """By ``save``, so that the audit sees it."""
+    """Change fields through ``save``, so that the audit records the change."""
     for name, value in changes.items():
         setattr(approver, name, value)
     approver.save(update_fields=list(changes))
 
 
 def mute_approver(approver: Approver, *, until: datetime | None) -> None:
-    """No sound and no reminders for this person until then; None ends it."""
+    """Suppress sound and reminders for this person until ``until``; None ends the mute."""
     Approver.objects.filter(pk=approver.pk).update(muted_until=until)
 
 
-# --- what came in
+# --- incoming updates
 
 
 def record_update(update: dict[str, Any]) -> bool:
-    """Mark an update as applied; False if it was before, by its exact id or that of its press.
+    """Mark an update as applied. Return False if its id, or the id of its callback query, was
+    applied before.
 
-    Call it in the transaction of its effect, so that both commit or neither.
+    Call this in the transaction of the effect, so that both commit or neither does.
     """
     update_id = int(update["update_id"])
     callback_id = str(update["callback_query"]["id"]) if "callback_query" in update else None
     waiting = "UPDATE telegram_updates SET applied_at = {now}, payload = '' WHERE update_id = %s AND applied_at IS NULL"
     new = (
         "INSERT INTO telegram_updates (update_id, callback_id, payload, received_at, applied_at, failures)"
-        " VALUES (%s, %s, '', {now}, {now}, 0) ON CONFLICT DO NOTHING"  # whichever of its two ids is known
+        " VALUES (%s, %s, '', {now}, {now}, 0) ON CONFLICT DO NOTHING"  # either of its two ids may exist
     )
     now = sql.now()
     return bool(sql.run(waiting.format(now=now), update_id) or sql.run(new.format(now=now), update_id, callback_id))
 
 
 def store_webhook_update(update: dict[str, Any], payload: str) -> bool:
-    """Keep an update that came by webhook, until the process that applies it does; False if it is known already."""
+    """Store an update that arrived by webhook, until the telegram process applies it. Return False
+    if it is known.
+    """
     callback_id = str(update["callback_query"]["id"]) if "callback_query" in update else None
     with transaction.atomic():
         taken = sql.run(
@@ -345,5 +371,7 @@ def store_webhook_update(update: dict[str, Any], payload: str) -> bool:
 
 
 def delete_old_updates() -> int:
-    """Applied ones are kept while Telegram might send them again (24 hours at most); return how many went."""
+    """Delete applied updates; return how many. They are kept while Telegram may send them again (up
+    to 24 hours).
+    """
     return Update.objects.filter(applied_at__isnull=False, received_at__lt=Now() - UPDATES_KEPT).delete()[0]

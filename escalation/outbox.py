@@ -1,4 +1,6 @@
-"""What the outbox does beside the straight way: refused requests, a chat that moved, one that takes messages again."""
+"""Less frequent parts of the outbox: claims, refused requests, a moved chat, a chat that accepts
+messages again.
+"""
 
 from datetime import timedelta
 
@@ -14,7 +16,9 @@ PENDING = Approval.Status.PENDING
 
 
 def claim_deliveries(due: QuerySet[Delivery], *, limit: int, lease: timedelta, deadline: object) -> list[Delivery]:
-    """Take up to ``limit`` of these rows, the most urgent first; nobody else sees them until ``lease`` is over."""
+    """Claim up to ``limit`` of the ``due`` rows, the earliest deadline first. No other process can
+    claim them until ``lease`` ends.
+    """
     with transaction.atomic():
         rows = list(due.select_for_update(skip_locked=True, of=("self",)).order_by("approval__expires_at")[:limit])
         claimed = Delivery.objects.filter(pk__in=[row.pk for row in rows])
@@ -25,12 +29,14 @@ def claim_deliveries(due: QuerySet[Delivery], *, limit: int, lease: timedelta, d
 
 
 def due_deliveries(status: str) -> QuerySet[Delivery]:
-    """Those of still open requests that are to be tried now."""
+    """Return the deliveries of open approval requests in ``status`` whose next attempt is due."""
     return Delivery.objects.filter(status=status, next_try_at__lte=Now(), approval__status=PENDING)
 
 
 def retry_postponed_deliveries() -> int:
-    """Telegram takes messages again: try everything now that was put off; return how many."""
+    """Make every postponed delivery due now, because Telegram accepts messages again; return how
+    many.
+    """
     put_off = Delivery.objects.filter(next_try_at__gt=Now())
     number = sum(put_off.filter(status=status).update(next_try_at=Now()) for status in (Status.WAITING, Status.FAILED))
     live = Message.objects.filter(delivery=OuterRef("pk"), live=True)
@@ -38,9 +44,10 @@ def retry_postponed_deliveries() -> int:
 
 
 def resend_after_chat_move(old_chat: int) -> int:
-    """A group became a supergroup and left its messages behind: send open requests anew; return how many.
+    """Queue open requests again after a group became a supergroup; return how many.
 
-    The old messages stay known, so that a press on them is judged and a rejection that waits for its reason counts.
+    The old messages stayed in the old group. Their rows are kept, so that callback queries on them
+    are still checked and a pending rejection with its reason still counts.
     """
     there = Message.objects.filter(delivery=OuterRef("pk"), chat=old_chat, live=True)
     rows = Delivery.objects.filter(Exists(there), status=Status.SENT)

@@ -1,4 +1,4 @@
-"""Every read of the outbox and its people that others need."""
+"""Read queries of the outbox and of the people linked to it."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -25,15 +25,18 @@ SAME_TIME = timedelta(seconds=1)
 
 
 def read_approval(**which: Any) -> Approval | None:
-    """One approval with ``read_at``, as `notice_of` needs it, and ``now_at``, the time now: ``asked(pk=...)``."""
+    """Return one approval with ``read_at``, which `build_notice` needs, and ``now_at``, the present
+    time of the database; None if no row matches: ``read_approval(pk=...)``.
+    """
     return readable_approvals().annotate(now_at=Now()).filter(**which).first()
 
 
 def build_notice(approval: Approval, *, with_blocks: bool = True, shown: Shown | None = None) -> Notice:
-    """What to tell people of ``approval``, which was read by `asked`; without what would run unless ``whole``.
+    """Return the notice of ``approval``, a row of `read_approval`. ``with_blocks=False`` leaves out
+    what would run.
 
-    Secrets are hidden here, once for every channel: nothing else of an approval may leave for one. ``shown`` is
-    ``shown_of(approval)``, if the caller has it.
+    Secrets are hidden here, once for every channel, so no other data of an approval may be sent
+    through one. ``shown`` is ``shown_of(approval)``, if the caller has it already.
     """
     shown = shown or shown_of(approval)
     blocks = tuple(shown.blocks(longest=WHOLE)) if with_blocks else ()
@@ -69,7 +72,9 @@ def build_notice(approval: Approval, *, with_blocks: bool = True, shown: Shown |
 
 
 def build_notice_and_outcome(approval: Approval) -> tuple[Notice, Outcome | None]:
-    """What a message about ``approval`` is brought up to: the notice without what would run, and how it closed."""
+    """Return the notice without what would run, and the outcome; the outcome is None while the
+    approval is open.
+    """
     shown = shown_of(approval)
     return build_notice(approval, with_blocks=False, shown=shown), None if approval.is_open else _build_outcome(
         approval, shown
@@ -77,7 +82,6 @@ def build_notice_and_outcome(approval: Approval) -> tuple[Notice, Outcome | None
 
 
 def _build_outcome(approval: Approval, shown: Shown) -> Outcome:
-    """How it closed, without secrets."""
     hidden = shown.approval
     return Outcome(
         status=approval.status,
@@ -96,16 +100,19 @@ def _build_outcome(approval: Approval, shown: Shown) -> Outcome:
 
 
 def find_approver(telegram_user: int) -> Approver | None:
-    """The account that belongs to a Telegram user, with its ``user`` and the database's time as ``read_at``.
+    """Return the account linked to a Telegram user, with its ``user`` and the database time as
+    ``read_at``.
 
-    Judge their rights afresh at every press.
+    The rights of the account must be checked at every callback query.
     """
     people = Approver.objects.select_related("user").annotate(read_at=Now())
     return people.filter(telegram_user=telegram_user).first()
 
 
 def build_delivery_notices(deliveries: Iterable[Delivery], *, with_blocks: bool) -> list[DeliveryNotice]:
-    """Each of these deliveries with what to tell, in the same order; those whose approval has closed are left out."""
+    """Return each delivery with its notice, in the same order. Deliveries of closed approvals are
+    left out.
+    """
     deliveries = list(deliveries)
     wanted = [delivery.approval_id for delivery in deliveries]
     found = {approval.pk: approval for approval in readable_approvals().filter(pk__in=wanted, status=PENDING)}
@@ -117,7 +124,9 @@ def build_delivery_notices(deliveries: Iterable[Delivery], *, with_blocks: bool)
 
 
 def messages_at(place: Place) -> list[Message]:
-    """The rows of one message, in the order of a list; each delivery's approval as `asked` reads it."""
+    """Return the rows of one message, in the order of the list, each with its approval as
+    `read_approval` returns it.
+    """
     chat, number = place
     rows = list(Message.objects.filter(chat=chat, message=number).select_related("delivery").order_by("id"))
     found = {one.pk: one for one in readable_approvals().filter(pk__in=[row.delivery.approval_id for row in rows])}
@@ -127,7 +136,9 @@ def messages_at(place: Place) -> list[Message]:
 
 
 def outdated_messages() -> QuerySet[Message]:
-    """Messages that say something else than the truth: their approval has closed, or got another deadline."""
+    """Return the live messages whose approval has closed or got another deadline since they were
+    sent.
+    """
     closed = ~Q(delivery__approval__status=PENDING)
     shown = Q(kind__in=(Message.Kind.CARD, Message.Kind.LIST))
     other = Q(delivery__shown_deadline__isnull=True) | _has_other_deadline("delivery__shown_deadline", "delivery__")
@@ -135,38 +146,44 @@ def outdated_messages() -> QuerySet[Message]:
 
 
 def next_outdated_place() -> Place | None:
-    """Where the oldest such message stands that is due."""
+    """Return the place of the oldest outdated message that is due; None if there is none."""
     due = outdated_messages().filter(delivery__next_try_at__lte=Now())
     return due.order_by("id").values_list("chat", "message").first()
 
 
 def open_deliveries(*, limit: int) -> list[Delivery]:
-    """Of questions that wait for an answer, the most urgent first."""
+    """Return up to ``limit`` deliveries of open approvals, the earliest deadline first."""
     return list(Delivery.objects.filter(approval__status=PENDING).order_by("approval__expires_at")[:limit])
 
 
 def count_stale_cards() -> int:
-    """Messages whose buttons outlive their request; 0 a moment after any close, while Telegram is up."""
+    """Count the live messages of closed requests. It returns to 0 a moment after each close while
+    Telegram works.
+    """
     return Message.objects.filter(live=True).exclude(delivery__approval__status=PENDING).count()
 
 
 def count_waiting_deliveries() -> int:
-    """Approval requests that are to be told; those that Telegram refused are counted apart."""
+    """Count the deliveries that wait to be sent. Refused ones are counted by
+    `count_refused_deliveries`.
+    """
     return Delivery.objects.filter(status=Delivery.Status.WAITING).count()
 
 
 def count_refused_deliveries() -> int:
-    """Open approval requests that Telegram refused in every form."""
+    """Count the open approval requests that Telegram refused in every form."""
     return Delivery.objects.filter(status=Delivery.Status.FAILED, approval__status=PENDING).count()
 
 
 def count_undelivered() -> int:
-    """The outbox's depth: approval requests nobody was told of yet."""
+    """Return the depth of the outbox: approval requests that no message has shown yet."""
     return count_waiting_deliveries() + count_refused_deliveries()
 
 
 def due_reminders(*, limit: int) -> list[Delivery]:
-    """Told, still open, and nearly over, as `approvals.reminders` noted; and people were not reminded of it yet."""
+    """Return sent deliveries of open requests whose deadline is near and was not announced by a
+    reminder yet. `approvals.reminders` marks these requests.
+    """
     due = Delivery.objects.filter(
         ~stop_in_force(),
         status=Delivery.Status.SENT,
@@ -183,7 +200,7 @@ def due_reminders(*, limit: int) -> list[Delivery]:
 
 
 def read_mute_states() -> list[bool]:
-    """For everybody with a Telegram account who may decide: whether they have muted just now."""
+    """Return, for each linked person who may decide, whether this person has muted now."""
     people = Approver.objects.filter(telegram_user__isnull=False).select_related("user").annotate(read_at=Now())
     return [
         one.muted_until is not None and one.muted_until > one.read_at for one in people if may(one.user, Right.DECIDE)
@@ -191,23 +208,24 @@ def read_mute_states() -> list[bool]:
 
 
 def unapplied_updates() -> list[Update]:
-    """What the webhook took and nobody applied yet, in the order of Telegram's numbers."""
+    """Return up to 100 updates that the webhook stored and no process has applied, in the order of
+    their ids.
+    """
     return list(Update.objects.filter(applied_at=None).order_by("update_id")[:100])
 
 
 def count_unapplied_updates() -> int:
-    """How many those are."""
     return Update.objects.filter(applied_at=None).count()
 
 
 def latest_error() -> str:
-    """Why the latest delivery that is in trouble is so; empty if none is."""
+    """Return the error of the latest delivery that has one, or an empty text."""
     troubled = Delivery.objects.exclude(last_error="").order_by("-created_at")
     return troubled.values_list("last_error", flat=True).first() or ""
 
 
 def undelivered_reason() -> str:
-    """Why open approval requests could not be told so far; empty if none is in trouble."""
+    """Return why the oldest undelivered open request could not be sent, or an empty text."""
     open_ones = Delivery.objects.filter(approval__status=PENDING).exclude(last_error="")
     for status in (Delivery.Status.FAILED, Delivery.Status.WAITING):
         if (
@@ -221,9 +239,10 @@ def undelivered_reason() -> str:
 
 
 def _has_other_deadline(kept: str, delivery: str = "") -> Q:
-    """Whether the deadline in ``kept`` is not the approval's of now.
+    """Match rows whose field ``kept`` differs from the present deadline of the approval.
 
-    Not by equality: SQLite keeps times as text, and the database writes fewer digits of a second than Django does.
+    Equality does not work here: SQLite stores times as text, and the database writes fewer digits
+    of a second than Django does.
     """
     now = f"{delivery}approval__expires_at"
     return Q(**{f"{now}__gt": F(kept) + SAME_TIME}) | Q(**{f"{now}__lt": F(kept) - SAME_TIME})

@@ -1,6 +1,7 @@
-"""What this app does when approvals ring inside its own process; other processes are heard by `orchestra.db.notify`.
+"""Pass on approval signals that are sent inside this process.
 
-A press that is decided here is told to the sender without a detour.
+Changes made in other processes arrive through `orchestra.db.notify`. A decision that a callback
+query makes in the telegram process reaches the sender here, without that detour.
 """
 
 from collections.abc import Callable
@@ -13,13 +14,13 @@ _listener: Callable[[UUID], None] | None = None
 
 
 def connect() -> None:
-    """Called once when the app is ready."""
+    """Connect the signal receivers. `EscalationConfig.ready` calls this once."""
     approval_changed.connect(_forward, dispatch_uid="escalation.changed")
     approval_expiring.connect(_forward, dispatch_uid="escalation.expiring")
 
 
 def set_listener(listener: Callable[[UUID], None] | None) -> None:
-    """Have ``ring`` called for every approval that changes in this process, or nobody."""
+    """Call ``listener`` for every approval that changes in this process; None removes it."""
     global _listener  # noqa: PLW0603 - there is one sender in the one process that sends
     _listener = listener
 

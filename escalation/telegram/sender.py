@@ -1,7 +1,7 @@
-"""The sender: wakes when an approval changes, tells people, keeps the messages true. One thread of the leased process.
+"""The sender sends messages and keeps them up to date. It is one thread of the leased process.
 
-A ring makes it happen now, a look every few seconds makes it happen anyway; in between no timer stands between a
-question and its card.
+A notification wakes it at once; a sweep every few seconds repairs lost notifications. No timer
+delays an approval request that was announced by a notification.
 """
 
 import logging
@@ -26,7 +26,7 @@ BATCH = 500
 
 
 class Sender:
-    """Feed it rings from any thread; run it on one."""
+    """Wake it from any thread; run it on one."""
 
     def __init__(self, api: BotApi, channel: Channel, *, may_continue: Callable[[], bool]) -> None:
         self._api = api
@@ -35,26 +35,26 @@ class Sender:
         self._wake_event = threading.Event()
         self._lock = threading.Lock()
         self._changed_ids: dict[UUID, None] = {}
-        self._stop_changed = True  # perhaps something happened while nobody was here to tell
+        self._stop_changed = True  # a stop may have happened while no sender ran
         self._swept_at = 0.0
         self._silent = False
         self._idle = False
         self._was_off = False
 
     def wake(self, approval_id: UUID | None = None) -> None:
-        """Something is new, about this approval if one is named; returns at once."""
+        """Process changes now, starting with this approval if one is given. Returns at once."""
         with self._lock:
             if approval_id is not None:
                 self._changed_ids[approval_id] = None
         self._wake_event.set()
 
     def wake_for_stop(self) -> None:
-        """All agents were stopped, or go on; returns at once."""
+        """Announce a stop of all agents, or its end. Returns at once."""
         self._stop_changed = True
         self._wake_event.set()
 
     def run(self) -> None:
-        """Until ``may_go_on`` says no."""
+        """Work until ``may_continue`` returns False."""
         wait_s = 0.0
         while self._may_continue():
             self._wake_event.wait(wait_s)
@@ -68,7 +68,7 @@ class Sender:
                 close_old_connections()
 
     def work(self) -> float:
-        """Do what there is to do; seconds until it makes sense to look again."""
+        """Do everything that is due; return the seconds until the next sweep."""
         with self._lock:
             changed_ids, self._changed_ids = list(self._changed_ids), {}
         if time.monotonic() - self._swept_at >= SWEEP_EVERY_S:
@@ -86,17 +86,19 @@ class Sender:
         return 0.0
 
     def _announce_stop(self) -> None:
-        """Once, when it was rung for or looked for; what does not get through is said at the next look."""
+        """Announce a stop after a notification or a sweep. A failed announcement is repeated by the
+        next sweep.
+        """
         if not self._stop_changed or self._blocked_for_s():
             return
         self._stop_changed = False
         try:
             stop_all.announce_stop(self._api)
         except BotApiError as error:
-            logger.warning("telegram: the chat does not know of a stop yet: %s", error.detail)
+            logger.warning("telegram: the stop was not announced yet: %s", error.detail)
 
     def _sweep(self) -> None:
-        """Find what nobody rang for."""
+        """Find changes whose notification was lost."""
         self._swept_at = time.monotonic()
         self._stop_changed = True
         commands.open_missing_deliveries(batch=BATCH)
@@ -104,7 +106,9 @@ class Sender:
         self._silent = policy.is_silent(queries.read_mute_states())
 
     def _open_deliveries(self, changed_ids: list[UUID]) -> None:
-        """A single question, with nothing waiting before it, is told by the shortest way."""
+        """Add changed approvals to the outbox. A single one with nothing ahead of it is sent at
+        once.
+        """
         if len(changed_ids) == 1 and self._idle and not self._api.off and not self._blocked_for_s():
             commands.open_and_send(self._channel, changed_ids[0], silent=self._silent)
             return
@@ -112,7 +116,9 @@ class Sender:
             commands.open_delivery(approval_id)
 
     def _probe_chat_if_due(self) -> None:
-        """While the channel is off, or in doubt, find out whether our chat takes messages; then tell what waits."""
+        """Probe the chat while the channel is off or in doubt; after it recovers, make postponed
+        deliveries due.
+        """
         api = self._api
         self._was_off = self._was_off or bool(api.off)
         if api.chat_state.is_probe_due and not (api.breaker and api.breaker.probe_in_s):
@@ -126,14 +132,14 @@ class Sender:
         try:
             prove_writable(self._api)
         except ChatUnusable:
-            return  # the client has turned the channel off
+            return  # the client has turned the channel off already
         except Refused as refused:
             self._api.turn_off(refused)
         except BotApiError as error:
-            logger.info("telegram: nobody can tell whether the chat takes messages: %s", error.detail)
+            logger.info("telegram: the probe of the chat failed: %s", error.detail)
 
     def _blocked_for_s(self) -> float:
-        """Seconds until anything may be sent or edited, at least some if nobody can tell; 0 if it may now."""
+        """Return the seconds until a message may be sent or edited; 0 if it may be now."""
         api = self._api
         if api.chat_state.lost or api.chat_state.token_refused:
             return SWEEP_EVERY_S
@@ -151,7 +157,7 @@ class Sender:
         return bool(claimed) and commands.send_deliveries(self._channel, claimed, silent=self._silent)
 
     def _send_refused(self) -> bool:
-        """One that Telegram refused before, alone."""
+        """Send one delivery that Telegram refused before, alone in its message."""
         if self._api.off or self._blocked_for_s():
             return False
         claimed = commands.claim_refused_delivery()

@@ -1,4 +1,6 @@
-"""The one process that talks to the Bot API: takes the lease, sends, receives, and says how it is."""
+"""The one process that talks to the Bot API. It takes the lease, sends, receives, and records its
+state.
+"""
 
 import logging
 import os
@@ -37,18 +39,20 @@ SHUTDOWN_TIMEOUT_S = 5.0
 
 
 class Service:
-    """``run`` waits for the lease, works while it holds it, and waits again if it is lost."""
+    """``run`` waits for the lease, works while it holds the lease, and waits again after it lost
+    it.
+    """
 
     def __init__(self) -> None:
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """Wind up; from any thread or a signal handler."""
+        """Stop the service, from any thread or signal handler."""
         self._stop.set()
 
     def run(self) -> None:
-        """Until ``stop``."""
+        """Run until ``stop`` is called."""
         is_logged = False
         while not self._stop.is_set():
             try:
@@ -60,14 +64,14 @@ class Service:
                 LeaseTerm(self._owner, fence, stopped=self._stop).serve()
                 is_logged = False
             elif not is_logged:
-                logger.info("telegram: another process does it; this one waits to take over")
+                logger.info("telegram: another process holds the lease; this one waits to take over")
                 is_logged = True
             close_old_connections()
             self._stop.wait(TRY_EVERY_S)
 
 
 class LeaseTerm:
-    """One time of holding the lease."""
+    """The work of one process while it holds the lease once."""
 
     def __init__(self, owner: str, fence: int, *, stopped: threading.Event) -> None:
         self._owner, self._fence, self._stopped = owner, fence, stopped
@@ -81,7 +85,7 @@ class LeaseTerm:
             on_flood=self._record_flood,
             on_off=lambda why: self._record_state(off=why),
         )
-        if stored.get("setup") == status.setup_fingerprint():  # with other settings nothing is known
+        if stored.get("setup") == status.setup_fingerprint():  # other settings make the stored state void
             self.api.chat_state.restore_off(stored.get("off", ""))
         self._quiet_until: dict[str, float] = dict(stored.get("quiet_until", {}))
         for chat, until in self._quiet_until.items():
@@ -90,11 +94,11 @@ class LeaseTerm:
         self._receiver = Receiver(self.api, may_continue=self.holds_lease, on_chat_change=self._sender.wake)
 
     def holds_lease(self) -> bool:
-        """Whether this process may still talk to the Bot API."""
+        """Return True while this process may use the Bot API."""
         return not self.api.stop.is_set() and time.monotonic() < self._held_until
 
     def serve(self) -> None:
-        """Work until told to stop, or until the lease is lost."""
+        """Work until the service is stopped or the lease is lost."""
         logger.info("telegram started: %s, chat %s", settings.TELEGRAM.mode, self.api.chat)
         notify.listener.add(self._on_notification)
         receivers.set_listener(self._sender.wake)
@@ -121,7 +125,7 @@ class LeaseTerm:
             logger.info("telegram stopped")
 
     def _renew_lease(self) -> None:
-        """Renew the lease and write the figures down, until it is over."""
+        """Renew the lease and save the counters until the term ends."""
         written = 0.0
         while not self._stopped.wait(KEEP_EVERY_S):
             try:
@@ -139,7 +143,7 @@ class LeaseTerm:
             close_old_connections()
 
     def _receive(self) -> None:
-        """Say hello, then poll or watch, as the settings say."""
+        """Prepare the bot, then receive by polling or webhook, as configured."""
         while self.holds_lease():
             try:
                 me = self.api.call_once("getMe", timeout_s=10.0)
@@ -149,7 +153,7 @@ class LeaseTerm:
                     self._set_webhook()
                 break
             except TokenRefused:
-                break  # said already; nothing is called until somebody mends it and starts this again
+                break  # logged already; no call can succeed before a restart with another token
             except BotApiError as error:
                 logger.warning("telegram is not ready yet: %s", error.detail)
                 self.api.stop.wait(3.0)
@@ -174,7 +178,9 @@ class LeaseTerm:
         )
 
     def _on_notification(self, topic: str, key: str) -> None:
-        """On the doorbell's thread: returns at once."""
+        """Wake the threads that a notification concerns. The listener thread calls this, so it
+        returns at once.
+        """
         if topic in ("approval", "approval_expiring"):
             self._sender.wake(UUID(key))
         elif topic == STOP:
@@ -201,7 +207,9 @@ class LeaseTerm:
         return thread
 
     def _on_chat_moved(self, old: int, new: int) -> None:
-        """Keep where the group went, and tell what is open there; perhaps within the transaction of an update."""
+        """Save the new chat number and resend open requests. It may run inside the transaction of
+        an update.
+        """
         self._record_state(moved={str(one): other for one, other in self.api.moved.items()}, chat=self.api.chat)
         number = outbox.resend_after_chat_move(old)
         logger.warning("telegram: %d open approval requests are told again in %s", number, new)
@@ -220,7 +228,7 @@ class LeaseTerm:
         try:
             leases.note_also(status.LEASE, **facts)
         except DatabaseError as error:
-            logger.warning("telegram: its state was not written down (%s)", type(error).__name__)
+            logger.warning("telegram: its state was not saved (%s)", type(error).__name__)
 
     def _release_lease(self) -> None:
         try:

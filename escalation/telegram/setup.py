@@ -1,4 +1,4 @@
-"""Set-up by proof: what is right, what is not, and what to do about it, in words."""
+"""Checks of the setup. Each one tries the real thing and reports in words what to fix."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,16 +23,17 @@ TEST_PLAIN = "Orchestra can reach you. Tap the button to prove that you can reac
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. ``good`` is None for something to know rather than to mend."""
+    """The result of one check. ``good`` is None for information that needs no fix."""
 
     good: bool | None
     text: str
 
 
 def run_checks(api: BotApi) -> Iterator[Finding]:
-    """Look at everything between us and the people, from the token to the tapped test card; stops at what blocks.
+    """Check everything from the token to the tapped test card; stop at a failure that blocks the
+    rest.
 
-    Nothing here is good unless all of it is: whoever reads only the last line must not be misled.
+    A reader may look only at the last line, so a check passes only if all of it works.
     """
     if not settings.TELEGRAM.token:
         yield Finding(False, status.find_missing_setting())
@@ -58,10 +59,10 @@ def run_checks(api: BotApi) -> Iterator[Finding]:
 
 
 def post_test_card(api: BotApi) -> Button:
-    """Send the card that has to be tapped; its button knows whether it was.
+    """Send the test card; return its button, whose ``used_at`` is set by a tap.
 
     Raises:
-        BotApiError: it was not sent.
+        BotApiError: the card was not sent.
     """
     key = InlineButton(label="It works", action=Button.Action.TEST)
     number = cards.post(api, chat=api.chat, card=Card(text=TEST_TEXT, plain=TEST_PLAIN, keys=((key,),)))
@@ -137,7 +138,9 @@ def _check_chat(api: BotApi, bot: int) -> Iterator[Finding]:
 
 
 def _check_writable(api: BotApi, name: str, role: str) -> Iterator[Finding]:
-    """By doing it: what a chat says about rights knows nothing of topics."""
+    """Send a message to find out: the rights that Telegram reports for a chat do not cover its
+    topics.
+    """
     topic = settings.TELEGRAM.topic_id
     place = f"{name}, topic {topic}" if topic else name
     try:
@@ -150,7 +153,7 @@ def _check_writable(api: BotApi, name: str, role: str) -> Iterator[Finding]:
     else:
         yield Finding(True, f"The bot may write to {place}.")
         if leases.noted(status.LEASE).get("off"):
-            notify.send(status.TOPIC, status.PROBE_CHAT)  # the process need not wait for its next look
+            notify.send(status.TOPIC, status.PROBE_CHAT)  # the process need not wait for its next probe
 
 
 def _check_people() -> Iterator[Finding]:

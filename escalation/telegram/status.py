@@ -1,4 +1,6 @@
-"""How Telegram is, as every process can see it: the health pages, the figures and the diagnostics read this."""
+"""State of the Telegram channel as any process can read it. Health, metrics and diagnostics use
+this.
+"""
 
 import hashlib
 import time
@@ -16,14 +18,16 @@ LEASE = "telegram"
 TESTED = "telegram.tested"
 TOPIC = "telegram"
 PROBE_CHAT = "look"
-"""Rung when somebody else has seen that the chat takes messages, or does not."""
+"""Notification key: another process has seen that the chat accepts messages, or does not."""
 SILENT_AFTER_S = 90.0  # a poll returns within 25 s
 
 OK, OFF, DOWN, UNTESTED = "ok", "off", "down", "untested"
 
 
 def read_health() -> str:
-    """ok; off: not set up; untested: nobody has tapped a test card; down: no process, no answer, or no way in."""
+    """Return ok, off (not configured), untested (no tapped test card) or down (no process, no
+    response, or a refused chat or request).
+    """
     if not settings.TELEGRAM.configured:
         return OFF
     if not is_healthy():
@@ -32,12 +36,16 @@ def read_health() -> str:
 
 
 def is_healthy() -> bool:
-    """Whether a process talks to Telegram, Telegram answers, our chat takes messages, and no request was refused."""
+    """Return True if a process runs, Telegram responds, our chat accepts messages, and no request
+    was refused.
+    """
     return settings.TELEGRAM.configured and not find_problem()
 
 
 def find_problem() -> str:
-    """What keeps people from being told, and what mends it; empty if nothing does. A test is another matter."""
+    """Return why messages cannot be sent, and how to fix it; an empty text if they can. A missing
+    test is no problem.
+    """
     telegram, state = settings.TELEGRAM, leases.noted(LEASE)
     if not telegram.configured:
         return find_missing_setting()
@@ -58,7 +66,7 @@ def find_problem() -> str:
 
 
 def find_missing_setting() -> str:
-    """Which setting keeps the channel off; empty if none does."""
+    """Return which setting keeps the channel off; an empty text if none does."""
     telegram = settings.TELEGRAM
     if not telegram.token:
         return "TELEGRAM_BOT_TOKEN is not set. Write /newbot to @BotFather and copy the token it gives."
@@ -70,24 +78,24 @@ def find_missing_setting() -> str:
 
 
 def find_advice() -> str:
-    """What should be set otherwise although it works; empty if nothing."""
+    """Return which setting works but should be changed; an empty text if none."""
     moved = leases.noted(LEASE).get("moved", {})
     new = moved.get(settings.TELEGRAM.chat)
     return f"The group became a supergroup, which Orchestra follows: set TELEGRAM_CHAT_ID={new}." if new else ""
 
 
 def is_tested() -> bool:
-    """Whether somebody has tapped a test card of this very bot in this very chat."""
+    """Return True if a person has tapped a test card of this bot in this chat and topic."""
     return bool(leases.noted(TESTED).get("setup") == setup_fingerprint())
 
 
 def record_test(*, by: str) -> None:
-    """Somebody has tapped the test card."""
+    """Record that the test card was tapped."""
     leases.note_also(TESTED, setup=setup_fingerprint(), by=by, at=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def read_status() -> dict[str, Any]:
-    """Everything a person needs who looks after the channel; no secret is in it."""
+    """Return the state that an operator needs. It contains no secret."""
     state = leases.noted(LEASE)
     answered_at = state.get("answered_at")
     return {
@@ -112,7 +120,9 @@ def read_status() -> dict[str, Any]:
 
 
 def setup_fingerprint() -> str:
-    """The bot, the chat and the topic, so that a change wants a new test; gives nothing of the token away."""
+    """Return a hash of bot, chat and topic. It changes with each of them, and does not reveal the
+    token.
+    """
     telegram = settings.TELEGRAM
     place = f"{telegram.token}/{telegram.chat_id}/{telegram.api_url}"
     place += f"/{telegram.topic_id}" if telegram.topic_id else ""

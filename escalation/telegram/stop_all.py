@@ -1,4 +1,6 @@
-"""A stop of all agents in the chat: /stop, /resume with its button, and the news of both to everybody there."""
+"""The stop of all agents in the chat: /stop, /resume with its button, and the announcements of
+both.
+"""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -19,17 +21,17 @@ from escalation.telegram.messages.message import Card, InlineButton
 from orchestra.auth.permissions import rights_of
 from orchestra.db import leases
 
-if TYPE_CHECKING:  # it leads here
+if TYPE_CHECKING:  # bot_commands imports this module
     from escalation.telegram.inbound.bot_commands import BotCommand
 
-ANNOUNCED = "telegram.stop"  # the lease that remembers what the chat was told
-ANNOUNCE_WITHIN = timedelta(hours=1)  # a stop that was over before anybody was told is no news later
+ANNOUNCED = "telegram.stop"  # the lease row that stores what was announced in the chat
+ANNOUNCE_WITHIN = timedelta(hours=1)  # a stop that ended before its announcement is not announced later
 NOT_STOPPED = "The agents are not stopped. Nothing was changed."
 Action = Button.Action
 
 
 def stop(command: "BotCommand", approver: Approver) -> None:
-    """Stop all agents, at once and without asking back."""
+    """Stop all agents at once, without a confirmation."""
     if not stops.MAY_STOP & rights_of(approver.user):
         command.person.audit_refusal("/stop")
         command.reply(words("Your account may not stop agents. Nothing was changed."))
@@ -41,7 +43,7 @@ def stop(command: "BotCommand", approver: Approver) -> None:
 
 
 def resume(command: "BotCommand", approver: Approver) -> None:
-    """Ask back: the button below lifts the stop that it was made for."""
+    """Ask for a confirmation. The button lifts only the stop that it was made for."""
     if not stops.MAY_LIFT & rights_of(approver.user):
         command.person.audit_refusal("/resume")
         command.reply(words("Your account may not let agents go on. Nothing was changed."))
@@ -58,7 +60,9 @@ def resume(command: "BotCommand", approver: Approver) -> None:
 
 
 def lift(query: CallbackQuery) -> None:
-    """The button of /resume; a second press, or one on the button of an earlier stop, changes nothing."""
+    """Handle the button of /resume. A second press, or a button of an earlier stop, changes
+    nothing.
+    """
     try:
         lifted = stops.lift_stop(
             by=query.person.account, via=DecisionSource.TELEGRAM, stop_id=UUID(query.button.value["stop"]),
@@ -75,12 +79,14 @@ def lift(query: CallbackQuery) -> None:
 
 
 def announce_stop(api: BotApi) -> None:
-    """Say in the chat what became of the latest stop: that it began, that it interrupts now, that it was lifted.
+    """Announce the state of the latest stop in the chat: it started, it interrupts now, or it was
+    lifted.
 
-    What was said is remembered only afterwards: after a crash it may be said twice, and never not at all.
+    The state is saved after the message is sent, so a crash in between may repeat an announcement
+    but never loses it.
 
     Raises:
-        BotApiError: it was not said.
+        BotApiError: the announcement was not sent.
     """
     latest = Stop.objects.order_by("-started_at").first()
     if latest is None:
@@ -95,7 +101,7 @@ def announce_stop(api: BotApi) -> None:
 
 
 def describe_stop(stop: Stop) -> Piece:
-    """What everybody in the chat should know."""
+    """Return the announcement of ``stop`` for everyone in the chat."""
     if not stop.is_in_force:
         return _describe_lift(stop)
     how = words(f"{stop_words.effect(stop)} {stop_words.WAITS}")

@@ -1,4 +1,4 @@
-"""``manage.py telegram``: the process that talks to Telegram, and what is needed to set it up."""
+"""``manage.py telegram``: run the process that talks to Telegram, or set it up."""
 
 import signal
 import threading
@@ -28,8 +28,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_subparsers(dest="what", metavar="check | test-card | link USER")
-        what.add_parser("check", help="say what is right and what to mend")
-        tap = what.add_parser("test-card", help="send a card and wait until somebody taps it")
+        what.add_parser("check", help="report what works and what to fix")
+        tap = what.add_parser("test-card", help="send a card and wait until a person taps it")
         tap.add_argument("--wait", type=float, default=WAIT_S, help="seconds to wait (default %(default)g)")
         link = what.add_parser("link", help="print a one-time code for /link CODE")
         link.add_argument("user", metavar="USER")
@@ -44,7 +44,7 @@ class Command(BaseCommand):
         actions[options["what"]]()
 
     def run_service(self) -> None:
-        """Until SIGTERM or Ctrl-C; a second process waits until the first is gone."""
+        """Run until SIGTERM or Ctrl-C. A second process waits until the first one has ended."""
         _refuse_unless_configured()
         service = Service()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -52,7 +52,7 @@ class Command(BaseCommand):
         service.run()
 
     def check_setup(self) -> None:
-        """Exit code 1 if anything has to be mended."""
+        """Print one line for each check. The exit code is 1 if anything must be fixed."""
         bad = 0
         for finding in setup.run_checks(_api()):
             bad += finding.good is False
@@ -62,7 +62,9 @@ class Command(BaseCommand):
         self.stdout.write("Everything is in place.")
 
     def test_card(self, wait_s: float) -> None:
-        """Readiness shows the channel as ok only after this: a card that arrived and a press that came back."""
+        """Send a test card and wait for the tap. Readiness reports the channel as ok only after
+        this succeeded.
+        """
         _refuse_unless_configured()
         try:
             button = setup.post_test_card(_api())
@@ -84,7 +86,7 @@ class Command(BaseCommand):
         self.stdout.write("Tapped. Telegram works both ways.")
 
     def link(self, username: str) -> None:
-        """The code is the last word printed."""
+        """Print a one-time link code as the last word of the output."""
         user = find_account(username)
         minutes = commands.LINK_CODE_LASTS.total_seconds() / 60
         code = commands.create_link_code(user)

@@ -1,8 +1,9 @@
-"""The circuit breaker around the Bot API: pybreaker's states, its own missing rule, one truth for all processes.
+"""The circuit breaker around the Bot API: pybreaker's states and one state for all processes.
 
-pybreaker counts consecutive failures only, so the failure rate is judged here; and its ``call`` holds a lock while the
-guarded function runs, so it is shown finished outcomes only. The state is kept in a `Lease` row: other processes see
-it, a restart finds it, and the one probe after the pause is reserved there by a conditional UPDATE.
+pybreaker counts consecutive failures only, so this module adds the failure rate. Its ``call`` holds
+a lock while the guarded function runs, so it receives finished outcomes only. The state is kept in
+a `Lease` row: other processes and a restarted one read it there, and a conditional UPDATE reserves
+the one probe after the pause.
 """
 
 import logging
@@ -31,7 +32,7 @@ OPEN_DETAIL = "Circuit breaker open"
 
 
 class Breaker:
-    """Ask ``enter`` before a call and report how it ended; safe from any thread."""
+    """Call ``enter`` before a call and ``record`` after it. Safe from any thread."""
 
     def __init__(self, limits: BreakerSettings, *, owner: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
@@ -57,14 +58,15 @@ class Breaker:
 
     @property
     def probe_in_s(self) -> float:
-        """Seconds until a probe makes sense; 0 if the way is free."""
+        """Seconds until a probe is allowed; 0 while the breaker is closed."""
         return 0.0 if self.state == CLOSED else max(0.0, self._not_before - self._clock())
 
     def enter(self) -> bool:
-        """False: go ahead. True: go ahead with one probe, on whose end everybody waits.
+        """Return False if the call may go ahead, True if the caller must probe first; other calls
+        wait for that probe.
 
         Raises:
-            CircuitOpen: not now.
+            CircuitOpen: the breaker is open.
         """
         with self._lock:
             if self.state == CLOSED:
@@ -76,11 +78,13 @@ class Breaker:
             return True
 
     def record(self, *, failed: bool, probe: bool) -> None:
-        """How a call ended: ``failed`` if the network, a proxy or Telegram itself did; no answer is a failure."""
+        """Record how a call ended. ``failed``: the network, a proxy or Telegram itself failed; a
+        refusal is no failure.
+        """
         with self._lock:
             before = self.state
             if before == OPEN or (before == HALF_OPEN and not probe):
-                return  # a late outcome of a call begun before it opened changes nothing
+                return  # a call that started before the breaker opened ended late
             self._feed_core(failed)
             self._outcomes.append((self._clock(), failed))
             if failed and self.state == CLOSED and self._is_failure_rate_exceeded():
@@ -105,23 +109,25 @@ class Breaker:
         return total >= self._limits.minimum_calls and bad / total >= self._limits.failure_rate
 
     def _record_transition(self, before: str) -> None:
-        """Critical is said once an opening, however many probes fail: who is woken by it is woken once."""
+        """Log and save a new state. Only the first opening is critical, so failed probes raise no
+        further alerts.
+        """
         pause_s = self._limits.pause.total_seconds()
         if self.state == OPEN:
             self._not_before = self._clock() + pause_s
         if self.state == OPEN and before == HALF_OPEN:
-            logger.info("the probe of the Bot API failed, too; the next one is in %g s", pause_s)
+            logger.info("the probe of the Bot API failed; the next one is in %g s", pause_s)
         elif self.state == OPEN:
             self._opened_at = datetime.now(UTC).isoformat()
             logger.critical("circuit breaker open: the Bot API fails; trying again in %g s", pause_s)
         else:
             self._opened_at = None
-            self._outcomes.clear()  # recovered: the bad window is forgotten
+            self._outcomes.clear()  # failures before the recovery no longer count
             logger.warning("circuit breaker closed: the Bot API answers again")
         self._save_state()
 
     def _reserve_probe(self) -> bool:
-        """One for all processes; without the database nobody probes, and nobody would know what to send."""
+        """Reserve the one probe of all processes. Without the database no process probes."""
         due = Lease.objects.filter(name=NAME, expires_at__lte=Now())
         try:
             won = due.update(owner=self._owner, fence=F("fence") + 1, expires_at=Now() + self._limits.pause)
@@ -138,15 +144,15 @@ class Breaker:
                 name=NAME, defaults={"owner": self._owner, "expires_at": due, "state": facts, "updated_at": Now()}
             )
         except DatabaseError as error:
-            logger.warning("the breaker's state was not written down: %s", type(error).__name__)
+            logger.warning("the breaker's state was not saved: %s", type(error).__name__)
 
 
 class _Failure(Exception):
-    """A failure, as pybreaker wants to see one."""
+    """Signals a failed outcome to pybreaker."""
 
 
 def read_state(limits: BreakerSettings) -> dict[str, Any]:
-    """What every process can say about the breaker: the page, the probe and the admin read this."""
+    """Return the state of the breaker for diagnostics, from any process."""
     lease = Lease.objects.filter(name=NAME).first()
     state = lease.state if lease else {}
     return {
@@ -165,5 +171,5 @@ def read_state(limits: BreakerSettings) -> dict[str, Any]:
 
 
 def _read_stored_state() -> dict[str, Any]:
-    """What any process wrote down last."""
+    """Return the last recorded state, or an empty dict."""
     return Lease.objects.filter(name=NAME).values_list("state", flat=True).first() or {}

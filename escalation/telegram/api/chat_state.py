@@ -1,7 +1,7 @@
-"""Whether our chat takes messages; and once it refused them, when to look again.
+"""Whether our chat accepts messages, and when to probe it after a refusal.
 
-Rights come back without a word of Telegram's: a reopened topic, permissions of the group. So while the channel is off
-it is tried again, slowly, and at once when there is a sign that something changed.
+Telegram does not announce that a topic was reopened or that permissions of a group changed. So the
+chat is probed at growing intervals while the channel is off, and at once after a sign of a change.
 """
 
 import threading
@@ -16,14 +16,16 @@ from escalation.telegram.api.refusals import cure_for
 
 FIRST_PROBE_S, LONGEST_PROBE_INTERVAL_S = 30.0, 300.0
 REFUSALS_BEFORE_PROBE = 3
-"""Messages in a row that Telegram refused in every form: then the chat itself is tried."""
+"""After so many consecutive messages that Telegram refused in every form, the chat is probed."""
 
 
 @dataclass(slots=True)
 class ChatState:
-    """``off`` says why nothing can be sent until somebody mends it; empty if all is well. Safe from any thread.
+    """``off`` is the reason why nothing can be sent until an operator fixes it; empty while the
+    chat works. Safe from any thread.
 
-    ``lost``: edits fail, too. ``token_refused``: nothing works until the process starts with another token.
+    ``lost``: edits fail too. ``token_refused``: no call works until the process starts with another
+    token.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -37,7 +39,9 @@ class ChatState:
     _local: threading.local = field(default_factory=threading.local)
 
     def turn_off(self, refused: Refused) -> bool:
-        """Note why nothing can be sent; False if that was known. Another reason than before takes its place."""
+        """Record the reason of a refusal. Return False if it is known. A different reason replaces
+        the former one.
+        """
         why = f"Telegram is off: {describe_refusal(refused)} ({refused.detail}). {cure_for(refused.detail)}"
         if self.token_refused or why == self.off:
             return False
@@ -50,7 +54,7 @@ class ChatState:
         return True
 
     def restore_off(self, why: str) -> None:
-        """The process before this one left it off: look at once."""
+        """Take over the ``off`` reason of the previous process, and probe at once."""
         self.off = why
         self.lost = bool(why) and is_lost(why)
 
@@ -58,7 +62,9 @@ class ChatState:
         self.off, self.lost, self.token_refused, self._refusals, self._probe_requested = "", False, False, 0, False
 
     def refusal_for(self, *, ours: bool, to_send: bool) -> Refused | None:
-        """The error for a call that would be made in vain; ``ours``: to our chat and topic."""
+        """Return the error for a call that cannot succeed, or None. ``ours``: it goes to our chat
+        and topic.
+        """
         if not self.off or getattr(self._local, "probing", False):
             return None
         if self.token_refused:
@@ -66,29 +72,31 @@ class ChatState:
         return ChatUnusable(self.off) if ours and (to_send or self.lost) else None
 
     def count_refusal(self) -> None:
-        """A message was refused in every form: it may be the message, or the chat."""
+        """Count a message that was refused in every form. The message or the chat may be the cause."""
         self._refusals += 1
         if self._refusals >= REFUSALS_BEFORE_PROBE:
             self.request_probe()
 
     def record_success(self) -> None:
-        """A message was taken."""
+        """Record that the chat accepted a message."""
         self._refusals = 0
 
     def request_probe(self) -> None:
-        """Something changed, or is in doubt: look the next time somebody can."""
+        """Request a probe at the next opportunity, because something changed or is in doubt."""
         self._probe_requested = True
 
     @property
     def is_probe_due(self) -> bool:
-        """Whether it is time to try the chat again."""
+        """True if the chat should be probed now."""
         if self.token_refused:
             return False
         return self._probe_requested or bool(self.off and self.clock() >= self._probe_at)
 
     @contextmanager
     def probing(self) -> Iterator[None]:
-        """This thread tries the chat, whatever is known of it; the next look comes later than the last."""
+        """Let this thread call the chat regardless of its state; double the interval to the next
+        probe.
+        """
         self._probe_requested = False
         self._probe_at = self.clock() + self._probe_interval_s
         self._probe_interval_s = min(2 * self._probe_interval_s, LONGEST_PROBE_INTERVAL_S)
@@ -100,5 +108,5 @@ class ChatState:
 
 
 def describe_refusal(refused: Refused) -> str:
-    """What was refused, in a few words."""
+    """Return in a few words what was refused."""
     return "the token is wrong or revoked" if isinstance(refused, TokenRefused) else "the chat cannot be written to"

@@ -1,7 +1,7 @@
-"""The Bot API over HTTP: one call, its answer or one of a few errors.
+"""The Bot API over HTTP. A call returns its result or raises one of a few errors.
 
-Bot API, "Making requests": ``{"ok": true, "result"}`` or ``{"ok": false, "error_code", "description", "parameters"?}``;
-a proxy in between may also send HTML or nothing.
+Bot API, "Making requests": ``{"ok": true, "result"}`` or ``{"ok": false, "error_code",
+"description", "parameters"?}``. A proxy in between may also send HTML or an empty body.
 """
 
 import logging
@@ -28,17 +28,19 @@ from escalation.telegram.api.refusals import cure_for
 logger = logging.getLogger(__name__)
 
 GAVE_UP = "Maximum retry attempts exceeded"
-JITTER = 0.25  # of a delay, on top of it
+JITTER = 0.25  # fraction of a delay that is added to it at most
 
 
 @dataclass(slots=True)
 class BotApi:
-    """Calls go to ``{url}/bot{token}/{method}``; every one is timed, counted, paced and guarded by the breaker.
+    """Calls ``{url}/bot{token}/{method}``. Each call is timed, counted, rate limited and guarded by
+    the breaker.
 
-    ``moved`` maps chats that became supergroups to their new numbers; ``on_moved``, ``on_flood`` and ``on_off`` hear of
-    news that others have to know. ``gate`` knows whether our chat takes messages. What goes to our chat goes into our
-    topic, if one is set, unless ``message_thread_id`` says otherwise: 0 for General. Safe from any thread: each has its
-    own connection.
+    ``moved`` maps chats that became supergroups to their new numbers. ``on_moved``, ``on_flood``
+    and ``on_off`` are called when such a state changes. ``chat_state`` knows whether our chat
+    accepts messages. Messages to our chat go to our topic, if one is configured, unless
+    ``message_thread_id`` is given: 0 for General. Safe from any thread, because each thread has its
+    own HTTP session.
     """
 
     settings: TelegramSettings
@@ -56,26 +58,29 @@ class BotApi:
 
     @property
     def chat(self) -> int:
-        """The chat of the settings, under its present number."""
+        """The present number of the configured chat."""
         return self.moved.get(self.settings.chat_id, self.settings.chat_id)
 
     @property
     def off(self) -> str:
-        """Why nothing can be sent to our chat until somebody mends it; empty if all is well."""
+        """Why nothing can be sent to our chat until an operator fixes it; empty if it works."""
         return self.chat_state.off
 
     @property
     def doubtful(self) -> bool:
-        """Whether an answer was lost during this thread's last ``call``, so that it may have been carried out twice."""
+        """True if a response was lost during the last ``call`` of this thread, which may have been
+        carried out twice.
+        """
         return bool(getattr(self._local, "doubtful", False))
 
     def call(self, method: str, **params: Any) -> Any:
-        """``result`` of the answer; quick repetitions (1, 2, 4 … 16 s) are made in here. ``None`` params are left out.
+        """Return ``result`` of the response, after quick retries (1, 2, 4 … 16 s). ``None``
+        parameters are left out.
 
-        A value ``(file name, bytes)`` is uploaded. "Message is not modified" is a success.
+        A value ``(file name, bytes)`` is uploaded. "Message is not modified" counts as a success.
 
         Raises:
-            BotApiError: one of the family in ``escalation.errors``.
+            BotApiError: one of the subclasses in ``escalation.errors``.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._is_retryable),
@@ -93,7 +98,12 @@ class BotApi:
             raise
 
     def call_once(self, method: str, *, timeout_s: float | None = None, **params: Any) -> Any:
-        """As ``call``, without repetitions; for what is not worth waiting for, such as the answer to a press."""
+        """Call without retries, for calls that soon lose their use, such as the answer to a
+        callback query.
+
+        Raises:
+            BotApiError: as `call`.
+        """
         params = {name: value for name, value in params.items() if value is not None}
         chat = int(params.get("chat_id") or ALL_CHATS)
         if method.startswith("send"):
@@ -151,7 +161,9 @@ class BotApi:
                 self.breaker.record(failed=isinstance(error, NotReached), probe=probe)
 
     def _exchange(self, method: str, params: dict[str, Any], timeout_s: float | None) -> Any:
-        """One request. No exception of the HTTP library leaves here: its text holds the URL, and the URL the token."""
+        """Make one request. Exceptions of the HTTP library never leave this method: their text
+        contains the URL with the token.
+        """
         url = f"{self.settings.api_url}/bot{self.settings.token}/{method}"
         read_s = timeout_s or self.settings.request_timeout.total_seconds()
         files = {name: value for name, value in params.items() if isinstance(value, tuple)}
@@ -191,14 +203,16 @@ class BotApi:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
-            # proxies and certificates of the environment, looked up once and not before every call
+            # requests would read proxies and certificates of the environment before every call
             environment = session.merge_environment_settings(self.settings.api_url, {}, None, None, None)
             session.proxies, session.verify = environment["proxies"], environment["verify"]
             session.trust_env = False
         return session
 
     def _moved_chat_id(self, chat: int, params: dict[str, Any]) -> int:
-        """The present number of a chat that moved. Its messages stayed behind, and their numbers mean others there."""
+        """Return the new number of a chat that moved. Old message numbers are refused: in the new
+        chat they denote others.
+        """
         new = self.moved[chat]
         if "message_id" in params:
             raise ChatMoved("The group became a supergroup; its old messages stayed behind.", chat=new)
@@ -206,7 +220,7 @@ class BotApi:
         return new
 
     def record_chat_move(self, old: int, new: int) -> None:
-        """The group became a supergroup with another number; said once, whoever heard of it first."""
+        """Record that a group became a supergroup, and log it once."""
         if self.moved.get(old) == new:
             return
         self.moved[old] = new
@@ -214,12 +228,12 @@ class BotApi:
         self.on_moved(old, new)
 
     def turn_on(self) -> None:
-        """Somebody mended the chat: go on."""
+        """Mark the chat as usable again."""
         self.chat_state.turn_on()
         self.on_off("")
 
     def turn_off(self, refused: Refused) -> None:
-        """Nothing can be sent until somebody mends what Telegram named."""
+        """Turn the channel off until an operator fixes the cause that Telegram named."""
         if self.chat_state.turn_off(refused):
             logger.critical(
                 "telegram channel failed and is off: %s (%s). %s",
@@ -228,14 +242,14 @@ class BotApi:
             self.on_off(self.off)
 
     def _record_success(self) -> None:
-        """Our chat took a message."""
+        """Record that our chat accepted a message."""
         self.chat_state.record_success()
         if self.off:
             logger.warning("telegram channel is usable again")
             self.turn_on()
 
     def _set_topic(self, chat: int, params: dict[str, Any]) -> None:
-        """Name the topic that a message goes to; General has no number."""
+        """Set the topic of a message. General has no topic number."""
         if chat in (self.chat, self.settings.chat_id):
             params.setdefault("message_thread_id", self.settings.topic_id)
         if not params.get("message_thread_id"):
@@ -264,5 +278,7 @@ class BotApi:
 
 
 def _was_never_sent(failure: Exception) -> bool:
-    """Whether the request certainly did not reach Telegram, because no connection came about."""
+    """Return True if no connection was established, so that Telegram cannot have received the
+    request.
+    """
     return "NewConnectionError" in repr(failure) or "NameResolutionError" in repr(failure)

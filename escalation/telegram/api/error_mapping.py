@@ -1,7 +1,7 @@
-"""What an error answer of the Bot API means for us. Pure.
+"""Map error responses of the Bot API to exceptions. Pure.
 
-Telegram promises nothing about the wording of descriptions; they are matched only where ``error_code`` and
-``parameters`` do not say enough, and without regard to case.
+Telegram does not guarantee the wording of descriptions. They are matched, regardless of case, only
+where ``error_code`` and ``parameters`` are not enough.
 """
 
 import re
@@ -27,7 +27,7 @@ NOT_WRITABLE = re.compile(
     r"\b(?:topic|chat|channel|peer|forum)_[a-z_]+|\brights?\b|write access|message thread|(?:topic|thread) identifier"
     r"|user_banned|need administrator",
 )
-"""Of the chat or the topic and not of one message, however Telegram words it: CHAT_WRITE_FORBIDDEN, TOPIC_CLOSED …"""
+"""Matches refusals of the chat or topic, not of one message: CHAT_WRITE_FORBIDDEN, TOPIC_CLOSED …"""
 GONE = ("message to edit not found", "message can't be edited", "message_id_invalid")
 TOO_LONG = ("message is too long", "message caption is too long", "text is too long")
 BAD_KEYBOARD = ("button_data_invalid", "inline keyboard button", "reply markup is too long")
@@ -36,7 +36,9 @@ LONGEST_PAUSE_S = 3600.0
 
 
 def error_for(code: int, description: str, parameters: dict[str, Any], retry_after: str | None) -> BotApiError:
-    """The error for an answer that was no success; an empty ``description`` stands for HTML, garbage or nothing."""
+    """Return the error for an unsuccessful response. An empty ``description`` stands for HTML,
+    garbage or no body.
+    """
     detail = f"{code} {description}".strip() if description else f"HTTP {code} without a proper answer"
     if code == 429:
         return TooManyRequests(detail, retry_after_s=_retry_after_s(parameters.get("retry_after"), retry_after))
@@ -56,25 +58,29 @@ def error_for(code: int, description: str, parameters: dict[str, Any], retry_aft
 
 
 def is_lost(description: str) -> bool:
-    """Whether the chat itself is out of reach, for edits, too; what is only closed to new messages is not."""
+    """Return True if edits in the chat fail too. In a chat that only rejects new messages they do
+    not.
+    """
     return contains_any(description, LOST) or "forbidden:" in description.lower()
 
 
 def new_chat_id(parameters: dict[str, Any]) -> int | None:
-    """The supergroup that the group became."""
+    """Return the id of the supergroup that the group became, or None."""
     chat = parameters.get("migrate_to_chat_id")
     return chat if isinstance(chat, int) else None
 
 
 def contains_any(description: str, phrases: tuple[str, ...]) -> bool:
-    """Whether Telegram's words hold one of these."""
+    """Return True if Telegram's description contains one of the ``phrases``."""
     lowered = description.lower()
     return any(phrase in lowered for phrase in phrases)
 
 
-def _retry_after_s(*detail: Any) -> float:
-    """Seconds to leave Telegram alone, from whichever place named them."""
-    for seconds in detail:
+def _retry_after_s(*candidates: Any) -> float:
+    """Return the first valid pause in seconds. Telegram sends it in the body, in a header, or not
+    at all.
+    """
+    for seconds in candidates:
         text = str(seconds)
         if text.isascii() and text.isdigit():
             return min(float(text), LONGEST_PAUSE_S)

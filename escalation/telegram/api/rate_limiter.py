@@ -1,7 +1,8 @@
-"""How often a chat may be written to: Telegram's limits, and being left alone when it says so. Pure but for the clock.
+"""Limits on how often messages are sent to a chat, and pauses that Telegram requests. Pure except
+for the clock.
 
-Bot API, flood control: about 1 message a second in a chat (short bursts pass), 20 a minute in a group, 30 a second in
-all; edits count too.
+Bot API, flood control: about 1 message a second in a chat (short bursts pass), 20 a minute in a
+group, 30 a second over all chats. Edits count too.
 """
 
 import threading
@@ -10,9 +11,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 
 Window = tuple[int, float]
-"""So many messages within so many seconds."""
+"""Number of messages, and seconds within which they may be sent."""
 
-# a little longer than the rules: what counts is when a message arrives there
+# slightly longer than Telegram's windows, because Telegram counts when a message arrives
 BURST: Window = (5, 6.0)
 GROUP_MINUTE: Window = (20, 62.0)
 ALL_CHATS_WINDOW: Window = (25, 1.2)
@@ -21,7 +22,7 @@ RATE_LIMITED = ("send", "edit", "copy", "forward")
 
 
 class RateLimiter:
-    """What was sent lately, and who wants to be left alone; one per bot, safe from any thread."""
+    """Recent messages and requested pauses of one bot. Safe from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -30,7 +31,9 @@ class RateLimiter:
         self._quiet_until: defaultdict[int, float] = defaultdict(float)
 
     def reserve(self, chat: int) -> float:
-        """Take the place of one message or edit to ``chat``, and 0; or the seconds until there is a place."""
+        """Reserve one message or edit in ``chat`` and return 0; otherwise return the seconds until
+        one is allowed.
+        """
         with self._lock:
             wait_s = self._seconds_until_free(chat)
             if not wait_s:
@@ -39,17 +42,19 @@ class RateLimiter:
             return wait_s
 
     def pause_chat(self, chat: int, seconds: float) -> None:
-        """Telegram wants nothing sent to ``chat`` for so long; 0 stands for every chat."""
+        """Block ``chat`` for so many seconds, as Telegram requested; 0 stands for every chat."""
         with self._lock:
             self._quiet_until[chat] = max(self._quiet_until[chat], self._clock() + seconds)
 
     def seconds_until_free(self, chat: int) -> float:
-        """Seconds until one more message may go to ``chat``."""
+        """Return the seconds until one more message may go to ``chat``."""
         with self._lock:
             return self._seconds_until_free(chat)
 
     def remaining(self, chat: int) -> int:
-        """How many more messages this minute has room for; a private chat has no such limit."""
+        """Return how many more messages the chat accepts this minute. Private chats have no such
+        limit.
+        """
         if chat >= 0:
             return 1000
         most, seconds = GROUP_MINUTE
@@ -75,5 +80,5 @@ class RateLimiter:
 
 
 def is_rate_limited(method: str) -> bool:
-    """Whether Telegram counts calls of ``method`` against its limits."""
+    """Return True if Telegram counts calls of ``method`` against its limits."""
     return method.startswith(RATE_LIMITED) and method != "sendChatAction"

@@ -1,6 +1,6 @@
-"""What Telegram's refusals mean for a person who has to mend something. Pure.
+"""What an operator should do about a refusal by Telegram. Pure.
 
-Telegram promises nothing about the wording of descriptions: an unknown one still gets a cure, the general one.
+Telegram does not guarantee the wording of descriptions, so an unknown one gets the general advice.
 """
 
 CURES: tuple[tuple[tuple[str, ...], str], ...] = (

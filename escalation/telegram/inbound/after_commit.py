@@ -1,4 +1,6 @@
-"""What is said about an update once its effect is committed: each thing by itself, so that none holds up the next."""
+"""Bot API calls that follow an update once its effect is committed. Each runs alone, so none delays
+the next.
+"""
 
 import logging
 from collections.abc import Callable
@@ -21,7 +23,9 @@ Task = Callable[[BotApi], Any]
 
 @dataclass(slots=True)
 class AfterCommitActions:
-    """``tasks`` in the order they make sense. ``topic`` is where the person wrote, and where they are answered."""
+    """``tasks`` are in the order to run. ``topic`` is the topic in which the person wrote and gets
+    replies.
+    """
 
     tasks: list[Task] = field(default_factory=list)
     topic: int = 0
@@ -30,7 +34,9 @@ class AfterCommitActions:
         self.tasks.append(task)
 
     def answer_callback(self, callback_id: str, text: str, *, alert: bool = False) -> None:
-        """End the spinner of a press. Tried once: Telegram takes it for seconds only, and the press counts anyway."""
+        """Answer a callback query. This is tried once: Telegram accepts it for seconds only, and
+        the effect is committed anyway.
+        """
         text = truncate(text, LONGEST_ANSWER)
         self.add(
             lambda api: api.call_once(
@@ -40,7 +46,7 @@ class AfterCommitActions:
         )  # fmt: skip
 
     def reply(self, chat: int, to: int, text: Piece) -> None:
-        """Say something below somebody's message."""
+        """Reply below a message of a person."""
         topic = self.topic
         self.add(
             lambda api: api.call(
@@ -52,12 +58,12 @@ class AfterCommitActions:
 
 
 def run_task(task: Task, api: BotApi) -> None:
-    """Do one thing; what goes wrong is logged and held against nobody."""
+    """Run one task. Failures are logged, because the effect is already committed."""
     try:
         task(api)
     except Refused as refused:
-        logger.info("telegram: something was not said: %s", refused.detail)
+        logger.info("telegram: a reply was refused: %s", refused.detail)
     except (BotApiError, DatabaseError) as error:
-        logger.warning("telegram: something was not said: %s", getattr(error, "detail", type(error).__name__))
+        logger.warning("telegram: a reply was not sent: %s", getattr(error, "detail", type(error).__name__))
     except Exception:
-        logger.exception("telegram: something was not said: a bug")
+        logger.exception("telegram: a reply was not sent: a bug")

@@ -1,4 +1,4 @@
-"""Commands in the chat: /pending, /status, /mute, /link, /help, /start."""
+"""Bot commands: /pending, /stop, /resume, /status, /mute, /link, /help, /start."""
 
 import re
 from collections.abc import Callable
@@ -36,7 +36,7 @@ MENU = {
 
 @dataclass(frozen=True, slots=True)
 class BotCommand:
-    """A command somebody wrote; ``rest`` is what followed its name."""
+    """A command that a person sent; ``rest`` is the text after its name."""
 
     person: Person
     name: str
@@ -49,12 +49,14 @@ class BotCommand:
 
 
 def build_menu() -> list[dict[str, str]]:
-    """For the list of commands that a phone offers (Bot API, setMyCommands)."""
+    """Return the commands that a phone offers (Bot API, setMyCommands)."""
     return [{"command": name, "description": text} for name, text in MENU.items()]
 
 
 def handle(text_of_message: str, person: Person, message: int, after: AfterCommitActions, *, ours: bool) -> None:
-    """Do what a command says. In a chat that is neither ours nor private, nothing is said at all."""
+    """Run the command in ``text``. Commands in a chat that is neither ours nor private get no
+    reply.
+    """
     found = COMMAND_PATTERN.fullmatch(text_of_message.strip())
     if found is None or not (ours or person.private) or not _is_for_us(found[2]):
         return
@@ -159,7 +161,7 @@ def _mute(command: BotCommand, approver: Approver) -> None:
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """30m, 1h, 1h30m, 2 h; None if it is nothing of the kind, or longer than a day."""
+    """Parse 30m, 1h, 1h30m or 2 h. Return None for other texts and for more than a day."""
     found = DURATION_PATTERN.fullmatch(text.strip())
     if found is None or not any(found.groups()):
         return None
@@ -180,7 +182,7 @@ def _render_clock(at: datetime) -> Piece:
 
 
 def _is_for_us(bot: str | None) -> bool:
-    """Whether /command@bot names us; anybody's if our own name is not known yet."""
+    """Return True if /command@bot names this bot. Any name is accepted while our own is unknown."""
     own = leases.noted(status.LEASE).get("bot")
     return not bot or not own or bot.lower() == str(own).lower()
 

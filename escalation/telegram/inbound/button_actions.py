@@ -1,4 +1,6 @@
-"""What each button does. The person is known and may decide, the button stands where it was pressed."""
+"""The effect of each button. The caller has checked the person, the right to decide, and the place
+of the button.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,7 +33,7 @@ def approve_for_session(query: CallbackQuery) -> None:
 
 
 def approve_with_note(query: CallbackQuery) -> None:
-    """Ask for the note; the reply to that approves with it."""
+    """Ask for the note. The reply to the prompt approves with it."""
     approval, message = query.approval(), query.message()
     refuse_self_approval(approval, query.person.account)
     if message is None or not approval.is_open:
@@ -43,7 +45,7 @@ def approve_with_note(query: CallbackQuery) -> None:
 
 
 def reopen(query: CallbackQuery) -> None:
-    """Ask a closed request again; the new one gets a card of its own."""
+    """Ask a closed request again. The new request gets its own card."""
     try:
         reopening.reopen_approval(
             approval_id=query.approval_id,
@@ -57,12 +59,14 @@ def reopen(query: CallbackQuery) -> None:
     query.use_button()
     query.answer("Asked again. The new card follows.")
     if message := query.message():
-        message.live = True  # it is settled anew, without the button
+        message.live = True  # the sender settles it again, without the button
         message.save(update_fields=["live"])
 
 
 def reject(query: CallbackQuery) -> None:
-    """Ask why; the rejection counts with the reply, with "Reject now", or when the time is up."""
+    """Ask for a reason. The rejection counts after the reply, after "Reject now", or when the time
+    is over.
+    """
     approval, message = query.approval(), query.message()
     refuse_self_approval(approval, query.person.account)
     if not approval.is_open or not approval.expires_at > approval.read_at:  # type: ignore[attr-defined]
@@ -84,7 +88,7 @@ def reject_now(query: CallbackQuery) -> None:
 
 
 def keep_open(query: CallbackQuery) -> None:
-    """Take one's own rejection back."""
+    """Withdraw a rejection. Only the person who started it can do so."""
     approval, message = query.approval(), query.message()
     rejection = Rejection.read_from(message) if message else None
     if message is None or rejection is None or not approval.is_open:
@@ -103,7 +107,7 @@ def keep_open(query: CallbackQuery) -> None:
 
 
 def show(query: CallbackQuery) -> None:
-    """The card behind a line of a list."""
+    """Post the card of one request in a list."""
     delivery = Delivery.objects.filter(approval=query.approval_id).first()
     if delivery is None or not query.approval().is_open:
         query.answer(describe_closed(query.approval()), alert=True)
@@ -115,7 +119,7 @@ def show(query: CallbackQuery) -> None:
 
 
 def show_all(query: CallbackQuery) -> None:
-    """The rest of a cut card, and then the decision."""
+    """Post what a cut card left out, and then the buttons to decide."""
     message = query.message()
     if message is None or not query.approval().is_open:
         query.answer(describe_closed(query.approval()), alert=True)
@@ -126,7 +130,7 @@ def show_all(query: CallbackQuery) -> None:
 
 
 def choose_option(query: CallbackQuery) -> None:
-    """Choose an answer, take it back, or turn to another question; a single answer is sent at once."""
+    """Toggle an answer or turn to another question. A single answer is recorded at once."""
     approval, message = query.approval(), query.message()
     questions, value = questions_of(approval), query.button.value
     number = int(value["question"])
@@ -147,7 +151,7 @@ def choose_option(query: CallbackQuery) -> None:
 
 
 def answer(query: CallbackQuery) -> None:
-    """Ask for words."""
+    """Ask for a typed answer."""
     message = query.message()
     if message is None or not query.approval().is_open:
         query.answer(describe_closed(query.approval()), alert=True)
@@ -158,7 +162,9 @@ def answer(query: CallbackQuery) -> None:
 
 
 def submit(query: CallbackQuery) -> None:
-    """Send what was chosen: exactly what the card showed below this very button."""
+    """Record the chosen answers. The value of the button holds exactly what the card showed above
+    it.
+    """
     questions = questions_of(query.approval())
     answers = Draft.read(query.button.value).answers_json(questions)
     query.decide(Status.APPROVED, "Answered. The agent is told.", answers=answers)
@@ -182,7 +188,7 @@ BUTTON_ACTIONS: dict[str, Callable[[CallbackQuery], None]] = {
 
 
 def keep_draft(message: Message, draft: Draft) -> None:
-    """The caller holds the row."""
+    """Save the draft on the row, which the caller has locked."""
     message.value = message.value | {DRAFT: draft.to_json()}
     message.save(update_fields=["value"])
 

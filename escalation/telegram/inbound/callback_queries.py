@@ -1,4 +1,6 @@
-"""One press on a button: who, on what, and what it means. Runs in the transaction that records the update."""
+"""One callback query: who pressed which button, and its effect. Runs in the transaction that
+records the update.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from escalation.telegram.messages import cards, posting
 from escalation.telegram.messages.outcomes import SURFACES
 
 Action, Status = Button.Action, Approval.Status
-AGAIN_AFTER = timedelta(seconds=30)  # what only shows something may be asked for again, if it did not come
+AGAIN_AFTER = timedelta(seconds=30)  # a button that only shows something works again, in case its message was lost
 FORGED = "This button is not one of mine, or not in this place. Nothing was changed."
 RENEWED = "This card was out of date and is drawn anew. Nothing was changed: look, and tap again."
 GONE = "This request is no longer kept. Nothing was changed."
@@ -34,7 +36,7 @@ LONGEST_NAME = 60
 
 @dataclass(frozen=True, slots=True)
 class CallbackQuery:
-    """A press of a known person, who may decide, on a button that stands where it was pressed."""
+    """A press by a known person who may decide, on a button in its own message."""
 
     person: Person
     button: Button
@@ -46,22 +48,22 @@ class CallbackQuery:
         self.after.answer_callback(self.callback_id, text, alert=alert)
 
     def refuse(self, why: str) -> None:
-        """Say it so that it cannot be overlooked, and note it in the audit."""
+        """Answer with an alert, and record the attempt in the audit."""
         self.person.audit_refusal(why, self.button.approval_id)
         self.answer(why, alert=True)
 
     @property
     def approval_id(self) -> UUID:
-        """Every button but that of a test card is about one."""
+        """The approval of the button. Only the button of a test card has none."""
         if self.button.approval_id is None:
             raise ApprovalNotFound("Approval not found")
         return self.button.approval_id
 
     def approval(self) -> Approval:
-        """As it is now, with the database's time.
+        """Return the approval with the database time.
 
         Raises:
-            ApprovalNotFound: it was deleted meanwhile.
+            ApprovalNotFound: retention has deleted it.
         """
         found = read_approval(pk=self.approval_id)
         if found is None:
@@ -69,12 +71,14 @@ class CallbackQuery:
         return found
 
     def message(self) -> Message | None:
-        """The row of the message that was pressed, locked until the commit."""
+        """Return the row of the message with the button, locked until the commit; None if it is
+        unknown.
+        """
         rows = Message.objects.select_for_update(of=("self",)).select_related("delivery")
         return rows.filter(chat=self.button.chat, message=self.number, delivery__approval=self.approval_id).first()
 
     def decide(self, verdict: str, success_text: str, **how: Any) -> None:
-        """The one way a press decides."""
+        """Record a decision. Every button that decides calls this method."""
         if verdict == Status.APPROVED and (other := rejections.find_pending_rejection(self.approval_id)):
             self.answer(f"Not recorded: {_short_name(other.by)} is rejecting this just now.", alert=True)
             return
@@ -95,11 +99,10 @@ class CallbackQuery:
         self.use_button()
 
     def use_button(self) -> None:
-        """Use the button up."""
         cards.use_button(self.button)
 
     def retire_buttons(self) -> None:
-        """The message is about to be drawn anew: the buttons it shows now are worth nothing any more."""
+        """Invalidate the buttons that the message shows now, because it will be edited."""
         cards.retire_buttons(chat=self.button.chat, message=self.number)
 
     def redraw_message(self, message: Message) -> None:
@@ -110,7 +113,9 @@ ButtonAction = Callable[[CallbackQuery], None]
 
 
 def handle(update: Json, update_id: int, after: AfterCommitActions, actions: dict[str, ButtonAction]) -> None:
-    """Verify person, chat, message and token, and do what the button means. A press that may not be changes nothing."""
+    """Check person, chat, message and token, and run the action of the button. A refused query
+    changes nothing.
+    """
     where = update.get("message") or {}
     person = Person.from_update(update.get("from") or {}, where.get("chat") or {}, update_id)
     callback_id, token, number = str(update["id"]), str(update.get("data", "")), int(where.get("message_id", 0))
@@ -133,7 +138,7 @@ def handle(update: Json, update_id: int, after: AfterCommitActions, actions: dic
 
 
 def describe_closed(approval: Approval) -> str:
-    """How a question ended, for somebody who comes too late."""
+    """Return how a request closed, for a person who presses too late."""
     if approval.status in (Status.PENDING, Status.EXPIRED):
         return "Too late: nobody answered in time. Nothing was changed."
     name = f" by {_short_name(approval.decided_by)}" if approval.decided_by else ""
@@ -147,7 +152,7 @@ def _run_action(query: CallbackQuery, actions: dict[str, ButtonAction]) -> None:
         _confirm_test(query)
         return
     if query.button.action == Action.LIFT:
-        actions[Action.LIFT](query)  # knows by itself what a second press means
+        actions[Action.LIFT](query)  # checks a second press itself
         return
     if query.button.used_at is not None and not _may_repeat(query.button):
         _refresh_outdated_card(query)
@@ -163,7 +168,9 @@ def _confirm_test(query: CallbackQuery) -> None:
 
 
 def _refresh_outdated_card(query: CallbackQuery) -> None:
-    """Pressed a second time, or left over on a card that could not be redrawn."""
+    """Redraw a card after a press on a button that was used already, or that an earlier edit left
+    behind.
+    """
     approval, message = query.approval(), query.message()
     if not approval.is_open or message is None:
         query.answer(describe_closed(approval), alert=True)
@@ -174,14 +181,14 @@ def _refresh_outdated_card(query: CallbackQuery) -> None:
 
 
 def _may_repeat(button: Button) -> bool:
-    """Whether it only shows something, and that some time ago; claims it if so."""
+    """Return True if the button only shows something and was used some time ago; then claim it."""
     long_ago = Q(used_at__lte=Now() - AGAIN_AFTER)
     shows = button.action in (Action.SHOW, Action.SHOW_ALL, Action.ANSWER, Action.NOTE)
     return shows and bool(Button.objects.filter(long_ago, pk=button.pk).update(used_at=Now()))
 
 
 def _find_intended_approval(token: str, chat: int) -> UUID | None:
-    """What somebody who may not press wanted to press, for the audit."""
+    """Return the approval that a refused person wanted to decide, for the audit."""
     found = Button.objects.filter(token_sha256=cards.hash_token(token), chat=chat)
     return found.values_list("approval_id", flat=True).first()
 

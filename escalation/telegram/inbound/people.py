@@ -1,4 +1,6 @@
-"""Who does something in a chat, and whether they may: judged at every press, from the numeric id alone."""
+"""The person behind an update, and whether this person may decide. Only the numeric Telegram id
+identifies a person.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -10,20 +12,20 @@ from escalation.queries import find_approver
 from orchestra.auth.permissions import Right, may
 
 Json = dict[str, Any]
-REFUSED = "refused"  # the action in the audit
+REFUSED = "refused"  # the action in audit entries
 UNKNOWN = "Orchestra does not know you. Ask its operator for a code, then send me: /link CODE"
 NO_RIGHT = "Your account may not decide requests. Nothing was changed."
 NO_PERSON = "A bot, or an administrator who stays anonymous, cannot answer. Nothing was changed."
 
 
 def clean_text(text: str) -> str:
-    """``text`` as any database takes it; Telegram sends neither NUL nor half a character, but who knows."""
+    """Return ``text`` without NUL and lone surrogates, which a database rejects."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who it is in Telegram, in which chat and update, and whose account that is, if anybody's."""
+    """A Telegram user in one chat and update, with the linked account, if there is one."""
 
     telegram_user: int
     name: str
@@ -35,7 +37,7 @@ class Person:
 
     @classmethod
     def from_update(cls, sender: Json, chat: Json, update_id: int, *, is_anonymous: bool = False) -> Self:
-        """``in_disguise``: speaks for a chat or a channel, as anonymous administrators do."""
+        """``is_anonymous``: the sender writes as a chat or channel, as anonymous administrators do."""
         number = int(sender.get("id", 0))
         is_person = number > 0 and not sender.get("is_bot") and not is_anonymous
         return cls(
@@ -50,16 +52,18 @@ class Person:
 
     @property
     def account(self) -> str:
-        """Under which name they decide: their account's, or who they are in Telegram if they have none."""
+        """The name under which decisions are recorded: the account, or the Telegram id if none is
+        linked.
+        """
         return self.approver.user.get_username() if self.approver else f"telegram:{self.telegram_user}"
 
     @property
     def address(self) -> str:
-        """For the audit: where the person was."""
+        """Where the person acted, for the audit."""
         return f"telegram user {self.telegram_user}, chat {self.chat}, update {self.update_id}"
 
     def refusal(self) -> str:
-        """Why they may not answer now; empty if they may."""
+        """Return why the person may not decide now; an empty text if they may."""
         if not self.is_person:
             return NO_PERSON
         if self.approver is None:

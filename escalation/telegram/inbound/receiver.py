@@ -1,4 +1,6 @@
-"""What comes in: by long polling, or from the table that the webhook fills. One thread of the leased process."""
+"""Receive updates by long polling, or from the table that the webhook fills. One thread of the
+leased process.
+"""
 
 import json
 import logging
@@ -36,7 +38,9 @@ CLOSED_SIGNS, REOPENED_SIGNS = (
 
 
 class Receiver:
-    """Hands every update to ``inbound.handle``, in order; the offset moves only after the update was dealt with."""
+    """Passes every update to ``updates.handle``, in order. The offset moves only after an update
+    was handled.
+    """
 
     def __init__(self, api: BotApi, *, may_continue: Callable[[], bool], on_chat_change: Callable[[], None]) -> None:
         self._api = api
@@ -50,23 +54,25 @@ class Receiver:
         self._reply_pool = ThreadPoolExecutor(REPLY_THREADS, "telegram reply")
 
     def wake(self) -> None:
-        """The webhook has put an update into the table."""
+        """Apply stored updates now, because the webhook has added one."""
         self._wake_event.set()
 
     def run_later(self, task: Task, api: BotApi) -> None:
-        """Do this soon: the next press must not wait until the last one was answered."""
-        with suppress(RuntimeError):  # this process is ending; what was decided is decided
+        """Run a task on another thread, so that the next update does not wait for a Bot API call."""
+        with suppress(RuntimeError):  # the pool is shut down; the decision itself is committed
             self._reply_pool.submit(_run_task, task, api)
 
     def finish(self, timeout_s: float) -> None:
-        """Wait until no update is half applied. A poll that still waits for news brings nothing that would be lost."""
+        """Wait until no update is half applied. An unfinished poll loses nothing, because Telegram
+        repeats its updates.
+        """
         self._wake_event.set()
         if self._applying.acquire(timeout=timeout_s):
             self._applying.release()
         self._reply_pool.shutdown(wait=False, cancel_futures=True)
 
     def poll(self) -> None:
-        """Long polling until ``may_go_on`` says no."""
+        """Poll until ``may_continue`` returns False."""
         while self._may_continue():
             try:
                 self._poll_once()
@@ -79,7 +85,7 @@ class Receiver:
                 close_old_connections()
 
     def apply_stored(self) -> None:
-        """Apply what the webhook took, until ``may_go_on`` says no."""
+        """Apply updates that the webhook stored, until ``may_continue`` returns False."""
         while self._may_continue():
             try:
                 for update in queries.unapplied_updates():
@@ -107,7 +113,9 @@ class Receiver:
             self._offset = int(update["update_id"]) + 1
 
     def _apply(self, update: Json) -> bool:
-        """Whether the next one may be looked at: this one was applied, or failed so often that it is given up."""
+        """Return True if the update is done: it was applied, or it failed so often that it is
+        skipped.
+        """
         with self._applying:
             return self._may_continue() and self._handle(update)
 
@@ -116,7 +124,7 @@ class Receiver:
         try:
             self._detect_chat_change(update)
             inbound.handle(update, self._api, run_later=self.run_later)
-        except (OperationalError, InterfaceError) as error:  # any other refusal of the database would repeat for ever
+        except (OperationalError, InterfaceError) as error:  # other database errors would repeat for ever
             logger.warning("telegram update %s waits: the database does not answer (%s)", number, type(error).__name__)
             self._api.stop.wait(1.0)
             return False
@@ -131,7 +139,7 @@ class Receiver:
         return True
 
     def _detect_chat_change(self, update: Json) -> None:
-        """See signs that our chat takes messages again, or no longer does: the sender tries it at once."""
+        """Request a probe after signs that our chat accepts messages again, or does not any more."""
         member, message = update.get("my_chat_member"), update.get("message") or {}
         if (member or message).get("chat", {}).get("id") != self._api.chat:
             return
@@ -148,7 +156,9 @@ class Receiver:
             self._on_chat_change()
 
     def _handle_conflict(self, conflict: PollerConflict) -> None:
-        """409: a webhook is set, which is taken away; or another process polls with our token."""
+        """Handle a 409: delete a webhook that is set, or report that another process polls with our
+        token.
+        """
         if "webhook" in conflict.detail.lower():
             logger.warning("telegram getUpdates failed: a webhook is set; taking it away, as TELEGRAM_MODE is polling")
             try:

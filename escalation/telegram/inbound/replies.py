@@ -1,4 +1,4 @@
-"""What people write below our messages: a reason for a rejection, an answer in their own words."""
+"""Replies to our messages: a reason for a rejection, a note, or a typed answer."""
 
 import json
 import re
@@ -25,13 +25,15 @@ NOT_AN_ANSWER = "Nothing was recorded: to answer, tap a button below the card."
 TEXT_ONLY = "Nothing was recorded: only written words can be passed on."
 NOT_ASKED = "Nothing was recorded: somebody else is asked this."
 TAKEN_BACK = "Nothing was recorded: this is not asked any more."
-# "ok, wait" and "yes, but not today" are what people say to each other below a card: these words need a colon.
+# "ok, wait" and "yes, but not today" are conversation below a card, so these words approve only with a colon.
 APPROVES = re.compile(r"\s*(?:approved?\s*[:,]|(?:yes|ok)\s*:)\s*(\S.*)\Z", re.IGNORECASE | re.DOTALL)
 CUT = "Nothing was recorded: this card does not show the whole request. Tap “Show all” first."
 
 
 def handle(message: Json, person: Person, after: AfterCommitActions) -> None:
-    """A reply to one of our messages. In a group only what answers a question of ours is taken notice of."""
+    """Handle a reply to one of our messages. In a group, replies that answer no prompt or question
+    are ignored.
+    """
     row = _message_at(person.chat, int(message["reply_to_message"]["message_id"])) or rejections.find_rejection_message(
         person
     )
@@ -50,7 +52,9 @@ def handle(message: Json, person: Person, after: AfterCommitActions) -> None:
 
 
 def _record_reply(message: Json, person: Person, row: Message, approval: Approval, after: AfterCommitActions) -> str:
-    """Take the words; what has to be said about it, empty if the card says it."""
+    """Apply the text of the reply. Return what to answer, or an empty text if the card shows the
+    effect.
+    """
     if why_not := person.refusal():
         person.audit_refusal(why_not, approval.pk)
         return why_not
@@ -101,18 +105,20 @@ def _apply_text(text: str, person: Person, row: Message, approval: Approval, aft
 
 
 def _parse_note(text: str) -> str | None:
-    """The note in "approve: use staging"; None if the words do not approve."""
+    """Return the note in "approve: use staging", or None if the text does not approve."""
     found = APPROVES.match(text)
     return found[1].strip() if found else None
 
 
 def _asks_for_a_reason(row: Message) -> bool:
-    """A prompt for it; or the card itself, when the reply came before the prompt was written down."""
+    """Return True for a prompt for a reason, and for the card if the reply came before the prompt
+    was saved.
+    """
     return row.value.get("about") == posting.REASON or Rejection.read_from(row) is not None
 
 
 def _expected_person(row: Message) -> int | None:
-    """The Telegram user whose words are awaited; None if anybody's will do."""
+    """Return the Telegram user whose reply is expected, or None if any approver may reply."""
     rejection = Rejection.read_from(row)
     return rejection.telegram_user if rejection else row.value.get("telegram_user")
 
@@ -134,7 +140,7 @@ def _message_at(chat: int, number: int) -> Message | None:
 
 
 def _card_of(row: Message) -> Message:
-    """The card that somebody answers by replying to this message; locked until the commit."""
+    """Return the card that a reply to this message answers, locked until the commit."""
     rows = Message.objects.select_for_update(of=("self",)).select_related("delivery")
     if row.kind == Kind.PROMPT:
         return rows.get(pk=UUID(row.value["card"]))

@@ -1,4 +1,4 @@
-"""What people do in the chat: presses, replies, commands."""
+"""Apply updates from Telegram: callback queries, replies, commands."""
 
 from collections.abc import Callable
 
@@ -16,13 +16,14 @@ RunLater = Callable[[Task, BotApi], object]
 
 
 def handle(update: Json, api: BotApi, *, run_later: RunLater = run_task) -> None:
-    """Apply one update, once: effect and ``record_update`` in one transaction, what is said about it after the commit.
+    """Apply one update once: its effect and ``record_update`` share a transaction, Bot API calls
+    follow the commit.
 
-    ``later`` gets what is to be said, in order, and must not raise. A decision does not edit the card: the sender hears
-    the commit and settles every message of the approval.
+    ``run_later`` gets these calls in order and must not raise. A decision does not edit the card
+    here: the sender is notified by the commit and settles every message of the approval.
 
     Raises:
-        DatabaseError: nothing was done; the same update will be handed in again.
+        DatabaseError: nothing was changed; the same update will be passed in again.
     """
     after = AfterCommitActions()
     with transaction.atomic():
@@ -56,21 +57,22 @@ def _apply_message(message: Json, update_id: int, api: BotApi, after: AfterCommi
 
 
 def _follow_chat_move(message: Json, chat: int, api: BotApi) -> None:
-    """A group became a supergroup: said once in the old chat and once in the new one, in any order."""
+    """Record that a group became a supergroup. Telegram announces it in both chats, in any order."""
     old, new = int(message.get("migrate_from_chat_id", chat)), int(message.get("migrate_to_chat_id", chat))
     if api.chat in (old, new):
         api.record_chat_move(old, new)
 
 
 def _topic_of(message: Json) -> int:
-    """The forum topic a message stands in; 0 for General and where there are none."""
+    """Return the forum topic of a message; 0 for General and for chats without topics."""
     return int(message.get("message_thread_id", 0)) if message.get("is_topic_message") else 0
 
 
 def _find_replied_message(message: Json) -> Json | None:
-    """The message that somebody replied to.
+    """Return the message that a person replied to, or None.
 
-    In a topic every message carries the topic's first one, which is no reply, and perhaps the bot's own.
+    In a topic every message refers to the first one of the topic, which may be ours and is no
+    reply.
     """
     to = message.get("reply_to_message")
     first = to and _topic_of(message) and to.get("message_id") == message.get("message_thread_id")

@@ -1,4 +1,6 @@
-"""What a message shows while its question is open: the card, a rejection under way, or what follows the rest."""
+"""What a message shows while its request is open: the card, a pending rejection, or the buttons
+below the full text.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +19,7 @@ WINDOW = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A person has pressed Reject and is asked why; ``until`` then it counts without a reason."""
+    """A person pressed Reject and was asked for a reason. From ``until`` on it counts without one."""
 
     by: str
     telegram_user: int
@@ -26,12 +28,12 @@ class Rejection:
 
     @classmethod
     def read_from(cls, message: Message) -> Self | None:
-        """The one that stands on this message."""
+        """Return the pending rejection of this message, or None."""
         to_json = message.value.get(REJECTING)
         return cls(**to_json | {"until": datetime.fromisoformat(to_json["until"])}) if to_json else None
 
     def to_json(self) -> dict[str, Any]:
-        """As `Message.value` holds it."""
+        """Return the dict that `Message.value` stores."""
         return {
             "by": self.by, "telegram_user": self.telegram_user, "address": self.address,
             "until": self.until.isoformat(),
@@ -39,7 +41,7 @@ class Rejection:
 
 
 def render_open_message(message: Message, notice: Notice) -> Card:
-    """How an open question's card, copy or remainder looks now."""
+    """Render the present state of an open request's card, copy, or decision below the full text."""
     rejection = Rejection.read_from(message)
     if rejection is not None:
         shown = message.text or render.render_card(notice).text

@@ -1,4 +1,6 @@
-"""Putting cards into a chat: buttons with single-use tokens, and the rows that remember what stands where."""
+"""Post and edit cards: buttons with single-use tokens, and rows that record which message shows
+what.
+"""
 
 import hashlib
 import logging
@@ -28,7 +30,7 @@ SENT_TWICE = "This was sent twice because the connection was lost. The message b
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedCard:
-    """A card that only has to be sent, once its ``buttons`` are saved."""
+    """A card that may be sent once its ``buttons`` are saved."""
 
     chat: int
     card: Card
@@ -47,17 +49,18 @@ def post(
     reply_to: int = 0,
     silent: bool = False,
 ) -> int:
-    """Send ``card`` with fresh buttons; the number of the new message.
+    """Send ``card`` with new buttons; return the number of the message.
 
-    Buttons are bound to the approval of ``delivery``, unless their value names one. With ``delivery`` the message is
-    remembered, so that it is settled when the approval closes; a list is remembered for those of ``also`` too.
+    Buttons belong to the approval of ``delivery``, unless their value names another. With
+    ``delivery`` the message is recorded, so that it is settled when the approval closes. A list is
+    recorded for ``also`` too.
 
     Raises:
-        BotApiError: it was not sent, or perhaps it was (``NotReached.perhaps_done``).
+        BotApiError: it was not sent, or perhaps it was (``NotReached.may_have_succeeded``).
     """
     prepared = prepare(chat=chat, card=card, delivery=delivery, reply_to=reply_to, silent=silent)
     if prepared.buttons:
-        with sql.hasty():  # a message whose buttons are lost is sent again: its delivery is lost too
+        with sql.hasty():  # a crash that loses the buttons also loses the delivery, which is then sent again
             Button.objects.bulk_create(prepared.buttons)
     return send(api, prepared, about=[one for one in (delivery, *also) if one is not None], kind=kind)
 
@@ -65,7 +68,7 @@ def post(
 def prepare(
     *, chat: int, card: Card, delivery: Delivery | None = None, reply_to: int = 0, silent: bool = False
 ) -> PreparedCard:
-    """Make the buttons of ``card``, which have to be saved before they can be pressed."""
+    """Create the buttons of ``card``. They must be saved before the card is sent."""
     buttons, markup = build_keyboard(card, chat=chat, approval_id=delivery.approval_id if delivery else None)
     more: dict[str, Any] = {"reply_markup": markup} if markup else {}
     if reply_to:
@@ -76,7 +79,8 @@ def prepare(
 
 
 def send(api: BotApi, prepared: PreparedCard, *, about: Sequence[Delivery], kind: str = Message.Kind.CARD) -> int:
-    """Send what was prepared and remember it for every delivery it is ``about``; the number of the new message.
+    """Send a prepared card and record it for every delivery in ``about``; return the number of the
+    message.
 
     Raises:
         BotApiError: as `post`.
@@ -84,7 +88,7 @@ def send(api: BotApi, prepared: PreparedCard, *, about: Sequence[Delivery], kind
     card = prepared.card
     sent = _send_html_or_plain(api, "sendMessage", card, chat_id=prepared.chat, **prepared.params)
     doubtful = api.doubtful
-    number, chat = int(sent["message_id"]), int(sent["chat"]["id"])  # a group may have moved meanwhile
+    number, chat = int(sent["message_id"]), int(sent["chat"]["id"])  # differs from the request if the group moved
     with transaction.atomic():
         Button.objects.filter(pk__in=[button.pk for button in prepared.buttons]).update(chat=chat, message=number)
         _remember(about, kind=kind, chat=chat, number=number, text=card.text)
@@ -94,7 +98,9 @@ def send(api: BotApi, prepared: PreparedCard, *, about: Sequence[Delivery], kind
 
 
 def _remember(deliveries: Sequence[Delivery], *, kind: str, chat: int, number: int, text: str) -> None:
-    """Somebody quick may have pressed already: then the row is there, as that of a copy, and keeps what it holds."""
+    """Record a message. A quick press may have created its row as a copy; then the row keeps its
+    ``value``.
+    """
     Message.objects.bulk_create(
         [Message(delivery=one, kind=kind, chat=chat, message=number, text=text) for one in deliveries],
         update_conflicts=True, unique_fields=["chat", "message", "delivery"], update_fields=["kind", "text"],
@@ -102,7 +108,7 @@ def _remember(deliveries: Sequence[Delivery], *, kind: str, chat: int, number: i
 
 
 def edit(api: BotApi, *, chat: int, message: int, card: Card, delivery: Delivery | None = None) -> None:
-    """Bring a message up to ``card``: without keys its buttons go away, with keys it gets fresh ones.
+    """Replace the text and the buttons of a message with those of ``card``.
 
     Raises:
         BotApiError: as `post`.
@@ -117,7 +123,9 @@ def edit(api: BotApi, *, chat: int, message: int, card: Card, delivery: Delivery
 def build_keyboard(
     card: Card, *, chat: int, approval_id: UUID | None, message: int | None = None
 ) -> tuple[list[Button], Markup | None]:
-    """New unsaved buttons for a card's keys, and the markup that carries their tokens; None without keys."""
+    """Return new, unsaved buttons and the inline keyboard with their tokens; None for a card
+    without buttons.
+    """
     buttons: list[Button] = []
 
     def render_button(key: InlineButton) -> dict[str, str]:
@@ -142,10 +150,11 @@ def build_keyboard(
 
 
 def find_button(token: str, *, chat: int, message: int) -> Button | None:
-    """The button with that token if it stands in this chat and message; None if it is forged, foreign or stray.
+    """Return the button with ``token`` in this chat and message; None if it is forged or belongs
+    elsewhere.
 
-    A message that was sent although the answer was lost carries good tokens and a number nobody knows: it is a copy,
-    its number is learned here, and it will be settled too.
+    If the response to a send was lost, an unknown copy of the message has valid tokens. This
+    function then records the number of the copy, so that it is settled too.
     """
     button = Button.objects.filter(token_sha256=hash_token(token), chat=chat).first()
     if button is None:
@@ -154,22 +163,24 @@ def find_button(token: str, *, chat: int, message: int) -> Button | None:
 
 
 def use_button(button: Button) -> bool:
-    """Spend it; False if it was spent before. Call it in the transaction of its effect, after judging the person."""
+    """Mark a button as used; return False if it was used before. Call this in the transaction of
+    the effect, after the rights of the person were checked.
+    """
     return bool(Button.objects.filter(pk=button.pk, used_at=None).update(used_at=Now()))
 
 
 def retire_buttons(*, chat: int, message: int) -> None:
-    """The message is about to be drawn anew: what its buttons of now mean is no longer what it will show."""
+    """Invalidate the unused buttons of a message that is about to be edited."""
     Button.objects.filter(chat=chat, message=message, used_at=None).update(used_at=Now())
 
 
 def hash_token(token: str) -> str:
-    """How a token or a code is kept."""
+    """Return the hash under which a token or link code is stored."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _is_copy(button: Button, chat: int, message: int) -> bool:
-    """Whether ``message`` is an unknown copy of a message with this button, which is remembered if so."""
+    """Return True if ``message`` is an unknown copy of a message with this button; then record it."""
     delivery = Delivery.objects.filter(approval=button.approval_id).first()
     if delivery is None or not (button.message is None or delivery.doubtful):
         return False
@@ -180,9 +191,10 @@ def _is_copy(button: Button, chat: int, message: int) -> bool:
 
 
 def _remove_copies(api: BotApi, chat: int, number: int, deliveries: Sequence[Delivery]) -> None:
-    """Look just before the message that was confirmed for copies of it, and take their buttons away.
+    """Look for copies just before the confirmed message, and remove their buttons.
 
-    Nothing tells which numbers a chat has; but taking away buttons changes only messages of ours that have some.
+    Telegram has no call that lists messages. Removing buttons affects only our own messages with
+    buttons, so guessing numbers is safe.
     """
     Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries]).update(doubtful=True)
     near = range(number - 1, max(0, number - 1 - COPIES_NEAR), -1)
@@ -198,7 +210,7 @@ def _remove_copies(api: BotApi, chat: int, number: int, deliveries: Sequence[Del
 
 
 def _send_html_or_plain(api: BotApi, method: str, card: Card, **params: Any) -> Any:
-    """Send the HTML; if Telegram cannot parse it, which is a bug of ours, the plain text once."""
+    """Send the HTML. If Telegram cannot parse it, which is a bug of ours, send the plain text once."""
     try:
         if card.marked:
             return api.call(method, text=card.text, parse_mode="HTML", link_preview_options=NO_PREVIEW, **params)

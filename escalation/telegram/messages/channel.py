@@ -1,4 +1,4 @@
-"""Telegram as a channel of the outbox: what to say is `render`'s business, how to send it `cards`'."""
+"""The Telegram `Channel` of the outbox. `render` makes the content, `cards` sends it."""
 
 import logging
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ Kind = Message.Kind
 
 @dataclass(frozen=True, slots=True)
 class Telegram:
-    """The chat of the settings. A `Channel`."""
+    """The configured chat, as a `Channel`."""
 
     api: BotApi
 
     def ask(self, notices: Sequence[DeliveryNotice], *, silent: bool) -> None:
-        """One question as a card, several as a list.
+        """Send one request as a card, several as a list.
 
         Raises:
-            BotApiError: nobody was told, or perhaps somebody was (``NotReached.perhaps_done``).
+            BotApiError: nothing was sent, or perhaps it was (``NotReached.may_have_succeeded``).
         """
         (_, notice), *rest = notices
         if rest:
@@ -40,12 +40,12 @@ class Telegram:
             self._post(render.render_card(notice), notices, kind=Kind.CARD, silent=silent)
 
     def prepare(self, notices: DeliveryNotice, *, silent: bool) -> cards.PreparedCard:
-        """The card of one question; whoever saves its buttons may `deliver` it."""
+        """Return the card of one request. Its buttons must be saved before `send_prepared`."""
         delivery, notice = notices
         return cards.prepare(chat=self.api.chat, card=render.render_card(notice), delivery=delivery, silent=silent)
 
     def send_prepared(self, prepared: cards.PreparedCard, notices: DeliveryNotice, *, silent: bool) -> None:
-        """Send what was drawn.
+        """Send a prepared card.
 
         Raises:
             BotApiError: as `ask`.
@@ -58,10 +58,10 @@ class Telegram:
             self._post_simpler(prepared.card, refused, [notices], kind=Kind.CARD, silent=silent)
 
     def remind(self, notices: Sequence[DeliveryNotice]) -> None:
-        """One question in reply to its card, several as a list.
+        """Remind of one request in reply to its card, of several in a list.
 
         Raises:
-            BotApiError: nobody was reminded.
+            BotApiError: no reminder was sent.
         """
         (delivery, notice), *rest = notices
         if rest:
@@ -72,10 +72,10 @@ class Telegram:
         self._post(render.render_reminder(notice), notices, kind=Kind.REMINDER, reply_to=card.message if card else 0)
 
     def settle(self, place: Place) -> None:
-        """Edit the message at ``place`` to what is true now, and remember it.
+        """Edit the message at ``place`` to the present state, and record that.
 
         Raises:
-            BotApiError: the message still says what it said.
+            BotApiError: the message was not changed.
         """
         rows = messages_at(place)
         if not rows:
@@ -87,7 +87,7 @@ class Telegram:
         elif outcome is None:
             self._edit(place, render_open_message(first, build_notice(first.delivery.approval)), first.delivery)
         elif first.kind == Kind.PROMPT:
-            with suppress(Refused):  # a forced reply can be deleted, never edited
+            with suppress(Refused):  # a message with a forced reply can be deleted but not edited
                 self.api.call("deleteMessage", chat_id=place[0], message_id=place[1])
         else:
             self._settle_one(place, first, notice, outcome)
@@ -96,7 +96,7 @@ class Telegram:
 
     def _settle_one(self, place: Place, row: Message, notice: Notice, outcome: Outcome) -> None:
         if row.kind != Kind.CARD:
-            outcome = replace(outcome, reopenable=False)  # one button is enough
+            outcome = replace(outcome, reopenable=False)  # only the card gets the button
         card = (
             render.render_settled(notice, outcome, shown=row.text)
             if row.text
@@ -106,7 +106,7 @@ class Telegram:
         self._edit(place, card, row.delivery, instead=instead)
 
     def _edit(self, place: Place, card: Card, delivery: Delivery | None, *, instead: Card | None = None) -> None:
-        """Edit; where that is no longer possible, say it in a new message, if there is one to say ``instead``."""
+        """Edit the message; if that is no longer possible, send ``instead`` as a new one."""
         try:
             cards.edit(self.api, chat=place[0], message=place[1], card=card, delivery=delivery)
         except ChatUnusable:
@@ -118,13 +118,15 @@ class Telegram:
                 cards.post(self.api, chat=self.api.chat, card=instead)
 
     def _is_resent_here(self, place: Place) -> bool:
-        """Whether a message was left behind in a chat that moved, and its request was told anew in ours."""
+        """Return True if the message stayed in a chat that moved and its request was sent again to
+        ours.
+        """
         deliveries = Message.objects.filter(chat=place[0], message=place[1]).values("delivery")
         here = Message.objects.filter(delivery__in=deliveries, chat=self.api.chat, kind__in=(Kind.CARD, Kind.LIST))
         return place[0] != self.api.chat and here.exists()
 
     def _post(self, card: Card, notices: Sequence[DeliveryNotice], **options: Any) -> None:
-        """``how`` is the kind of message, whether it is ``silent``, and what it is in ``reply_to``."""
+        """``options`` are the kind of message, ``silent`` and ``reply_to``."""
         try:
             self._post_card(card, notices, **options)
         except (ChatUnusable, TokenRefused):
@@ -133,10 +135,10 @@ class Telegram:
             self._post_simpler(card, refused, notices, **options)
 
     def _post_simpler(self, card: Card, refused: Refused, notices: Sequence[DeliveryNotice], **options: Any) -> None:
-        """Try simpler forms of what Telegram refused, which is a bug of ours, or a refusal that we do not know.
+        """Try simpler forms of a refused card. The cause is a bug of ours or an unknown refusal.
 
         Raises:
-            BotApiError: it refused all of them; then it may be the chat, which `Gate` finds out.
+            BotApiError: Telegram refused all of them. The chat may be the cause, which `ChatState` finds out.
         """
         for simpler in _simpler_cards(card, refused, notices[0][1]):
             logger.error("telegram sendMessage failed, a bug: %s; sending it without what was refused", refused.detail)
@@ -155,7 +157,7 @@ class Telegram:
 
 
 def _simpler_cards(card: Card, refused: Refused, notice: Notice) -> list[Card]:
-    """What may be sent in place of a card that Telegram refused, in this order."""
+    """Return simpler cards in the order to try them."""
     least = render.render_minimal(notice)
     if contains_any(refused.description, TOO_LONG):
         return [least]

@@ -1,4 +1,4 @@
-"""What a card says of the answers chosen so far, and of the question that its buttons belong to. Pure."""
+"""The lines of a card that show the chosen answers and the current question. Pure."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,14 @@ from escalation.telegram.messages.keyboards import MOST_OPTIONS
 from escalation.telegram.messages.markup import NOTHING, Piece, lines, quote, words
 
 WIDTHS = (4000, 1000, 400, 150, 60)
-"""How much of each answer is shown; the first with which all of them fit."""
+"""Characters of each answer; the first width with which all answers fit is used."""
 LONGEST_NAME = 60
 
 
 def describe_chosen_answers(notice: Notice, draft: Draft, *, room: int) -> Piece:
-    """Every answer as it will be sent, if ``room`` (UTF-16 units) allows; else how many there are."""
+    """Return every answer as it will be sent, if ``room`` (UTF-16 units) allows; otherwise their
+    number.
+    """
     now = _describe_current_question(notice, draft)
     for width in WIDTHS:
         text = lines([*_render_chosen(notice, draft, width), now])
@@ -34,14 +36,14 @@ def _render_chosen(notice: Notice, draft: Draft, width: int) -> Iterator[Piece]:
 
 
 def _render_answer(question: Question, label: str, width: int) -> str:
-    """An option with the number of its button; words of one's own as they are."""
+    """Return an option with the number of its button, or typed text unchanged."""
     offered = [option["label"] for option in question["options"]]
     shown = one_line(label, width)
     return f"{offered.index(label) + 1} · {shown}" if label in offered else shown
 
 
 def _describe_current_question(notice: Notice, draft: Draft) -> Piece:
-    """Which question the buttons answer, where there are several; and what has no button."""
+    """Return which of several questions the buttons answer, and which options have no button."""
     if not notice.questions:
         return NOTHING
     number, question = len(notice.questions), notice.questions[draft.at]

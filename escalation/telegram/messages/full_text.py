@@ -1,4 +1,4 @@
-"""All of what a cut card left out: as messages, or as a document when there would be many. Pure."""
+"""The full text of a cut card, as a few messages or as one document. Pure."""
 
 from collections.abc import Iterator
 
@@ -16,14 +16,14 @@ from escalation.telegram.messages.markup import (
 )
 from escalation.telegram.messages.message import Card
 
-MOST_MESSAGES = 4  # of the 20 a minute that a group takes
+MOST_MESSAGES = 4  # a group accepts 20 a minute
 LARGEST_DOCUMENT = 50_000_000  # bytes; Bot API, sendDocument
-ROOM = LONGEST_MESSAGE - 700  # a block's name stands above each part of it, a remark below the last
+ROOM = LONGEST_MESSAGE - 700  # leaves room for the label above each part and the remark below the last
 LONGEST_NOTE = 300
 
 
 def split_into_messages(notice: Notice) -> list[Card]:
-    """Everything, in the order to read it; empty if it takes more than `MOST_MESSAGES`."""
+    """Return all text in reading order; an empty list if it needs more than `MOST_MESSAGES`."""
     parts: list[Card] = []
     for block in _all_blocks(notice):
         pieces = list(_split_text(block.text))
@@ -43,7 +43,9 @@ def split_into_messages(notice: Notice) -> list[Card]:
 
 
 def build_document(notice: Notice) -> tuple[str, bytes] | None:
-    """File name and content of the same as a text file; None if it is larger than Telegram takes."""
+    """Return file name and content of a text file with all text; None if it exceeds the limit of
+    Telegram.
+    """
     head = [visible(notice.title), f"Digest: {notice.digest}", f"Directory: {visible(notice.working_directory)}"]
     body = [
         f"--- {block.label}\n\n{block.text}\n" + (f"\n({block.note})\n" if block.note else "")
@@ -54,7 +56,9 @@ def build_document(notice: Notice) -> tuple[str, bytes] | None:
 
 
 def _all_blocks(notice: Notice) -> list[Block]:
-    """Everything that was asked, the title of a program's request first; facts and options are blocks of their own."""
+    """Return all blocks of the request. The title of an external request comes first, because it is
+    text of the requester.
+    """
     shown = {block.text for block in notice.blocks}
     if notice.kind != "external" or visible(notice.title) in shown:
         return list(notice.blocks)
@@ -62,8 +66,8 @@ def _all_blocks(notice: Notice) -> list[Block]:
 
 
 def _split_text(text: str) -> Iterator[str]:
-    """``text`` in parts that fit a message each, broken at line ends where there are any."""
-    rest = text.replace("\t", "⇥ ")  # measured as it is shown
+    """Yield parts of ``text`` that fit into one message each, split at line ends where possible."""
+    rest = text.replace("\t", "⇥ ")  # before measuring, because it is shown like this
     while count_units(rest) > ROOM:
         part = truncate(rest, ROOM)
         part = part[: part.rfind("\n") + 1] or part

@@ -1,4 +1,4 @@
-"""Which buttons stand below a card. Pure."""
+"""The inline keyboards of cards. Pure."""
 
 from urllib.parse import urlsplit
 
@@ -9,14 +9,14 @@ from escalation.telegram.inbound.answer_draft import Draft, is_single_choice
 from escalation.telegram.messages.message import InlineButton, Row
 
 Action = Button.Action
-LONGEST_LABEL = 56  # a phone shows about half of it; the number before it tells equal beginnings apart
+LONGEST_LABEL = 56  # a phone shows about half of it; the number in front distinguishes equal beginnings
 MOST_OPTIONS = 40  # Bot API: 100 buttons and about 10 KB a keyboard
 
 REJECT = InlineButton(label="Reject", action=Action.REJECT)
 
 
 def decision_keyboard(notice: Notice, draft: Draft) -> tuple[Row, ...]:
-    """For somebody who has seen all of it."""
+    """Return the buttons for a card that shows the full request."""
     if notice.questions:
         return (*_question_keyboard(notice, draft), *_details_row(notice))
     session = (
@@ -27,12 +27,12 @@ def decision_keyboard(notice: Notice, draft: Draft) -> tuple[Row, ...]:
 
 
 def cut_keyboard(notice: Notice) -> tuple[Row, ...]:
-    """For somebody who has seen a part: nothing that lets anything run."""
+    """Return the buttons for a cut card. None of them approves."""
     return ((InlineButton(label="Show all", action=Action.SHOW_ALL), REJECT), *_details_row(notice))
 
 
 def rejecting_keyboard(notice: Notice) -> tuple[Row, ...]:
-    """While a reason for a rejection is awaited."""
+    """Return the buttons for the time in which a reason is awaited."""
     now, undo = (
         InlineButton(label="Reject now", action=Action.REJECT_NOW),
         InlineButton(label="Keep open", action=Action.KEEP_OPEN),
@@ -41,7 +41,7 @@ def rejecting_keyboard(notice: Notice) -> tuple[Row, ...]:
 
 
 def reopening_keyboard() -> tuple[Row, ...]:
-    """Below a request that was rejected, expired or withdrawn."""
+    """Return the button of a request that was rejected, expired or withdrawn."""
     return ((InlineButton(label="Ask again", action=Action.REOPEN),),)
 
 
@@ -64,12 +64,14 @@ def _question_keyboard(notice: Notice, draft: Draft) -> tuple[Row, ...]:
 
 
 def _typed_answer_button(at: int, text: str, shown: str) -> InlineButton:
-    """It takes ``text`` back, which somebody had typed."""
+    """Return the button that removes a typed ``text`` from the answers."""
     return InlineButton(label=f"✓ “{_label(shown)}”", action=Action.OPTION, value={"question": at, "own": text})
 
 
 def _navigation_rows(notice: Notice, draft: Draft) -> list[Row]:
-    """From question to question, and to the end; the last press carries what the person saw as chosen."""
+    """Return the buttons between questions, and the last one, whose value holds the answers that
+    the card shows.
+    """
     last = len(notice.questions) - 1
     back = [InlineButton(label="« Back", action=Action.OPTION, value={"question": draft.at - 1})] if draft.at else []
     on = (
@@ -84,7 +86,7 @@ def _navigation_rows(notice: Notice, draft: Draft) -> list[Row]:
 
 
 def _details_row(notice: Notice) -> tuple[Row, ...]:
-    """A link button needs a host with a dot (Bot API): with another the whole card would be refused."""
+    """Return the link button. Telegram refuses the whole card if the host of a link has no dot."""
     fits = "." in (urlsplit(notice.details_url).hostname or "")
     return ((InlineButton(label="Details", url=notice.details_url),),) if fits else ()
 

@@ -1,7 +1,8 @@
-"""Text for Telegram: each piece as HTML and as the plain words a person reads. Pure.
+"""Text for Telegram. Each piece holds the HTML and the plain text that a person reads. Pure.
 
-One rule keeps cards honest: **what others wrote stands in monospace**, in `said` and `box`; everything else is
-Orchestra's own. In monospace Telegram also makes nothing of what looks like a link, a command or a name.
+**Text from others is monospace**, by `quote` and `code_block`; all other text is Orchestra's own.
+This rule prevents forged cards. In monospace Telegram also does not activate links, commands and
+names.
 """
 
 import html
@@ -18,7 +19,7 @@ TAG = re.compile(r"<[^>]*>")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some text; ``plain`` is what is left when Telegram has parsed ``html``."""
+    """Some text. ``plain`` is what remains after Telegram parsed ``html``."""
 
     plain: str
     html: str
@@ -31,7 +32,7 @@ class Piece:
 
     @property
     def size(self) -> int:
-        """Its length as the Bot API counts: UTF-16 units after parsing."""
+        """Length as the Bot API counts it: UTF-16 units after parsing."""
         return count_units(self.plain)
 
 
@@ -39,72 +40,78 @@ NOTHING = Piece("", "")
 
 
 def words(text: str) -> Piece:
-    """Orchestra's own words."""
+    """Return text of Orchestra's own."""
     return Piece(text, _escape(text))
 
 
 def strong(text: str) -> Piece:
-    """Orchestra's own words, set off."""
+    """Return text of Orchestra's own in bold."""
     return Piece(text, f"<b>{_escape(text)}</b>")
 
 
 def remark(text: str) -> Piece:
-    """A remark of Orchestra's."""
+    """Return a remark of Orchestra's own in italics."""
     return Piece(text, f"<i>{_escape(text)}</i>")
 
 
 def quote(text: str) -> Piece:
-    """What somebody else wrote, inside a line; made visible here."""
+    """Return text from others inside a line, with hidden characters made visible."""
     shown = _show_tabs(visible(text)).strip().replace("\n", " ⏎ ") or "(nothing)"
     return Piece(shown, f"<code>{_escape(shown)}</code>")
 
 
 def code_block(text: str, language: str = "") -> Piece:
-    """What somebody else wrote, as lines of its own; already made visible by the shared renderer."""
+    """Return text from others as a block. The shared renderer has already made hidden characters
+    visible.
+    """
     shown = _show_tabs(text).removesuffix("\n") or "(nothing)"
     coded = f'<code class="language-{language}">{_escape(shown)}</code>' if language else _escape(shown)
     return Piece(shown, f"<pre>{coded}</pre>")
 
 
 def mention(account: str, telegram_user: int) -> Piece:
-    """An account's name that reaches its person: only who is mentioned is asked for a reply in a group."""
+    """Return an account name that notifies its person. In a group, a forced reply opens only for
+    mentioned people.
+    """
     shown = visible(account)
     return Piece(shown, f'<a href="tg://user?id={telegram_user}">{_escape(shown)}</a>')
 
 
 def link(address: str) -> Piece:
-    """A page of Orchestra's own, in brackets; nothing without an address."""
+    """Return a link to a page of Orchestra in brackets; an empty piece without an address."""
     if not address:
         return NOTHING
     return Piece(" (open)", f' (<a href="{html.escape(address)}">open</a>)')
 
 
 def moment(at: datetime, form: str, otherwise: str) -> Piece:
-    """A time that Telegram shows in the reader's own zone; older apps show ``otherwise``.
+    """Return a time that Telegram shows in the time zone of the reader. Older apps show
+    ``otherwise``.
 
-    ``form`` as Bot API 9.5 has it: ``r`` relative, ``t`` hours and minutes, ``dt`` with the day.
+    ``form`` as in Bot API 9.5: ``r`` relative, ``t`` hours and minutes, ``dt`` with the day.
     """
     return Piece(otherwise, f'<tg-time unix="{int(at.timestamp())}" format="{form}">{_escape(otherwise)}</tg-time>')
 
 
 def day_and_time(at: datetime) -> Piece:
-    """When something happened, for ever understandable."""
+    """Return a full date and time, which stays clear on old messages."""
     return moment(at, "dt", f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
 
 
 def lines(pieces: Iterable[Piece], between: str = "\n") -> Piece:
-    """The non-empty ones below each other."""
+    """Join the non-empty pieces."""
     full = [piece for piece in pieces if piece]
     return Piece(between.join(piece.plain for piece in full), between.join(piece.html for piece in full))
 
 
 def count_units(text: str) -> int:
-    """UTF-16 units in ``text``."""
     return len(text) + sum(char > "\uffff" for char in text)
 
 
 def truncate(text: str, most: int) -> str:
-    """The beginning of ``text`` in at most ``most`` UTF-16 units, no character cut in half."""
+    """Return the beginning of ``text`` in at most ``most`` UTF-16 units, without splitting a
+    character.
+    """
     if count_units(text) <= most:
         return text
     kept = text[:most]
@@ -114,7 +121,7 @@ def truncate(text: str, most: int) -> str:
 
 
 def strip_markup(marked: str) -> str:
-    """What a person reads of HTML that was made here."""
+    """Return the plain text of HTML that this module made."""
     return html.unescape(TAG.sub("", marked))
 
 
@@ -123,5 +130,7 @@ def _escape(text: str) -> str:
 
 
 def _show_tabs(text: str) -> str:
-    """Telegram turns a tab into a space, and a Makefile into another one."""
+    """Make tabs visible: Telegram turns a tab into a space, which changes the meaning of a
+    Makefile.
+    """
     return text.replace("\t", "⇥ ")

@@ -1,4 +1,4 @@
-"""How a request ended, in the words that stand on its card for ever. Pure."""
+"""The lines that show how a request closed. They stay on its card for good. Pure."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from escalation.telegram.messages.markup import (
 LONGEST_NAME = 60
 WHOLE = 1_000_000
 SIZES = ((4000, 100), (1500, 100), (600, 40), (300, 20), (150, 8), (100, 4), (60, 2))
-"""Characters of each answer and of the reason, and how many answers; the first size that fits."""
+"""Characters of each answer and of the reason, and the number of answers; the first that fits is used."""
 OUTCOMES = {
     "approved": ("✅", "Approved"), "rejected": ("⛔", "Rejected"),
     "expired": ("⌛", "Nobody answered in time"), "cancelled": ("⚪", "Withdrawn"),
@@ -34,7 +34,9 @@ SURFACES = {
 
 
 def describe_outcome(notice: Notice, outcome: Outcome, *, fits: Callable[[Piece], bool]) -> Piece:
-    """Who decided what, when, at which surface, with which answers and why; what is cut is counted."""
+    """Return who decided what, when, on which surface, with which answers and why. Cut parts are
+    counted.
+    """
     text = NOTHING
     for width, most in SIZES:
         text = _describe(notice, outcome, width, most)
@@ -44,7 +46,6 @@ def describe_outcome(notice: Notice, outcome: Outcome, *, fits: Callable[[Piece]
 
 
 def mark_and_verb(outcome: Outcome) -> tuple[str, str]:
-    """A mark and a verb."""
     mark, verb = OUTCOMES.get(outcome.status, ("•", outcome.status))
     return mark, "Answered" if outcome.answers and outcome.status == "approved" else verb
 
@@ -78,7 +79,7 @@ def _render_scope(outcome: Outcome) -> Iterator[Piece]:
 
 
 def _describe_cut(notice: Notice, characters: int, answers: int) -> Piece:
-    """How much is not shown, and where all of it stands."""
+    """Return how much is not shown, and where to read all of it."""
     parts = [f"{answers:,} more answer{'' if answers == 1 else 's'}"] if answers > 0 else []
     parts += [f"{characters:,} more characters"] if characters else []
     where = notice.details_url or "the console"

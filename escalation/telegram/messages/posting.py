@@ -1,4 +1,6 @@
-"""What goes into the chat because of a press or a reply, after its commit; raises ``BotApiError`` if it does not."""
+"""Messages that follow a callback query or a reply, after its commit. The functions raise
+``BotApiError``.
+"""
 
 from contextlib import suppress
 from uuid import UUID
@@ -26,7 +28,7 @@ LONGEST_QUESTION = 500
 
 
 def redraw_message(api: BotApi, message_key: UUID) -> None:
-    """Bring an open question's message up to what is kept on its row."""
+    """Edit the message of an open request to the state in its row."""
     message = Message.objects.select_related("delivery").get(pk=message_key)
     notice = _build_open_notice(message.delivery)
     if notice is None:
@@ -34,12 +36,12 @@ def redraw_message(api: BotApi, message_key: UUID) -> None:
     card = render_open_message(message, notice)
     cards.edit(api, chat=message.chat, message=message.message, card=card, delivery=message.delivery)
     if not Approval.objects.filter(pk=message.delivery.approval_id, status=Approval.Status.PENDING).exists():
-        # it closed meanwhile, and perhaps this edit came after the one that told so: have it settled again
+        # the approval closed during this edit, which may have overwritten the outcome: settle it again
         Message.objects.filter(pk=message_key).update(live=True)
 
 
 def post_card(api: BotApi, delivery: Delivery, *, chat: int, reply_to: int) -> None:
-    """The card of one approval of a list."""
+    """Post the card of one request in a list."""
     if notice := _build_open_notice(delivery):
         cards.post(
             api, chat=chat, card=render.render_card(notice), delivery=delivery, kind=Kind.CARD, reply_to=reply_to
@@ -47,7 +49,7 @@ def post_card(api: BotApi, delivery: Delivery, *, chat: int, reply_to: int) -> N
 
 
 def post_full_text(api: BotApi, message_key: UUID) -> None:
-    """All that a cut card left out, and below it the decision."""
+    """Post everything that a cut card left out, and the decision below it."""
     message = Message.objects.select_related("delivery").get(pk=message_key)
     notice = _build_open_notice(message.delivery)
     if notice is None:
@@ -64,7 +66,7 @@ def post_full_text(api: BotApi, message_key: UUID) -> None:
 def prompt_for_text(
     api: BotApi, message_key: UUID, *, person: int, account: str, about: str, question: int = 0
 ) -> None:
-    """A message that opens the keyboard of one person; the reply to it is what they mean."""
+    """Post a prompt that opens the keyboard of one person. The reply to it is the text."""
     message = Message.objects.select_related("delivery").get(pk=message_key)
     notice = _build_open_notice(message.delivery)
     if notice is None:
@@ -82,17 +84,19 @@ def prompt_for_text(
 
 
 def delete_prompt(api: BotApi, prompt: Message) -> None:
-    """A prompt that is over: a forced reply can be deleted, never edited."""
+    """Delete a finished prompt. A message with a forced reply can be deleted but not edited."""
     api.call_once("deleteMessage", chat_id=prompt.chat, message_id=prompt.message)
 
 
 def prove_writable(api: BotApi) -> None:
-    """Send a silent message to our chat and topic, and delete it: nothing else proves that they take messages.
+    """Send a silent message to our chat and topic, and delete it. Only this proves that they accept
+    messages.
 
-    ``getChat`` knows nothing of topics, and ``sendChatAction`` succeeds in topics that are closed or gone.
+    ``getChat`` does not cover topics, and ``sendChatAction`` succeeds in topics that are closed or
+    deleted.
 
     Raises:
-        BotApiError: they do not, or nobody can tell.
+        BotApiError: the chat refused the message, or Telegram could not be reached.
     """
     sent = api.call_once("sendMessage", chat_id=api.chat, text=PROOF, disable_notification=True)
     with suppress(BotApiError):
@@ -100,20 +104,20 @@ def prove_writable(api: BotApi) -> None:
 
 
 def confirm_test_card(api: BotApi, chat: int, number: int, account: str) -> None:
-    """The test card, once somebody has tapped it."""
+    """Edit the test card after its button was tapped."""
     text = words("✅ ") + strong("Orchestra can reach you, and you can reach Orchestra.")
     piece = lines([text, words("Tapped by ") + quote(account) + words(".")])
     cards.edit(api, chat=chat, message=number, card=Card(text=piece.html, plain=piece.plain))
 
 
 def _build_open_notice(delivery: Delivery) -> Notice | None:
-    """What to tell of a question that is still open."""
+    """Return the notice of an open request; None if it has closed."""
     approval = read_approval(pk=delivery.approval_id)
     return build_notice(approval) if approval and approval.is_open else None
 
 
 def _post_all_parts(api: BotApi, notice: Notice, message: Message) -> bool:
-    """Whether all of it was sent; False if Telegram takes nothing so large."""
+    """Post the full text; return False if it exceeds the limits of Telegram or may not be shown."""
     if notice.left_out:
         return False
     if parts := full_text.split_into_messages(notice):
@@ -123,7 +127,7 @@ def _post_all_parts(api: BotApi, notice: Notice, message: Message) -> bool:
     file = full_text.build_document(notice)
     if file is None:
         return False
-    reply = f'{{"message_id": {message.message}, "allow_sending_without_reply": true}}'  # a form holds JSON as text
+    reply = f'{{"message_id": {message.message}, "allow_sending_without_reply": true}}'  # form fields hold JSON as text
     api.call("sendDocument", chat_id=message.chat, document=file, reply_parameters=reply)
     return True
 

@@ -1,7 +1,8 @@
-"""From a notice to what stands in the chat. Pure.
+"""Render notices as Telegram messages. Pure.
 
-Built so that a person on a phone understands it in five seconds: what would run, how risky, where, how long there is.
-Who wrote which words can be seen (`markup`), and only what is shown whole can be approved.
+A card answers, on a phone and in five seconds: what would run, how risky it is, where, and how much
+time is left. The markup shows which text comes from others, and only a request that is shown in
+full can be approved.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ from escalation.telegram.messages.markup import (
 from escalation.telegram.messages.message import Card, InlineButton, Row
 from escalation.telegram.messages.outcomes import describe_outcome, mark_and_verb
 
-LONGEST_CARD = 3500  # leaves room for the outcome that is put above it once it is closed
+LONGEST_CARD = 3500  # leaves room for the outcome that is added above it later
 CUT_LINES = 8
 CUT_WIDTH = 160
 SHORT = 200
@@ -54,7 +55,9 @@ HEADLINES = {
 
 
 def render_card(notice: Notice, draft: Draft | None = None) -> Card:
-    """The request, whole if it fits, with the buttons that fit it; ``draft`` holds answers chosen so far."""
+    """Render the request with the buttons that fit it, in full if there is room. ``draft`` holds
+    answers chosen so far.
+    """
     draft = draft or Draft()
     parts = _render_blocks(notice)
     full = _render_request(notice, parts, NOTHING, directory=notice.working_directory)
@@ -70,12 +73,12 @@ def render_card(notice: Notice, draft: Draft | None = None) -> Card:
 
 
 def is_cut(notice: Notice) -> bool:
-    """Whether its card cannot show all of it."""
+    """Return True if the card cannot show the full request."""
     return any(key.action == Action.SHOW_ALL for row in render_card(notice).keys for key in row)
 
 
 def render_decision(notice: Notice, draft: Draft | None = None) -> Card:
-    """Below what "Show all" sent: the decision."""
+    """Render the decision that follows the full text."""
     size = sum(len(block.text) for block in notice.blocks)
     draft, all_of_it = draft or Draft(), strong("That was all of it") + words(f", {size:,} characters.")
     head, foot = all_of_it, [_render_digest(notice), _render_secrets(notice), _render_deadline(notice)]
@@ -84,25 +87,27 @@ def render_decision(notice: Notice, draft: Draft | None = None) -> Card:
 
 
 def render_rejecting(notice: Notice, *, who: str, shown: str, seconds: int) -> Card:
-    """The card while ``who`` is asked for a reason."""
+    """Render the card while ``who`` is asked for a reason."""
     text = words("✋ ") + quote(who) + words(f" rejects this. A reason may follow within {seconds} s.")
     return _render_above(text, notice, shown, rejecting_keyboard(notice))
 
 
 def render_settled(notice: Notice, outcome: Outcome, *, shown: str) -> Card:
-    """The message whose HTML was ``shown``, as it stands for ever once the approval is closed: no buttons."""
+    """Render the final state, without buttons to decide, of a message whose HTML was ``shown``."""
     below = _without_deadline(shown) or quote(one_line(notice.title, SHORT))
     text = describe_outcome(notice, outcome, fits=lambda text: _fits(text, below))
     return _render_above(text, notice, shown, reopening_keyboard() if outcome.reopenable else ())
 
 
 def render_outcome(notice: Notice, outcome: Outcome) -> Card:
-    """A new message that tells the outcome, where the old one cannot be edited any more."""
+    """Render the outcome as a new message, for a card that cannot be edited any more."""
     return render_settled(notice, outcome, shown="")
 
 
 def render_minimal(notice: Notice) -> Card:
-    """What is sent in place of a card that Telegram refuses: plain words, no buttons, and where to decide."""
+    """Render plain text without buttons, for a card that Telegram refuses. It names where to
+    decide.
+    """
     title = one_line(notice.title, SHORT)
     where = f" at {notice.details_url}" if notice.details_url else ""
     rest = f"Telegram does not take the whole of it. Decide in the console{where}, over REST or in a terminal."
@@ -111,15 +116,17 @@ def render_minimal(notice: Notice) -> Card:
 
 
 def render_reminder(notice: Notice) -> Card:
-    """Sent in reply to the card shortly before the deadline."""
+    """Render the reminder that is sent in reply to the card before the deadline."""
     left = strong(_time_left(notice)) + words(", and nobody has answered.")
     return _build_card(lines([words("⏰ ") + left, quote(one_line(notice.title, SHORT))]), ())
 
 
 def render_list(items: Sequence[tuple[Notice, Outcome | None]]) -> Card:
-    """Up to `MOST_IN_A_LIST` questions in one message, a line and a "show" key each; closed ones tell their outcome.
+    """Render up to `MOST_IN_A_LIST` requests in one message, each with a line and a "Show" button;
+    closed ones show their outcome.
 
-    Sent when more wait than Telegram takes as single cards; ``SHOW`` carries ``{"approval": id}``.
+    It is used when more requests wait than Telegram accepts as single cards. ``SHOW`` carries
+    ``{"approval": id}``.
     """
     open_ones = [number for number, (_, outcome) in enumerate(items, 1) if outcome is None]
     verb = "request waits" if len(open_ones) == 1 else "requests wait"
@@ -168,7 +175,9 @@ def _render_headline(notice: Notice) -> Piece:
 
 
 def _render_warning(notice: Notice) -> Piece:
-    """What Orchestra has to say about the call; an external asker's facts are its own claims and no warning."""
+    """Render the warning of Orchestra about the call. Facts of an external request are claims of
+    the requester and are not shown here.
+    """
     if notice.kind == "external":
         return NOTHING
     demo = remark("A demo: scripted, not an AI.") if notice.facts.get("agent") == "demo" else NOTHING
@@ -184,7 +193,7 @@ def _render_blocks(notice: Notice) -> list[Piece]:
 
 
 def _render_block(notice: Notice, block: Block, number: int) -> Iterator[Piece]:
-    """A block's name, its text, and the renderer's remark on it."""
+    """Yield the label of a block, its text, and the remark of the renderer."""
     if notice.kind == "external" and block.text == visible(notice.title):
         return
     if block.label == OWN_WORDS and "\n" not in block.text and len(block.text) <= SHORT:
@@ -198,12 +207,12 @@ def _render_block(notice: Notice, block: Block, number: int) -> Iterator[Piece]:
 
 
 def _is_named_in_headline(notice: Notice, block: Block, number: int) -> bool:
-    """Whether the headline tells what this block is."""
+    """Return True if the headline already names this block."""
     return number == 0 and (block.kind in ("command", "plan") or notice.kind == "external")
 
 
 def _render_beginning(notice: Notice) -> list[Piece]:
-    """The first lines of all that would run, and what is missing, by name and number."""
+    """Render the first lines of everything that would run, and name and count what is missing."""
     left, lost, unseen = CUT_LINES, 0, []
     shown: list[Piece] = [quote(one_line(notice.title, SHORT))] if notice.kind == "external" else []
     missing = 0
@@ -226,7 +235,7 @@ def _render_beginning(notice: Notice) -> list[Piece]:
 
 
 def _render_ending(blocks: Sequence[Block]) -> list[Piece]:
-    """The last lines of the longest block, which the beginning does not show."""
+    """Render the last lines of the longest block, which the beginning does not show."""
     longest = max(blocks, key=lambda block: len(block.text), default=None)
     if longest is None or (longest.text.count("\n") < CUT_LINES and len(longest.text) <= CUT_WIDTH):
         return []
@@ -234,7 +243,7 @@ def _render_ending(blocks: Sequence[Block]) -> list[Piece]:
 
 
 def _render_remarks(blocks: Sequence[Block]) -> list[Piece]:
-    """What the renderer says about letters that pass for others, and the like."""
+    """Render remarks on deceptive characters and the like."""
     return [remark(truncate(block.note, 2 * SHORT)) for block in blocks if block.note and not block.quiet][:2]
 
 
@@ -250,7 +259,9 @@ def _render_risk(notice: Notice) -> Piece:
 
 
 def _render_place(notice: Notice, directory: str) -> Piece:
-    """Session, agent, host, directory; an external asker's facts are shown with its question and nowhere else."""
+    """Render session, agent, host and directory. Facts of an external request are shown in its
+    blocks only.
+    """
     if notice.kind == "external":
         return NOTHING
     title, agent, host, helper = (
@@ -262,7 +273,7 @@ def _render_place(notice: Notice, directory: str) -> Piece:
 
 
 def _render_secrets(notice: Notice) -> Piece:
-    """How many values stand as ``[secret 1]``, and where to see them."""
+    """Render how many values are replaced by ``[secret 1]`` and so on, and where to see them."""
     if not notice.secrets:
         return NOTHING
     count = "1 secret is hidden" if notice.secrets == 1 else f"{notice.secrets} secrets are hidden"
@@ -274,7 +285,9 @@ def _join_dotted(mark: str, pieces: list[Piece]) -> Piece:
 
 
 def _render_deadline(notice: Notice) -> Piece:
-    """Always the last line: it is taken away when the question is closed."""
+    """Render the deadline. It is always the last line, so that it can be removed when the request
+    closes.
+    """
     if notice.never_expires:
         return words(UNTIL + NEVER_WORDS)
     clock = f"{notice.expires_at.astimezone(UTC):%H:%M} UTC"
@@ -287,12 +300,14 @@ def _time_left(notice: Notice) -> str:
 
 
 def _about(seconds: float) -> str:
-    """A time left, as exact as it matters on something that was sent a while ago."""
+    """Return the time left, in seconds or minutes: the message may be read later, so more detail
+    would mislead.
+    """
     return f"{round(seconds)} s" if seconds < 100 else f"{round(seconds / 60)} min"
 
 
 def _render_above(text: Piece, notice: Notice, shown: str, keys: tuple[Row, ...]) -> Card:
-    """``told`` and below it what was ``shown``; only the title where that is unknown or does not fit any more."""
+    """Render ``text`` above what was ``shown``; above the title if that is unknown or does not fit."""
     below = _without_deadline(shown)
     if not below or not _fits(text, below):
         below = quote(one_line(notice.title, SHORT))
@@ -300,7 +315,7 @@ def _render_above(text: Piece, notice: Notice, shown: str, keys: tuple[Row, ...]
 
 
 def _without_deadline(shown: str) -> Piece:
-    """What was sent, without the time that was left then."""
+    """Return the message as it was sent, without the line that shows the time left."""
     before, _, last = shown.rpartition("\n")
     body = before if last.startswith(UNTIL) else shown
     return Piece(strip_markup(body), body)
