@@ -90,7 +90,10 @@ class DeliveryAdmin(Reading):
 
     @admin.action(description="Send again", permissions=["repeat"])
     def send_again(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
-        """Send a new message for each open request. The old messages are settled together with it."""
+        """Send a new message for each open request.
+
+        The old messages are settled together with it.
+        """
         number = commands.resend_deliveries(list(chosen.values_list("pk", flat=True)))
         notify.send(status.TOPIC, "again")
         left = chosen.count() - number
@@ -99,8 +102,9 @@ class DeliveryAdmin(Reading):
 
 @admin.register(Approver)
 class ApproverAdmin(ByRights, PlainAdmin):
-    """Which Telegram account belongs to which user. A link needs a code that the person sends to
-    the bot; it cannot be made by hand.
+    """Which Telegram account belongs to which user.
+
+    A link needs a code that the person sends to the bot; it cannot be made by hand.
     """
 
     needed = Right.ADMINISTER
@@ -137,8 +141,9 @@ class ApproverAdmin(ByRights, PlainAdmin):
         return Redirect(reverse("admin:escalation_approver_code", args=[approver.pk]))
 
     def code_view(self, request: HttpRequest, approver_id: Any) -> HttpResponse:
-        """Show a button, and after a POST the code, once. Another POST creates a new code and
-        invalidates the first.
+        """Show a button, and after a POST the code, once.
+
+        Another POST creates a new code and invalidates the first.
         """
         if not may(request.user, Right.ADMINISTER):
             raise PermissionDenied

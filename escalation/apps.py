@@ -18,7 +18,7 @@ class EscalationConfig(AppConfig):
             self.register_for_servers()
 
     def register_for_servers(self) -> None:
-        """Register the probe, the metrics and the system checks, which light commands do not need."""
+        """Register the probe, metrics and system checks, which light commands do not need."""
         from django.core import checks
 
         from escalation import metrics

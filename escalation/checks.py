@@ -12,8 +12,9 @@ SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")  # Bot API, setWebhook: secret_toke
 
 
 def check_settings(**_kwargs: object) -> list[CheckMessage]:
-    """Report each bad setting by its name. The reports never contain a value, because values are
-    secrets.
+    """Report each bad setting by its name.
+
+    The reports never contain a value, because values are secrets.
     """
     telegram = settings.TELEGRAM
     if not telegram.enabled:

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 Status = Delivery.Status
 PENDING = Approval.Status.PENDING
-CLAIM_LEASE = timedelta(minutes=2)  # longer than one attempt with all its quick retries usually takes
+CLAIM_LEASE = timedelta(minutes=2)  # longer than one attempt with all its quick retries
 LINK_CODE_LASTS = timedelta(minutes=15)
 UPDATES_KEPT = timedelta(hours=48)
 NOT_SENT = "Failed to send Telegram message"
@@ -66,8 +66,9 @@ def open_missing_deliveries(*, batch: int) -> int:
 
 
 def claim_due_deliveries(*, limit: int, lease: timedelta = CLAIM_LEASE) -> list[Delivery]:
-    """Claim up to ``limit`` due rows, the earliest deadline first. No other process can claim them
-    until ``lease`` ends.
+    """Claim up to ``limit`` due rows, the earliest deadline first.
+
+    No other process can claim them until ``lease`` ends.
 
     The rows of a sender that dies come due again: messages are sent at least once.
     """
@@ -77,8 +78,9 @@ def claim_due_deliveries(*, limit: int, lease: timedelta = CLAIM_LEASE) -> list[
 
 
 def claim_refused_delivery(*, lease: timedelta = CLAIM_LEASE) -> list[Delivery]:
-    """Claim one due row that Telegram refused. Each is retried alone, so that it cannot block a
-    list.
+    """Claim one due row that Telegram refused.
+
+    Each is retried alone, so that it cannot block a list.
     """
     return outbox.claim_deliveries(
         outbox.due_deliveries(Status.FAILED), limit=1, lease=lease, deadline=_approval_deadline()
@@ -124,8 +126,9 @@ def open_and_send(channel: Channel, approval_id: UUID, *, silent: bool) -> bool:
 
 
 def settle_message(channel: Channel, place: Place) -> bool:
-    """Update the message at ``place`` to the present state. Return False if that failed; never
-    raise.
+    """Update the message at ``place`` to the present state.
+
+    Return False if that failed; never raise.
     """
     try:
         # before the edit, so that a deadline that changes during the edit is detected
@@ -205,8 +208,9 @@ def _deliver(channel: Channel, notices: Sequence[DeliveryNotice], send_message: 
 
 
 def _open_claimed(delivery: Delivery, buttons: Sequence[Button]) -> bool:
-    """Insert a new delivery, claimed by this process, together with its buttons. Return False if a
-    row exists already.
+    """Insert a new delivery, claimed by this process, together with its buttons.
+
+    Return False if a row exists already.
 
     The commit does not wait for the disk. A crash of the database loses the row and its buttons
     together, and the sweep then opens the delivery again.
@@ -254,8 +258,9 @@ def _deliveries_at(place: Place) -> QuerySet[Delivery]:
 
 
 def _approval_deadline() -> Subquery:
-    """Return the deadline of the approval as a subquery. SQLite compares times as text, and Python
-    would write a different text.
+    """Return the deadline of the approval as a subquery.
+
+    SQLite compares times as text, and Python would write a different text.
     """
     return Subquery(Approval.objects.filter(pk=OuterRef("approval")).values("expires_at"))
 
@@ -293,8 +298,9 @@ def _mark_settled(place: Place) -> None:
 
 
 def create_link_code(user: User) -> str:
-    """Return a one-time code that links the Telegram account of ``user``: ``/link CODE``. An older
-    code becomes invalid.
+    """Return a one-time code that links the Telegram account of ``user``: ``/link CODE``.
+
+    An older code becomes invalid.
     """
     code = secrets.token_hex(6)
     Approver.objects.update_or_create(
@@ -338,8 +344,9 @@ def mute_approver(approver: Approver, *, until: datetime | None) -> None:
 
 
 def record_update(update: dict[str, Any]) -> bool:
-    """Mark an update as applied. Return False if its id, or the id of its callback query, was
-    applied before.
+    """Mark an update as applied.
+
+    Return False if its id, or the id of its callback query, was applied before.
 
     Call this in the transaction of the effect, so that both commit or neither does.
     """
@@ -355,8 +362,9 @@ def record_update(update: dict[str, Any]) -> bool:
 
 
 def store_webhook_update(update: dict[str, Any], payload: str) -> bool:
-    """Store an update that arrived by webhook, until the telegram process applies it. Return False
-    if it is known.
+    """Store an update that arrived by webhook, until the telegram process applies it.
+
+    Return False if it is known.
     """
     callback_id = str(update["callback_query"]["id"]) if "callback_query" in update else None
     with transaction.atomic():
@@ -371,7 +379,8 @@ def store_webhook_update(update: dict[str, Any], payload: str) -> bool:
 
 
 def delete_old_updates() -> int:
-    """Delete applied updates; return how many. They are kept while Telegram may send them again (up
-    to 24 hours).
+    """Delete applied updates; return how many.
+
+    They are kept while Telegram may send them again (up to 24 hours).
     """
     return Update.objects.filter(applied_at__isnull=False, received_at__lt=Now() - UPDATES_KEPT).delete()[0]

@@ -1,7 +1,5 @@
 """Errors that can occur between Orchestra and the person it wants to reach."""
 
-from typing import ClassVar
-
 from orchestra.errors import OrchestraError
 
 
@@ -15,8 +13,6 @@ class BotApiError(DeliveryError):
     """A Bot API call failed. ``detail`` contains neither the token nor a URL."""
 
     code = "telegram_failed"
-    again: ClassVar[bool] = False
-    """True if the same call may succeed later."""
 
 
 class NotReached(BotApiError):
@@ -26,8 +22,6 @@ class NotReached(BotApiError):
     ``status`` is the HTTP status, or None if no valid response arrived.
     """
 
-    again = True
-
     def __init__(self, detail: str, *, may_have_succeeded: bool = False, status: int | None = None) -> None:
         super().__init__(detail)
         self.may_have_succeeded = may_have_succeeded
@@ -35,11 +29,10 @@ class NotReached(BotApiError):
 
 
 class TooManyRequests(BotApiError):
-    """Telegram, or our own rate limiter, accepts no calls for ``retry_after_s``. The breaker does
-    not count this as a failure.
-    """
+    """Telegram, or our own rate limiter, accepts no calls for ``retry_after_s``.
 
-    again = True
+    The breaker does not count this as a failure.
+    """
 
     def __init__(self, detail: str, *, retry_after_s: float) -> None:
         super().__init__(detail)
@@ -50,13 +43,10 @@ class CircuitOpen(BotApiError):
     """The circuit breaker is open, so the call was not made."""
 
     code = "circuit_open"
-    again = True
 
 
 class PollerConflict(BotApiError):
     """409: another process polls with the same token, or a webhook is set."""
-
-    again = True
 
 
 class Refused(BotApiError):
@@ -69,8 +59,9 @@ class Refused(BotApiError):
 
 
 class ChatMoved(Refused):
-    """The group became a supergroup; ``chat`` is its new id. `BotApi` follows the move and
-    remembers it.
+    """The group became a supergroup; ``chat`` is its new id.
+
+    `BotApi` follows the move and remembers it.
     """
 
     def __init__(self, detail: str, *, chat: int) -> None:
@@ -79,8 +70,9 @@ class ChatMoved(Refused):
 
 
 class ChatUnusable(Refused):
-    """The bot was blocked or removed, or the chat does not exist. An administrator has to fix that
-    first.
+    """The bot was blocked or removed, or the chat does not exist.
+
+    An administrator has to fix that first.
     """
 
 

@@ -1,5 +1,6 @@
-"""Metrics about reaching people. The process that makes a call counts it; the counts are kept as
-tallies.
+"""Metrics about reaching people.
+
+The process that makes a call counts it; the counts are kept as tallies.
 """
 
 from collections import defaultdict
@@ -20,8 +21,9 @@ BREAKER_STATES = (breaker.CLOSED, breaker.HALF_OPEN, breaker.OPEN)
 
 
 def families() -> Iterator[Metric]:
-    """Yield every metric family. Every name is present from the first scrape, even without
-    Telegram.
+    """Yield every metric family.
+
+    Every name is present from the first scrape, even without Telegram.
     """
     total: Totals = defaultdict(float)
     for row in Tally.objects.filter(name__startswith="telegram_api_"):

@@ -66,8 +66,9 @@ DELIVERY_FLOW = Flow(
 
 
 class Message(Base):
-    """One message in a chat that shows an approval request. A list shows several and has one row
-    for each.
+    """One message in a chat that shows an approval request.
+
+    A list shows several and has one row for each.
 
     ``text`` is the HTML as it was sent, without the outcome. ``live``: the message must be edited
     when the approval closes. ``value`` holds data of the channel, such as the answers chosen so

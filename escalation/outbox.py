@@ -16,8 +16,9 @@ PENDING = Approval.Status.PENDING
 
 
 def claim_deliveries(due: QuerySet[Delivery], *, limit: int, lease: timedelta, deadline: object) -> list[Delivery]:
-    """Claim up to ``limit`` of the ``due`` rows, the earliest deadline first. No other process can
-    claim them until ``lease`` ends.
+    """Claim up to ``limit`` of the ``due`` rows, the earliest deadline first.
+
+    No other process can claim them until ``lease`` ends.
     """
     with transaction.atomic():
         rows = list(due.select_for_update(skip_locked=True, of=("self",)).order_by("approval__expires_at")[:limit])

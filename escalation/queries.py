@@ -32,8 +32,9 @@ def read_approval(**which: Any) -> Approval | None:
 
 
 def build_notice(approval: Approval, *, with_blocks: bool = True, shown: Shown | None = None) -> Notice:
-    """Return the notice of ``approval``, a row of `read_approval`. ``with_blocks=False`` leaves out
-    what would run.
+    """Return the notice of ``approval``, a row of `read_approval`.
+
+    ``with_blocks=False`` leaves out what would run.
 
     Secrets are hidden here, once for every channel, so no other data of an approval may be sent
     through one. ``shown`` is ``shown_of(approval)``, if the caller has it already.
@@ -110,8 +111,9 @@ def find_approver(telegram_user: int) -> Approver | None:
 
 
 def build_delivery_notices(deliveries: Iterable[Delivery], *, with_blocks: bool) -> list[DeliveryNotice]:
-    """Return each delivery with its notice, in the same order. Deliveries of closed approvals are
-    left out.
+    """Return each delivery with its notice, in the same order.
+
+    Deliveries of closed approvals are left out.
     """
     deliveries = list(deliveries)
     wanted = [delivery.approval_id for delivery in deliveries]
@@ -157,15 +159,17 @@ def open_deliveries(*, limit: int) -> list[Delivery]:
 
 
 def count_stale_cards() -> int:
-    """Count the live messages of closed requests. It returns to 0 a moment after each close while
-    Telegram works.
+    """Count the live messages of closed requests.
+
+    It returns to 0 a moment after each close while Telegram works.
     """
     return Message.objects.filter(live=True).exclude(delivery__approval__status=PENDING).count()
 
 
 def count_waiting_deliveries() -> int:
-    """Count the deliveries that wait to be sent. Refused ones are counted by
-    `count_refused_deliveries`.
+    """Count the deliveries that wait to be sent.
+
+    Refused ones are counted by `count_refused_deliveries`.
     """
     return Delivery.objects.filter(status=Delivery.Status.WAITING).count()
 

@@ -65,8 +65,9 @@ def _is_telegram(request: HttpRequest) -> bool:
 
 
 def _parse_update(body: bytes) -> dict[str, Any] | None:
-    """Return the update in ``body``, or None if its two ids do not fit the table. Other fields are
-    not checked here: only Telegram knows the secret.
+    """Return the update in ``body``, or None if its two ids do not fit the table.
+
+    Other fields are not checked here: only Telegram knows the secret.
     """
     try:
         update = json.loads(body)

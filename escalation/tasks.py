@@ -1,5 +1,6 @@
-"""Celery tasks that keep the outbox in order while no telegram process runs. They may run twice at
-once.
+"""Celery tasks that keep the outbox in order while no telegram process runs.
+
+They may run twice at once.
 """
 
 from celery import shared_task

@@ -93,9 +93,10 @@ class PreparedMessage(Protocol):
 
 
 class Channel(Protocol):
-    """One way to reach people. Methods raise ``DeliveryError`` (and database errors), and return
-    within the timeout of the channel, quick retries included. Later retries are the task of the
-    outbox.
+    """One way to reach people.
+
+    Methods raise ``DeliveryError`` (and database errors), and return within the timeout of the
+    channel, quick retries included. Later retries are the task of the outbox.
     """
 
     def ask(self, notices: Sequence[DeliveryNotice], *, silent: bool) -> None:
@@ -104,8 +105,9 @@ class Channel(Protocol):
         """
 
     def prepare(self, notice: DeliveryNotice, *, silent: bool) -> PreparedMessage:
-        """Build the message for one request. Its ``buttons`` must be saved before the message is
-        sent.
+        """Build the message for one request.
+
+        Its ``buttons`` must be saved before the message is sent.
         """
 
     def send_prepared(self, prepared: Any, notice: DeliveryNotice, *, silent: bool) -> None:

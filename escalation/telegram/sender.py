@@ -86,8 +86,9 @@ class Sender:
         return 0.0
 
     def _announce_stop(self) -> None:
-        """Announce a stop after a notification or a sweep. A failed announcement is repeated by the
-        next sweep.
+        """Announce a stop after a notification or a sweep.
+
+        A failed announcement is repeated by the next sweep.
         """
         if not self._stop_changed or self._blocked_for_s():
             return
@@ -106,8 +107,9 @@ class Sender:
         self._silent = policy.is_silent(queries.read_mute_states())
 
     def _open_deliveries(self, changed_ids: list[UUID]) -> None:
-        """Add changed approvals to the outbox. A single one with nothing ahead of it is sent at
-        once.
+        """Add changed approvals to the outbox.
+
+        A single one with nothing ahead of it is sent at once.
         """
         if len(changed_ids) == 1 and self._idle and not self._api.off and not self._blocked_for_s():
             commands.open_and_send(self._channel, changed_ids[0], silent=self._silent)

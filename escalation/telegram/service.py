@@ -1,5 +1,6 @@
-"""The one process that talks to the Bot API. It takes the lease, sends, receives, and records its
-state.
+"""The one process that talks to the Bot API.
+
+It takes the lease, sends, receives, and records its state.
 """
 
 import logging
@@ -178,8 +179,9 @@ class LeaseTerm:
         )
 
     def _on_notification(self, topic: str, key: str) -> None:
-        """Wake the threads that a notification concerns. The listener thread calls this, so it
-        returns at once.
+        """Wake the threads that a notification concerns.
+
+        The listener thread calls this, so it returns at once.
         """
         if topic in ("approval", "approval_expiring"):
             self._sender.wake(UUID(key))
@@ -207,12 +209,13 @@ class LeaseTerm:
         return thread
 
     def _on_chat_moved(self, old: int, new: int) -> None:
-        """Save the new chat number and resend open requests. It may run inside the transaction of
-        an update.
+        """Save the new chat number and resend open requests.
+
+        It may run inside the transaction of an update.
         """
         self._record_state(moved={str(one): other for one, other in self.api.moved.items()}, chat=self.api.chat)
         number = outbox.resend_after_chat_move(old)
-        logger.warning("telegram: %d open approval requests are told again in %s", number, new)
+        logger.warning("telegram: %d open approval requests are sent again to %s", number, new)
         transaction.on_commit(self._sender.wake)
 
     def _record_flood(self, chat: int, seconds: float) -> None:

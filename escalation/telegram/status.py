@@ -1,5 +1,6 @@
-"""State of the Telegram channel as any process can read it. Health, metrics and diagnostics use
-this.
+"""State of the Telegram channel as any process can read it.
+
+Health, metrics and diagnostics use this.
 """
 
 import hashlib
@@ -43,8 +44,9 @@ def is_healthy() -> bool:
 
 
 def find_problem() -> str:
-    """Return why messages cannot be sent, and how to fix it; an empty text if they can. A missing
-    test is no problem.
+    """Return why messages cannot be sent, and how to fix it; an empty text if they can.
+
+    A missing test is no problem.
     """
     telegram, state = settings.TELEGRAM, leases.noted(LEASE)
     if not telegram.configured:
@@ -120,8 +122,9 @@ def read_status() -> dict[str, Any]:
 
 
 def setup_fingerprint() -> str:
-    """Return a hash of bot, chat and topic. It changes with each of them, and does not reveal the
-    token.
+    """Return a hash of bot, chat and topic.
+
+    It changes with each of them, and does not reveal the token.
     """
     telegram = settings.TELEGRAM
     place = f"{telegram.token}/{telegram.chat_id}/{telegram.api_url}"

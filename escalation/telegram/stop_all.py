@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # bot_commands imports this module
     from escalation.telegram.inbound.bot_commands import BotCommand
 
 ANNOUNCED = "telegram.stop"  # the lease row that stores what was announced in the chat
-ANNOUNCE_WITHIN = timedelta(hours=1)  # a stop that ended before its announcement is not announced later
+ANNOUNCE_WITHIN = timedelta(hours=1)  # older stops that have ended are not announced
 NOT_STOPPED = "The agents are not stopped. Nothing was changed."
 Action = Button.Action
 
@@ -60,8 +60,9 @@ def resume(command: "BotCommand", approver: Approver) -> None:
 
 
 def lift(query: CallbackQuery) -> None:
-    """Handle the button of /resume. A second press, or a button of an earlier stop, changes
-    nothing.
+    """Handle the button of /resume.
+
+    A second press, or a button of an earlier stop, changes nothing.
     """
     try:
         lifted = stops.lift_stop(

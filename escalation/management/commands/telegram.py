@@ -62,8 +62,9 @@ class Command(BaseCommand):
         self.stdout.write("Everything is in place.")
 
     def test_card(self, wait_s: float) -> None:
-        """Send a test card and wait for the tap. Readiness reports the channel as ok only after
-        this succeeded.
+        """Send a test card and wait for the tap.
+
+        Readiness reports the channel as ok only after this succeeded.
         """
         _refuse_unless_configured()
         try:

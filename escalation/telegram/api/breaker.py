@@ -78,8 +78,9 @@ class Breaker:
             return True
 
     def record(self, *, failed: bool, probe: bool) -> None:
-        """Record how a call ended. ``failed``: the network, a proxy or Telegram itself failed; a
-        refusal is no failure.
+        """Record how a call ended.
+
+        ``failed``: the network, a proxy or Telegram itself failed; a refusal is no failure.
         """
         with self._lock:
             before = self.state
@@ -109,8 +110,9 @@ class Breaker:
         return total >= self._limits.minimum_calls and bad / total >= self._limits.failure_rate
 
     def _record_transition(self, before: str) -> None:
-        """Log and save a new state. Only the first opening is critical, so failed probes raise no
-        further alerts.
+        """Log and save a new state.
+
+        Only the first opening is critical, so failed probes raise no further alerts.
         """
         pause_s = self._limits.pause.total_seconds()
         if self.state == OPEN:

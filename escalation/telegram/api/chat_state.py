@@ -39,8 +39,9 @@ class ChatState:
     _local: threading.local = field(default_factory=threading.local)
 
     def turn_off(self, refused: Refused) -> bool:
-        """Record the reason of a refusal. Return False if it is known. A different reason replaces
-        the former one.
+        """Record the reason of a refusal.
+
+        Return False if it is known. A different reason replaces the former one.
         """
         why = f"Telegram is off: {describe_refusal(refused)} ({refused.detail}). {cure_for(refused.detail)}"
         if self.token_refused or why == self.off:
@@ -62,8 +63,9 @@ class ChatState:
         self.off, self.lost, self.token_refused, self._refusals, self._probe_requested = "", False, False, 0, False
 
     def refusal_for(self, *, ours: bool, to_send: bool) -> Refused | None:
-        """Return the error for a call that cannot succeed, or None. ``ours``: it goes to our chat
-        and topic.
+        """Return the error for a call that cannot succeed, or None.
+
+        ``ours``: it goes to our chat and topic.
         """
         if not self.off or getattr(self._local, "probing", False):
             return None
@@ -72,7 +74,10 @@ class ChatState:
         return ChatUnusable(self.off) if ours and (to_send or self.lost) else None
 
     def count_refusal(self) -> None:
-        """Count a message that was refused in every form. The message or the chat may be the cause."""
+        """Count a message that was refused in every form.
+
+        The message or the chat may be the cause.
+        """
         self._refusals += 1
         if self._refusals >= REFUSALS_BEFORE_PROBE:
             self.request_probe()

@@ -33,8 +33,9 @@ JITTER = 0.25  # fraction of a delay that is added to it at most
 
 @dataclass(slots=True)
 class BotApi:
-    """Calls ``{url}/bot{token}/{method}``. Each call is timed, counted, rate limited and guarded by
-    the breaker.
+    """Calls ``{url}/bot{token}/{method}``.
+
+    Each call is timed, counted, rate limited and guarded by the breaker.
 
     ``moved`` maps chats that became supergroups to their new numbers. ``on_moved``, ``on_flood``
     and ``on_off`` are called when such a state changes. ``chat_state`` knows whether our chat
@@ -74,8 +75,9 @@ class BotApi:
         return bool(getattr(self._local, "doubtful", False))
 
     def call(self, method: str, **params: Any) -> Any:
-        """Return ``result`` of the response, after quick retries (1, 2, 4 … 16 s). ``None``
-        parameters are left out.
+        """Return ``result`` of the response, after quick retries (1, 2, 4 … 16 s).
+
+        ``None`` parameters are left out.
 
         A value ``(file name, bytes)`` is uploaded. "Message is not modified" counts as a success.
 
@@ -161,8 +163,10 @@ class BotApi:
                 self.breaker.record(failed=isinstance(error, NotReached), probe=probe)
 
     def _exchange(self, method: str, params: dict[str, Any], timeout_s: float | None) -> Any:
-        """Make one request. Exceptions of the HTTP library never leave this method: their text
-        contains the URL with the token.
+        """Make one request.
+
+        Exceptions of the HTTP library never leave this method: their text contains the URL with the
+        token.
         """
         url = f"{self.settings.api_url}/bot{self.settings.token}/{method}"
         read_s = timeout_s or self.settings.request_timeout.total_seconds()
@@ -210,8 +214,9 @@ class BotApi:
         return session
 
     def _moved_chat_id(self, chat: int, params: dict[str, Any]) -> int:
-        """Return the new number of a chat that moved. Old message numbers are refused: in the new
-        chat they denote others.
+        """Return the new number of a chat that moved.
+
+        Old message numbers are refused: in the new chat they denote others.
         """
         new = self.moved[chat]
         if "message_id" in params:

@@ -1,4 +1,4 @@
-"""Counters of Bot API calls, collected in memory and added to the tallies, which outlive processes."""
+"""Counters of Bot API calls. They are collected in memory and added to the tallies."""
 
 import threading
 from collections import defaultdict
@@ -18,8 +18,9 @@ DURATION = Histogram(
 
 
 class CallCounters:
-    """Counters in memory. ``flush`` adds them to the database every few seconds, and keeps them if
-    that fails.
+    """Counters in memory.
+
+    ``flush`` adds them to the database every few seconds, and keeps them if that fails.
     """
 
     def __init__(self) -> None:
@@ -27,8 +28,9 @@ class CallCounters:
         self._totals: Totals = defaultdict(float)
 
     def record_call(self, seconds: float, *, failed: bool, is_long_poll: bool) -> None:
-        """Count a finished call. The duration of a long poll is not recorded, because it shows
-        nothing about Telegram.
+        """Count a finished call.
+
+        The duration of a long poll is not recorded, because it shows nothing about Telegram.
         """
         with self._lock:
             self._totals[REQUESTS, ""] += 1

@@ -36,8 +36,9 @@ LONGEST_PAUSE_S = 3600.0
 
 
 def error_for(code: int, description: str, parameters: dict[str, Any], retry_after: str | None) -> BotApiError:
-    """Return the error for an unsuccessful response. An empty ``description`` stands for HTML,
-    garbage or no body.
+    """Return the error for an unsuccessful response.
+
+    An empty ``description`` stands for HTML, garbage or no body.
     """
     detail = f"{code} {description}".strip() if description else f"HTTP {code} without a proper answer"
     if code == 429:
@@ -58,8 +59,9 @@ def error_for(code: int, description: str, parameters: dict[str, Any], retry_aft
 
 
 def is_lost(description: str) -> bool:
-    """Return True if edits in the chat fail too. In a chat that only rejects new messages they do
-    not.
+    """Return True if edits in the chat fail too.
+
+    In a chat that only rejects new messages they do not.
     """
     return contains_any(description, LOST) or "forbidden:" in description.lower()
 
@@ -77,8 +79,9 @@ def contains_any(description: str, phrases: tuple[str, ...]) -> bool:
 
 
 def _retry_after_s(*candidates: Any) -> float:
-    """Return the first valid pause in seconds. Telegram sends it in the body, in a header, or not
-    at all.
+    """Return the first valid pause in seconds.
+
+    Telegram sends it in the body, in a header, or not at all.
     """
     for seconds in candidates:
         text = str(seconds)

@@ -1,5 +1,6 @@
-"""Limits on how often messages are sent to a chat, and pauses that Telegram requests. Pure except
-for the clock.
+"""Limits on how often messages are sent to a chat, and pauses that Telegram requests.
+
+Pure except for the clock.
 
 Bot API, flood control: about 1 message a second in a chat (short bursts pass), 20 a minute in a
 group, 30 a second over all chats. Edits count too.
@@ -52,8 +53,9 @@ class RateLimiter:
             return self._seconds_until_free(chat)
 
     def remaining(self, chat: int) -> int:
-        """Return how many more messages the chat accepts this minute. Private chats have no such
-        limit.
+        """Return how many more messages the chat accepts this minute.
+
+        Private chats have no such limit.
         """
         if chat >= 0:
             return 1000

@@ -1,5 +1,6 @@
-"""Bot API calls that follow an update once its effect is committed. Each runs alone, so none delays
-the next.
+"""Bot API calls that follow an update once its effect is committed.
+
+Each runs alone, so none delays the next.
 """
 
 import logging
@@ -23,8 +24,9 @@ Task = Callable[[BotApi], Any]
 
 @dataclass(slots=True)
 class AfterCommitActions:
-    """``tasks`` are in the order to run. ``topic`` is the topic in which the person wrote and gets
-    replies.
+    """``tasks`` are in the order to run.
+
+    ``topic`` is the topic in which the person wrote and gets replies.
     """
 
     tasks: list[Task] = field(default_factory=list)
@@ -34,8 +36,10 @@ class AfterCommitActions:
         self.tasks.append(task)
 
     def answer_callback(self, callback_id: str, text: str, *, alert: bool = False) -> None:
-        """Answer a callback query. This is tried once: Telegram accepts it for seconds only, and
-        the effect is committed anyway.
+        """Answer a callback query.
+
+        This is tried once: Telegram accepts it for seconds only, and the effect is committed
+        anyway.
         """
         text = truncate(text, LONGEST_ANSWER)
         self.add(

@@ -10,8 +10,9 @@ Question = dict[str, Any]  # as `approvals.presentation.render.questions_of` giv
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """``chosen``: labels or typed text by the number of the question. ``at``: the question whose
-    options are shown.
+    """``chosen``: labels or typed text by the number of the question.
+
+    ``at``: the question whose options are shown.
     """
 
     chosen: dict[int, tuple[str, ...]] = field(default_factory=dict)
@@ -27,8 +28,9 @@ class Draft:
         return {"chosen": {str(number): list(labels) for number, labels in self.chosen.items()}, "at": self.at}
 
     def toggle_option(self, questions: Sequence[Question], number: int, label: str) -> Self:
-        """Choose one option or typed text. Where several are allowed, a second press removes it
-        again.
+        """Choose one option or typed text.
+
+        Where several are allowed, a second press removes it again.
         """
         if not questions[number]["multiSelect"]:
             return self.with_answer(questions, number, (label,))
@@ -49,8 +51,9 @@ class Draft:
         )
 
     def typed_answers(self, questions: Sequence[Question], number: int, hide: Callable[[str], str]) -> list[str]:
-        """Return the chosen texts that are not options. ``questions`` are shown with secrets
-        hidden, which is what ``hide`` does to a text.
+        """Return the chosen texts that are not options.
+
+        ``questions`` are shown with secrets hidden, which is what ``hide`` does to a text.
         """
         offered = {option["label"] for option in questions[number]["options"]}
         return [one for one in self.chosen.get(number, ()) if hide(one) not in offered]
@@ -69,8 +72,9 @@ class Draft:
         return all(self.chosen.get(number) for number in range(len(questions)))
 
     def answers_json(self, questions: Sequence[Question]) -> str:
-        """Return the JSON text for `decide_approval`. Several choices are joined by commas, as the
-        CLI expects.
+        """Return the JSON text for `decide_approval`.
+
+        Several choices are joined by commas, as the CLI expects.
         """
         return json.dumps(
             {one["question"]: ", ".join(self.chosen[n]) for n, one in enumerate(questions) if self.chosen.get(n)}

@@ -53,11 +53,12 @@ def build_menu() -> list[dict[str, str]]:
     return [{"command": name, "description": text} for name, text in MENU.items()]
 
 
-def handle(text_of_message: str, person: Person, message: int, after: AfterCommitActions, *, ours: bool) -> None:
-    """Run the command in ``text``. Commands in a chat that is neither ours nor private get no
-    reply.
+def handle(text: str, person: Person, message: int, after: AfterCommitActions, *, ours: bool) -> None:
+    """Run the command in ``text``.
+
+    Commands in a chat that is neither ours nor private get no reply.
     """
-    found = COMMAND_PATTERN.fullmatch(text_of_message.strip())
+    found = COMMAND_PATTERN.fullmatch(text.strip())
     if found is None or not (ours or person.private) or not _is_for_us(found[2]):
         return
     command = BotCommand(person, found[1].lower(), (found[3] or "").strip(), message, after)
@@ -128,10 +129,10 @@ def _post_list(api: BotApi, waiting: list[Delivery], chat: int, reply_to: int) -
 
 
 def _status(command: BotCommand, approver: Approver) -> None:
-    notices = status.read_status()
+    channel = status.read_status()
     waiting = Approval.objects.filter(status=Approval.Status.PENDING).count()
     right = "may answer" if may(approver.user, Right.DECIDE) else "may not answer"
-    undelivered = notices["outbox_depth"]
+    undelivered = channel["outbox_depth"]
     in_force = stops.current_stop()
     command.reply(
         stop_all.render_headline(in_force) if in_force else NOTHING,
@@ -139,7 +140,7 @@ def _status(command: BotCommand, approver: Approver) -> None:
         + words(f", {undelivered} not told yet." if undelivered else "."),
         words("You are ") + quote(command.person.account) + words(f" and {right}."),
         _describe_mute(approver),
-        words("Telegram works." if notices["healthy"] else "Telegram has trouble; see the health page."),
+        words("Telegram works." if channel["healthy"] else "Telegram has trouble; see the health page."),
     )
 
 

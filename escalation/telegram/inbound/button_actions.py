@@ -1,5 +1,6 @@
-"""The effect of each button. The caller has checked the person, the right to decide, and the place
-of the button.
+"""The effect of each button.
+
+The caller has checked the person, the right to decide, and the place of the button.
 """
 
 from collections.abc import Callable
@@ -64,8 +65,9 @@ def reopen(query: CallbackQuery) -> None:
 
 
 def reject(query: CallbackQuery) -> None:
-    """Ask for a reason. The rejection counts after the reply, after "Reject now", or when the time
-    is over.
+    """Ask for a reason.
+
+    The rejection counts after the reply, after "Reject now", or when the time is over.
     """
     approval, message = query.approval(), query.message()
     refuse_self_approval(approval, query.person.account)
@@ -162,8 +164,9 @@ def answer(query: CallbackQuery) -> None:
 
 
 def submit(query: CallbackQuery) -> None:
-    """Record the chosen answers. The value of the button holds exactly what the card showed above
-    it.
+    """Record the chosen answers.
+
+    The value of the button holds exactly what the card showed above it.
     """
     questions = questions_of(query.approval())
     answers = Draft.read(query.button.value).answers_json(questions)

@@ -1,5 +1,6 @@
-"""One callback query: who pressed which button, and its effect. Runs in the transaction that
-records the update.
+"""One callback query: who pressed which button, and its effect.
+
+Runs in the transaction that records the update.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,8 @@ from escalation.telegram.messages import cards, posting
 from escalation.telegram.messages.outcomes import SURFACES
 
 Action, Status = Button.Action, Approval.Status
-AGAIN_AFTER = timedelta(seconds=30)  # a button that only shows something works again, in case its message was lost
+# A button that only shows something works again after this time, in case its message was lost.
+AGAIN_AFTER = timedelta(seconds=30)
 FORGED = "This button is not one of mine, or not in this place. Nothing was changed."
 RENEWED = "This card was out of date and is drawn anew. Nothing was changed: look, and tap again."
 GONE = "This request is no longer kept. Nothing was changed."
@@ -113,8 +115,9 @@ ButtonAction = Callable[[CallbackQuery], None]
 
 
 def handle(update: Json, update_id: int, after: AfterCommitActions, actions: dict[str, ButtonAction]) -> None:
-    """Check person, chat, message and token, and run the action of the button. A refused query
-    changes nothing.
+    """Check person, chat, message and token, and run the action of the button.
+
+    A refused query changes nothing.
     """
     where = update.get("message") or {}
     person = Person.from_update(update.get("from") or {}, where.get("chat") or {}, update_id)

@@ -1,5 +1,6 @@
-"""The person behind an update, and whether this person may decide. Only the numeric Telegram id
-identifies a person.
+"""The person behind an update, and whether this person may decide.
+
+Only the numeric Telegram id identifies a person.
 """
 
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Person:
 
     @classmethod
     def from_update(cls, sender: Json, chat: Json, update_id: int, *, is_anonymous: bool = False) -> Self:
-        """``is_anonymous``: the sender writes as a chat or channel, as anonymous administrators do."""
+        """``is_anonymous``: the sender writes as a chat, as anonymous administrators do."""
         number = int(sender.get("id", 0))
         is_person = number > 0 and not sender.get("is_bot") and not is_anonymous
         return cls(

@@ -1,5 +1,6 @@
-"""Receive updates by long polling, or from the table that the webhook fills. One thread of the
-leased process.
+"""Receive updates by long polling, or from the table that the webhook fills.
+
+One thread of the leased process.
 """
 
 import json
@@ -38,8 +39,9 @@ CLOSED_SIGNS, REOPENED_SIGNS = (
 
 
 class Receiver:
-    """Passes every update to ``updates.handle``, in order. The offset moves only after an update
-    was handled.
+    """Passes every update to ``updates.handle``, in order.
+
+    The offset moves only after an update was handled.
     """
 
     def __init__(self, api: BotApi, *, may_continue: Callable[[], bool], on_chat_change: Callable[[], None]) -> None:
@@ -58,13 +60,14 @@ class Receiver:
         self._wake_event.set()
 
     def run_later(self, task: Task, api: BotApi) -> None:
-        """Run a task on another thread, so that the next update does not wait for a Bot API call."""
+        """Run a task on another thread, so that the next update does not wait for it."""
         with suppress(RuntimeError):  # the pool is shut down; the decision itself is committed
             self._reply_pool.submit(_run_task, task, api)
 
     def finish(self, timeout_s: float) -> None:
-        """Wait until no update is half applied. An unfinished poll loses nothing, because Telegram
-        repeats its updates.
+        """Wait until no update is half applied.
+
+        An unfinished poll loses nothing, because Telegram repeats its updates.
         """
         self._wake_event.set()
         if self._applying.acquire(timeout=timeout_s):
@@ -139,7 +142,7 @@ class Receiver:
         return True
 
     def _detect_chat_change(self, update: Json) -> None:
-        """Request a probe after signs that our chat accepts messages again, or does not any more."""
+        """Request a probe after signs that our chat started or stopped accepting messages."""
         member, message = update.get("my_chat_member"), update.get("message") or {}
         if (member or message).get("chat", {}).get("id") != self._api.chat:
             return

@@ -30,16 +30,18 @@ SWEEP = timedelta(seconds=5)  # `close_due_rejections` runs more often than that
 
 
 def has_time_for_reason(approval: Approval) -> bool:
-    """Return True if the deadline leaves time for a reason. ``approval`` is a row of
-    `escalation.queries.read_approval`.
+    """Return True if the deadline leaves time for a reason.
+
+    ``approval`` is a row of `escalation.queries.read_approval`.
     """
     left: timedelta = approval.expires_at - approval.read_at  # type: ignore[attr-defined]
     return left > WINDOW + SWEEP
 
 
 def start_rejection(message: Message, person: Person, now: datetime) -> None:
-    """Save a pending rejection on the message, whose row the caller has locked. ``now`` is the
-    database time.
+    """Save a pending rejection on the message, whose row the caller has locked.
+
+    ``now`` is the database time.
     """
     rejection = Rejection(
         by=person.account, telegram_user=person.telegram_user, address=person.address, until=now + WINDOW
@@ -71,8 +73,9 @@ def find_rejection_message(person: Person) -> Message | None:
 
 
 def close_due_rejections() -> list[Task]:
-    """Reject, without a reason, what has waited long enough. Return tasks that redraw cards of
-    refused rejections.
+    """Reject, without a reason, what has waited long enough.
+
+    Return tasks that redraw cards of refused rejections.
 
     Concurrent calls are safe. The query reads live messages only, of which there are few.
     """

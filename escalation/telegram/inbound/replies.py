@@ -25,18 +25,19 @@ NOT_AN_ANSWER = "Nothing was recorded: to answer, tap a button below the card."
 TEXT_ONLY = "Nothing was recorded: only written words can be passed on."
 NOT_ASKED = "Nothing was recorded: somebody else is asked this."
 TAKEN_BACK = "Nothing was recorded: this is not asked any more."
-# "ok, wait" and "yes, but not today" are conversation below a card, so these words approve only with a colon.
+# "ok, wait" and "yes, but not today" are conversation below a card,
+# so these words approve only with a colon.
 APPROVES = re.compile(r"\s*(?:approved?\s*[:,]|(?:yes|ok)\s*:)\s*(\S.*)\Z", re.IGNORECASE | re.DOTALL)
 CUT = "Nothing was recorded: this card does not show the whole request. Tap “Show all” first."
 
 
 def handle(message: Json, person: Person, after: AfterCommitActions) -> None:
-    """Handle a reply to one of our messages. In a group, replies that answer no prompt or question
-    are ignored.
+    """Handle a reply to one of our messages.
+
+    In a group, replies that answer no prompt or question are ignored.
     """
-    row = _message_at(person.chat, int(message["reply_to_message"]["message_id"])) or rejections.find_rejection_message(
-        person
-    )
+    replied_to = int(message["reply_to_message"]["message_id"])
+    row = _message_at(person.chat, replied_to) or rejections.find_rejection_message(person)
     if row is None or (row.kind != Kind.PROMPT and _expected_person(row) not in (None, person.telegram_user)):
         return
     approval = read_approval(pk=row.delivery.approval_id)
@@ -52,8 +53,9 @@ def handle(message: Json, person: Person, after: AfterCommitActions) -> None:
 
 
 def _record_reply(message: Json, person: Person, row: Message, approval: Approval, after: AfterCommitActions) -> str:
-    """Apply the text of the reply. Return what to answer, or an empty text if the card shows the
-    effect.
+    """Apply the text of the reply.
+
+    Return what to answer, or an empty text if the card shows the effect.
     """
     if why_not := person.refusal():
         person.audit_refusal(why_not, approval.pk)

@@ -57,7 +57,10 @@ def _apply_message(message: Json, update_id: int, api: BotApi, after: AfterCommi
 
 
 def _follow_chat_move(message: Json, chat: int, api: BotApi) -> None:
-    """Record that a group became a supergroup. Telegram announces it in both chats, in any order."""
+    """Record that a group became a supergroup.
+
+    Telegram announces it in both chats, in any order.
+    """
     old, new = int(message.get("migrate_from_chat_id", chat)), int(message.get("migrate_to_chat_id", chat))
     if api.chat in (old, new):
         api.record_chat_move(old, new)

@@ -19,7 +19,10 @@ WINDOW = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A person pressed Reject and was asked for a reason. From ``until`` on it counts without one."""
+    """A person pressed Reject and was asked for a reason.
+
+    From ``until`` on it counts without one.
+    """
 
     by: str
     telegram_user: int
@@ -29,8 +32,8 @@ class Rejection:
     @classmethod
     def read_from(cls, message: Message) -> Self | None:
         """Return the pending rejection of this message, or None."""
-        to_json = message.value.get(REJECTING)
-        return cls(**to_json | {"until": datetime.fromisoformat(to_json["until"])}) if to_json else None
+        stored = message.value.get(REJECTING)
+        return cls(**stored | {"until": datetime.fromisoformat(stored["until"])}) if stored else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the dict that `Message.value` stores."""

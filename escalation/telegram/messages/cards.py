@@ -60,7 +60,7 @@ def post(
     """
     prepared = prepare(chat=chat, card=card, delivery=delivery, reply_to=reply_to, silent=silent)
     if prepared.buttons:
-        with sql.hasty():  # a crash that loses the buttons also loses the delivery, which is then sent again
+        with sql.hasty():  # a crash that loses the buttons loses the delivery too: it is sent again
             Button.objects.bulk_create(prepared.buttons)
     return send(api, prepared, about=[one for one in (delivery, *also) if one is not None], kind=kind)
 
@@ -88,7 +88,8 @@ def send(api: BotApi, prepared: PreparedCard, *, about: Sequence[Delivery], kind
     card = prepared.card
     sent = _send_html_or_plain(api, "sendMessage", card, chat_id=prepared.chat, **prepared.params)
     doubtful = api.doubtful
-    number, chat = int(sent["message_id"]), int(sent["chat"]["id"])  # differs from the request if the group moved
+    # the chat differs from the request if the group moved
+    number, chat = int(sent["message_id"]), int(sent["chat"]["id"])
     with transaction.atomic():
         Button.objects.filter(pk__in=[button.pk for button in prepared.buttons]).update(chat=chat, message=number)
         _remember(about, kind=kind, chat=chat, number=number, text=card.text)
@@ -98,8 +99,9 @@ def send(api: BotApi, prepared: PreparedCard, *, about: Sequence[Delivery], kind
 
 
 def _remember(deliveries: Sequence[Delivery], *, kind: str, chat: int, number: int, text: str) -> None:
-    """Record a message. A quick press may have created its row as a copy; then the row keeps its
-    ``value``.
+    """Record a message.
+
+    A quick press may have created its row as a copy; then the row keeps its ``value``.
     """
     Message.objects.bulk_create(
         [Message(delivery=one, kind=kind, chat=chat, message=number, text=text) for one in deliveries],
@@ -163,8 +165,9 @@ def find_button(token: str, *, chat: int, message: int) -> Button | None:
 
 
 def use_button(button: Button) -> bool:
-    """Mark a button as used; return False if it was used before. Call this in the transaction of
-    the effect, after the rights of the person were checked.
+    """Mark a button as used; return False if it was used before.
+
+    Call this in the transaction of the effect, after the rights of the person were checked.
     """
     return bool(Button.objects.filter(pk=button.pk, used_at=None).update(used_at=Now()))
 
@@ -180,7 +183,7 @@ def hash_token(token: str) -> str:
 
 
 def _is_copy(button: Button, chat: int, message: int) -> bool:
-    """Return True if ``message`` is an unknown copy of a message with this button; then record it."""
+    """Return True, and record it, if ``message`` is an unknown copy of one with this button."""
     delivery = Delivery.objects.filter(approval=button.approval_id).first()
     if delivery is None or not (button.message is None or delivery.doubtful):
         return False
@@ -210,7 +213,10 @@ def _remove_copies(api: BotApi, chat: int, number: int, deliveries: Sequence[Del
 
 
 def _send_html_or_plain(api: BotApi, method: str, card: Card, **params: Any) -> Any:
-    """Send the HTML. If Telegram cannot parse it, which is a bug of ours, send the plain text once."""
+    """Send the HTML.
+
+    If Telegram cannot parse it, which is a bug of ours, send the plain text once.
+    """
     try:
         if card.marked:
             return api.call(method, text=card.text, parse_mode="HTML", link_preview_options=NO_PREVIEW, **params)

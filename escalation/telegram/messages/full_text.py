@@ -18,7 +18,7 @@ from escalation.telegram.messages.message import Card
 
 MOST_MESSAGES = 4  # a group accepts 20 a minute
 LARGEST_DOCUMENT = 50_000_000  # bytes; Bot API, sendDocument
-ROOM = LONGEST_MESSAGE - 700  # leaves room for the label above each part and the remark below the last
+ROOM = LONGEST_MESSAGE - 700  # the rest is for labels and remarks
 LONGEST_NOTE = 300
 
 
@@ -56,8 +56,9 @@ def build_document(notice: Notice) -> tuple[str, bytes] | None:
 
 
 def _all_blocks(notice: Notice) -> list[Block]:
-    """Return all blocks of the request. The title of an external request comes first, because it is
-    text of the requester.
+    """Return all blocks of the request.
+
+    The title of an external request comes first, because it is text of the requester.
     """
     shown = {block.text for block in notice.blocks}
     if notice.kind != "external" or visible(notice.title) in shown:

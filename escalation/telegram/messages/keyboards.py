@@ -9,7 +9,7 @@ from escalation.telegram.inbound.answer_draft import Draft, is_single_choice
 from escalation.telegram.messages.message import InlineButton, Row
 
 Action = Button.Action
-LONGEST_LABEL = 56  # a phone shows about half of it; the number in front distinguishes equal beginnings
+LONGEST_LABEL = 56  # a phone shows about half of it, after the number of the option
 MOST_OPTIONS = 40  # Bot API: 100 buttons and about 10 KB a keyboard
 
 REJECT = InlineButton(label="Reject", action=Action.REJECT)

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 from approvals.presentation.render import visible
 
-LONGEST_MESSAGE = 4096  # Bot API, sendMessage: characters after parsing; counted in UTF-16 units to be safe
+# Bot API, sendMessage: characters after parsing. UTF-16 units are the safe way to count them.
+LONGEST_MESSAGE = 4096
 TAG = re.compile(r"<[^>]*>")
 
 
@@ -61,8 +62,9 @@ def quote(text: str) -> Piece:
 
 
 def code_block(text: str, language: str = "") -> Piece:
-    """Return text from others as a block. The shared renderer has already made hidden characters
-    visible.
+    """Return text from others as a block.
+
+    The shared renderer has already made hidden characters visible.
     """
     shown = _show_tabs(text).removesuffix("\n") or "(nothing)"
     coded = f'<code class="language-{language}">{_escape(shown)}</code>' if language else _escape(shown)
@@ -70,8 +72,9 @@ def code_block(text: str, language: str = "") -> Piece:
 
 
 def mention(account: str, telegram_user: int) -> Piece:
-    """Return an account name that notifies its person. In a group, a forced reply opens only for
-    mentioned people.
+    """Return an account name that notifies its person.
+
+    In a group, a forced reply opens only for mentioned people.
     """
     shown = visible(account)
     return Piece(shown, f'<a href="tg://user?id={telegram_user}">{_escape(shown)}</a>')
@@ -85,8 +88,9 @@ def link(address: str) -> Piece:
 
 
 def moment(at: datetime, form: str, otherwise: str) -> Piece:
-    """Return a time that Telegram shows in the time zone of the reader. Older apps show
-    ``otherwise``.
+    """Return a time that Telegram shows in the time zone of the reader.
+
+    Older apps show ``otherwise``.
 
     ``form`` as in Bot API 9.5: ``r`` relative, ``t`` hours and minutes, ``dt`` with the day.
     """

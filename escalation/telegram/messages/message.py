@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InlineButton:
-    """One button below a message: an ``action`` of `Button.Action` with its ``value``, or a link."""
+    """One button: an ``action`` of `Button.Action` with its ``value``, or a link."""
 
     label: str
     action: str = ""
@@ -19,8 +19,9 @@ Row = tuple[InlineButton, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """``text`` is Telegram's HTML, at most 4,096 characters after parsing. ``keys`` are rows of
-    buttons.
+    """``text`` is Telegram's HTML, at most 4,096 characters after parsing.
+
+    ``keys`` are rows of buttons.
 
     ``plain`` is the same text without markup. It is sent if Telegram cannot parse the HTML, or at
     once unless ``marked``.

@@ -22,7 +22,7 @@ from escalation.telegram.messages.markup import (
 LONGEST_NAME = 60
 WHOLE = 1_000_000
 SIZES = ((4000, 100), (1500, 100), (600, 40), (300, 20), (150, 8), (100, 4), (60, 2))
-"""Characters of each answer and of the reason, and the number of answers; the first that fits is used."""
+"""Characters of each answer and of the reason, and answers shown; the first that fits is used."""
 OUTCOMES = {
     "approved": ("✅", "Approved"), "rejected": ("⛔", "Rejected"),
     "expired": ("⌛", "Nobody answered in time"), "cancelled": ("⚪", "Withdrawn"),
@@ -34,8 +34,9 @@ SURFACES = {
 
 
 def describe_outcome(notice: Notice, outcome: Outcome, *, fits: Callable[[Piece], bool]) -> Piece:
-    """Return who decided what, when, on which surface, with which answers and why. Cut parts are
-    counted.
+    """Return who decided what, when, on which surface, with which answers and why.
+
+    Cut parts are counted.
     """
     text = NOTHING
     for width, most in SIZES:

@@ -1,5 +1,6 @@
-"""Messages that follow a callback query or a reply, after its commit. The functions raise
-``BotApiError``.
+"""Messages that follow a callback query or a reply, after its commit.
+
+The functions raise ``BotApiError``.
 """
 
 from contextlib import suppress
@@ -36,7 +37,7 @@ def redraw_message(api: BotApi, message_key: UUID) -> None:
     card = render_open_message(message, notice)
     cards.edit(api, chat=message.chat, message=message.message, card=card, delivery=message.delivery)
     if not Approval.objects.filter(pk=message.delivery.approval_id, status=Approval.Status.PENDING).exists():
-        # the approval closed during this edit, which may have overwritten the outcome: settle it again
+        # the approval closed, and this edit may have overwritten the outcome: settle it again
         Message.objects.filter(pk=message_key).update(live=True)
 
 
@@ -89,8 +90,9 @@ def delete_prompt(api: BotApi, prompt: Message) -> None:
 
 
 def prove_writable(api: BotApi) -> None:
-    """Send a silent message to our chat and topic, and delete it. Only this proves that they accept
-    messages.
+    """Send a silent message to our chat and topic, and delete it.
+
+    Only this proves that they accept messages.
 
     ``getChat`` does not cover topics, and ``sendChatAction`` succeeds in topics that are closed or
     deleted.

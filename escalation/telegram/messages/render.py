@@ -55,8 +55,9 @@ HEADLINES = {
 
 
 def render_card(notice: Notice, draft: Draft | None = None) -> Card:
-    """Render the request with the buttons that fit it, in full if there is room. ``draft`` holds
-    answers chosen so far.
+    """Render the request with the buttons that fit it, in full if there is room.
+
+    ``draft`` holds answers chosen so far.
     """
     draft = draft or Draft()
     parts = _render_blocks(notice)
@@ -105,8 +106,9 @@ def render_outcome(notice: Notice, outcome: Outcome) -> Card:
 
 
 def render_minimal(notice: Notice) -> Card:
-    """Render plain text without buttons, for a card that Telegram refuses. It names where to
-    decide.
+    """Render plain text without buttons, for a card that Telegram refuses.
+
+    It names where to decide.
     """
     title = one_line(notice.title, SHORT)
     where = f" at {notice.details_url}" if notice.details_url else ""
@@ -175,8 +177,9 @@ def _render_headline(notice: Notice) -> Piece:
 
 
 def _render_warning(notice: Notice) -> Piece:
-    """Render the warning of Orchestra about the call. Facts of an external request are claims of
-    the requester and are not shown here.
+    """Render the warning of Orchestra about the call.
+
+    Facts of an external request are claims of the requester and are not shown here.
     """
     if notice.kind == "external":
         return NOTHING
@@ -259,8 +262,9 @@ def _render_risk(notice: Notice) -> Piece:
 
 
 def _render_place(notice: Notice, directory: str) -> Piece:
-    """Render session, agent, host and directory. Facts of an external request are shown in its
-    blocks only.
+    """Render session, agent, host and directory.
+
+    Facts of an external request are shown in its blocks only.
     """
     if notice.kind == "external":
         return NOTHING
@@ -285,8 +289,9 @@ def _join_dotted(mark: str, pieces: list[Piece]) -> Piece:
 
 
 def _render_deadline(notice: Notice) -> Piece:
-    """Render the deadline. It is always the last line, so that it can be removed when the request
-    closes.
+    """Render the deadline.
+
+    It is always the last line, so that it can be removed when the request closes.
     """
     if notice.never_expires:
         return words(UNTIL + NEVER_WORDS)
@@ -307,7 +312,7 @@ def _about(seconds: float) -> str:
 
 
 def _render_above(text: Piece, notice: Notice, shown: str, keys: tuple[Row, ...]) -> Card:
-    """Render ``text`` above what was ``shown``; above the title if that is unknown or does not fit."""
+    """Render ``text`` above what was ``shown``, or above the title if that does not fit."""
     below = _without_deadline(shown)
     if not below or not _fits(text, below):
         below = quote(one_line(notice.title, SHORT))
