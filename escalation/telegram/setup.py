@@ -11,7 +11,7 @@ from escalation.errors import BotApiError, ChatMoved, ChatUnusable, PollerConfli
 from escalation.models import Approver, Button
 from escalation.telegram import status
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.api.refusals import cure_for
+from escalation.telegram.api.error_mapping import cure_for
 from escalation.telegram.messages import cards
 from escalation.telegram.messages.message import Card, InlineButton
 from escalation.telegram.messages.posting import prove_writable

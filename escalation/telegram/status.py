@@ -12,7 +12,7 @@ from django.conf import settings
 
 from escalation import queries
 from escalation.telegram.api import breaker
-from escalation.telegram.api.refusals import cure_for
+from escalation.telegram.api.error_mapping import cure_for
 from orchestra.db import leases
 
 LEASE = "telegram"

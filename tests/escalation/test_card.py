@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from approvals.models import Approval
 from approvals.presentation.render import Block, visible, what_would_run
 from escalation.models import Button
-from escalation.telegram.inbound.answer_draft import Draft
 from escalation.telegram.messages import full_text, render
+from escalation.telegram.messages.answer_draft import Draft
 from escalation.telegram.messages.markup import count_units
 from escalation.telegram.messages.message import Card
 from tests.escalation.notices import (

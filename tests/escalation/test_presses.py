@@ -255,7 +255,7 @@ def test_an_update_whose_effect_fails_is_not_marked_as_applied(chat, monkeypatch
         raise RuntimeError("out of luck")
 
     with monkeypatch.context() as luck:
-        luck.setattr("escalation.telegram.inbound.callback_queries.decide_approval", broken)
+        luck.setattr("escalation.telegram.inbound.people.decide_approval", broken)
         with pytest.raises(RuntimeError):
             updates.handle(update, chat.api)
     assert fresh(approval).status == "pending" and not Update.objects.exists()

@@ -11,7 +11,7 @@ from escalation.models import Delivery
 from escalation.telegram import status
 from escalation.telegram.api import chat_state
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.api.refusals import GENERAL_CURE, cure_for
+from escalation.telegram.api.error_mapping import GENERAL_CURE, cure_for
 from orchestra.db import leases
 from tests.escalation.chat import Chat
 from tests.escalation.conftest import ANNA, GROUP

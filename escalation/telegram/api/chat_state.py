@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from escalation.errors import ChatUnusable, Refused, TokenRefused
-from escalation.telegram.api.error_mapping import is_lost
-from escalation.telegram.api.refusals import cure_for
+from escalation.telegram.api.error_mapping import cure_for, is_lost
 
 FIRST_PROBE_S, LONGEST_PROBE_INTERVAL_S = 30.0, 300.0
 REFUSALS_BEFORE_PROBE = 3

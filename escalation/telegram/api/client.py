@@ -21,9 +21,8 @@ from escalation.errors import BotApiError, ChatMoved, ChatUnusable, NotReached, 
 from escalation.telegram.api.breaker import Breaker
 from escalation.telegram.api.chat_state import ChatState, describe_refusal
 from escalation.telegram.api.counters import CallCounters
-from escalation.telegram.api.error_mapping import NOTHING_CHANGED, error_for, is_lost
+from escalation.telegram.api.error_mapping import NOTHING_CHANGED, cure_for, error_for, is_lost
 from escalation.telegram.api.rate_limiter import ALL_CHATS, RateLimiter, is_rate_limited
-from escalation.telegram.api.refusals import cure_for
 
 logger = logging.getLogger(__name__)
 

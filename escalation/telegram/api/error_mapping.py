@@ -1,4 +1,4 @@
-"""Map error responses of the Bot API to exceptions. Pure.
+"""Map error responses of the Bot API to exceptions, and to advice for an operator. Pure.
 
 Telegram does not guarantee the wording of descriptions. They are matched, regardless of case, only
 where ``error_code`` and ``parameters`` are not enough.
@@ -31,6 +31,33 @@ NOT_WRITABLE = re.compile(
 GONE = ("message to edit not found", "message can't be edited", "message_id_invalid")
 TOO_LONG = ("message is too long", "message caption is too long", "text is too long")
 BAD_KEYBOARD = ("button_data_invalid", "inline keyboard button", "reply markup is too long")
+CURES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("topic_closed",),
+        "Reopen the topic in the group, let the bot manage topics, or set another TELEGRAM_TOPIC_ID and restart.",
+    ),
+    (
+        ("topic_deleted", "topic_id_invalid", "message thread", "topic identifier", "thread identifier"),
+        "The topic is gone: set TELEGRAM_TOPIC_ID to one that exists, or leave it empty, and restart.",
+    ),
+    (
+        ("not enough rights", "no rights", "no write access", "chat_write_forbidden", "chat_restricted", "chat_send_",
+         "chat_admin_required", "user_banned", "need administrator"),
+        "Let the bot send messages: see the group's permissions, or make the bot an administrator.",
+    ),
+    (("blocked by the user", "user is deactivated", "initiate conversation"), "Unblock the bot, write /start to it."),
+    (("kicked", "not a member", "channel_private", "was deleted", "deactivated"), "Add the bot to the group again."),
+    (
+        ("chat not found", "peer_id_invalid", "chat_id_invalid"),
+        "Set TELEGRAM_CHAT_ID to a chat that the bot has seen (./manage.py telegram check), or write /start to it.",
+    ),
+    (("unauthorized", "token"), "Put the bot's token of today into TELEGRAM_BOT_TOKEN and restart."),
+    (
+        ("button", "reply markup", "parse", "too long", "must be non-empty", "is empty", "entit", "message_"),
+        "Telegram does not take the form of this message: please report it, and decide in the console.",
+    ),
+)  # fmt: skip
+GENERAL_CURE = "./manage.py telegram check tries it; decide in the console meanwhile."
 UNNAMED_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 3600.0
 
@@ -76,6 +103,12 @@ def contains_any(description: str, phrases: tuple[str, ...]) -> bool:
     """Return True if Telegram's description contains one of the ``phrases``."""
     lowered = description.lower()
     return any(phrase in lowered for phrase in phrases)
+
+
+def cure_for(description: str) -> str:
+    """Return what to do about a refusal, in one or two sentences."""
+    lowered = description.lower()
+    return next((cure for signs, cure in CURES if any(sign in lowered for sign in signs)), GENERAL_CURE)
 
 
 def _retry_after_s(*candidates: Any) -> float:

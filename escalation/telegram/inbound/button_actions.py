@@ -16,9 +16,9 @@ from approvals.presentation.session_scope import scope_sentence
 from escalation.models import Button, Delivery, Message
 from escalation.telegram import stop_all
 from escalation.telegram.inbound import rejections
-from escalation.telegram.inbound.answer_draft import Draft, is_single_choice
 from escalation.telegram.inbound.callback_queries import RENEWED, CallbackQuery, describe_closed
 from escalation.telegram.messages import posting
+from escalation.telegram.messages.answer_draft import Draft, is_single_choice
 from escalation.telegram.messages.card_states import DRAFT, Rejection, draft_on
 
 Action, Status = Button.Action, Approval.Status
@@ -35,14 +35,9 @@ def approve_for_session(query: CallbackQuery) -> None:
 
 def approve_with_note(query: CallbackQuery) -> None:
     """Ask for the note. The reply to the prompt approves with it."""
-    approval, message = query.approval(), query.message()
-    refuse_self_approval(approval, query.person.account)
-    if message is None or not approval.is_open:
-        query.answer(describe_closed(approval), alert=True)
-        return
-    query.use_button()
-    query.answer("Reply to the message below: your words go to the agent, and approve it.")
-    _prompt_for_text(query, message, posting.NOTE)
+    refuse_self_approval(query.approval(), query.person.account)
+    if message := _take_message(query, "Reply to the message below: your words go to the agent, and approve it."):
+        _prompt_for_text(query, message, posting.NOTE)
 
 
 def reopen(query: CallbackQuery) -> None:
@@ -122,13 +117,8 @@ def show(query: CallbackQuery) -> None:
 
 def show_all(query: CallbackQuery) -> None:
     """Post what a cut card left out, and then the buttons to decide."""
-    message = query.message()
-    if message is None or not query.approval().is_open:
-        query.answer(describe_closed(query.approval()), alert=True)
-        return
-    query.use_button()
-    query.answer("All of it follows; the buttons come last.")
-    query.after.add(lambda api: posting.post_full_text(api, message.pk))
+    if message := _take_message(query, "All of it follows; the buttons come last."):
+        query.after.add(lambda api: posting.post_full_text(api, message.pk))
 
 
 def choose_option(query: CallbackQuery) -> None:
@@ -154,13 +144,8 @@ def choose_option(query: CallbackQuery) -> None:
 
 def answer(query: CallbackQuery) -> None:
     """Ask for a typed answer."""
-    message = query.message()
-    if message is None or not query.approval().is_open:
-        query.answer(describe_closed(query.approval()), alert=True)
-        return
-    query.use_button()
-    query.answer("Reply to the message below.")
-    _prompt_for_text(query, message, posting.ANSWER, question=int(query.button.value["question"]))
+    if message := _take_message(query, "Reply to the message below."):
+        _prompt_for_text(query, message, posting.ANSWER, question=int(query.button.value["question"]))
 
 
 def submit(query: CallbackQuery) -> None:
@@ -194,6 +179,21 @@ def keep_draft(message: Message, draft: Draft) -> None:
     """Save the draft on the row, which the caller has locked."""
     message.value = message.value | {DRAFT: draft.to_json()}
     message.save(update_fields=["value"])
+
+
+def _take_message(query: CallbackQuery, text: str) -> Message | None:
+    """Use the button, answer with ``text`` and return the locked message.
+
+    If the request has closed, answer how it closed and return None.
+    """
+    message = query.message()  # locks the row before the status is read
+    approval = query.approval()
+    if message is None or not approval.is_open:
+        query.answer(describe_closed(approval), alert=True)
+        return None
+    query.use_button()
+    query.answer(text)
+    return message
 
 
 def _prompt_for_text(query: CallbackQuery, message: Message, about: str, question: int = 0) -> None:

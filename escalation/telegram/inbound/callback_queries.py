@@ -12,9 +12,8 @@ from uuid import UUID
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from approvals.commands import decide_approval
 from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, InvalidAnswer, SelfApproval
-from approvals.models import Approval, DecisionSource
+from approvals.models import Approval
 from approvals.presentation.render import one_line
 from approvals.stop.commands import is_stopped
 from escalation.models import Button, Message
@@ -79,16 +78,13 @@ class CallbackQuery:
         rows = Message.objects.select_for_update(of=("self",)).select_related("delivery")
         return rows.filter(chat=self.button.chat, message=self.number, delivery__approval=self.approval_id).first()
 
-    def decide(self, verdict: str, success_text: str, **how: Any) -> None:
+    def decide(self, verdict: str, success_text: str, **details: Any) -> None:
         """Record a decision. Every button that decides calls this method."""
         if verdict == Status.APPROVED and (other := rejections.find_pending_rejection(self.approval_id)):
             self.answer(f"Not recorded: {_short_name(other.by)} is rejecting this just now.", alert=True)
             return
         try:
-            decide_approval(
-                approval_id=self.approval_id, verdict=verdict, by=self.person.account, via=DecisionSource.TELEGRAM,
-                address=self.person.address, **how,
-            )  # fmt: skip
+            self.person.decide(self.approval_id, verdict, **details)
         except (ApprovalClosed, ApprovalExpired):
             self.answer(describe_closed(self.approval()), alert=True)
         except InvalidAnswer as error:

@@ -5,8 +5,9 @@ Only the numeric Telegram id identifies a person.
 
 from dataclasses import dataclass
 from typing import Any, Self
+from uuid import UUID
 
-from approvals.commands import record_attempt
+from approvals.commands import decide_approval, record_attempt
 from approvals.models import DecisionSource
 from escalation.models import Approver
 from escalation.queries import find_approver
@@ -75,4 +76,15 @@ class Person:
         record_attempt(
             action=REFUSED, by=self.account, via=DecisionSource.TELEGRAM, address=self.address, reason=reason,
             approval_id=approval_id,
+        )  # fmt: skip
+
+    def decide(self, approval_id: UUID, verdict: str, **details: Any) -> None:
+        """Record this person's decision.
+
+        Raises:
+            ApprovalClosed, ApprovalExpired, InvalidAnswer, SelfApproval: as `decide_approval`.
+        """
+        decide_approval(
+            approval_id=approval_id, verdict=verdict, by=self.account, via=DecisionSource.TELEGRAM,
+            address=self.address, **details,
         )  # fmt: skip

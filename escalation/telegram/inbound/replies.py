@@ -4,19 +4,18 @@ import json
 import re
 from uuid import UUID
 
-from approvals.commands import decide_approval
 from approvals.errors import ApprovalClosed, ApprovalExpired, InvalidAnswer, SelfApproval
-from approvals.models import Approval, DecisionSource
+from approvals.models import Approval
 from approvals.presentation.render import questions_of
 from escalation.models import Message
 from escalation.queries import build_notice, read_approval
 from escalation.telegram.inbound import rejections
 from escalation.telegram.inbound.after_commit import AfterCommitActions
-from escalation.telegram.inbound.answer_draft import is_single_choice
 from escalation.telegram.inbound.button_actions import keep_draft
 from escalation.telegram.inbound.callback_queries import describe_closed
 from escalation.telegram.inbound.people import Json, Person, clean_text
 from escalation.telegram.messages import cards, posting, render
+from escalation.telegram.messages.answer_draft import is_single_choice
 from escalation.telegram.messages.card_states import Rejection, draft_on
 from escalation.telegram.messages.markup import words
 
@@ -80,7 +79,7 @@ def _record_reply(message: Json, person: Person, row: Message, approval: Approva
 
 def _apply_text(text: str, person: Person, row: Message, approval: Approval, after: AfterCommitActions) -> str:
     if _asks_for_a_reason(row):
-        _decide(Status.REJECTED, person, approval, reason=text)
+        person.decide(approval.pk, Status.REJECTED, reason=text)
         return ""
     if other := rejections.find_pending_rejection(approval.pk):
         return f"Not recorded: {other.by} is rejecting this just now."
@@ -89,12 +88,12 @@ def _apply_text(text: str, person: Person, row: Message, approval: Approval, aft
     questions = questions_of(approval)
     note = text.strip() if row.value.get("about") == posting.NOTE else None if questions else _parse_note(text)
     if note is not None:
-        _decide(Status.APPROVED, person, approval, note=note)
+        person.decide(approval.pk, Status.APPROVED, note=note)
         return ""
     card = _card_of(row)
     number = int(row.value["question"]) if row.kind == Kind.PROMPT else draft_on(card).at
     if is_single_choice(questions):
-        _decide(Status.APPROVED, person, approval, answers=json.dumps({questions[0]["question"]: text}))
+        person.decide(approval.pk, Status.APPROVED, answers=json.dumps({questions[0]["question"]: text}))
         return ""
     keep_draft(card, draft_on(card).with_typed_answer(questions, number, text))
     cards.retire_buttons(chat=card.chat, message=card.message)
@@ -123,17 +122,6 @@ def _expected_person(row: Message) -> int | None:
     """Return the Telegram user whose reply is expected, or None if any approver may reply."""
     rejection = Rejection.read_from(row)
     return rejection.telegram_user if rejection else row.value.get("telegram_user")
-
-
-def _decide(verdict: str, person: Person, approval: Approval, **how: str) -> None:
-    decide_approval(
-        approval_id=approval.pk,
-        verdict=verdict,
-        by=person.account,
-        via=DecisionSource.TELEGRAM,
-        address=person.address,
-        **how,
-    )
 
 
 def _message_at(chat: int, number: int) -> Message | None:

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from escalation.channels.base import Notice
 from escalation.models import Message
-from escalation.telegram.inbound.answer_draft import Draft
 from escalation.telegram.messages import render
+from escalation.telegram.messages.answer_draft import Draft
 from escalation.telegram.messages.message import Card
 
 DRAFT, REJECTING = "draft", "rejecting"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from approvals.presentation.render import one_line
 from escalation.channels.base import Notice
-from escalation.telegram.inbound.answer_draft import Draft, Question
+from escalation.telegram.messages.answer_draft import Draft, Question
 from escalation.telegram.messages.keyboards import MOST_OPTIONS
 from escalation.telegram.messages.markup import NOTHING, Piece, lines, quote, words
 

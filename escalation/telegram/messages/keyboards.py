@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from approvals.presentation.render import one_line
 from escalation.channels.base import Notice
 from escalation.models import Button
-from escalation.telegram.inbound.answer_draft import Draft, is_single_choice
+from escalation.telegram.messages.answer_draft import Draft, is_single_choice
 from escalation.telegram.messages.message import InlineButton, Row
 
 Action = Button.Action

@@ -12,7 +12,7 @@ from approvals.deadlines import NEVER_WORDS
 from approvals.presentation.reading import MOST_ROWS, ending_of, rows_of
 from approvals.presentation.render import OWN_WORDS, TITLE, Block, one_line, visible
 from escalation.channels.base import Notice, Outcome
-from escalation.telegram.inbound.answer_draft import Draft
+from escalation.telegram.messages.answer_draft import Draft
 from escalation.telegram.messages.chosen_answers import describe_chosen_answers
 from escalation.telegram.messages.keyboards import (
     Action,
