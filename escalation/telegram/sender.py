@@ -15,9 +15,9 @@ from django.db import DatabaseError, close_old_connections
 from escalation import commands, outbox, policy, queries
 from escalation.channels.base import Channel
 from escalation.errors import BotApiError, ChatUnusable, Refused
-from escalation.telegram import stop_all
 from escalation.telegram.api.client import BotApi
 from escalation.telegram.messages.posting import prove_writable
+from escalation.telegram.messages.stop_messages import announce_stop
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Sender:
             return
         self._stop_changed = False
         try:
-            stop_all.announce_stop(self._api)
+            announce_stop(self._api)
         except BotApiError as error:
             logger.warning("telegram: the stop was not announced yet: %s", error.detail)
 

@@ -9,15 +9,16 @@ from approvals.commands import record_attempt
 from approvals.models import Approval, DecisionSource
 from approvals.stop import commands as stops
 from escalation import commands, queries
-from escalation.models import Approver, Delivery, Message
-from escalation.telegram import status, stop_all
+from escalation.models import Approver, Button, Delivery, Message
+from escalation.telegram import status
 from escalation.telegram.api.client import BotApi
 from escalation.telegram.inbound.after_commit import AfterCommitActions
 from escalation.telegram.inbound.people import UNKNOWN, Person
-from escalation.telegram.messages import cards, render
+from escalation.telegram.messages import cards, render, stop_messages
 from escalation.telegram.messages.markup import NOTHING, Piece, lines, moment, quote, strong, words
+from escalation.telegram.messages.message import Card, InlineButton
 from orchestra.auth.actor import Actor, acting
-from orchestra.auth.permissions import Right, may
+from orchestra.auth.permissions import Right, may, rights_of
 from orchestra.db import leases
 
 LONGEST_MUTE = timedelta(hours=24)
@@ -135,13 +136,44 @@ def _status(command: BotCommand, approver: Approver) -> None:
     undelivered = channel["outbox_depth"]
     in_force = stops.current_stop()
     command.reply(
-        stop_all.render_headline(in_force) if in_force else NOTHING,
+        stop_messages.render_headline(in_force) if in_force else NOTHING,
         strong(f"{waiting} {'request waits' if waiting == 1 else 'requests wait'} for a decision")
         + words(f", {undelivered} not told yet." if undelivered else "."),
         words("You are ") + quote(command.person.account) + words(f" and {right}."),
         _describe_mute(approver),
         words("Telegram works." if channel["healthy"] else "Telegram has trouble; see the health page."),
     )
+
+
+def _stop(command: BotCommand, approver: Approver) -> None:
+    """Stop all agents at once, without a confirmation."""
+    if not stops.MAY_STOP & rights_of(approver.user):
+        command.person.audit_refusal("/stop")
+        command.reply(words("Your account may not stop agents. Nothing was changed."))
+        return
+    made, new = stops.stop_all(
+        by=command.person.account, via=DecisionSource.TELEGRAM, reason=command.rest, address=command.person.address
+    )
+    command.reply(
+        words("🛑 Stopped.") if new else stop_messages.render_headline(made), words("/resume lets agents go on.")
+    )
+
+
+def _resume(command: BotCommand, approver: Approver) -> None:
+    """Ask for a confirmation. The button lifts only the stop that it was made for."""
+    if not stops.MAY_LIFT & rights_of(approver.user):
+        command.person.audit_refusal("/resume")
+        command.reply(words("Your account may not let agents go on. Nothing was changed."))
+        return
+    in_force = stops.current_stop()
+    if in_force is None:
+        command.reply(words(stop_messages.NOT_STOPPED))
+        return
+    text = lines([stop_messages.render_headline(in_force), words("Let agents go on where they stood?")])
+    key = InlineButton(label="Let agents go on", action=Button.Action.LIFT, value={"stop": str(in_force.pk)})
+    card = Card(text=text.html, plain=text.plain, keys=((key,),))
+    chat, message = command.person.chat, command.message
+    command.after.add(lambda api: cards.post(api, chat=chat, card=card, reply_to=message))
 
 
 def _mute(command: BotCommand, approver: Approver) -> None:
@@ -190,5 +222,5 @@ def _is_for_us(bot: str | None) -> bool:
 
 PUBLIC_COMMANDS: dict[str, Callable[[BotCommand], None]] = {"help": _help, "start": _help, "link": _link}
 APPROVER_COMMANDS: dict[str, Callable[[BotCommand, Approver], None]] = {
-    "pending": _pending, "status": _status, "mute": _mute, "stop": stop_all.stop, "resume": stop_all.resume,
+    "pending": _pending, "status": _status, "mute": _mute, "stop": _stop, "resume": _resume,
 }  # fmt: skip

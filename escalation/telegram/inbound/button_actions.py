@@ -5,21 +5,24 @@ The caller has checked the person, the right to decide, and the place of the but
 
 from collections.abc import Callable
 from functools import partial
+from uuid import UUID
 
 from approvals import reopening
 from approvals.commands import refuse_self_approval
-from approvals.errors import NotReopenable
+from approvals.errors import AnotherStop, NotReopenable, StopNotFound
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.redacted import shown_of
 from approvals.presentation.render import one_line, questions_of
 from approvals.presentation.session_scope import scope_sentence
+from approvals.stop import commands as stops
 from escalation.models import Button, Delivery, Message
-from escalation.telegram import stop_all
 from escalation.telegram.inbound import rejections
 from escalation.telegram.inbound.callback_queries import RENEWED, CallbackQuery, describe_closed
-from escalation.telegram.messages import posting
+from escalation.telegram.messages import cards, posting, stop_messages
 from escalation.telegram.messages.answer_draft import Draft, is_single_choice
 from escalation.telegram.messages.card_states import DRAFT, Rejection, draft_on
+from escalation.telegram.messages.markup import words
+from escalation.telegram.messages.message import Card
 
 Action, Status = Button.Action, Approval.Status
 WHY = "Why? Reply to the message below, or tap “Reject now”. It is rejected in a minute either way."
@@ -158,6 +161,26 @@ def submit(query: CallbackQuery) -> None:
     query.decide(Status.APPROVED, "Answered. The agent is told.", answers=answers)
 
 
+def lift_stop(query: CallbackQuery) -> None:
+    """Handle the button of /resume.
+
+    A second press, or a button of an earlier stop, changes nothing.
+    """
+    try:
+        lifted = stops.lift_stop(
+            by=query.person.account, via=DecisionSource.TELEGRAM, stop_id=UUID(query.button.value["stop"]),
+            address=query.person.address,
+        )  # fmt: skip
+    except (AnotherStop, StopNotFound) as error:
+        query.answer(f"Nothing was changed. {error.detail} Write /resume.", alert=True)
+        return
+    query.use_button()
+    query.answer("Agents go on.")
+    text = stop_messages.describe_lift(lifted) if lifted else words(stop_messages.NOT_STOPPED)
+    card, chat, number = Card(text=text.html, plain=text.plain), query.button.chat, query.number
+    query.after.add(lambda api: cards.edit(api, chat=chat, message=number, card=card))
+
+
 BUTTON_ACTIONS: dict[str, Callable[[CallbackQuery], None]] = {
     Action.APPROVE: approve,
     Action.APPROVE_SESSION: approve_for_session,
@@ -171,7 +194,7 @@ BUTTON_ACTIONS: dict[str, Callable[[CallbackQuery], None]] = {
     Action.OPTION: choose_option,
     Action.ANSWER: answer,
     Action.SUBMIT: submit,
-    Action.LIFT: stop_all.lift,
+    Action.LIFT: lift_stop,
 }
 
 
