@@ -1,4 +1,4 @@
-"""What the page of diagnostics shows of Telegram."""
+"""The Telegram section of the diagnostics page."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from escalation.telegram.api import breaker
 
 
 def telegram() -> dict[str, Any]:
-    """How the channel is, and where its breaker stands."""
+    """Return the state of the channel and of its circuit breaker, as template context."""
     return {
         "telegram": status.read_status(),
         "breaker": breaker.read_state(settings.TELEGRAM.breaker),
