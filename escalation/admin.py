@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from approvals.presentation.redacted import hidden_text
 from approvals.presentation.render import one_line, visible
 from approvals.templatetags.shown import ago
-from escalation import commands
+from escalation import commands, outbox
 from escalation.models import Approver, Delivery, Message, Update
 from escalation.telegram import status
 from escalation.telegram.api import breaker
@@ -94,7 +94,7 @@ class DeliveryAdmin(Reading):
 
         The old messages are settled together with it.
         """
-        number = commands.resend_deliveries(list(chosen.values_list("pk", flat=True)))
+        number = outbox.resend_deliveries(list(chosen.values_list("pk", flat=True)))
         notify.send(status.TOPIC, "again")
         left = chosen.count() - number
         self.message_user(request, f"{number} will be sent again." + (f" {left} are closed." if left else ""))

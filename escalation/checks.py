@@ -23,7 +23,7 @@ def check_settings(**_kwargs: object) -> list[CheckMessage]:
     if not telegram.token:
         found.append(Error("TELEGRAM_ENABLED is on, but TELEGRAM_BOT_TOKEN is not set.", id="escalation.E001"))
     elif not TOKEN.fullmatch(telegram.token):
-        hint = "Copy it whole from @BotFather: digits, a colon, letters."
+        hint = "Copy all of it from @BotFather: digits, a colon, letters."
         found.append(Error("TELEGRAM_BOT_TOKEN does not look like a bot's token.", hint=hint, id="escalation.E002"))
     if not telegram.chat:
         hint = "Cards are not sent. `manage.py telegram check` finds the chat's number."

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, close_old_connections
 
-from escalation import commands, outbox, policy, queries
+from escalation import outbox, policy, queries
 from escalation.channels.base import Channel
 from escalation.errors import BotApiError, ChatUnusable, Refused
 from escalation.telegram.api.client import BotApi
@@ -102,8 +102,8 @@ class Sender:
         """Find changes whose notification was lost."""
         self._swept_at = time.monotonic()
         self._stop_changed = True
-        commands.open_missing_deliveries(batch=BATCH)
-        commands.settle_undelivered()
+        outbox.open_missing_deliveries(batch=BATCH)
+        outbox.settle_undelivered()
         self._silent = policy.is_silent(queries.read_mute_states())
 
     def _open_deliveries(self, changed_ids: list[UUID]) -> None:
@@ -112,10 +112,10 @@ class Sender:
         A single one with nothing ahead of it is sent at once.
         """
         if len(changed_ids) == 1 and self._idle and not self._api.off and not self._blocked_for_s():
-            commands.open_and_send(self._channel, changed_ids[0], silent=self._silent)
+            outbox.open_and_send(self._channel, changed_ids[0], silent=self._silent)
             return
         for approval_id in changed_ids:
-            commands.open_delivery(approval_id)
+            outbox.open_delivery(approval_id)
 
     def _probe_chat_if_due(self) -> None:
         """Probe the chat while the channel is off or in doubt; after it recovers, make postponed
@@ -155,19 +155,19 @@ class Sender:
         if not waiting or self._api.off or self._blocked_for_s():
             return False
         together = policy.choose_batch_size(waiting, remaining=self._api.rate_limiter.remaining(self._api.chat))
-        claimed = commands.claim_due_deliveries(limit=together)
-        return bool(claimed) and commands.send_deliveries(self._channel, claimed, silent=self._silent)
+        claimed = outbox.claim_due_deliveries(limit=together)
+        return bool(claimed) and outbox.send_deliveries(self._channel, claimed, silent=self._silent)
 
     def _send_refused(self) -> bool:
         """Send one delivery that Telegram refused before, alone in its message."""
         if self._api.off or self._blocked_for_s():
             return False
-        claimed = commands.claim_refused_delivery()
-        return bool(claimed) and commands.send_deliveries(self._channel, claimed, silent=self._silent)
+        claimed = outbox.claim_refused_delivery()
+        return bool(claimed) and outbox.send_deliveries(self._channel, claimed, silent=self._silent)
 
     def _settle_next(self) -> bool:
         place = queries.next_outdated_place()
-        return place is not None and commands.settle_message(self._channel, place)
+        return place is not None and outbox.settle_message(self._channel, place)
 
     def _remind_next(self) -> bool:
         remaining = self._api.rate_limiter.remaining(self._api.chat)
@@ -175,4 +175,4 @@ class Sender:
             return False
         due = queries.due_reminders(limit=policy.MOST_IN_A_LIST)
         together = policy.choose_batch_size(len(due), remaining=remaining)
-        return bool(due) and commands.send_reminder(self._channel, due[:together], silent=self._silent)
+        return bool(due) and outbox.send_reminder(self._channel, due[:together], silent=self._silent)

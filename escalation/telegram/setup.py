@@ -41,7 +41,7 @@ def run_checks(api: BotApi) -> Iterator[Finding]:
     try:
         me = api.call_once("getMe", timeout_s=10.0)
     except TokenRefused:
-        yield Finding(False, "Telegram does not know this token. Copy it whole, or have @BotFather make a new one.")
+        yield Finding(False, "Telegram does not know this token. Copy all of it, or have @BotFather make a new one.")
         return
     except BotApiError as error:
         yield Finding(False, f"Telegram does not answer: {error.detail} Is outbound HTTPS open?")
@@ -99,7 +99,7 @@ def _list_chats_seen(api: BotApi) -> Iterator[Finding]:
     except PollerConflict:
         updates = []
     except BotApiError as error:
-        yield Finding(False, f"Nobody could be asked which chats there are: {error.detail}")
+        yield Finding(False, f"The chats that the bot has seen could not be read: {error.detail}")
         return
     chats = {chat["id"]: chat for update in updates if (chat := _chat_of(update))}
     if not chats:
@@ -149,7 +149,7 @@ def _check_writable(api: BotApi, name: str, role: str) -> Iterator[Finding]:
         text = f"The bot ({role}) may not write to {place}: {refused.detail}. {cure_for(refused.detail)}"
         yield Finding(False, text)
     except BotApiError as error:
-        yield Finding(False, f"Nobody can tell whether the bot may write to {place}: {error.detail}")
+        yield Finding(False, f"It is unknown whether the bot may write to {place}: {error.detail}")
     else:
         yield Finding(True, f"The bot may write to {place}.")
         if leases.noted(status.LEASE).get("off"):
@@ -161,7 +161,7 @@ def _check_people() -> Iterator[Finding]:
     if linked:
         yield Finding(True, f"{linked} {'person has' if linked == 1 else 'people have'} linked their Telegram account.")
     else:
-        yield Finding(False, "Nobody has linked their account yet: ./manage.py telegram link USER.")
+        yield Finding(False, "No person has linked a Telegram account yet: ./manage.py telegram link USER.")
 
 
 def _check_process() -> Iterator[Finding]:
@@ -173,7 +173,7 @@ def _check_process() -> Iterator[Finding]:
     else:
         yield Finding(False, "The telegram process does not run: `make run` starts it, or ./manage.py telegram.")
     if not trouble and (why := queries.undelivered_reason()):
-        yield Finding(False, f"The last message to tell an approval request failed: {why}. {cure_for(why)}")
+        yield Finding(False, f"The last message for an approval request failed: {why}. {cure_for(why)}")
     if status.is_tested():
         yield Finding(True, "A test card was sent and tapped.")
     else:

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from escalation import commands, queries
+from escalation import commands, outbox, queries
 from escalation.checks import check_settings
 from escalation.conf import WEBHOOK
 from escalation.models import Approver, Button, Delivery, Update
@@ -103,7 +103,7 @@ def healthy() -> None:
 
 def test_status_tells_everything_but_the_token(configured, viewer):
     healthy()
-    commands.open_delivery(make_approval().pk)
+    outbox.open_delivery(make_approval().pk)
     Delivery.objects.update(last_error="Failed to send Telegram message: 502")
     answer = viewer.get("/api/diagnostics/telegram/status")
     told = answer.json()
@@ -165,7 +165,7 @@ def test_a_dead_process_is_not_healthy(configured):
 
 def test_figures_are_there_and_true(configured, client):
     healthy()
-    commands.open_delivery(make_approval().pk)
+    outbox.open_delivery(make_approval().pk)
     page = client.get("/metrics").content.decode()
     assert "telegram_enabled 1.0" in page
     assert "telegram_service_health 1.0" in page
@@ -186,7 +186,7 @@ def desk(client):
 
 def test_the_deliveries_page_says_how_the_channel_is_and_sends_again(desk, configured):
     healthy()
-    commands.open_delivery(make_approval(title="Bash: rm <b>").pk)
+    outbox.open_delivery(make_approval(title="Bash: rm <b>").pk)
     Delivery.objects.update(status="failed", last_error="Failed to send Telegram message: 400")
     address = reverse("admin:escalation_delivery_changelist")
     page = desk.get(address).content.decode()
@@ -206,7 +206,7 @@ def test_the_deliveries_page_says_how_the_channel_is_and_sends_again(desk, confi
 
 def test_a_viewer_reads_deliveries_and_cannot_send_again(client, configured):
     client.force_login(make_user(is_staff=True, group="Viewer"))
-    commands.open_delivery(make_approval().pk)
+    outbox.open_delivery(make_approval().pk)
     Delivery.objects.update(status="failed")
     address = reverse("admin:escalation_delivery_changelist")
     assert client.get(address).status_code == 200
@@ -261,9 +261,9 @@ def test_a_kicked_bot_is_said(configured, telegram):
 
 
 def test_what_is_missing_is_listed_until_nothing_is(configured, telegram, capsys):
-    with pytest.raises(CommandError, match="3 things have to be mended"):
+    with pytest.raises(CommandError, match="3 things need to be fixed"):
         call_command("telegram", "check")
-    assert "Nobody has linked" in capsys.readouterr().out
+    assert "No person has linked" in capsys.readouterr().out
     healthy()
     status.record_test(by="anna")
     code = commands.create_link_code(make_user("anna"))
@@ -286,7 +286,7 @@ def test_the_link_command_prints_the_code_as_its_last_word(configured, capsys):
 
 def test_a_test_card_has_one_button_and_waits_for_it(configured, telegram, capsys):
     healthy()  # somebody else receives the press
-    with pytest.raises(CommandError, match="Nobody tapped it"):
+    with pytest.raises(CommandError, match="The card was not tapped"):
         call_command("telegram", "test-card", "--wait", "0.1")
     (row,) = telegram.last_message(GROUP)["buttons"]
     assert [key["text"] for key in row] == ["It works"]

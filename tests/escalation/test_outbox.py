@@ -11,7 +11,7 @@ from django.utils import timezone
 from approvals.commands import cancel_approval, decide_approval, expire_due_approvals, extend_approval
 from approvals.models import Approval
 from approvals.reminders import remind_of_deadlines
-from escalation import commands, policy, queries
+from escalation import commands, outbox, policy, queries
 from escalation.models import Approver, Button, Delivery, Message
 from escalation.telegram.api.client import BotApi
 from escalation.telegram.messages import cards
@@ -88,7 +88,7 @@ def test_a_ring_is_enough(sender, telegram):
 
 def test_what_closed_before_anybody_was_told_is_never_told(sender, telegram):
     approval = make_approval()
-    commands.open_delivery(approval.pk)
+    outbox.open_delivery(approval.pk)
     decide(approval)
     work(sender)
     assert telegram.messages(by_bot=True) == []
@@ -97,20 +97,20 @@ def test_what_closed_before_anybody_was_told_is_never_told(sender, telegram):
 
 def test_nothing_is_opened_for_a_closed_or_unknown_approval():
     closed = make_approval(status="rejected")
-    assert not commands.open_delivery(closed.pk)
-    assert not commands.open_delivery(uuid4())
+    assert not outbox.open_delivery(closed.pk)
+    assert not outbox.open_delivery(uuid4())
 
 
 def test_of_two_claimers_one_gets_the_row():
-    commands.open_delivery(make_approval().pk)
-    first, second = (commands.claim_due_deliveries(limit=5) for _ in range(2))
+    outbox.open_delivery(make_approval().pk)
+    first, second = (outbox.claim_due_deliveries(limit=5) for _ in range(2))
     assert (len(first), len(second)) == (1, 0)
     assert only().attempts == 1
 
 
 def test_a_claim_whose_sender_died_comes_due_again(sender, telegram):
-    commands.open_delivery(make_approval().pk)
-    commands.claim_due_deliveries(limit=5, lease=timedelta(0))
+    outbox.open_delivery(make_approval().pk)
+    outbox.claim_due_deliveries(limit=5, lease=timedelta(0))
     work(sender)
     assert only().status == S.SENT
     assert only().attempts == 2
@@ -173,10 +173,10 @@ def test_what_telegram_refuses_in_every_form_fails_with_the_reason(sender, teleg
 def test_send_again_tells_it_once_more_and_only_if_it_is_open(sender, telegram):
     failed, closed = make_approval(), make_approval()
     for approval in (failed, closed):
-        commands.open_delivery(approval.pk)
+        outbox.open_delivery(approval.pk)
     Delivery.objects.update(status=S.FAILED)
     decide(closed)
-    assert commands.resend_deliveries(list(Delivery.objects.values_list("pk", flat=True))) == 1
+    assert outbox.resend_deliveries(list(Delivery.objects.values_list("pk", flat=True))) == 1
     work(sender)
     assert Delivery.objects.get(approval=failed).status == S.SENT
     assert len(telegram.messages(by_bot=True)) == 1

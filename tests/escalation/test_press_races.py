@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from approvals.commands import decide_approval, expire_approval
 from approvals.models import Approval, AuditEntry
-from escalation.commands import open_delivery, send_deliveries
 from escalation.models import Delivery, Update
+from escalation.outbox import open_delivery, send_deliveries
 from escalation.telegram.inbound import updates
 from escalation.telegram.messages.channel import Telegram
 from tests.escalation.conftest import ANNA, BORIS

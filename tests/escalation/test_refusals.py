@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from approvals.commands import decide_approval
-from escalation import commands, policy, queries
+from escalation import outbox, policy, queries
 from escalation.models import Delivery
 from escalation.telegram import status
 from escalation.telegram.api import chat_state
@@ -276,10 +276,10 @@ def test_many_refusals_in_a_row_have_the_chat_itself_tried(chat, clock):
 
 def test_a_list_with_a_bad_request_is_taken_apart(chat, clock):
     for number in range(3):
-        commands.open_delivery(make_approval(title=f"Bash: job {number}").pk)
-    claimed = commands.claim_due_deliveries(limit=3)
+        outbox.open_delivery(make_approval(title=f"Bash: job {number}").pk)
+    claimed = outbox.claim_due_deliveries(limit=3)
     refuse(chat, UNKNOWN, count=3)
-    commands.send_deliveries(chat.sender._channel, claimed, silent=False)
+    outbox.send_deliveries(chat.sender._channel, claimed, silent=False)
     assert Delivery.objects.filter(status=S.FAILED).count() == 3
     chat.work()
     assert Delivery.objects.filter(status=S.SENT).count() == 3
@@ -315,7 +315,7 @@ def test_check_is_green_only_when_everything_is(chat, clock, settings, capsys):
     leases.note_also(status.LEASE, off="Telegram is off: so it was.")
     assert not mended() and "so it was" in capsys.readouterr().out
     leases.note_also(status.LEASE, off="")
-    commands.open_delivery(make_approval().pk)
+    outbox.open_delivery(make_approval().pk)
     Delivery.objects.update(last_error="Failed to send Telegram message: 502")
     assert not mended() and "502" in capsys.readouterr().out
     Delivery.objects.update(last_error="", status=S.SENT)

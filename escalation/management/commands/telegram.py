@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from escalation import commands
+from escalation import commands, outbox
 from escalation.errors import BotApiError
 from escalation.models import Button
 from escalation.telegram import setup, status
@@ -58,7 +58,7 @@ class Command(BaseCommand):
             bad += finding.good is False
             self.stdout.write(f"{MARKS[finding.good]} {finding.text}")
         if bad:
-            raise CommandError(f"{bad} {'thing has' if bad == 1 else 'things have'} to be mended.")
+            raise CommandError(f"{bad} {'thing needs' if bad == 1 else 'things need'} to be fixed.")
         self.stdout.write("Everything is in place.")
 
     def test_card(self, wait_s: float) -> None:
@@ -70,7 +70,7 @@ class Command(BaseCommand):
         try:
             button = setup.post_test_card(_api())
         except BotApiError as error:
-            raise CommandError(f"{commands.NOT_SENT}: {error.detail}") from None
+            raise CommandError(f"{outbox.NOT_SENT}: {error.detail}") from None
         self.stdout.write("Sent. Tap “It works” in the chat ...")
         service = None if leases.is_held(status.LEASE) else Service()
         thread = threading.Thread(target=service.run, daemon=True) if service else None
@@ -83,7 +83,9 @@ class Command(BaseCommand):
                 service.stop()
                 thread.join(15.0)
         if not tapped:
-            raise CommandError("Nobody tapped it in time. Is the telegram process running, and is it the right chat?")
+            raise CommandError(
+                "The card was not tapped in time. Is the telegram process running, and is it the right chat?"
+            )
         self.stdout.write("Tapped. Telegram works both ways.")
 
     def link(self, username: str) -> None:

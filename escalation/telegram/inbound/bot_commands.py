@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from approvals.commands import record_attempt
 from approvals.models import Approval, DecisionSource
 from approvals.stop import commands as stops
-from escalation import commands, queries
+from escalation import commands, outbox, queries
 from escalation.models import Approver, Button, Delivery, Message
 from escalation.telegram import status
 from escalation.telegram.api.client import BotApi
@@ -110,7 +110,7 @@ def _link(command: BotCommand) -> None:
 
 
 def _pending(command: BotCommand, approver: Approver) -> None:
-    commands.open_missing_deliveries(batch=render.MOST_IN_A_LIST)
+    outbox.open_missing_deliveries(batch=render.MOST_IN_A_LIST)
     waiting = queries.open_deliveries(limit=render.MOST_IN_A_LIST)
     if not waiting:
         command.reply(words("Nothing waits for a decision."))

@@ -97,11 +97,7 @@ class Telegram:
     def _settle_one(self, place: Place, row: Message, notice: Notice, outcome: Outcome) -> None:
         if row.kind != Kind.CARD:
             outcome = replace(outcome, reopenable=False)  # only the card gets the button
-        card = (
-            render.render_settled(notice, outcome, shown=row.text)
-            if row.text
-            else render.render_outcome(notice, outcome)
-        )
+        card = render.render_settled(notice, outcome, shown=row.text)
         instead = render.render_outcome(notice, outcome) if row.kind == Kind.CARD else None
         self._edit(place, card, row.delivery, instead=instead)
 
@@ -118,9 +114,7 @@ class Telegram:
                 cards.post(self.api, chat=self.api.chat, card=instead)
 
     def _is_resent_here(self, place: Place) -> bool:
-        """Return True if the message stayed in a chat that moved and its request was sent again to
-        ours.
-        """
+        """Return True if the message stayed in a chat that moved and its request was sent to ours."""
         deliveries = Message.objects.filter(chat=place[0], message=place[1]).values("delivery")
         here = Message.objects.filter(delivery__in=deliveries, chat=self.api.chat, kind__in=(Kind.CARD, Kind.LIST))
         return place[0] != self.api.chat and here.exists()
@@ -138,7 +132,8 @@ class Telegram:
         """Try simpler forms of a refused card. The cause is a bug of ours or an unknown refusal.
 
         Raises:
-            BotApiError: Telegram refused all of them. The chat may be the cause, which `ChatState` finds out.
+            BotApiError: Telegram refused all of them. `ChatState` counts this, as the chat may be
+                the cause.
         """
         for simpler in _simpler_cards(card, refused, notices[0][1]):
             logger.error("telegram sendMessage failed, a bug: %s; sending it without what was refused", refused.detail)
@@ -146,8 +141,8 @@ class Telegram:
                 return self._post_card(simpler, notices, **options)
             except (ChatUnusable, TokenRefused):
                 raise
-            except Refused as again:
-                refused = again
+            except Refused as next_refusal:
+                refused = next_refusal
         self.api.chat_state.count_refusal()
         raise refused
 
