@@ -32,8 +32,9 @@ def create_link_code(user: User) -> str:
 
 
 def link_approver(*, code: str, telegram_user: int, telegram_name: str) -> Approver | None:
-    """Link a Telegram user to the account that owns ``code``; return None if the code is wrong,
-    used or expired.
+    """Link a Telegram user to the account that owns ``code``.
+
+    Return None if the code is wrong, used or expired.
 
     An earlier Telegram user of the account, and an earlier account of the Telegram user, are
     unlinked.

@@ -56,8 +56,9 @@ class TelegramSettings:
 
     @property
     def topic_id(self) -> int:
-        """The topic number that the Bot API expects: 0 for no topic and for General, which has the
-        number 1 in links but none in calls.
+        """The topic number that the Bot API expects; 0 for no topic.
+
+        General is 0 too: it has the number 1 in links, but none in calls.
         """
         number = int(self.topic) if self.topic.isascii() and self.topic.isdigit() else 0
         return number if number > 1 else 0

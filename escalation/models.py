@@ -78,7 +78,7 @@ class Message(Base):
     class Kind(models.TextChoices):
         CARD = "card"
         LIST = "list"
-        REST = "rest", "what a cut card left out, with the buttons"
+        DECISION = "rest", "what a cut card left out, with the buttons"
         REMINDER = "reminder"
         PROMPT = "prompt", "asks for words: a reason or a typed answer"
         COPY = "copy", "sent twice because an answer was lost"
@@ -103,11 +103,10 @@ class Message(Base):
 
 
 class Button(Base):
-    """The meaning of one inline button: a random token, stored as a hash and valid once, for one
-    approval, action, chat and message.
+    """The meaning of one inline button, valid once, in one chat and message.
 
-    ``message`` is null until Telegram returns the number of the message. ``approval`` is null for a
-    test card.
+    The random token is stored as a hash. ``message`` is null until Telegram returns the number of
+    the message. ``approval`` is null for a test card.
     """
 
     class Action(models.TextChoices):
@@ -142,8 +141,7 @@ class Button(Base):
 
 
 class Approver(Base):
-    """The Telegram account of a person, confirmed by a one-time code of which only the SHA-256 is
-    stored.
+    """The Telegram account of a person, confirmed by a one-time code (stored as SHA-256).
 
     The row identifies the person and grants nothing: the rights of the account are checked at each
     callback query.
@@ -165,10 +163,10 @@ class Approver(Base):
 
 
 class Update(models.Model):
-    """One update from Telegram, keyed by its exact id: after a quiet week ids may restart at a
-    random number.
+    """One update from Telegram, keyed by its exact id.
 
-    ``payload`` is the JSON of an update that arrived by webhook and has not been applied yet.
+    After a quiet week Telegram may restart ids at a random number. ``payload`` is the JSON of an
+    update that arrived by webhook and has not been applied yet.
     """
 
     update_id = models.BigIntegerField(primary_key=True)

@@ -133,8 +133,9 @@ def settle_message(channel: Channel, place: Place) -> bool:
 
 
 def send_reminder(channel: Channel, deliveries: Sequence[Delivery], *, silent: bool) -> bool:
-    """Send a reminder for these deliveries, once for each deadline; ``silent`` records it without a
-    message. Return False if that failed; never raise.
+    """Send a reminder for these deliveries, once for each deadline.
+
+    ``silent`` records it without a message. Return False if that failed; never raise.
     """
     try:
         notices = build_delivery_notices(deliveries, with_blocks=False)
@@ -160,8 +161,9 @@ def settle_undelivered() -> int:
 
 
 def resend_deliveries(delivery_ids: Sequence[UUID]) -> int:
-    """Queue these deliveries again, whatever their status; return how many are open and will be
-    sent.
+    """Queue these deliveries again, whatever their status.
+
+    Return how many are open and will be sent.
     """
     open_ones = Approval.objects.filter(pk=OuterRef("approval"), status=PENDING)
     ids = list(Delivery.objects.filter(Exists(open_ones), pk__in=delivery_ids).values_list("pk", flat=True))
@@ -171,8 +173,9 @@ def resend_deliveries(delivery_ids: Sequence[UUID]) -> int:
 
 
 def retry_postponed_deliveries() -> int:
-    """Make every postponed delivery due now, because Telegram accepts messages again; return how
-    many.
+    """Make every postponed delivery due now; return how many.
+
+    The sender calls this when Telegram accepts messages again.
     """
     put_off = Delivery.objects.filter(next_try_at__gt=Now())
     number = sum(put_off.filter(status=status).update(next_try_at=Now()) for status in (Status.WAITING, Status.FAILED))
@@ -275,8 +278,9 @@ def _approval_deadline() -> Subquery:
 
 
 def _approval_reminded_for() -> Subquery:
-    """Return the deadline that the approval announced last; for approvals without a deadline, the
-    time of that reminder.
+    """Return the deadline that the approval announced last.
+
+    For approvals without a deadline this is the time of that reminder.
     """
     return Subquery(Approval.objects.filter(pk=OuterRef("approval")).values("reminded_for"))
 
@@ -295,9 +299,7 @@ def _retry_delay(error: DeliveryError | None, attempts: int) -> timedelta:
 
 
 def _mark_settled(place: Place) -> None:
-    """Settle the deliveries of this message whose approval has closed and that have no live message
-    left.
-    """
+    """Settle deliveries of this message that are closed and have no live message left."""
     for delivery in _deliveries_at(place).select_related("approval"):
         if not delivery.approval.is_open and not delivery.messages.filter(live=True).exists():
             DELIVERY_FLOW.move(Delivery.objects.filter(pk=delivery.pk), to=Status.SETTLED, settled_at=Now())

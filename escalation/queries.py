@@ -25,8 +25,10 @@ SAME_TIME = timedelta(seconds=1)
 
 
 def read_approval(**which: Any) -> Approval | None:
-    """Return one approval with ``read_at``, which `build_notice` needs, and ``now_at``, the present
-    time of the database; None if no row matches: ``read_approval(pk=...)``.
+    """Return the approval that matches the filters, or None: ``read_approval(pk=...)``.
+
+    ``read_at`` is the time that deadlines are compared with; it stands still while all agents are
+    stopped. ``now_at`` is the present time of the database.
     """
     return readable_approvals().annotate(now_at=Now()).filter(**which).first()
 
@@ -73,8 +75,9 @@ def build_notice(approval: Approval, *, with_blocks: bool = True, shown: Shown |
 
 
 def build_notice_and_outcome(approval: Approval) -> tuple[Notice, Outcome | None]:
-    """Return the notice without what would run, and the outcome; the outcome is None while the
-    approval is open.
+    """Return the notice without what would run, and the outcome.
+
+    The outcome is None while the approval is open.
     """
     shown = shown_of(approval)
     return build_notice(approval, with_blocks=False, shown=shown), None if approval.is_open else _build_outcome(
@@ -101,7 +104,7 @@ def _build_outcome(approval: Approval, shown: Shown) -> Outcome:
 
 
 def find_approver(telegram_user: int) -> Approver | None:
-    """Return the account linked to a Telegram user, with its ``user`` and the database time as
+    """Return the account linked to a Telegram user, with ``user`` and the database time
     ``read_at``.
 
     The rights of the account must be checked at every callback query.
@@ -126,8 +129,9 @@ def build_delivery_notices(deliveries: Iterable[Delivery], *, with_blocks: bool)
 
 
 def messages_at(place: Place) -> list[Message]:
-    """Return the rows of one message, in the order of the list, each with its approval as
-    `read_approval` returns it.
+    """Return the rows of one message in the order of its list.
+
+    The approval of each delivery is read as in `read_approval`.
     """
     chat, number = place
     rows = list(Message.objects.filter(chat=chat, message=number).select_related("delivery").order_by("id"))
@@ -138,9 +142,7 @@ def messages_at(place: Place) -> list[Message]:
 
 
 def outdated_messages() -> QuerySet[Message]:
-    """Return the live messages whose approval has closed or got another deadline since they were
-    sent.
-    """
+    """Return live messages whose approval has closed or got another deadline."""
     closed = ~Q(delivery__approval__status=PENDING)
     shown = Q(kind__in=(Message.Kind.CARD, Message.Kind.LIST))
     other = Q(delivery__shown_deadline__isnull=True) | _has_other_deadline("delivery__shown_deadline", "delivery__")
@@ -185,8 +187,10 @@ def count_undelivered() -> int:
 
 
 def due_reminders(*, limit: int) -> list[Delivery]:
-    """Return sent deliveries of open requests whose deadline is near and was not announced by a
-    reminder yet. `approvals.reminders` marks these requests.
+    """Return sent deliveries of open requests that need a reminder now.
+
+    `approvals.reminders` marks requests whose deadline is near; a delivery records the one it
+    reminded of.
     """
     due = Delivery.objects.filter(
         ~stop_in_force(),
@@ -212,9 +216,7 @@ def read_mute_states() -> list[bool]:
 
 
 def unapplied_updates() -> list[Update]:
-    """Return up to 100 updates that the webhook stored and no process has applied, in the order of
-    their ids.
-    """
+    """Return up to 100 stored updates that were not applied yet, in the order of their ids."""
     return list(Update.objects.filter(applied_at=None).order_by("update_id")[:100])
 
 

@@ -100,9 +100,7 @@ class Channel(Protocol):
     """
 
     def ask(self, notices: Sequence[DeliveryNotice], *, silent: bool) -> None:
-        """Send these approval requests in one message, and record the message so that it can be
-        settled.
-        """
+        """Send these approval requests in one message, and record it, so that it can be settled."""
 
     def prepare(self, notice: DeliveryNotice, *, silent: bool) -> PreparedMessage:
         """Build the message for one request.

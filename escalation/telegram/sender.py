@@ -118,8 +118,9 @@ class Sender:
             outbox.open_delivery(approval_id)
 
     def _probe_chat_if_due(self) -> None:
-        """Probe the chat while the channel is off or in doubt; after it recovers, make postponed
-        deliveries due.
+        """Probe the chat while the channel is off or in doubt.
+
+        After it recovers, make postponed deliveries due.
         """
         api = self._api
         self._was_off = self._was_off or bool(api.off)

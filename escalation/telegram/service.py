@@ -40,9 +40,7 @@ SHUTDOWN_TIMEOUT_S = 5.0
 
 
 class Service:
-    """``run`` waits for the lease, works while it holds the lease, and waits again after it lost
-    it.
-    """
+    """Waits for the lease, works while it holds the lease, and waits again after losing it."""
 
     def __init__(self) -> None:
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"

@@ -30,8 +30,9 @@ class Finding:
 
 
 def run_checks(api: BotApi) -> Iterator[Finding]:
-    """Check everything from the token to the tapped test card; stop at a failure that blocks the
-    rest.
+    """Check everything from the token to the tapped test card.
+
+    Stop at a failure that blocks the rest.
 
     A reader may look only at the last line, so a check passes only if all of it works.
     """
@@ -138,8 +139,9 @@ def _check_chat(api: BotApi, bot: int) -> Iterator[Finding]:
 
 
 def _check_writable(api: BotApi, name: str, role: str) -> Iterator[Finding]:
-    """Send a message to find out: the rights that Telegram reports for a chat do not cover its
-    topics.
+    """Send a message to find out.
+
+    The rights that Telegram reports for a chat do not cover its topics.
     """
     topic = settings.TELEGRAM.topic_id
     place = f"{name}, topic {topic}" if topic else name

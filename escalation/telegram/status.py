@@ -26,8 +26,10 @@ OK, OFF, DOWN, UNTESTED = "ok", "off", "down", "untested"
 
 
 def read_health() -> str:
-    """Return ok, off (not configured), untested (no tapped test card) or down (no process, no
-    response, or a refused chat or request).
+    """Return ok, off, untested or down.
+
+    off: not configured. untested: no tapped test card. down: no process, no response, or a refused
+    chat or request.
     """
     if not settings.TELEGRAM.configured:
         return OFF
@@ -37,9 +39,7 @@ def read_health() -> str:
 
 
 def is_healthy() -> bool:
-    """Return True if a process runs, Telegram responds, our chat accepts messages, and no request
-    was refused.
-    """
+    """Return True if a process runs, Telegram responds, and it refused neither chat nor request."""
     return settings.TELEGRAM.configured and not find_problem()
 
 

@@ -277,7 +277,8 @@ def accepted(card: Card) -> None:
 def test_no_card_exceeds_the_limits_or_lets_foreign_text_speak_for_orchestra(notice):
     card = render.render_card(notice)
     accepted(card)
-    assert count_units(card.plain) <= 3500
+    # several questions add a line that names the current one
+    assert count_units(card.plain) <= (3500 if len(notice.questions) < 2 else 4096)
 
 
 @patient

@@ -62,8 +62,9 @@ class Breaker:
         return 0.0 if self.state == CLOSED else max(0.0, self._not_before - self._clock())
 
     def enter(self) -> bool:
-        """Return False if the call may go ahead, True if the caller must probe first; other calls
-        wait for that probe.
+        """Return False if the call may go ahead, True if the caller must probe first.
+
+        Other calls wait for that probe.
 
         Raises:
             CircuitOpen: the breaker is open.

@@ -20,8 +20,9 @@ REFUSALS_BEFORE_PROBE = 3
 
 @dataclass(slots=True)
 class ChatState:
-    """``off`` is the reason why nothing can be sent until an operator fixes it; empty while the
-    chat works. Safe from any thread.
+    """``off`` is the reason why nothing can be sent until an operator fixes it.
+
+    It is empty while the chat works. Safe from any thread.
 
     ``lost``: edits fail too. ``token_refused``: no call works until the process starts with another
     token.
@@ -98,8 +99,9 @@ class ChatState:
 
     @contextmanager
     def probing(self) -> Iterator[None]:
-        """Let this thread call the chat regardless of its state; double the interval to the next
-        probe.
+        """Let this thread call the chat regardless of its state.
+
+        Double the interval to the next probe.
         """
         self._probe_requested = False
         self._probe_at = self.clock() + self._probe_interval_s

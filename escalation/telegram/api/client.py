@@ -68,8 +68,8 @@ class BotApi:
 
     @property
     def doubtful(self) -> bool:
-        """True if a response was lost during the last ``call`` of this thread, which may have been
-        carried out twice.
+        """True if the last ``call`` of this thread lost a response and may have been carried out
+        twice.
         """
         return bool(getattr(self._local, "doubtful", False))
 
@@ -99,8 +99,7 @@ class BotApi:
             raise
 
     def call_once(self, method: str, *, timeout_s: float | None = None, **params: Any) -> Any:
-        """Call without retries, for calls that soon lose their use, such as the answer to a
-        callback query.
+        """Call without retries, for calls that are soon useless, such as callback answers.
 
         Raises:
             BotApiError: as `call`.
@@ -282,7 +281,5 @@ class BotApi:
 
 
 def _was_never_sent(failure: Exception) -> bool:
-    """Return True if no connection was established, so that Telegram cannot have received the
-    request.
-    """
+    """Return True if no connection was established, so Telegram cannot have got the request."""
     return "NewConnectionError" in repr(failure) or "NameResolutionError" in repr(failure)

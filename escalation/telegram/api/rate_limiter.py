@@ -32,8 +32,9 @@ class RateLimiter:
         self._quiet_until: defaultdict[int, float] = defaultdict(float)
 
     def reserve(self, chat: int) -> float:
-        """Reserve one message or edit in ``chat`` and return 0; otherwise return the seconds until
-        one is allowed.
+        """Reserve one message or edit in ``chat`` and return 0.
+
+        Otherwise return the seconds until one is allowed.
         """
         with self._lock:
             wait_s = self._seconds_until_free(chat)

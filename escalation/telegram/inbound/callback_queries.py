@@ -72,8 +72,9 @@ class CallbackQuery:
         return found
 
     def message(self) -> Message | None:
-        """Return the row of the message with the button, locked until the commit; None if it is
-        unknown.
+        """Return the row of the message with the button, locked until the commit.
+
+        Return None if it is unknown.
         """
         rows = Message.objects.select_for_update(of=("self",)).select_related("delivery")
         return rows.filter(chat=self.button.chat, message=self.number, delivery__approval=self.approval_id).first()
@@ -167,9 +168,7 @@ def _confirm_test(query: CallbackQuery) -> None:
 
 
 def _refresh_outdated_card(query: CallbackQuery) -> None:
-    """Redraw a card after a press on a button that was used already, or that an earlier edit left
-    behind.
-    """
+    """Redraw a card after a press on a used button, or on one that an edit left behind."""
     approval, message = query.approval(), query.message()
     if not approval.is_open or message is None:
         query.answer(describe_closed(approval), alert=True)

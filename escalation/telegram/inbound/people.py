@@ -54,8 +54,8 @@ class Person:
 
     @property
     def account(self) -> str:
-        """The name under which decisions are recorded: the account, or the Telegram id if none is
-        linked.
+        """The name under which decisions are recorded: the account or, without one, the Telegram
+        id.
         """
         return self.approver.user.get_username() if self.approver else f"telegram:{self.telegram_user}"
 

@@ -116,9 +116,7 @@ class Receiver:
             self._offset = int(update["update_id"]) + 1
 
     def _apply(self, update: Json) -> bool:
-        """Return True if the update is done: it was applied, or it failed so often that it is
-        skipped.
-        """
+        """Return True if the update was applied, or is skipped after too many failures."""
         with self._applying:
             return self._may_continue() and self._handle(update)
 
@@ -159,9 +157,7 @@ class Receiver:
             self._on_chat_change()
 
     def _handle_conflict(self, conflict: PollerConflict) -> None:
-        """Handle a 409: delete a webhook that is set, or report that another process polls with our
-        token.
-        """
+        """Handle a 409: delete the webhook, or report that another process polls with our token."""
         if "webhook" in conflict.detail.lower():
             logger.warning("telegram getUpdates failed: a webhook is set; taking it away, as TELEGRAM_MODE is polling")
             try:

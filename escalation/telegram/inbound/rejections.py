@@ -61,8 +61,9 @@ def find_pending_rejection(approval_id: UUID) -> Rejection | None:
 
 
 def find_rejection_message(person: Person) -> Message | None:
-    """Return the message on which this person rejects in this chat, locked until the commit; None
-    unless there is exactly one.
+    """Return the message on which this person rejects in this chat, locked until the commit.
+
+    Return None unless there is exactly one.
     """
     waiting = Message.objects.filter(chat=person.chat, live=True, value__has_key=REJECTING)
     theirs = [

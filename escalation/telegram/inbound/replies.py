@@ -112,8 +112,9 @@ def _parse_note(text: str) -> str | None:
 
 
 def _asks_for_a_reason(row: Message) -> bool:
-    """Return True for a prompt for a reason, and for the card if the reply came before the prompt
-    was saved.
+    """Return True for a prompt for a reason.
+
+    The card counts as one if the reply came before the prompt was saved.
     """
     return row.value.get("about") == posting.REASON or Rejection.read_from(row) is not None
 
@@ -135,4 +136,4 @@ def _card_of(row: Message) -> Message:
     if row.kind == Kind.PROMPT:
         return rows.get(pk=UUID(row.value["card"]))
     card = rows.filter(delivery=row.delivery, kind=Kind.CARD).order_by("-message").first()
-    return row if row.kind in (Kind.CARD, Kind.REST, Kind.COPY) or card is None else card
+    return row if row.kind in (Kind.CARD, Kind.DECISION, Kind.COPY) or card is None else card

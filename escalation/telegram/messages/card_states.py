@@ -1,5 +1,6 @@
-"""What a message shows while its request is open: the card, a pending rejection, or the buttons
-below the full text.
+"""What a message shows while its request is open.
+
+This is the card, a pending rejection, or the buttons to decide below the full text.
 """
 
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def render_open_message(message: Message, notice: Notice) -> Card:
     draft = draft_on(message)
     return (
         render.render_decision(notice, draft)
-        if message.kind == Message.Kind.REST
+        if message.kind == Message.Kind.DECISION
         else render.render_card(notice, draft)
     )
 

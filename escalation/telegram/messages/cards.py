@@ -1,6 +1,4 @@
-"""Post and edit cards: buttons with single-use tokens, and rows that record which message shows
-what.
-"""
+"""Post and edit cards, with single-use buttons, and record which message shows what."""
 
 import hashlib
 import logging
@@ -79,8 +77,9 @@ def prepare(
 
 
 def send(api: BotApi, prepared: PreparedCard, *, about: Sequence[Delivery], kind: str = Message.Kind.CARD) -> int:
-    """Send a prepared card and record it for every delivery in ``about``; return the number of the
-    message.
+    """Send a prepared card and record it for every delivery in ``about``.
+
+    Return the number of the message.
 
     Raises:
         BotApiError: as `post`.
@@ -125,8 +124,9 @@ def edit(api: BotApi, *, chat: int, message: int, card: Card, delivery: Delivery
 def build_keyboard(
     card: Card, *, chat: int, approval_id: UUID | None, message: int | None = None
 ) -> tuple[list[Button], Markup | None]:
-    """Return new, unsaved buttons and the inline keyboard with their tokens; None for a card
-    without buttons.
+    """Return new, unsaved buttons and the inline keyboard with their tokens.
+
+    Return None for a card without buttons.
     """
     buttons: list[Button] = []
 
@@ -152,8 +152,9 @@ def build_keyboard(
 
 
 def find_button(token: str, *, chat: int, message: int) -> Button | None:
-    """Return the button with ``token`` in this chat and message; None if it is forged or belongs
-    elsewhere.
+    """Return the button with ``token`` in this chat and message.
+
+    Return None if it is forged or belongs elsewhere.
 
     If the response to a send was lost, an unknown copy of the message has valid tokens. This
     function then records the number of the copy, so that it is settled too.

@@ -14,8 +14,9 @@ LONGEST_NAME = 60
 
 
 def describe_chosen_answers(notice: Notice, draft: Draft, *, room: int) -> Piece:
-    """Return every answer as it will be sent, if ``room`` (UTF-16 units) allows; otherwise their
-    number.
+    """Return every answer as it will be sent, if ``room`` (UTF-16 units) allows.
+
+    Otherwise return how many there are.
     """
     now = _describe_current_question(notice, draft)
     for width in WIDTHS:

@@ -43,8 +43,9 @@ def split_into_messages(notice: Notice) -> list[Card]:
 
 
 def build_document(notice: Notice) -> tuple[str, bytes] | None:
-    """Return file name and content of a text file with all text; None if it exceeds the limit of
-    Telegram.
+    """Return file name and content of a text file with all text.
+
+    Return None if it exceeds the limit of Telegram.
     """
     head = [visible(notice.title), f"Digest: {notice.digest}", f"Directory: {visible(notice.working_directory)}"]
     body = [

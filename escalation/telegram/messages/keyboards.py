@@ -69,8 +69,9 @@ def _typed_answer_button(at: int, text: str, shown: str) -> InlineButton:
 
 
 def _navigation_rows(notice: Notice, draft: Draft) -> list[Row]:
-    """Return the buttons between questions, and the last one, whose value holds the answers that
-    the card shows.
+    """Return the buttons between questions, and the one that sends the answers.
+
+    The value of that button holds the answers exactly as the card shows them.
     """
     last = len(notice.questions) - 1
     back = [InlineButton(label="« Back", action=Action.OPTION, value={"question": draft.at - 1})] if draft.at else []

@@ -113,8 +113,9 @@ def count_units(text: str) -> int:
 
 
 def truncate(text: str, most: int) -> str:
-    """Return the beginning of ``text`` in at most ``most`` UTF-16 units, without splitting a
-    character.
+    """Return the beginning of ``text`` in at most ``most`` UTF-16 units.
+
+    No character is split.
     """
     if count_units(text) <= most:
         return text
@@ -134,7 +135,8 @@ def _escape(text: str) -> str:
 
 
 def _show_tabs(text: str) -> str:
-    """Make tabs visible: Telegram turns a tab into a space, which changes the meaning of a
-    Makefile.
+    """Make tabs visible.
+
+    Telegram turns a tab into a space, which changes the meaning of a Makefile.
     """
     return text.replace("\t", "⇥ ")

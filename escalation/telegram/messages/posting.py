@@ -60,7 +60,7 @@ def post_full_text(api: BotApi, message_key: UUID) -> None:
         return
     decision = render.render_decision(notice, draft_on(message))
     cards.post(
-        api, chat=message.chat, card=decision, delivery=message.delivery, kind=Kind.REST, reply_to=message.message
+        api, chat=message.chat, card=decision, delivery=message.delivery, kind=Kind.DECISION, reply_to=message.message
     )
 
 

@@ -124,8 +124,9 @@ def render_reminder(notice: Notice) -> Card:
 
 
 def render_list(items: Sequence[tuple[Notice, Outcome | None]]) -> Card:
-    """Render up to `MOST_IN_A_LIST` requests in one message, each with a line and a "Show" button;
-    closed ones show their outcome.
+    """Render up to `MOST_IN_A_LIST` requests in one message, each with a line and a "Show" button.
+
+    Closed ones show their outcome.
 
     It is used when more requests wait than Telegram accepts as single cards. ``SHOW`` carries
     ``{"approval": id}``.
@@ -305,8 +306,9 @@ def _time_left(notice: Notice) -> str:
 
 
 def _about(seconds: float) -> str:
-    """Return the time left, in seconds or minutes: the message may be read later, so more detail
-    would mislead.
+    """Return the time left in seconds or minutes.
+
+    The message may be read later, so more detail would mislead.
     """
     return f"{round(seconds)} s" if seconds < 100 else f"{round(seconds / 60)} min"
 
