@@ -42,6 +42,7 @@ def link_approver(*, code: str, telegram_user: int, telegram_name: str) -> Appro
     with transaction.atomic():
         rows = Approver.objects.filter(code_sha256=hash_token(code.strip().lower()), code_expires_at__gt=Now())
         approver = rows.select_related("user").first()
+        # a conditional UPDATE: of two concurrent uses of one code, one changes no row
         if approver is None or not rows.filter(pk=approver.pk).update(code_sha256="", code_expires_at=None):
             return None
         for earlier in Approver.objects.filter(telegram_user=telegram_user):

@@ -196,6 +196,7 @@ def resend_after_chat_move(old_chat: int) -> int:
 
 
 def _settle_undelivered(status: str) -> int:
+    # ids first: rows that `Flow.move` updates may be filtered on their own table only
     closed = Approval.objects.filter(pk=OuterRef("approval")).exclude(status=PENDING)
     ids = list(Delivery.objects.filter(Exists(closed), status=status).values_list("pk", flat=True)[:1000])
     return DELIVERY_FLOW.move(Delivery.objects.filter(pk__in=ids), to=Status.SETTLED, settled_at=Now()) if ids else 0

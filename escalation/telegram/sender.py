@@ -79,6 +79,7 @@ class Sender:
         while self._may_continue():
             if blocked_s := self._blocked_for_s():
                 return min(blocked_s, SWEEP_EVERY_S)
+            # `|` and not `or`: each kind of work gets one turn per round
             if not (self._settle_next() | self._send_next() | self._send_refused() | self._remind_next()):
                 return SWEEP_EVERY_S
             if self._wake_event.is_set():

@@ -94,6 +94,7 @@ class LeaseTerm:
 
     def holds_lease(self) -> bool:
         """Return True while this process may use the Bot API."""
+        # the local clock: a process that was frozen must stop without reading the database
         return not self.api.stop.is_set() and time.monotonic() < self._held_until
 
     def serve(self) -> None:

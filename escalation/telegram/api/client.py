@@ -126,6 +126,7 @@ class BotApi:
         if refused := self.chat_state.refusal_for(ours=our_topic, to_send=to_send):
             raise refused
         if self.breaker and self.breaker.enter():
+            # a probe with the message itself could send it twice, if its response is lost
             self._timed_call("getMe", {}, timeout_s=10.0, probe=True)
         if is_rate_limited(method) and (wait_s := self.rate_limiter.reserve(chat)):
             raise TooManyRequests("Telegram takes no more messages for a moment.", retry_after_s=wait_s)
@@ -173,6 +174,7 @@ class BotApi:
         body: dict[str, Any] = {"data": plain, "files": files} if files else {"json": plain}
         timeouts = (min(self.settings.connect_timeout.total_seconds(), read_s), read_s)
         try:
+            # a redirect would pass the token to another host
             response = self._session.post(url, timeout=timeouts, allow_redirects=False, **body)
             answer = response.json()
         except ConnectTimeout:
