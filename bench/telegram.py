@@ -182,7 +182,7 @@ def _serve() -> None:
     from escalation.telegram.api import rate_limiter
     from escalation.telegram.service import Service
 
-    rate_limiter.BURST = rate_limiter.A_MINUTE_IN_A_GROUP = rate_limiter.IN_ALL = (1_000_000, 1.0)
+    rate_limiter.BURST = rate_limiter.GROUP_MINUTE = rate_limiter.ALL_CHATS_WINDOW = (1_000_000, 1.0)
     service = Service()
     signal.signal(signal.SIGTERM, lambda *_: service.stop())
     service.run()
@@ -241,7 +241,7 @@ def _burst(server: BotServer, number: int, seconds: float) -> Json:
     from approvals.commands import decide_approval
     from approvals.models import Approval
     from escalation.models import Delivery
-    from escalation.queries import stale_cards
+    from escalation.queries import count_stale_cards
 
     began = time.monotonic()
     ids = []
@@ -255,7 +255,7 @@ def _burst(server: BotServer, number: int, seconds: float) -> Json:
     for approval_id in ids:
         decide_approval(approval_id=approval_id, decision="rejected", by="anna", via="admin")
     closed = time.monotonic()
-    _until(lambda: stale_cards() == 0, "no card is stale", patience_s=1800)
+    _until(lambda: count_stale_cards() == 0, "no card is stale", patience_s=1800)
     settled_s = time.monotonic() - closed
     calls = [call for call in server.control("calls") if call["method"] in ("sendMessage", "editMessageText")]
     problems = server.control("problems")

@@ -1,4 +1,4 @@
-"""Telegram in the admin: who is linked, what was told, how the channel is."""
+"""Admin pages: linked people, deliveries, updates, and the state of the channel."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from approvals.presentation.redacted import hidden_text
 from approvals.presentation.render import one_line, visible
 from approvals.templatetags.shown import ago
-from escalation import commands
+from escalation import commands, outbox
 from escalation.models import Approver, Delivery, Message, Update
 from escalation.telegram import status
 from escalation.telegram.api import breaker
@@ -31,7 +31,7 @@ else:
     PlainInline = admin.TabularInline
 
 
-class OfAMessage(PlainInline):
+class MessageInline(PlainInline):
     model = Message
     fields = ("kind", "chat", "message", "live")
     readonly_fields = fields
@@ -47,7 +47,7 @@ class OfAMessage(PlainInline):
 
 @admin.register(Delivery)
 class DeliveryAdmin(Reading):
-    """What has to be told and was; above the list, how the channel is."""
+    """Deliveries in the outbox. The state of the channel is shown above the list."""
 
     list_display = ("question", "status", "attempts", "age", "next_try_at", "trouble")
     list_display_links = ("status",)
@@ -61,12 +61,14 @@ class DeliveryAdmin(Reading):
         "shown_deadline", "reminded_for", "settled_at",
     )  # fmt: skip
     readonly_fields = ("question", "trouble")
-    inlines = (OfAMessage,)
+    inlines = (MessageInline,)
     change_list_template = "admin/escalation/delivery/change_list.html"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        guard = breaker.told(settings.TELEGRAM.breaker)
-        return super().changelist_view(request, {"telegram": status.told(), "breaker": guard} | (extra_context or {}))
+        breaker_state = breaker.read_state(settings.TELEGRAM.breaker)
+        return super().changelist_view(
+            request, {"telegram": status.read_status(), "breaker": breaker_state} | (extra_context or {})
+        )
 
     def has_repeat_permission(self, request: HttpRequest) -> bool:
         return may(request.user, Right.DECIDE) or may(request.user, Right.ADMINISTER)
@@ -88,8 +90,11 @@ class DeliveryAdmin(Reading):
 
     @admin.action(description="Send again", permissions=["repeat"])
     def send_again(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
-        """A new message for each that is still open; the old ones are settled with it."""
-        number = commands.send_again(list(chosen.values_list("pk", flat=True)))
+        """Send a new message for each open request.
+
+        The old messages are settled together with it.
+        """
+        number = outbox.resend_deliveries(list(chosen.values_list("pk", flat=True)))
         notify.send(status.TOPIC, "again")
         left = chosen.count() - number
         self.message_user(request, f"{number} will be sent again." + (f" {left} are closed." if left else ""))
@@ -97,7 +102,10 @@ class DeliveryAdmin(Reading):
 
 @admin.register(Approver)
 class ApproverAdmin(ByRights, PlainAdmin):
-    """Whose Telegram account is whose. The link is made by a code that the person writes to the bot, never by hand."""
+    """Which Telegram account belongs to which user.
+
+    A link needs a code that the person sends to the bot; it cannot be made by hand.
+    """
 
     needed = Right.ADMINISTER
     list_display = ("user", "telegram_name", "telegram_user", "may_decide", "linked_at", "muted_until")
@@ -133,11 +141,14 @@ class ApproverAdmin(ByRights, PlainAdmin):
         return Redirect(reverse("admin:escalation_approver_code", args=[approver.pk]))
 
     def code_view(self, request: HttpRequest, approver_id: Any) -> HttpResponse:
-        """A button, and after it the code, once; asking again makes another and voids the first."""
+        """Show a button, and after a POST the code, once.
+
+        Another POST creates a new code and invalidates the first.
+        """
         if not may(request.user, Right.ADMINISTER):
             raise PermissionDenied
         approver = get_object_or_404(Approver.objects.select_related("user"), pk=approver_id)
-        code = commands.new_link_code(approver.user) if request.method == "POST" else ""
+        code = commands.create_link_code(approver.user) if request.method == "POST" else ""
         context = {
             **self.admin_site.each_context(request),
             "title": f"Link {approver.user} to Telegram",
@@ -145,14 +156,14 @@ class ApproverAdmin(ByRights, PlainAdmin):
             "approver": approver,
             "code": code,
             "minutes": int(commands.LINK_CODE_LASTS.total_seconds() / 60),
-            "bot": status.told()["bot"],
+            "bot": status.read_status()["bot"],
         }
         return TemplateResponse(request, "admin/escalation/approver/code.html", context)
 
 
 @admin.register(Update)
 class UpdateAdmin(Housekeeping):
-    """What came in; the content is not kept once it was applied."""
+    """Updates from Telegram. The content is deleted when an update is applied."""
 
     list_display = ("update_id", "received_at", "applied_at")
     fields = ("update_id", "callback_id", "received_at", "applied_at")

@@ -18,7 +18,7 @@ class EscalationConfig(AppConfig):
             self.register_for_servers()
 
     def register_for_servers(self) -> None:
-        """What pages, probes, figures and checks need."""
+        """Register the probe, metrics and system checks, which light commands do not need."""
         from django.core import checks
 
         from escalation import metrics
@@ -29,6 +29,6 @@ class EscalationConfig(AppConfig):
 
         weight = Weight.USEFUL if settings.TELEGRAM.configured else Weight.NOTE
         mend = "The panel below says what happened last. Requests are decided here meanwhile; no card is lost."
-        register(Probe("telegram", status.word, weight, about="tells people and takes their answers", mend=mend))
+        register(Probe("telegram", status.read_health, weight, about="tells people and takes their answers", mend=mend))
         register_source(metrics.families)
         checks.register(check_settings, "orchestra")

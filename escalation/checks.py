@@ -1,4 +1,4 @@
-"""What a start refuses: settings that cannot work together."""
+"""System checks that stop the start when settings contradict each other."""
 
 import re
 
@@ -12,7 +12,10 @@ SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")  # Bot API, setWebhook: secret_toke
 
 
 def check_settings(**_kwargs: object) -> list[CheckMessage]:
-    """A bad combination stops the start, by name; no value is shown."""
+    """Report each bad setting by its name.
+
+    The reports never contain a value, because values are secrets.
+    """
     telegram = settings.TELEGRAM
     if not telegram.enabled:
         return []
@@ -20,7 +23,7 @@ def check_settings(**_kwargs: object) -> list[CheckMessage]:
     if not telegram.token:
         found.append(Error("TELEGRAM_ENABLED is on, but TELEGRAM_BOT_TOKEN is not set.", id="escalation.E001"))
     elif not TOKEN.fullmatch(telegram.token):
-        hint = "Copy it whole from @BotFather: digits, a colon, letters."
+        hint = "Copy all of it from @BotFather: digits, a colon, letters."
         found.append(Error("TELEGRAM_BOT_TOKEN does not look like a bot's token.", hint=hint, id="escalation.E002"))
     if not telegram.chat:
         hint = "Cards are not sent. `manage.py telegram check` finds the chat's number."

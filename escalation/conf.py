@@ -1,4 +1,4 @@
-"""How people are reached; units are in the variables' names."""
+"""Settings of escalation. Units are in the names of the variables."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,7 +15,7 @@ HOOK_PATH = "/api/telegram/webhook"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerSettings:
-    """When calls to the Bot API are given up for a while."""
+    """When the circuit breaker opens, and how long it stays open."""
 
     consecutive_failures: int
     failure_rate: float
@@ -26,8 +26,11 @@ class BreakerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TelegramSettings:
-    """The bot, its chat, and how patiently it is spoken to. ``chat`` and ``topic`` are what was set, numbers if all is
-    well; without a topic messages go to the chat itself, which in a forum is its topic General."""
+    """The bot, its chat, and the timeouts and retries of Bot API calls.
+
+    ``chat`` and ``topic`` are the texts that were configured; valid ones are numbers. Without a
+    topic, messages go to the chat itself, which in a forum is its topic General.
+    """
 
     token: str = field(repr=False)
     chat: str
@@ -47,19 +50,22 @@ class TelegramSettings:
 
     @property
     def chat_id(self) -> int:
-        """The chat's number; 0 if none is set, or no number."""
+        """The number of the chat; 0 if none is set or the text is not a number."""
         number = self.chat.removeprefix("-")
         return int(self.chat) if number.isascii() and number.isdigit() else 0
 
     @property
     def topic_id(self) -> int:
-        """The topic's number as the Bot API wants it: 0 for none, and for General, which looks like 1 and has none."""
+        """The topic number that the Bot API expects; 0 for no topic.
+
+        General is 0 too: it has the number 1 in links, but none in calls.
+        """
         number = int(self.topic) if self.topic.isascii() and self.topic.isdigit() else 0
         return number if number > 1 else 0
 
     @property
     def configured(self) -> bool:
-        """Whether escalation by Telegram is wanted and possible."""
+        """True if Telegram is enabled and has both a token and a valid chat."""
         return self.enabled and bool(self.token) and self.chat_id != 0
 
     @classmethod
@@ -93,5 +99,5 @@ class TelegramSettings:
 
 
 def webhook_url() -> str:
-    """Return where Telegram calls us, if it does."""
+    """Return the URL that Telegram calls in webhook mode."""
     return str(settings.ORCHESTRA.public_url).rstrip("/") + HOOK_PATH

@@ -1,42 +1,38 @@
-"""What can go wrong between us and a person."""
-
-from typing import ClassVar
+"""Errors that can occur between Orchestra and the person it wants to reach."""
 
 from orchestra.errors import OrchestraError
 
 
 class DeliveryError(OrchestraError):
-    """A channel did not take a message."""
+    """A channel did not accept a message."""
 
     code = "delivery_failed"
 
 
 class BotApiError(DeliveryError):
-    """A call to the Bot API did not succeed; ``detail`` holds neither the token nor a URL."""
+    """A Bot API call failed. ``detail`` contains neither the token nor a URL."""
 
     code = "telegram_failed"
-    again: ClassVar[bool] = False
-    """Whether the same call may succeed later."""
 
 
 class NotReached(BotApiError):
-    """The network, a proxy or Telegram itself failed. ``perhaps_done``: the request may have been carried out.
+    """The network, a proxy or Telegram itself failed.
 
-    ``status`` is the HTTP status, None if there was no proper answer.
+    ``may_have_succeeded``: Telegram may have carried out the request before the connection broke.
+    ``status`` is the HTTP status, or None if no valid response arrived.
     """
 
-    again = True
-
-    def __init__(self, detail: str, *, perhaps_done: bool = False, status: int | None = None) -> None:
+    def __init__(self, detail: str, *, may_have_succeeded: bool = False, status: int | None = None) -> None:
         super().__init__(detail)
-        self.perhaps_done = perhaps_done
+        self.may_have_succeeded = may_have_succeeded
         self.status = status
 
 
 class TooManyRequests(BotApiError):
-    """Telegram, or our own pacing, wants to be left alone for ``retry_after_s``. Not a failure for the breaker."""
+    """Telegram, or our own rate limiter, accepts no calls for ``retry_after_s``.
 
-    again = True
+    The breaker does not count this as a failure.
+    """
 
     def __init__(self, detail: str, *, retry_after_s: float) -> None:
         super().__init__(detail)
@@ -44,20 +40,17 @@ class TooManyRequests(BotApiError):
 
 
 class CircuitOpen(BotApiError):
-    """Telegram failed too often just now; the call was not made."""
+    """The circuit breaker is open, so the call was not made."""
 
     code = "circuit_open"
-    again = True
 
 
 class PollerConflict(BotApiError):
-    """409: somebody else polls with this token, or a webhook is set."""
-
-    again = True
+    """409: another process polls with the same token, or a webhook is set."""
 
 
 class Refused(BotApiError):
-    """400, 404, 413: this very call will never succeed. ``description`` is Telegram's own."""
+    """400, 404 or 413: the same call can never succeed. ``description`` is Telegram's own text."""
 
     def __init__(self, detail: str, *, error_code: int = 400, description: str = "") -> None:
         super().__init__(detail)
@@ -66,7 +59,10 @@ class Refused(BotApiError):
 
 
 class ChatMoved(Refused):
-    """The group became a supergroup; ``chat`` is its new id. `BotApi` follows by itself and remembers."""
+    """The group became a supergroup; ``chat`` is its new id.
+
+    `BotApi` follows the move and remembers it.
+    """
 
     def __init__(self, detail: str, *, chat: int) -> None:
         super().__init__(detail)
@@ -74,8 +70,11 @@ class ChatMoved(Refused):
 
 
 class ChatUnusable(Refused):
-    """The bot was blocked or removed, or the chat does not exist: nothing goes there until somebody mends it."""
+    """The bot was blocked or removed, or the chat does not exist.
+
+    An administrator has to fix that first.
+    """
 
 
 class TokenRefused(Refused):
-    """The token is wrong or revoked: nothing works until somebody mends it."""
+    """The token is wrong or revoked. No call can succeed until an administrator replaces it."""

@@ -1,4 +1,4 @@
-"""The outbox, the messages that stand in chats, their buttons, and the people who press them."""
+"""The outbox, the messages in chats, their buttons, and the people who use them."""
 
 from django.conf import settings
 from django.db import models
@@ -11,12 +11,14 @@ from orchestra.models import Base
 
 
 class Delivery(Base):
-    """One approval that has to be told through one channel.
+    """One approval request that one channel has to show.
 
-    ``next_try_at`` is when it is due: to be sent while ``waiting``, to be brought up to date while ``sent``. Whoever
-    claims it pushes that ahead. ``failed``: Telegram refused it in every form; it is tried again slowly, until the
-    approval closes. ``doubtful``: the answer to a send was lost, so there may be a copy nobody knows of.
-    ``shown_deadline`` is the deadline that the messages tell, ``reminded_for`` the one that people were reminded of.
+    ``next_try_at`` is when the row is due: to be sent while ``waiting``, to be updated while
+    ``sent``. A process that claims the row moves this time ahead. ``failed``: Telegram refused the
+    message in every form; it is retried slowly until the approval closes. ``doubtful``: the
+    response to a send was lost, so an unknown copy may exist in the chat. ``shown_deadline`` is the
+    deadline that the messages show, ``reminded_for`` the deadline that people were last reminded
+    of.
     """
 
     class Status(models.TextChoices):
@@ -53,27 +55,30 @@ class Delivery(Base):
         return f"{self.channel} for {self.approval_id} ({self.status})"
 
 
-S = Delivery.Status
+Status = Delivery.Status
 DELIVERY_FLOW = Flow(
     {
-        S.WAITING: frozenset({S.SENT, S.SETTLED, S.FAILED}),
-        S.SENT: frozenset({S.SETTLED, S.FAILED, S.WAITING}),  # back to waiting: "send again"
-        S.FAILED: frozenset({S.WAITING, S.SENT, S.SETTLED}),
+        Status.WAITING: frozenset({Status.SENT, Status.SETTLED, Status.FAILED}),
+        Status.SENT: frozenset({Status.SETTLED, Status.FAILED, Status.WAITING}),  # the admin action "send again"
+        Status.FAILED: frozenset({Status.WAITING, Status.SENT, Status.SETTLED}),
     }
 )
 
 
 class Message(Base):
-    """One message in a chat that shows an approval; a list shows several and has a row for each.
+    """One message in a chat that shows an approval request.
 
-    ``text`` is the HTML as it was sent, without the outcome. ``live``: it has to be edited when the approval closes.
-    ``value`` is the door's own, such as the answers chosen so far.
+    A list shows several and has one row for each.
+
+    ``text`` is the HTML as it was sent, without the outcome. ``live``: the message must be edited
+    when the approval closes. ``value`` holds data of the channel, such as the answers chosen so
+    far.
     """
 
     class Kind(models.TextChoices):
         CARD = "card"
         LIST = "list"
-        REST = "rest", "what a cut card left out, with the buttons"
+        DECISION = "rest", "what a cut card left out, with the buttons"
         REMINDER = "reminder"
         PROMPT = "prompt", "asks for words: a reason or a typed answer"
         COPY = "copy", "sent twice because an answer was lost"
@@ -98,9 +103,10 @@ class Message(Base):
 
 
 class Button(Base):
-    """What one press means: a random token, kept hashed, good once, for one approval, action, chat and message.
+    """The meaning of one inline button, valid once, in one chat and message.
 
-    ``message`` is null until Telegram has said which number the message got. ``approval`` is null for a test card.
+    The random token is stored as a hash. ``message`` is null until Telegram returns the number of
+    the message. ``approval`` is null for a test card.
     """
 
     class Action(models.TextChoices):
@@ -135,9 +141,10 @@ class Button(Base):
 
 
 class Approver(Base):
-    """A person's Telegram account, confirmed by a one-time code of which only the SHA-256 is kept.
+    """The Telegram account of a person, confirmed by a one-time code (stored as SHA-256).
 
-    Says who somebody is, never what they may do: rights are the account's, judged at each press.
+    The row identifies the person and grants nothing: the rights of the account are checked at each
+    callback query.
     """
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -156,9 +163,10 @@ class Approver(Base):
 
 
 class Update(models.Model):
-    """One update of Telegram's, by its exact id: ids may start anew at random after a quiet week.
+    """One update from Telegram, keyed by its exact id.
 
-    ``payload`` is the JSON of one that came by webhook and waits for the process that applies it.
+    After a quiet week Telegram may restart ids at a random number. ``payload`` is the JSON of an
+    update that arrived by webhook and has not been applied yet.
     """
 
     update_id = models.BigIntegerField(primary_key=True)

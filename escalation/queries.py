@@ -1,4 +1,4 @@
-"""Every read of the outbox and its people that others need."""
+"""Read queries of the outbox and of the people linked to it."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -16,7 +16,7 @@ from approvals.presentation.session_scope import scope_label, scope_sentence
 from approvals.queries import readable_approvals
 from approvals.reopening import may_be_reopened
 from approvals.stop.commands import stop_in_force
-from escalation.channels.base import Notice, Outcome, Place, Told
+from escalation.channels.base import DeliveryNotice, Notice, Outcome, Place
 from escalation.models import Approver, Delivery, Message, Update
 from orchestra.auth.permissions import Right, may
 
@@ -24,19 +24,25 @@ PENDING = Approval.Status.PENDING
 SAME_TIME = timedelta(seconds=1)
 
 
-def asked(**which: Any) -> Approval | None:
-    """One approval with ``read_at``, as `notice_of` needs it, and ``now_at``, the time now: ``asked(pk=...)``."""
+def read_approval(**which: Any) -> Approval | None:
+    """Return the approval that matches the filters, or None: ``read_approval(pk=...)``.
+
+    ``read_at`` is the time that deadlines are compared with; it stands still while all agents are
+    stopped. ``now_at`` is the present time of the database.
+    """
     return readable_approvals().annotate(now_at=Now()).filter(**which).first()
 
 
-def notice_of(approval: Approval, *, whole: bool = True, shown: Shown | None = None) -> Notice:
-    """What to tell people of ``approval``, which was read by `asked`; without what would run unless ``whole``.
+def build_notice(approval: Approval, *, with_blocks: bool = True, shown: Shown | None = None) -> Notice:
+    """Return the notice of ``approval``, a row of `read_approval`.
 
-    Secrets are hidden here, once for every channel: nothing else of an approval may leave for one. ``shown`` is
-    ``shown_of(approval)``, if the caller has it.
+    ``with_blocks=False`` leaves out what would run.
+
+    Secrets are hidden here, once for every channel, so no other data of an approval may be sent
+    through one. ``shown`` is ``shown_of(approval)``, if the caller has it already.
     """
     shown = shown or shown_of(approval)
-    blocks = tuple(shown.blocks(longest=WHOLE)) if whole else ()
+    blocks = tuple(shown.blocks(longest=WHOLE)) if with_blocks else ()
     hidden = shown.approval
     base = settings.ORCHESTRA.public_url.rstrip("/")
     left = approval.expires_at - approval.read_at  # type: ignore[attr-defined]
@@ -68,14 +74,18 @@ def notice_of(approval: Approval, *, whole: bool = True, shown: Shown | None = N
     )
 
 
-def ends_of(approval: Approval) -> tuple[Notice, Outcome | None]:
-    """What a message about ``approval`` is brought up to: the notice without what would run, and how it closed."""
+def build_notice_and_outcome(approval: Approval) -> tuple[Notice, Outcome | None]:
+    """Return the notice without what would run, and the outcome.
+
+    The outcome is None while the approval is open.
+    """
     shown = shown_of(approval)
-    return notice_of(approval, whole=False, shown=shown), None if approval.is_open else _outcome(approval, shown)
+    return build_notice(approval, with_blocks=False, shown=shown), None if approval.is_open else _build_outcome(
+        approval, shown
+    )
 
 
-def _outcome(approval: Approval, shown: Shown) -> Outcome:
-    """How it closed, without secrets."""
+def _build_outcome(approval: Approval, shown: Shown) -> Outcome:
     hidden = shown.approval
     return Outcome(
         status=approval.status,
@@ -93,29 +103,36 @@ def _outcome(approval: Approval, shown: Shown) -> Outcome:
     )
 
 
-def approver_of(telegram_user: int) -> Approver | None:
-    """The account that belongs to a Telegram user, with its ``user`` and the database's time as ``read_at``.
+def find_approver(telegram_user: int) -> Approver | None:
+    """Return the account linked to a Telegram user, with ``user`` and the database time
+    ``read_at``.
 
-    Judge their rights afresh at every press.
+    The rights of the account must be checked at every callback query.
     """
     people = Approver.objects.select_related("user").annotate(read_at=Now())
     return people.filter(telegram_user=telegram_user).first()
 
 
-def told_of(deliveries: Iterable[Delivery], *, whole: bool) -> list[Told]:
-    """Each of these deliveries with what to tell, in the same order; those whose approval has closed are left out."""
+def build_delivery_notices(deliveries: Iterable[Delivery], *, with_blocks: bool) -> list[DeliveryNotice]:
+    """Return each delivery with its notice, in the same order.
+
+    Deliveries of closed approvals are left out.
+    """
     deliveries = list(deliveries)
     wanted = [delivery.approval_id for delivery in deliveries]
     found = {approval.pk: approval for approval in readable_approvals().filter(pk__in=wanted, status=PENDING)}
     return [
-        (delivery, notice_of(found[delivery.approval_id], whole=whole))
+        (delivery, build_notice(found[delivery.approval_id], with_blocks=with_blocks))
         for delivery in deliveries
         if delivery.approval_id in found
     ]
 
 
 def messages_at(place: Place) -> list[Message]:
-    """The rows of one message, in the order of a list; each delivery's approval as `asked` reads it."""
+    """Return the rows of one message in the order of its list.
+
+    The approval of each delivery is read as in `read_approval`.
+    """
     chat, number = place
     rows = list(Message.objects.filter(chat=chat, message=number).select_related("delivery").order_by("id"))
     found = {one.pk: one for one in readable_approvals().filter(pk__in=[row.delivery.approval_id for row in rows])}
@@ -124,54 +141,64 @@ def messages_at(place: Place) -> list[Message]:
     return rows
 
 
-def untrue_messages() -> QuerySet[Message]:
-    """Messages that say something else than the truth: their approval has closed, or got another deadline."""
+def outdated_messages() -> QuerySet[Message]:
+    """Return live messages whose approval has closed or got another deadline."""
     closed = ~Q(delivery__approval__status=PENDING)
     shown = Q(kind__in=(Message.Kind.CARD, Message.Kind.LIST))
-    other = Q(delivery__shown_deadline__isnull=True) | _other_deadline("delivery__shown_deadline", "delivery__")
+    other = Q(delivery__shown_deadline__isnull=True) | _has_other_deadline("delivery__shown_deadline", "delivery__")
     return Message.objects.filter(closed | (shown & other), live=True)
 
 
-def next_untrue_place() -> Place | None:
-    """Where the oldest such message stands that is due."""
-    due = untrue_messages().filter(delivery__next_try_at__lte=Now())
+def next_outdated_place() -> Place | None:
+    """Return the place of the oldest outdated message that is due; None if there is none."""
+    due = outdated_messages().filter(delivery__next_try_at__lte=Now())
     return due.order_by("id").values_list("chat", "message").first()
 
 
 def open_deliveries(*, limit: int) -> list[Delivery]:
-    """Of questions that wait for an answer, the most urgent first."""
+    """Return up to ``limit`` deliveries of open approvals, the earliest deadline first."""
     return list(Delivery.objects.filter(approval__status=PENDING).order_by("approval__expires_at")[:limit])
 
 
-def stale_cards() -> int:
-    """Messages whose buttons outlive their request; 0 a moment after any close, while Telegram is up."""
+def count_stale_cards() -> int:
+    """Count the live messages of closed requests.
+
+    It returns to 0 a moment after each close while Telegram works.
+    """
     return Message.objects.filter(live=True).exclude(delivery__approval__status=PENDING).count()
 
 
-def waiting_deliveries() -> int:
-    """Approval requests that are to be told; those that Telegram refused are counted apart."""
+def count_waiting_deliveries() -> int:
+    """Count the deliveries that wait to be sent.
+
+    Refused ones are counted by `count_refused_deliveries`.
+    """
     return Delivery.objects.filter(status=Delivery.Status.WAITING).count()
 
 
-def refused_deliveries() -> int:
-    """Open approval requests that Telegram refused in every form."""
+def count_refused_deliveries() -> int:
+    """Count the open approval requests that Telegram refused in every form."""
     return Delivery.objects.filter(status=Delivery.Status.FAILED, approval__status=PENDING).count()
 
 
-def untold_deliveries() -> int:
-    """The outbox's depth: approval requests nobody was told of yet."""
-    return waiting_deliveries() + refused_deliveries()
+def count_undelivered() -> int:
+    """Return the depth of the outbox: approval requests that no message has shown yet."""
+    return count_waiting_deliveries() + count_refused_deliveries()
 
 
 def due_reminders(*, limit: int) -> list[Delivery]:
-    """Told, still open, and nearly over, as `approvals.reminders` noted; and people were not reminded of it yet."""
+    """Return sent deliveries of open requests that need a reminder now.
+
+    `approvals.reminders` marks requests whose deadline is near; a delivery records the one it
+    reminded of.
+    """
     due = Delivery.objects.filter(
         ~stop_in_force(),
         status=Delivery.Status.SENT,
         approval__status=PENDING,
         next_try_at__lte=Now(),
     )
-    ending = Q(approval__reminded_for=F("approval__expires_at")) & _other_deadline("reminded_for")
+    ending = Q(approval__reminded_for=F("approval__expires_at")) & _has_other_deadline("reminded_for")
     endless = Q(approval__expires_at__gte=NEVER, approval__reminded_for__gt=F("reminded_for") + SAME_TIME)
     never_yet = Q(reminded_for__isnull=True) & (
         Q(approval__reminded_for=F("approval__expires_at")) | Q(approval__expires_at__gte=NEVER)
@@ -180,8 +207,8 @@ def due_reminders(*, limit: int) -> list[Delivery]:
     return list(due.filter(fresh).order_by("approval__expires_at")[:limit])
 
 
-def who_has_muted() -> list[bool]:
-    """For everybody with a Telegram account who may decide: whether they have muted just now."""
+def read_mute_states() -> list[bool]:
+    """Return, for each linked person who may decide, whether this person has muted now."""
     people = Approver.objects.filter(telegram_user__isnull=False).select_related("user").annotate(read_at=Now())
     return [
         one.muted_until is not None and one.muted_until > one.read_at for one in people if may(one.user, Right.DECIDE)
@@ -189,34 +216,39 @@ def who_has_muted() -> list[bool]:
 
 
 def unapplied_updates() -> list[Update]:
-    """What the webhook took and nobody applied yet, in the order of Telegram's numbers."""
+    """Return up to 100 stored updates that were not applied yet, in the order of their ids."""
     return list(Update.objects.filter(applied_at=None).order_by("update_id")[:100])
 
 
-def unapplied_count() -> int:
-    """How many those are."""
+def count_unapplied_updates() -> int:
     return Update.objects.filter(applied_at=None).count()
 
 
-def last_error() -> str:
-    """Why the latest delivery that is in trouble is so; empty if none is."""
+def latest_error() -> str:
+    """Return the error of the latest delivery that has one, or an empty text."""
     troubled = Delivery.objects.exclude(last_error="").order_by("-created_at")
     return troubled.values_list("last_error", flat=True).first() or ""
 
 
-def untold_because() -> str:
-    """Why open approval requests could not be told so far; empty if none is in trouble."""
+def undelivered_reason() -> str:
+    """Return why the oldest undelivered open request could not be sent, or an empty text."""
     open_ones = Delivery.objects.filter(approval__status=PENDING).exclude(last_error="")
     for status in (Delivery.Status.FAILED, Delivery.Status.WAITING):
-        if said := open_ones.filter(status=status).order_by("created_at").values_list("last_error", flat=True).first():
-            return str(said)
+        if (
+            reason := open_ones.filter(status=status)
+            .order_by("created_at")
+            .values_list("last_error", flat=True)
+            .first()
+        ):
+            return str(reason)
     return ""
 
 
-def _other_deadline(kept: str, delivery: str = "") -> Q:
-    """Whether the deadline in ``kept`` is not the approval's of now.
+def _has_other_deadline(kept: str, delivery: str = "") -> Q:
+    """Match rows whose field ``kept`` differs from the present deadline of the approval.
 
-    Not by equality: SQLite keeps times as text, and the database writes fewer digits of a second than Django does.
+    Equality does not work here: SQLite stores times as text, and the database writes fewer digits
+    of a second than Django does.
     """
     now = f"{delivery}approval__expires_at"
     return Q(**{f"{now}__gt": F(kept) + SAME_TIME}) | Q(**{f"{now}__lt": F(kept) - SAME_TIME})

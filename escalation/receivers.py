@@ -1,6 +1,7 @@
-"""What this app does when approvals ring inside its own process; other processes are heard by `orchestra.db.notify`.
+"""Pass on approval signals that are sent inside this process.
 
-A press that is decided here is told to the sender without a detour.
+Changes made in other processes arrive through `orchestra.db.notify`. A decision that a callback
+query makes in the telegram process reaches the sender here, without that detour.
 """
 
 from collections.abc import Callable
@@ -9,21 +10,21 @@ from uuid import UUID
 
 from approvals.signals import approval_changed, approval_expiring
 
-_ring: Callable[[UUID], None] | None = None
+_listener: Callable[[UUID], None] | None = None
 
 
 def connect() -> None:
-    """Called once when the app is ready."""
-    approval_changed.connect(_pass_on, dispatch_uid="escalation.changed")
-    approval_expiring.connect(_pass_on, dispatch_uid="escalation.expiring")
+    """Connect the signal receivers. `EscalationConfig.ready` calls this once."""
+    approval_changed.connect(_forward, dispatch_uid="escalation.changed")
+    approval_expiring.connect(_forward, dispatch_uid="escalation.expiring")
 
 
-def tell(ring: Callable[[UUID], None] | None) -> None:
-    """Have ``ring`` called for every approval that changes in this process, or nobody."""
-    global _ring  # noqa: PLW0603 - there is one sender in the one process that sends
-    _ring = ring
+def set_listener(listener: Callable[[UUID], None] | None) -> None:
+    """Call ``listener`` for every approval that changes in this process; None removes it."""
+    global _listener  # noqa: PLW0603 - there is one sender in the one process that sends
+    _listener = listener
 
 
-def _pass_on(*, approval_id: UUID, **_: Any) -> None:
-    if _ring is not None:
-        _ring(approval_id)
+def _forward(*, approval_id: UUID, **_: Any) -> None:
+    if _listener is not None:
+        _listener(approval_id)

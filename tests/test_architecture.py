@@ -68,7 +68,7 @@ ACCOUNTED_FOR = {
     "approvals/after_restore.py:_end_rules": "writes its own entry",
     "config/beat.py:_make_sweeps_due": "when it is due next",
     "escalation/commands.py:link_approver": "uses a code up; the link itself is saved",
-    "escalation/commands.py:mute": "no power: sound and reminders",
+    "escalation/commands.py:mute_approver": "no power: sound and reminders",
     "orchestra/auth/sign_in_links.py:sign_in": "uses a link up",
     "orchestra/backup/after_restore.py:reset_after_restore": "ends leases; links are deleted",
     "sessions_app/supervisor/permissions.py:_rule_still_counts": "how often a rule was used",

@@ -1,4 +1,4 @@
-"""Telegram on the diagnostics page."""
+"""The Telegram section of the diagnostics page."""
 
 from typing import Any
 
@@ -9,5 +9,9 @@ from escalation.telegram.api import breaker
 
 
 def telegram() -> dict[str, Any]:
-    """The status of the channel and of its circuit breaker."""
-    return {"telegram": status.told(), "breaker": breaker.told(settings.TELEGRAM.breaker), "states": breaker}
+    """Return the state of the channel and of its circuit breaker, as template context."""
+    return {
+        "telegram": status.read_status(),
+        "breaker": breaker.read_state(settings.TELEGRAM.breaker),
+        "states": breaker,
+    }

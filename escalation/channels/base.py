@@ -1,4 +1,4 @@
-"""What a channel promises, and what it is given to tell."""
+"""The protocol of a channel, and the data that it receives."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from approvals.presentation.render import Block
 from escalation.errors import DeliveryError
 from escalation.models import Button, Delivery
 
-__all__ = ["Channel", "DeliveryError", "Notice", "Outcome", "Told"]
+__all__ = ["Channel", "DeliveryError", "DeliveryNotice", "Notice", "Outcome"]
 
 
 Place = tuple[int, int]
@@ -19,17 +19,18 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """A question to tell people of; plain data, read at one moment.
+    """What a channel shows of one approval request. Plain data, read at one moment.
 
-    ``blocks`` is all that would run, uncut, safe to print, to be quoted for the channel's own format and no more;
-    empty where only the outcome has to be told. ``questions`` as `approvals.presentation.render.questions_of` gives
-    them.
-    ``details_url`` is empty without ``ORCHESTRA_PUBLIC_URL``. ``for_session``: "approve for session" makes sense,
-    ``session_label`` says what it covers.
+    ``blocks`` holds everything that would run, uncut and safe to print. The channel only quotes it
+    for its own format. It is empty where the outcome alone is shown. ``questions`` has the shape
+    that `approvals.presentation.render.questions_of` returns. ``details_url`` is empty without
+    ``ORCHESTRA_PUBLIC_URL``. ``for_session`` is True if the request can be approved for its
+    session; ``session_label`` names what that covers.
 
-    No field holds a secret: they are replaced by ``[secret 1]`` and so on, ``secrets`` says how many there were;
-    ``left_out``: a part is too large to be searched for them and is hidden, so no channel may offer approval. What a
-    channel says of the request from elsewhere, such as an answer chosen so far, has to go through ``hide``.
+    No field contains a secret: each is replaced by ``[secret 1]`` and so on, and ``secrets`` is
+    their number. ``left_out``: a part is too large for the search for secrets and is hidden, so no
+    channel may offer approval. Text of the request from another source, such as an answer chosen so
+    far, must pass through ``hide``.
     """
 
     approval_id: UUID
@@ -60,9 +61,11 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an approval closed. ``answers`` is JSON text; ``edited``: something else ran than was asked for.
+    """How an approval request closed.
 
-    ``session_scope`` says what passes for the session. ``reopenable``: it can be asked again, ``asked_again``: it was.
+    ``answers`` is JSON text. ``edited``: the person changed the input before approving.
+    ``session_scope`` describes what passes for the rest of the session. ``reopenable``: the request
+    can be asked again; ``asked_again``: this has happened.
     """
 
     status: str
@@ -79,31 +82,37 @@ class Outcome:
     edited: bool = False
 
 
-Told = tuple[Delivery, Notice]
+DeliveryNotice = tuple[Delivery, Notice]
 
 
-class Drawn(Protocol):
-    """A message that is ready to go."""
+class PreparedMessage(Protocol):
+    """A message that is ready to be sent once its buttons are saved."""
 
     @property
     def buttons(self) -> Sequence[Button]: ...
 
 
 class Channel(Protocol):
-    """One way to reach people. Methods raise ``DeliveryError`` (and what the database raises), and return within the
-    channel's own timeout, quick repetitions included; what is tried later is the outbox's business."""
+    """One way to reach people.
 
-    def ask(self, told: Sequence[Told], *, silent: bool) -> None:
-        """Tell people of these questions, in one message; remember it, so that it is settled later."""
+    Methods raise ``DeliveryError`` (and database errors), and return within the timeout of the
+    channel, quick retries included. Later retries are the task of the outbox.
+    """
 
-    def draw(self, told: Told, *, silent: bool) -> Drawn:
-        """The message of one question, whose ``buttons`` have to be saved before it may be delivered."""
+    def ask(self, notices: Sequence[DeliveryNotice], *, silent: bool) -> None:
+        """Send these approval requests in one message, and record it, so that it can be settled."""
 
-    def deliver(self, drawn: Any, told: Told, *, silent: bool) -> None:
-        """Send it, as ``ask`` would."""
+    def prepare(self, notice: DeliveryNotice, *, silent: bool) -> PreparedMessage:
+        """Build the message for one request.
 
-    def remind(self, told: Sequence[Told]) -> None:
-        """Say that these are still open and nearly over."""
+        Its ``buttons`` must be saved before the message is sent.
+        """
+
+    def send_prepared(self, prepared: Any, notice: DeliveryNotice, *, silent: bool) -> None:
+        """Send the prepared message, with the same effect as ``ask``."""
+
+    def remind(self, notices: Sequence[DeliveryNotice]) -> None:
+        """Send a reminder that these requests are still open and expire soon."""
 
     def settle(self, place: Place) -> None:
-        """Bring the message at ``place`` up to what is true now."""
+        """Update the message at ``place`` to the present state of its requests."""

@@ -1,7 +1,7 @@
-"""The sender: wakes when an approval changes, tells people, keeps the messages true. One thread of the leased process.
+"""The sender sends messages and keeps them up to date. It is one thread of the leased process.
 
-A ring makes it happen now, a look every few seconds makes it happen anyway; in between no timer stands between a
-question and its card.
+A notification wakes it at once; a sweep every few seconds repairs lost notifications. No timer
+delays an approval request that was announced by a notification.
 """
 
 import logging
@@ -12,53 +12,53 @@ from uuid import UUID
 
 from django.db import DatabaseError, close_old_connections
 
-from escalation import commands, outbox, policy, queries
+from escalation import outbox, policy, queries
 from escalation.channels.base import Channel
 from escalation.errors import BotApiError, ChatUnusable, Refused
-from escalation.telegram import stop_all
 from escalation.telegram.api.client import BotApi
 from escalation.telegram.messages.posting import prove_writable
+from escalation.telegram.messages.stop_messages import announce_stop
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 5.0
+SWEEP_EVERY_S = 5.0
 BATCH = 500
 
 
 class Sender:
-    """Feed it rings from any thread; run it on one."""
+    """Wake it from any thread; run it on one."""
 
-    def __init__(self, api: BotApi, channel: Channel, *, may_go_on: Callable[[], bool]) -> None:
+    def __init__(self, api: BotApi, channel: Channel, *, may_continue: Callable[[], bool]) -> None:
         self._api = api
         self._channel = channel
-        self._may_go_on = may_go_on
-        self._bell = threading.Event()
+        self._may_continue = may_continue
+        self._wake_event = threading.Event()
         self._lock = threading.Lock()
-        self._rung: dict[UUID, None] = {}
-        self._stop_rung = True  # perhaps something happened while nobody was here to tell
-        self._looked_at = 0.0
+        self._changed_ids: dict[UUID, None] = {}
+        self._stop_changed = True  # a stop may have happened while no sender ran
+        self._swept_at = 0.0
         self._silent = False
         self._idle = False
         self._was_off = False
 
-    def ring(self, approval_id: UUID | None = None) -> None:
-        """Something is new, about this approval if one is named; returns at once."""
+    def wake(self, approval_id: UUID | None = None) -> None:
+        """Process changes now, starting with this approval if one is given. Returns at once."""
         with self._lock:
             if approval_id is not None:
-                self._rung[approval_id] = None
-        self._bell.set()
+                self._changed_ids[approval_id] = None
+        self._wake_event.set()
 
-    def ring_of_stop(self) -> None:
-        """All agents were stopped, or go on; returns at once."""
-        self._stop_rung = True
-        self._bell.set()
+    def wake_for_stop(self) -> None:
+        """Announce a stop of all agents, or its end. Returns at once."""
+        self._stop_changed = True
+        self._wake_event.set()
 
     def run(self) -> None:
-        """Until ``may_go_on`` says no."""
+        """Work until ``may_continue`` returns False."""
         wait_s = 0.0
-        while self._may_go_on():
-            self._bell.wait(wait_s)
-            self._bell.clear()
+        while self._may_continue():
+            self._wake_event.wait(wait_s)
+            self._wake_event.clear()
             try:
                 wait_s = self.work()
             except DatabaseError as error:
@@ -68,103 +68,113 @@ class Sender:
                 close_old_connections()
 
     def work(self) -> float:
-        """Do what there is to do; seconds until it makes sense to look again."""
+        """Do everything that is due; return the seconds until the next sweep."""
         with self._lock:
-            rung, self._rung = list(self._rung), {}
-        if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
-            self._look()
-        self._try_the_chat()
-        self._note(rung)
-        self._tell_of_stop()
-        while self._may_go_on():
-            if blocked_s := self._blocked():
-                return min(blocked_s, LOOK_EVERY_S)
+            changed_ids, self._changed_ids = list(self._changed_ids), {}
+        if time.monotonic() - self._swept_at >= SWEEP_EVERY_S:
+            self._sweep()
+        self._probe_chat_if_due()
+        self._open_deliveries(changed_ids)
+        self._announce_stop()
+        while self._may_continue():
+            if blocked_s := self._blocked_for_s():
+                return min(blocked_s, SWEEP_EVERY_S)
+            # `|` and not `or`: each kind of work gets one turn per round
             if not (self._settle_next() | self._send_next() | self._send_refused() | self._remind_next()):
-                return LOOK_EVERY_S
-            if self._bell.is_set():
+                return SWEEP_EVERY_S
+            if self._wake_event.is_set():
                 return 0.0
         return 0.0
 
-    def _tell_of_stop(self) -> None:
-        """Once, when it was rung for or looked for; what does not get through is said at the next look."""
-        if not self._stop_rung or self._blocked():
+    def _announce_stop(self) -> None:
+        """Announce a stop after a notification or a sweep.
+
+        A failed announcement is repeated by the next sweep.
+        """
+        if not self._stop_changed or self._blocked_for_s():
             return
-        self._stop_rung = False
+        self._stop_changed = False
         try:
-            stop_all.tell(self._api)
+            announce_stop(self._api)
         except BotApiError as error:
-            logger.warning("telegram: the chat does not know of a stop yet: %s", error.detail)
+            logger.warning("telegram: the stop was not announced yet: %s", error.detail)
 
-    def _look(self) -> None:
-        """Find what nobody rang for."""
-        self._looked_at = time.monotonic()
-        self._stop_rung = True
-        commands.open_missing_deliveries(batch=BATCH)
-        commands.close_unsent()
-        self._silent = policy.is_silent(queries.who_has_muted())
+    def _sweep(self) -> None:
+        """Find changes whose notification was lost."""
+        self._swept_at = time.monotonic()
+        self._stop_changed = True
+        outbox.open_missing_deliveries(batch=BATCH)
+        outbox.settle_undelivered()
+        self._silent = policy.is_silent(queries.read_mute_states())
 
-    def _note(self, rung: list[UUID]) -> None:
-        """A single question, with nothing waiting before it, is told by the shortest way."""
-        if len(rung) == 1 and self._idle and not self._api.off and not self._blocked():
-            commands.send_at_once(self._channel, rung[0], silent=self._silent)
+    def _open_deliveries(self, changed_ids: list[UUID]) -> None:
+        """Add changed approvals to the outbox.
+
+        A single one with nothing ahead of it is sent at once.
+        """
+        if len(changed_ids) == 1 and self._idle and not self._api.off and not self._blocked_for_s():
+            outbox.open_and_send(self._channel, changed_ids[0], silent=self._silent)
             return
-        for approval_id in rung:
-            commands.open_delivery(approval_id)
+        for approval_id in changed_ids:
+            outbox.open_delivery(approval_id)
 
-    def _try_the_chat(self) -> None:
-        """While the channel is off, or in doubt, find out whether our chat takes messages; then tell what waits."""
+    def _probe_chat_if_due(self) -> None:
+        """Probe the chat while the channel is off or in doubt.
+
+        After it recovers, make postponed deliveries due.
+        """
         api = self._api
         self._was_off = self._was_off or bool(api.off)
-        if api.gate.wants_a_look and not (api.breaker and api.breaker.opens_in_s):
-            with api.gate.looking():
-                self._prove()
+        if api.chat_state.is_probe_due and not (api.breaker and api.breaker.probe_in_s):
+            with api.chat_state.probing():
+                self._probe_chat()
         if self._was_off and not api.off:
-            outbox.come_due()
+            outbox.retry_postponed_deliveries()
         self._was_off = bool(api.off)
 
-    def _prove(self) -> None:
+    def _probe_chat(self) -> None:
         try:
             prove_writable(self._api)
         except ChatUnusable:
-            return  # the client has turned the channel off
+            return  # the client has turned the channel off already
         except Refused as refused:
             self._api.turn_off(refused)
         except BotApiError as error:
-            logger.info("telegram: nobody can tell whether the chat takes messages: %s", error.detail)
+            logger.info("telegram: the probe of the chat failed: %s", error.detail)
 
-    def _blocked(self) -> float:
-        """Seconds until anything may be sent or edited, at least some if nobody can tell; 0 if it may now."""
+    def _blocked_for_s(self) -> float:
+        """Return the seconds until a message may be sent or edited; 0 if it may be now."""
         api = self._api
-        if api.gate.lost or api.gate.token_refused:
-            return LOOK_EVERY_S
-        if api.breaker and api.breaker.opens_in_s:
-            return api.breaker.opens_in_s
-        return api.pacer.wait_for(api.chat)
+        if api.chat_state.lost or api.chat_state.token_refused:
+            return SWEEP_EVERY_S
+        if api.breaker and api.breaker.probe_in_s:
+            return api.breaker.probe_in_s
+        return api.rate_limiter.seconds_until_free(api.chat)
 
     def _send_next(self) -> bool:
-        waiting = queries.waiting_deliveries()
+        waiting = queries.count_waiting_deliveries()
         self._idle = not waiting
-        if not waiting or self._api.off or self._blocked():
+        if not waiting or self._api.off or self._blocked_for_s():
             return False
-        together = policy.how_many_together(waiting, room=self._api.pacer.room(self._api.chat))
-        claimed = commands.claim_due_deliveries(limit=together)
-        return bool(claimed) and commands.send(self._channel, claimed, silent=self._silent)
+        together = policy.choose_batch_size(waiting, remaining=self._api.rate_limiter.remaining(self._api.chat))
+        claimed = outbox.claim_due_deliveries(limit=together)
+        return bool(claimed) and outbox.send_deliveries(self._channel, claimed, silent=self._silent)
 
     def _send_refused(self) -> bool:
-        """One that Telegram refused before, alone."""
-        if self._api.off or self._blocked():
+        """Send one delivery that Telegram refused before, alone in its message."""
+        if self._api.off or self._blocked_for_s():
             return False
-        claimed = commands.claim_refused_delivery()
-        return bool(claimed) and commands.send(self._channel, claimed, silent=self._silent)
+        claimed = outbox.claim_refused_delivery()
+        return bool(claimed) and outbox.send_deliveries(self._channel, claimed, silent=self._silent)
 
     def _settle_next(self) -> bool:
-        place = queries.next_untrue_place()
-        return place is not None and commands.settle(self._channel, place)
+        place = queries.next_outdated_place()
+        return place is not None and outbox.settle_message(self._channel, place)
 
     def _remind_next(self) -> bool:
-        room = self._api.pacer.room(self._api.chat)
-        if room <= policy.RESERVE or self._api.off or self._blocked():
+        remaining = self._api.rate_limiter.remaining(self._api.chat)
+        if remaining <= policy.RESERVE or self._api.off or self._blocked_for_s():
             return False
         due = queries.due_reminders(limit=policy.MOST_IN_A_LIST)
-        together = policy.how_many_together(len(due), room=room)
-        return bool(due) and commands.remind(self._channel, due[:together], silent=self._silent)
+        together = policy.choose_batch_size(len(due), remaining=remaining)
+        return bool(due) and outbox.send_reminder(self._channel, due[:together], silent=self._silent)

@@ -1,4 +1,7 @@
-"""The one process that talks to the Bot API: takes the lease, sends, receives, and says how it is."""
+"""The one process that talks to the Bot API.
+
+It takes the lease, sends, receives, and records its state.
+"""
 
 import logging
 import os
@@ -33,23 +36,23 @@ LEASE = timedelta(seconds=15)
 KEEP_EVERY_S = 3.0
 TRY_EVERY_S = 2.0
 WRITE_EVERY_S = 5.0
-PATIENCE_S = 5.0
+SHUTDOWN_TIMEOUT_S = 5.0
 
 
 class Service:
-    """``run`` waits for the lease, works while it holds it, and waits again if it is lost."""
+    """Waits for the lease, works while it holds the lease, and waits again after losing it."""
 
     def __init__(self) -> None:
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """Wind up; from any thread or a signal handler."""
+        """Stop the service, from any thread or signal handler."""
         self._stop.set()
 
     def run(self) -> None:
-        """Until ``stop``."""
-        said = False
+        """Run until ``stop`` is called."""
+        is_logged = False
         while not self._stop.is_set():
             try:
                 fence = leases.acquire(status.LEASE, self._owner, LEASE)
@@ -57,67 +60,72 @@ class Service:
                 logger.warning("telegram waits for the database (%s)", type(error).__name__)
                 fence = None
             if fence is not None:
-                Term(self._owner, fence, stopped=self._stop).serve()
-                said = False
-            elif not said:
-                logger.info("telegram: another process does it; this one waits to take over")
-                said = True
+                LeaseTerm(self._owner, fence, stopped=self._stop).serve()
+                is_logged = False
+            elif not is_logged:
+                logger.info("telegram: another process holds the lease; this one waits to take over")
+                is_logged = True
             close_old_connections()
             self._stop.wait(TRY_EVERY_S)
 
 
-class Term:
-    """One time of holding the lease."""
+class LeaseTerm:
+    """The work of one process while it holds the lease once."""
 
     def __init__(self, owner: str, fence: int, *, stopped: threading.Event) -> None:
         self._owner, self._fence, self._stopped = owner, fence, stopped
         self._held_until = time.monotonic() + LEASE.total_seconds()
-        before = leases.read_state(status.LEASE)
+        stored = leases.read_state(status.LEASE)
         self.api = BotApi(
             settings.TELEGRAM,
             breaker=Breaker(settings.TELEGRAM.breaker, owner=owner),
-            moved={int(old): int(new) for old, new in before.get("moved", {}).items()},
-            on_moved=self._moved,
-            on_flood=self._note_flood,
-            on_off=lambda why: self._note(off=why),
+            moved={int(old): int(new) for old, new in stored.get("moved", {}).items()},
+            on_moved=self._on_chat_moved,
+            on_flood=self._record_flood,
+            on_off=lambda why: self._record_state(off=why),
         )
-        if before.get("setup") == status.setup():  # with other settings nothing is known
-            self.api.gate.start_off(before.get("off", ""))
-        self._quiet_until: dict[str, float] = dict(before.get("quiet_until", {}))
+        if stored.get("setup") == status.setup_fingerprint():  # other settings make the stored state void
+            self.api.chat_state.restore_off(stored.get("off", ""))
+        self._quiet_until: dict[str, float] = dict(stored.get("quiet_until", {}))
         for chat, until in self._quiet_until.items():
-            self.api.pacer.leave_alone(int(chat), max(0.0, float(until) - time.time()))
-        self._sender = Sender(self.api, Telegram(self.api), may_go_on=self.holds)
-        self._receiver = Receiver(self.api, may_go_on=self.holds, on_usable=self._sender.ring)
+            self.api.rate_limiter.pause_chat(int(chat), max(0.0, float(until) - time.time()))
+        self._sender = Sender(self.api, Telegram(self.api), may_continue=self.holds_lease)
+        self._receiver = Receiver(self.api, may_continue=self.holds_lease, on_chat_change=self._sender.wake)
 
-    def holds(self) -> bool:
-        """Whether this process may still talk to the Bot API."""
+    def holds_lease(self) -> bool:
+        """Return True while this process may use the Bot API."""
+        # the local clock: a process that was frozen must stop without reading the database
         return not self.api.stop.is_set() and time.monotonic() < self._held_until
 
     def serve(self) -> None:
-        """Work until told to stop, or until the lease is lost."""
+        """Work until the service is stopped or the lease is lost."""
         logger.info("telegram started: %s, chat %s", settings.TELEGRAM.mode, self.api.chat)
-        notify.listener.add(self._heard)
-        receivers.tell(self._sender.ring)
+        notify.listener.add(self._on_notification)
+        receivers.set_listener(self._sender.wake)
         sender = self._thread("sender", self._sender.run)
         self._thread("receiver", self._receive)
-        self._note(
-            off=self.api.off, mode=settings.TELEGRAM.mode, chat=self.api.chat, setup=status.setup(), started_at=_now()
+        self._record_state(
+            off=self.api.off,
+            mode=settings.TELEGRAM.mode,
+            chat=self.api.chat,
+            setup=status.setup_fingerprint(),
+            started_at=_now(),
         )
         try:
-            self._keep()
+            self._renew_lease()
         finally:
             self.api.stop.set()
-            self._sender.ring()
-            notify.listener.remove(self._heard)
-            receivers.tell(None)
-            self._receiver.finish(PATIENCE_S)
-            sender.join(PATIENCE_S)
-            self._write_figures()
-            self._give_up()
+            self._sender.wake()
+            notify.listener.remove(self._on_notification)
+            receivers.set_listener(None)
+            self._receiver.finish(SHUTDOWN_TIMEOUT_S)
+            sender.join(SHUTDOWN_TIMEOUT_S)
+            self._save_counters()
+            self._release_lease()
             logger.info("telegram stopped")
 
-    def _keep(self) -> None:
-        """Renew the lease and write the figures down, until it is over."""
+    def _renew_lease(self) -> None:
+        """Renew the lease and save the counters until the term ends."""
         written = 0.0
         while not self._stopped.wait(KEEP_EVERY_S):
             try:
@@ -126,60 +134,63 @@ class Term:
                     return
                 self._held_until = time.monotonic() + LEASE.total_seconds()
             except DatabaseError:
-                if not self.holds():
+                if not self.holds_lease():
                     return
             if time.monotonic() - written >= WRITE_EVERY_S:
                 written = time.monotonic()
-                self._write_figures()
-            self._close_rejections()
+                self._save_counters()
+            self._close_due_rejections()
             close_old_connections()
 
     def _receive(self) -> None:
-        """Say hello, then poll or watch, as the settings say."""
-        while self.holds():
+        """Prepare the bot, then receive by polling or webhook, as configured."""
+        while self.holds_lease():
             try:
-                me = self.api.once("getMe", timeout_s=10.0)
-                self._note(bot=me.get("username", ""))
-                self.api.once("setMyCommands", timeout_s=10.0, commands=bot_commands.menu())
+                me = self.api.call_once("getMe", timeout_s=10.0)
+                self._record_state(bot=me.get("username", ""))
+                self.api.call_once("setMyCommands", timeout_s=10.0, commands=bot_commands.build_menu())
                 if settings.TELEGRAM.mode == conf.WEBHOOK:
                     self._set_webhook()
                 break
             except TokenRefused:
-                break  # said already; nothing is called until somebody mends it and starts this again
+                break  # logged already; no call can succeed before a restart with another token
             except BotApiError as error:
                 logger.warning("telegram is not ready yet: %s", error.detail)
                 self.api.stop.wait(3.0)
         if settings.TELEGRAM.mode == conf.WEBHOOK:
-            self._receiver.watch()
+            self._receiver.apply_stored()
         else:
             self._receiver.poll()
 
-    def _close_rejections(self) -> None:
+    def _close_due_rejections(self) -> None:
         try:
-            for task in rejections.close_due():
-                self._receiver.say(task, self.api)
+            for task in rejections.close_due_rejections():
+                self._receiver.run_later(task, self.api)
         except DatabaseError as error:
             logger.warning("telegram: rejections wait for the database (%s)", type(error).__name__)
 
     def _set_webhook(self) -> None:
-        self.api.once(
+        self.api.call_once(
             "setWebhook",
             url=conf.webhook_url(),
             secret_token=settings.TELEGRAM.webhook_secret,
             allowed_updates=ALLOWED_UPDATES,
         )
 
-    def _heard(self, topic: str, key: str) -> None:
-        """On the doorbell's thread: returns at once."""
+    def _on_notification(self, topic: str, key: str) -> None:
+        """Wake the threads that a notification concerns.
+
+        The listener thread calls this, so it returns at once.
+        """
         if topic in ("approval", "approval_expiring"):
-            self._sender.ring(UUID(key))
+            self._sender.wake(UUID(key))
         elif topic == STOP:
-            self._sender.ring_of_stop()
+            self._sender.wake_for_stop()
         elif topic == status.TOPIC:
-            if key == status.LOOK:
-                self.api.gate.look_soon()
-            self._receiver.ring()
-            self._sender.ring()
+            if key == status.PROBE_CHAT:
+                self.api.chat_state.request_probe()
+            self._receiver.wake()
+            self._sender.wake()
 
     def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
         def run() -> None:
@@ -189,36 +200,39 @@ class Term:
                 logger.exception("telegram %s failed: a bug; the process starts again", name)
                 self._stopped.set()
             finally:
-                self._sender.ring()
+                self._sender.wake()
                 connections.close_all()
 
         thread = threading.Thread(target=run, name=f"telegram {name}", daemon=True)
         thread.start()
         return thread
 
-    def _moved(self, old: int, new: int) -> None:
-        """Keep where the group went, and tell what is open there; perhaps within the transaction of an update."""
-        self._note(moved={str(one): other for one, other in self.api.moved.items()}, chat=self.api.chat)
-        number = outbox.tell_again_after_move(old)
-        logger.warning("telegram: %d open approval requests are told again in %s", number, new)
-        transaction.on_commit(self._sender.ring)
+    def _on_chat_moved(self, old: int, new: int) -> None:
+        """Save the new chat number and resend open requests.
 
-    def _note_flood(self, chat: int, seconds: float) -> None:
+        It may run inside the transaction of an update.
+        """
+        self._record_state(moved={str(one): other for one, other in self.api.moved.items()}, chat=self.api.chat)
+        number = outbox.resend_after_chat_move(old)
+        logger.warning("telegram: %d open approval requests are sent again to %s", number, new)
+        transaction.on_commit(self._sender.wake)
+
+    def _record_flood(self, chat: int, seconds: float) -> None:
         self._quiet_until[str(chat)] = time.time() + seconds
-        self._note(quiet_until=self._quiet_until)
+        self._record_state(quiet_until=self._quiet_until)
 
-    def _write_figures(self) -> None:
-        self.api.figures.flush()
+    def _save_counters(self) -> None:
+        self.api.counters.flush()
         if self.api.answered_at:
-            self._note(answered_at=self.api.answered_at)
+            self._record_state(answered_at=self.api.answered_at)
 
-    def _note(self, **facts: Any) -> None:
+    def _record_state(self, **facts: Any) -> None:
         try:
             leases.merge_state(status.LEASE, **facts)
         except DatabaseError as error:
-            logger.warning("telegram: its state was not written down (%s)", type(error).__name__)
+            logger.warning("telegram: its state was not saved (%s)", type(error).__name__)
 
-    def _give_up(self) -> None:
+    def _release_lease(self) -> None:
         try:
             leases.release(status.LEASE, self._owner, self._fence)
         except DatabaseError:

@@ -1,4 +1,4 @@
-"""Set-up by proof: what is right, what is not, and what to do about it, in words."""
+"""Checks of the setup. Each one tries the real thing and reports in words what to fix."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from escalation.errors import BotApiError, ChatMoved, ChatUnusable, PollerConfli
 from escalation.models import Approver, Button
 from escalation.telegram import status
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.api.refusals import cure_for
+from escalation.telegram.api.error_mapping import cure_for
 from escalation.telegram.messages import cards
-from escalation.telegram.messages.message import Card, Key
+from escalation.telegram.messages.message import Card, InlineButton
 from escalation.telegram.messages.posting import prove_writable
 from orchestra.db import leases, notify
 
@@ -23,54 +23,56 @@ TEST_PLAIN = "Orchestra can reach you. Tap the button to prove that you can reac
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. ``good`` is None for something to know rather than to mend."""
+    """The result of one check. ``good`` is None for information that needs no fix."""
 
     good: bool | None
     text: str
 
 
-def findings(api: BotApi) -> Iterator[Finding]:
-    """Look at everything between us and the people, from the token to the tapped test card; stops at what blocks.
+def run_checks(api: BotApi) -> Iterator[Finding]:
+    """Check everything from the token to the tapped test card.
 
-    Nothing here is good unless all of it is: whoever reads only the last line must not be misled.
+    Stop at a failure that blocks the rest.
+
+    A reader may look only at the last line, so a check passes only if all of it works.
     """
     if not settings.TELEGRAM.token:
-        yield Finding(False, status.not_configured())
+        yield Finding(False, status.find_missing_setting())
         return
     try:
-        me = api.once("getMe", timeout_s=10.0)
+        me = api.call_once("getMe", timeout_s=10.0)
     except TokenRefused:
-        yield Finding(False, "Telegram does not know this token. Copy it whole, or have @BotFather make a new one.")
+        yield Finding(False, "Telegram does not know this token. Copy all of it, or have @BotFather make a new one.")
         return
     except BotApiError as error:
         yield Finding(False, f"Telegram does not answer: {error.detail} Is outbound HTTPS open?")
         return
     yield Finding(True, f"The token is right: this is @{me.get('username', '?')}.")
     if not settings.TELEGRAM.enabled:
-        yield Finding(False, status.not_configured())
-    yield from _webhook(api)
+        yield Finding(False, status.find_missing_setting())
+    yield from _check_webhook(api)
     if not settings.TELEGRAM.chat_id:
-        yield from _chats_seen(api)
+        yield from _list_chats_seen(api)
         return
-    yield from _chat(api, int(me["id"]))
-    yield from _people()
-    yield from _rest()
+    yield from _check_chat(api, int(me["id"]))
+    yield from _check_people()
+    yield from _check_process()
 
 
 def post_test_card(api: BotApi) -> Button:
-    """Send the card that has to be tapped; its button knows whether it was.
+    """Send the test card; return its button, whose ``used_at`` is set by a tap.
 
     Raises:
-        BotApiError: it was not sent.
+        BotApiError: the card was not sent.
     """
-    key = Key(label="It works", action=Button.Action.TEST)
+    key = InlineButton(label="It works", action=Button.Action.TEST)
     number = cards.post(api, chat=api.chat, card=Card(text=TEST_TEXT, plain=TEST_PLAIN, keys=((key,),)))
     return Button.objects.get(action=Button.Action.TEST, chat=api.chat, message=number)
 
 
-def _webhook(api: BotApi) -> Iterator[Finding]:
+def _check_webhook(api: BotApi) -> Iterator[Finding]:
     try:
-        hook = api.once("getWebhookInfo", timeout_s=10.0)
+        hook = api.call_once("getWebhookInfo", timeout_s=10.0)
     except BotApiError as error:
         yield Finding(False, f"The webhook's state could not be read: {error.detail}")
         return
@@ -91,14 +93,14 @@ def _webhook(api: BotApi) -> Iterator[Finding]:
         yield Finding(failing, f"Telegram's last trouble with the webhook: {hook['last_error_message']}")
 
 
-def _chats_seen(api: BotApi) -> Iterator[Finding]:
+def _list_chats_seen(api: BotApi) -> Iterator[Finding]:
     yield Finding(False, f"TELEGRAM_CHAT_ID is not {'a number' if settings.TELEGRAM.chat else 'set'}.")
     try:
-        updates = api.once("getUpdates", timeout_s=10.0, timeout=0)
+        updates = api.call_once("getUpdates", timeout_s=10.0, timeout=0)
     except PollerConflict:
         updates = []
     except BotApiError as error:
-        yield Finding(False, f"Nobody could be asked which chats there are: {error.detail}")
+        yield Finding(False, f"The chats that the bot has seen could not be read: {error.detail}")
         return
     chats = {chat["id"]: chat for update in updates if (chat := _chat_of(update))}
     if not chats:
@@ -110,10 +112,10 @@ def _chats_seen(api: BotApi) -> Iterator[Finding]:
         yield Finding(None, f"Seen in {group}: topic {topic}: TELEGRAM_TOPIC_ID={topic}")
 
 
-def _chat(api: BotApi, bot: int) -> Iterator[Finding]:
+def _check_chat(api: BotApi, bot: int) -> Iterator[Finding]:
     try:
-        chat = api.once("getChat", timeout_s=10.0, chat_id=api.chat)
-        member = api.once("getChatMember", timeout_s=10.0, chat_id=api.chat, user_id=bot)
+        chat = api.call_once("getChat", timeout_s=10.0, chat_id=api.chat)
+        member = api.call_once("getChatMember", timeout_s=10.0, chat_id=api.chat, user_id=bot)
     except ChatUnusable as lost:
         yield Finding(False, f"The bot cannot see this chat ({lost.detail}). {cure_for(lost.detail)}")
         return
@@ -127,7 +129,7 @@ def _chat(api: BotApi, bot: int) -> Iterator[Finding]:
         yield Finding(False, f"The chat could not be read: {error.detail}")
         return
     name = chat.get("title") or chat.get("username") or chat.get("first_name") or "?"
-    yield from _writable(api, f"{chat.get('type', 'the chat')} “{name}”", str(member.get("status", "?")))
+    yield from _check_writable(api, f"{chat.get('type', 'the chat')} “{name}”", str(member.get("status", "?")))
     if api.chat != settings.TELEGRAM.chat_id:
         yield Finding(False, f"The group became a supergroup: set TELEGRAM_CHAT_ID={api.chat}.")
     if settings.TELEGRAM.topic_id and not chat.get("is_forum"):
@@ -136,41 +138,44 @@ def _chat(api: BotApi, bot: int) -> Iterator[Finding]:
         )
 
 
-def _writable(api: BotApi, name: str, role: str) -> Iterator[Finding]:
-    """By doing it: what a chat says about rights knows nothing of topics."""
+def _check_writable(api: BotApi, name: str, role: str) -> Iterator[Finding]:
+    """Send a message to find out.
+
+    The rights that Telegram reports for a chat do not cover its topics.
+    """
     topic = settings.TELEGRAM.topic_id
     place = f"{name}, topic {topic}" if topic else name
     try:
         prove_writable(api)
     except Refused as refused:
-        told = f"The bot ({role}) may not write to {place}: {refused.detail}. {cure_for(refused.detail)}"
-        yield Finding(False, told)
+        text = f"The bot ({role}) may not write to {place}: {refused.detail}. {cure_for(refused.detail)}"
+        yield Finding(False, text)
     except BotApiError as error:
-        yield Finding(False, f"Nobody can tell whether the bot may write to {place}: {error.detail}")
+        yield Finding(False, f"It is unknown whether the bot may write to {place}: {error.detail}")
     else:
         yield Finding(True, f"The bot may write to {place}.")
         if leases.read_state(status.LEASE).get("off"):
-            notify.send(status.TOPIC, status.LOOK)  # the process need not wait for its next look
+            notify.send(status.TOPIC, status.PROBE_CHAT)  # the process need not wait for its next probe
 
 
-def _people() -> Iterator[Finding]:
+def _check_people() -> Iterator[Finding]:
     linked = Approver.objects.filter(telegram_user__isnull=False).count()
     if linked:
         yield Finding(True, f"{linked} {'person has' if linked == 1 else 'people have'} linked their Telegram account.")
     else:
-        yield Finding(False, "Nobody has linked their account yet: ./manage.py telegram link USER.")
+        yield Finding(False, "No person has linked a Telegram account yet: ./manage.py telegram link USER.")
 
 
-def _rest() -> Iterator[Finding]:
-    trouble = status.problem() if settings.TELEGRAM.configured else ""
+def _check_process() -> Iterator[Finding]:
+    trouble = status.find_problem() if settings.TELEGRAM.configured else ""
     if leases.is_held(status.LEASE):
         yield Finding(True, "The telegram process runs.")
         if trouble:
             yield Finding(False, trouble)
     else:
         yield Finding(False, "The telegram process does not run: `make run` starts it, or ./manage.py telegram.")
-    if not trouble and (why := queries.untold_because()):
-        yield Finding(False, f"The last message to tell an approval request failed: {why}. {cure_for(why)}")
+    if not trouble and (why := queries.undelivered_reason()):
+        yield Finding(False, f"The last message for an approval request failed: {why}. {cure_for(why)}")
     if status.is_tested():
         yield Finding(True, "A test card was sent and tapped.")
     else:

@@ -1,4 +1,7 @@
-"""How Telegram is, as every process can see it: the health pages, the figures and the diagnostics read this."""
+"""State of the Telegram channel as any process can read it.
+
+Health, metrics and diagnostics use this.
+"""
 
 import hashlib
 import time
@@ -9,56 +12,63 @@ from django.conf import settings
 
 from escalation import queries
 from escalation.telegram.api import breaker
-from escalation.telegram.api.refusals import cure_for
+from escalation.telegram.api.error_mapping import cure_for
 from orchestra.db import leases
 
 LEASE = "telegram"
 TESTED = "telegram.tested"
 TOPIC = "telegram"
-LOOK = "look"
-"""Rung when somebody else has seen that the chat takes messages, or does not."""
+PROBE_CHAT = "look"
+"""Notification key: another process has seen that the chat accepts messages, or does not."""
 SILENT_AFTER_S = 90.0  # a poll returns within 25 s
 
 OK, OFF, DOWN, UNTESTED = "ok", "off", "down", "untested"
 
 
-def word() -> str:
-    """ok; off: not set up; untested: nobody has tapped a test card; down: no process, no answer, or no way in."""
+def read_health() -> str:
+    """Return ok, off, untested or down.
+
+    off: not configured. untested: no tapped test card. down: no process, no response, or a refused
+    chat or request.
+    """
     if not settings.TELEGRAM.configured:
         return OFF
-    if not answers():
+    if not is_healthy():
         return DOWN
     return OK if is_tested() else UNTESTED
 
 
-def answers() -> bool:
-    """Whether a process talks to Telegram, Telegram answers, our chat takes messages, and no request was refused."""
-    return settings.TELEGRAM.configured and not problem()
+def is_healthy() -> bool:
+    """Return True if a process runs, Telegram responds, and it refused neither chat nor request."""
+    return settings.TELEGRAM.configured and not find_problem()
 
 
-def problem() -> str:
-    """What keeps people from being told, and what mends it; empty if nothing does. A test is another matter."""
+def find_problem() -> str:
+    """Return why messages cannot be sent, and how to fix it; an empty text if they can.
+
+    A missing test is no problem.
+    """
     telegram, state = settings.TELEGRAM, leases.read_state(LEASE)
     if not telegram.configured:
-        return not_configured()
+        return find_missing_setting()
     if not leases.is_held(LEASE):
         return "The telegram process does not run: `make run` starts it, or ./manage.py telegram."
     if state.get("off"):
         return str(state["off"])
-    if breaker.told(telegram.breaker)["state"] != breaker.CLOSED:
+    if breaker.read_state(telegram.breaker)["state"] != breaker.CLOSED:
         return "Telegram fails too often, and the circuit breaker is open: wait, or mend the network."
     silent_s = time.time() - float(state.get("answered_at") or 0.0)
     if silent_s >= SILENT_AFTER_S:
         return "Telegram has not answered for a while. Is outbound HTTPS open?"
-    if refused := queries.refused_deliveries():
+    if refused := queries.count_refused_deliveries():
         which = "1 approval request" if refused == 1 else f"{refused} approval requests"
-        why = queries.untold_because()
+        why = queries.undelivered_reason()
         return f"Telegram refuses {which}; tried again every few minutes. {why}. {cure_for(why)}"
     return ""
 
 
-def not_configured() -> str:
-    """Which setting keeps the channel off; empty if none does."""
+def find_missing_setting() -> str:
+    """Return which setting keeps the channel off; an empty text if none does."""
     telegram = settings.TELEGRAM
     if not telegram.token:
         return "TELEGRAM_BOT_TOKEN is not set. Write /newbot to @BotFather and copy the token it gives."
@@ -69,33 +79,33 @@ def not_configured() -> str:
     return ""
 
 
-def advice() -> str:
-    """What should be set otherwise although it works; empty if nothing."""
+def find_advice() -> str:
+    """Return which setting works but should be changed; an empty text if none."""
     moved = leases.read_state(LEASE).get("moved", {})
     new = moved.get(settings.TELEGRAM.chat)
     return f"The group became a supergroup, which Orchestra follows: set TELEGRAM_CHAT_ID={new}." if new else ""
 
 
 def is_tested() -> bool:
-    """Whether somebody has tapped a test card of this very bot in this very chat."""
-    return bool(leases.read_state(TESTED).get("setup") == setup())
+    """Return True if a person has tapped a test card of this bot in this chat and topic."""
+    return bool(leases.read_state(TESTED).get("setup") == setup_fingerprint())
 
 
-def note_tested(*, by: str) -> None:
-    """Somebody has tapped the test card."""
-    leases.merge_state(TESTED, setup=setup(), by=by, at=datetime.now(UTC).isoformat(timespec="seconds"))
+def record_test(*, by: str) -> None:
+    """Record that the test card was tapped."""
+    leases.merge_state(TESTED, setup=setup_fingerprint(), by=by, at=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def told() -> dict[str, Any]:
-    """Everything a person needs who looks after the channel; no secret is in it."""
+def read_status() -> dict[str, Any]:
+    """Return the state that an operator needs. It contains no secret."""
     state = leases.read_state(LEASE)
     answered_at = state.get("answered_at")
     return {
         "enabled": settings.TELEGRAM.configured,
-        "healthy": answers(),
+        "healthy": is_healthy(),
         "tested": is_tested(),
-        "problem": problem() if settings.TELEGRAM.configured else "",
-        "advice": advice(),
+        "problem": find_problem() if settings.TELEGRAM.configured else "",
+        "advice": find_advice(),
         "off_because": state.get("off", ""),
         "bot": state.get("bot", ""),
         "chat": str(state.get("chat") or settings.TELEGRAM.chat_id or ""),
@@ -103,16 +113,19 @@ def told() -> dict[str, Any]:
         "mode": settings.TELEGRAM.mode,
         "running": leases.is_held(LEASE),
         "last_success_at": datetime.fromtimestamp(answered_at, UTC) if answered_at else None,
-        "last_error": queries.last_error(),
-        "outbox_depth": queries.untold_deliveries(),
-        "refused": queries.refused_deliveries(),
-        "stale_cards": queries.stale_cards(),
-        "unapplied_updates": queries.unapplied_count(),
+        "last_error": queries.latest_error(),
+        "outbox_depth": queries.count_undelivered(),
+        "refused": queries.count_refused_deliveries(),
+        "stale_cards": queries.count_stale_cards(),
+        "unapplied_updates": queries.count_unapplied_updates(),
     }
 
 
-def setup() -> str:
-    """The bot, the chat and the topic, so that a change wants a new test; gives nothing of the token away."""
+def setup_fingerprint() -> str:
+    """Return a hash of bot, chat and topic.
+
+    It changes with each of them, and does not reveal the token.
+    """
     telegram = settings.TELEGRAM
     place = f"{telegram.token}/{telegram.chat_id}/{telegram.api_url}"
     place += f"/{telegram.topic_id}" if telegram.topic_id else ""

@@ -113,7 +113,7 @@ def test_every_surface_says_so() -> None:
     out = io.StringIO()
     show_approval(Screen(Printed(out)), approval)
     assert WARNING in out.getvalue()
-    card = telegram.card(make_notice("Bash", json.loads(approval.tool_input), blocks=tuple(blocks)))
+    card = telegram.render_card(make_notice("Bash", json.loads(approval.tool_input), blocks=tuple(blocks)))
     assert WARNING in card.plain
     assert "High risk: has letters that pass for others" in card.plain
 

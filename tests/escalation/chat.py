@@ -31,11 +31,11 @@ class Chat:
     handed_in: list[Json] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.sender = Sender(self.api, Telegram(self.api), may_go_on=lambda: True)
+        self.sender = Sender(self.api, Telegram(self.api), may_continue=lambda: True)
 
     def work(self) -> None:
         """The sender, with everything due that has to be."""
-        self.sender._looked_at = -1e9
+        self.sender._swept_at = -1e9
         self.sender.work()
 
     def card(self, approval: Approval) -> Json:
@@ -67,7 +67,7 @@ class Chat:
         self.work()
 
     def take_in(self) -> None:
-        for update in self.api.once("getUpdates", offset=self.offset or None):
+        for update in self.api.call_once("getUpdates", offset=self.offset or None):
             self.handed_in.append(update)
             updates.handle(update, self.api)
             self.offset = max(self.offset, update["update_id"] + 1)

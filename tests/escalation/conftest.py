@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 
 from escalation.conf import TelegramSettings
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.api.rate_limiter import Pacer
+from escalation.telegram.api.rate_limiter import RateLimiter
 from tests.fakes.bot_api import FakeBotApi
 
 TOKEN = "123456:CANARY-token-that-nobody-may-see"
@@ -59,5 +59,7 @@ def chat(telegram: FakeBotApi, api: BotApi, db: None) -> Any:
 
     link("anna", ANNA)
     link("boris", BORIS)
-    hasty = BotApi(api.settings, pacer=Pacer(clock=partial(next, count(0.0, 100.0))))  # time enough between any two
+    hasty = BotApi(
+        api.settings, rate_limiter=RateLimiter(clock=partial(next, count(0.0, 100.0)))
+    )  # time enough between any two
     return Chat(telegram, hasty)

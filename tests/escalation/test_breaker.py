@@ -106,7 +106,7 @@ def test_a_probe_that_fails_opens_it_for_another_pause(guard, clock):
     guard.enter()
     guard.record(failed=True, probe=True)
     assert guard.state == breaker.OPEN
-    assert guard.opens_in_s == 30
+    assert guard.probe_in_s == 30
     with pytest.raises(CircuitOpen):
         guard.enter()
 
@@ -114,7 +114,7 @@ def test_a_probe_that_fails_opens_it_for_another_pause(guard, clock):
 def test_it_is_said_once_an_opening_however_many_probes_fail(guard, clock, caplog):
     caplog.set_level(logging.INFO)
     outcomes(guard, "fffff")
-    opened_at = breaker.told(LIMITS)["opened_at"]
+    opened_at = breaker.read_state(LIMITS)["opened_at"]
     for _ in range(3):
         pause_is_over(clock)
         guard = Breaker(LIMITS, owner="me", clock=clock)  # a restart in between is no new opening either
@@ -123,12 +123,12 @@ def test_it_is_said_once_an_opening_however_many_probes_fail(guard, clock, caplo
     alarms = [r.levelname for r in caplog.records if "circuit breaker open" in r.message]
     assert alarms == ["CRITICAL"]
     assert [r.levelname for r in caplog.records if "probe" in r.message] == ["INFO"] * 3
-    assert breaker.told(LIMITS)["opened_at"] == opened_at
+    assert breaker.read_state(LIMITS)["opened_at"] == opened_at
     pause_is_over(clock)
     guard.enter()
     guard.record(failed=False, probe=True)
     outcomes(guard, "fffff")
-    assert breaker.told(LIMITS)["opened_at"] > opened_at
+    assert breaker.read_state(LIMITS)["opened_at"] > opened_at
     assert sum("circuit breaker open" in r.message for r in caplog.records) == 2
 
 
@@ -159,17 +159,17 @@ def test_a_probe_whose_process_died_is_made_by_the_next(guard, clock, db):
 
 
 def test_every_process_sees_the_state(guard, clock):
-    assert breaker.told(LIMITS)["state"] == "closed"
+    assert breaker.read_state(LIMITS)["state"] == "closed"
     outcomes(guard, "fffff")
-    told = breaker.told(LIMITS)
+    told = breaker.read_state(LIMITS)
     assert (told["state"], told["failures"]) == ("open", 5)
     assert told["opened_at"]
     assert told["next_probe_at"]
     pause_is_over(clock)
     guard.enter()
-    assert breaker.told(LIMITS)["state"] == "half-open"
+    assert breaker.read_state(LIMITS)["state"] == "half-open"
     guard.record(failed=False, probe=True)
-    assert breaker.told(LIMITS)["opened_at"] is None
+    assert breaker.read_state(LIMITS)["opened_at"] is None
 
 
 # --- around the client

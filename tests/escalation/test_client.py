@@ -19,7 +19,7 @@ from escalation.errors import (
     TooManyRequests,
 )
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.api.rate_limiter import Pacer
+from escalation.telegram.api.rate_limiter import RateLimiter
 from tests.escalation.conftest import ANNA, GROUP, TOKEN, quick
 
 
@@ -119,7 +119,7 @@ def test_nothing_was_done_where_no_connection_came_about(configured):
     nowhere = BotApi(replace(configured, api_url="http://127.0.0.1:9", retries=0))
     with pytest.raises(NotReached) as caught:
         say(nowhere)
-    assert not caught.value.perhaps_done
+    assert not caught.value.may_have_succeeded
 
 
 def test_a_silent_telegram_is_given_up_in_time(configured, telegram):
@@ -127,7 +127,7 @@ def test_a_silent_telegram_is_given_up_in_time(configured, telegram):
     telegram.inject("hang", seconds=30)
     with pytest.raises(NotReached) as caught:
         say(api)
-    assert caught.value.perhaps_done
+    assert caught.value.may_have_succeeded
 
 
 def test_telegram_is_left_alone_as_long_as_it_says(telegram):
@@ -186,7 +186,7 @@ def test_a_lost_chat_ends_calls_to_it_and_nothing_else(configured, telegram):
     telegram.send_text(ANNA, "/start")
     assert say(api, chat=ANNA)
     telegram.kick_bot(GROUP, status="member")
-    api.usable_again()
+    api.turn_on()
     assert say(api)
 
 
@@ -208,7 +208,7 @@ def test_a_stop_ends_the_waiting(telegram, configured):
 def test_calls_repetitions_and_failures_are_counted(api, telegram, db):
     telegram.inject("error", count=2, method="sendMessage")
     say(api)
-    assert api.figures.flush()
+    assert api.counters.flush()
     from orchestra.models import Tally
 
     counted = {row.name: row.value for row in Tally.objects.filter(labels="")}
@@ -232,7 +232,7 @@ class Clock:
 
 def test_a_group_takes_twenty_messages_a_minute_and_five_at_once():
     clock = Clock()
-    pacer = Pacer(clock)
+    pacer = RateLimiter(clock)
     sent = []
     while len(sent) < 45:
         wait_s = pacer.reserve(GROUP)
@@ -247,7 +247,7 @@ def test_a_group_takes_twenty_messages_a_minute_and_five_at_once():
 
 def test_a_private_chat_has_no_limit_by_the_minute():
     clock = Clock()
-    pacer = Pacer(clock)
+    pacer = RateLimiter(clock)
     for _ in range(60):
         while wait_s := pacer.reserve(ANNA):
             clock.now += wait_s
@@ -255,7 +255,7 @@ def test_a_private_chat_has_no_limit_by_the_minute():
 
 
 def test_two_threads_never_take_one_place():
-    pacer = Pacer(lambda: 1000.0)
+    pacer = RateLimiter(lambda: 1000.0)
     taken = []
     threads = [
         threading.Thread(target=lambda: [taken.append(1) for _ in range(20) if not pacer.reserve(GROUP)])

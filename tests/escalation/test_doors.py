@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from escalation import commands, queries
+from escalation import commands, outbox, queries
 from escalation.checks import check_settings
 from escalation.conf import WEBHOOK
 from escalation.models import Approver, Button, Delivery, Update
@@ -103,7 +103,7 @@ def healthy() -> None:
 
 def test_status_tells_everything_but_the_token(configured, viewer):
     healthy()
-    commands.open_delivery(make_approval().pk)
+    outbox.open_delivery(make_approval().pk)
     Delivery.objects.update(last_error="Failed to send Telegram message: 502")
     answer = viewer.get("/api/diagnostics/telegram/status")
     told = answer.json()
@@ -131,19 +131,19 @@ def test_the_breaker_is_told_with_its_thresholds(configured, viewer):
 
 
 def test_health_says_off_down_untested_and_ok(configured, settings):
-    assert status.word() == "down"
+    assert status.read_health() == "down"
     healthy()
-    assert status.word() == "untested"
-    status.note_tested(by="anna")
-    assert status.word() == "ok"
+    assert status.read_health() == "untested"
+    status.record_test(by="anna")
+    assert status.read_health() == "ok"
     Lease.objects.update_or_create(name=breaker.NAME, defaults={"state": {"state": "open"}})
-    assert status.word() == "down"
+    assert status.read_health() == "down"
     settings.TELEGRAM = replace(configured, chat="")
-    assert status.word() == "off"
+    assert status.read_health() == "off"
 
 
 def test_another_chat_wants_another_test(configured, settings):
-    status.note_tested(by="anna")
+    status.record_test(by="anna")
     assert status.is_tested()
     settings.TELEGRAM = replace(configured, chat="-999")
     assert not status.is_tested()
@@ -152,20 +152,20 @@ def test_another_chat_wants_another_test(configured, settings):
 @pytest.mark.parametrize("what", [{"off": "blocked"}, {"answered_at": 1.0}])
 def test_a_channel_that_is_off_or_silent_is_not_healthy(configured, what):
     healthy()
-    assert status.answers()
+    assert status.is_healthy()
     leases.merge_state(status.LEASE, **what)
-    assert not status.answers()
+    assert not status.is_healthy()
 
 
 def test_a_dead_process_is_not_healthy(configured):
     healthy()
     Lease.objects.filter(name=status.LEASE).update(expires_at=Now())
-    assert not status.answers()
+    assert not status.is_healthy()
 
 
 def test_figures_are_there_and_true(configured, client):
     healthy()
-    commands.open_delivery(make_approval().pk)
+    outbox.open_delivery(make_approval().pk)
     page = client.get("/metrics").content.decode()
     assert "telegram_enabled 1.0" in page
     assert "telegram_service_health 1.0" in page
@@ -186,7 +186,7 @@ def desk(client):
 
 def test_the_deliveries_page_says_how_the_channel_is_and_sends_again(desk, configured):
     healthy()
-    commands.open_delivery(make_approval(title="Bash: rm <b>").pk)
+    outbox.open_delivery(make_approval(title="Bash: rm <b>").pk)
     Delivery.objects.update(status="failed", last_error="Failed to send Telegram message: 400")
     address = reverse("admin:escalation_delivery_changelist")
     page = desk.get(address).content.decode()
@@ -206,7 +206,7 @@ def test_the_deliveries_page_says_how_the_channel_is_and_sends_again(desk, confi
 
 def test_a_viewer_reads_deliveries_and_cannot_send_again(client, configured):
     client.force_login(make_user(is_staff=True, group="Viewer"))
-    commands.open_delivery(make_approval().pk)
+    outbox.open_delivery(make_approval().pk)
     Delivery.objects.update(status="failed")
     address = reverse("admin:escalation_delivery_changelist")
     assert client.get(address).status_code == 200
@@ -232,7 +232,7 @@ def test_an_administrator_makes_a_link_code_that_is_shown_once(desk, configured)
 
 def found(api: BotApi) -> dict[bool | None, str]:
     told: dict[bool | None, str] = {True: "", False: "", None: ""}
-    for finding in setup.findings(api):
+    for finding in setup.run_checks(api):
         told[finding.good] += finding.text + "\n"
     return told
 
@@ -261,12 +261,12 @@ def test_a_kicked_bot_is_said(configured, telegram):
 
 
 def test_what_is_missing_is_listed_until_nothing_is(configured, telegram, capsys):
-    with pytest.raises(CommandError, match="3 things have to be mended"):
+    with pytest.raises(CommandError, match="3 things need to be fixed"):
         call_command("telegram", "check")
-    assert "Nobody has linked" in capsys.readouterr().out
+    assert "No person has linked" in capsys.readouterr().out
     healthy()
-    status.note_tested(by="anna")
-    code = commands.new_link_code(make_user("anna"))
+    status.record_test(by="anna")
+    code = commands.create_link_code(make_user("anna"))
     commands.link_approver(code=code, telegram_user=42, telegram_name="anna")
     call_command("telegram", "check")
     output = capsys.readouterr().out
@@ -286,7 +286,7 @@ def test_the_link_command_prints_the_code_as_its_last_word(configured, capsys):
 
 def test_a_test_card_has_one_button_and_waits_for_it(configured, telegram, capsys):
     healthy()  # somebody else receives the press
-    with pytest.raises(CommandError, match="Nobody tapped it"):
+    with pytest.raises(CommandError, match="The card was not tapped"):
         call_command("telegram", "test-card", "--wait", "0.1")
     (row,) = telegram.last_message(GROUP)["buttons"]
     assert [key["text"] for key in row] == ["It works"]
@@ -343,16 +343,16 @@ def test_the_token_is_in_no_log_line_error_or_row(configured, telegram, caplog):
     with caplog.at_level(logging.DEBUG):
         for kind in ("reset", "html", "garbage", "truncate", "error", "hang", "flood"):
             api = BotApi(replace(configured, retries=0, request_timeout=timedelta(seconds=0.3)))
-            sender = Sender(api, Telegram(api), may_go_on=lambda: True)
+            sender = Sender(api, Telegram(api), may_continue=lambda: True)
             make_approval()
             telegram.inject(kind, seconds=1, method="sendMessage")
             sender.work()
         nowhere = BotApi(replace(configured, retries=0, api_url="http://no-such-host.invalid"))
-        Sender(nowhere, Telegram(nowhere), may_go_on=lambda: True).work()
+        Sender(nowhere, Telegram(nowhere), may_continue=lambda: True).work()
     ours = [r for r in caplog.records if not r.name.startswith(("urllib3", "asyncio"))]
     secret = TOKEN.split(":")[1]
     assert len(ours) > 8
     assert not [r.getMessage() for r in ours if secret in r.getMessage() or secret in str(r.exc_info)]
     assert secret not in str([*Delivery.objects.values(), *Lease.objects.values()])
     assert secret not in repr(configured)
-    assert queries.last_error()
+    assert queries.latest_error()

@@ -130,14 +130,14 @@ def test_one_that_was_asked_again_elsewhere_is_told_so(chat):
 
 def test_what_a_rule_refused_offers_nothing(chat):
     outcome = make_outcome(status="rejected", decided_via="policy", reopenable=False)
-    assert render.settled(make_notice(), outcome, shown="x").keys == ()
+    assert render.render_settled(make_notice(), outcome, shown="x").keys == ()
 
 
 # --- never
 
 
 def test_a_card_says_that_it_never_expires():
-    card = render.card(make_notice(expires_at=NEVER, seconds_left=2.5e11, never_expires=True))
+    card = render.render_card(make_notice(expires_at=NEVER, seconds_left=2.5e11, never_expires=True))
     assert card.plain.endswith("⏳ Never expires")
     assert "9999" not in card.text
 

@@ -9,14 +9,14 @@ from approvals.models import AuditEntry
 from escalation import commands
 from escalation.models import Approver, Update
 from escalation.telegram.inbound import updates
-from escalation.telegram.inbound.bot_commands import span_of
+from escalation.telegram.inbound.bot_commands import parse_duration
 from tests.escalation.chat import link
 from tests.escalation.conftest import ANNA, BORIS, GROUP, STRANGER
 from tests.factories import make_approval, make_user
 
 
 def test_link_tells_orchestra_who_somebody_is_once(chat):
-    code = commands.new_link_code(make_user("carla", group="Approver"))
+    code = commands.create_link_code(make_user("carla", group="Approver"))
     chat.say(STRANGER, f"/link {code}", chat=STRANGER)
     assert chat.last()["text"] == "✅ You are carla. You may decide requests."
     assert Approver.objects.get(telegram_user=STRANGER).user.username == "carla"
@@ -33,7 +33,7 @@ def test_link_tells_orchestra_who_somebody_is_once(chat):
 
 
 def test_a_code_is_wrong_after_its_time(chat):
-    code = commands.new_link_code(make_user("carla"))
+    code = commands.create_link_code(make_user("carla"))
     Approver.objects.filter(user__username="carla").update(code_expires_at="2020-01-01T00:00Z")
     chat.say(STRANGER, f"/link {code}", chat=STRANGER)
     assert not Approver.objects.filter(telegram_user=STRANGER).exists()
@@ -78,7 +78,7 @@ def test_mute_silences_the_chat_once_all_have_muted(chat):
     ],
 )  # fmt: skip
 def test_how_long_to_mute(text, span):
-    assert span_of(text) == span
+    assert parse_duration(text) == span
 
 
 @pytest.mark.parametrize("order", ["/pending", "/status", "/mute 1h"])

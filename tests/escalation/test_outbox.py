@@ -11,7 +11,7 @@ from django.utils import timezone
 from approvals.commands import cancel_approval, decide_approval, expire_due_approvals, extend_approval
 from approvals.models import Approval
 from approvals.reminders import remind_of_deadlines
-from escalation import commands, policy, queries
+from escalation import commands, outbox, policy, queries
 from escalation.models import Approver, Button, Delivery, Message
 from escalation.telegram.api.client import BotApi
 from escalation.telegram.messages import cards
@@ -28,27 +28,27 @@ class Spacious:
     """A pacer without limits but those that Telegram names itself."""
 
     def reserve(self, chat: int) -> float:
-        return self.wait_for(chat)
+        return self.seconds_until_free(chat)
 
-    def wait_for(self, chat: int) -> float:
+    def seconds_until_free(self, chat: int) -> float:
         return 0.0
 
-    def leave_alone(self, chat: int, seconds: float) -> None:
+    def pause_chat(self, chat: int, seconds: float) -> None:
         self.wait_for = lambda chat: seconds  # type: ignore[method-assign]
 
-    def room(self, chat: int) -> int:
+    def remaining(self, chat: int) -> int:
         return 1000
 
 
 @pytest.fixture
 def sender(configured) -> Sender:
     """A sender that works when it is told to, without a thread and without limits."""
-    api = BotApi(configured, pacer=Spacious())  # type: ignore[arg-type]
-    return Sender(api, Telegram(api), may_go_on=lambda: True)
+    api = BotApi(configured, rate_limiter=Spacious())  # type: ignore[arg-type]
+    return Sender(api, Telegram(api), may_continue=lambda: True)
 
 
 def work(sender: Sender) -> None:
-    sender._looked_at = 0.0
+    sender._swept_at = 0.0
     sender.work()
 
 
@@ -81,14 +81,14 @@ def test_an_open_approval_is_told_once_however_often_one_looks(sender, telegram)
 def test_a_ring_is_enough(sender, telegram):
     work(sender)
     approval = make_approval()
-    sender.ring(approval.pk)
+    sender.wake(approval.pk)
     sender.work()
     assert only().status == S.SENT
 
 
 def test_what_closed_before_anybody_was_told_is_never_told(sender, telegram):
     approval = make_approval()
-    commands.open_delivery(approval.pk)
+    outbox.open_delivery(approval.pk)
     decide(approval)
     work(sender)
     assert telegram.messages(by_bot=True) == []
@@ -97,20 +97,20 @@ def test_what_closed_before_anybody_was_told_is_never_told(sender, telegram):
 
 def test_nothing_is_opened_for_a_closed_or_unknown_approval():
     closed = make_approval(status="rejected")
-    assert not commands.open_delivery(closed.pk)
-    assert not commands.open_delivery(uuid4())
+    assert not outbox.open_delivery(closed.pk)
+    assert not outbox.open_delivery(uuid4())
 
 
 def test_of_two_claimers_one_gets_the_row():
-    commands.open_delivery(make_approval().pk)
-    first, second = (commands.claim_due_deliveries(limit=5) for _ in range(2))
+    outbox.open_delivery(make_approval().pk)
+    first, second = (outbox.claim_due_deliveries(limit=5) for _ in range(2))
     assert (len(first), len(second)) == (1, 0)
     assert only().attempts == 1
 
 
 def test_a_claim_whose_sender_died_comes_due_again(sender, telegram):
-    commands.open_delivery(make_approval().pk)
-    commands.claim_due_deliveries(limit=5, lease=timedelta(0))
+    outbox.open_delivery(make_approval().pk)
+    outbox.claim_due_deliveries(limit=5, lease=timedelta(0))
     work(sender)
     assert only().status == S.SENT
     assert only().attempts == 2
@@ -123,14 +123,14 @@ def test_tokens_are_kept_hashed_and_bound_to_chat_and_message(sender, telegram):
     tokens = [key["callback_data"] for row in card["buttons"] for key in row if "callback_data" in key]
     assert tokens
     for token in tokens:
-        button = cards.pressed(token, chat=GROUP, message=card["message_id"])
+        button = cards.find_button(token, chat=GROUP, message=card["message_id"])
         assert button is not None
         assert button.approval_id == approval.pk
         assert token not in str(Button.objects.values())
-        assert cards.pressed(token, chat=GROUP, message=card["message_id"] + 1) is None
-        assert cards.pressed(token, chat=ANNA, message=card["message_id"]) is None
-    assert cards.pressed("forged", chat=GROUP, message=card["message_id"]) is None
-    assert [cards.use(button), cards.use(button)] == [True, False]
+        assert cards.find_button(token, chat=GROUP, message=card["message_id"] + 1) is None
+        assert cards.find_button(token, chat=ANNA, message=card["message_id"]) is None
+    assert cards.find_button("forged", chat=GROUP, message=card["message_id"]) is None
+    assert [cards.use_button(button), cards.use_button(button)] == [True, False]
 
 
 # --- when it does not work
@@ -154,7 +154,7 @@ def test_a_failure_leaves_it_in_the_outbox_backed_off_and_it_is_told_later(sende
 
 
 def test_the_back_off_grows_from_16_to_60_seconds():
-    waits = [[policy.next_try_in_s(attempts) for _ in range(50)] for attempts in range(1, 30)]
+    waits = [[policy.retry_delay_s(attempts) for _ in range(50)] for attempts in range(1, 30)]
     assert all(16 <= wait <= 60 for some in waits for wait in some)
     assert max(waits[0]) < 21
     assert min(waits[-1]) > 45
@@ -173,10 +173,10 @@ def test_what_telegram_refuses_in_every_form_fails_with_the_reason(sender, teleg
 def test_send_again_tells_it_once_more_and_only_if_it_is_open(sender, telegram):
     failed, closed = make_approval(), make_approval()
     for approval in (failed, closed):
-        commands.open_delivery(approval.pk)
+        outbox.open_delivery(approval.pk)
     Delivery.objects.update(status=S.FAILED)
     decide(closed)
-    assert commands.send_again(list(Delivery.objects.values_list("pk", flat=True))) == 1
+    assert outbox.resend_deliveries(list(Delivery.objects.values_list("pk", flat=True))) == 1
     work(sender)
     assert Delivery.objects.get(approval=failed).status == S.SENT
     assert len(telegram.messages(by_bot=True)) == 1
@@ -210,7 +210,7 @@ def test_a_lost_chat_loses_nothing(sender, telegram):
     work(sender)
     assert len(telegram.calls("sendMessage")) == 1  # no storm
     telegram.kick_bot(GROUP, status="administrator")
-    sender._api.usable_again()
+    sender._api.turn_on()
     work(sender)
     assert only().status == S.SENT
 
@@ -245,13 +245,13 @@ def test_a_copy_that_was_not_found_is_learned_from_its_first_press_and_settled_t
     work(sender)
     copy, _ = telegram.messages(GROUP, by_bot=True)
     token = copy["buttons"][0][0]["callback_data"]
-    assert cards.pressed(token, chat=GROUP, message=copy["message_id"])
+    assert cards.find_button(token, chat=GROUP, message=copy["message_id"])
     decide(approval, via="telegram")
     work(sender)
     for message in telegram.messages(GROUP, by_bot=True):
         assert message["buttons"] == []
         assert "approved" in message["text"].lower()
-    assert queries.stale_cards() == 0
+    assert queries.count_stale_cards() == 0
 
 
 def test_a_button_never_works_on_the_card_of_another_approval(sender, telegram):
@@ -260,7 +260,7 @@ def test_a_button_never_works_on_the_card_of_another_approval(sender, telegram):
     one, other = telegram.messages(GROUP, by_bot=True)
     Delivery.objects.update(doubtful=True)
     token = one["buttons"][0][0]["callback_data"]
-    assert cards.pressed(token, chat=GROUP, message=other["message_id"]) is None
+    assert cards.find_button(token, chat=GROUP, message=other["message_id"]) is None
 
 
 # --- messages stay true
@@ -272,14 +272,14 @@ def test_every_answer_at_any_door_settles_the_card(sender, telegram, door, verdi
     approval = make_approval()
     work(sender)
     decide(approval, verdict, via=door)
-    assert queries.stale_cards() == 1
-    sender.ring(approval.pk)
+    assert queries.count_stale_cards() == 1
+    sender.wake(approval.pk)
     sender.work()
     (card,) = telegram.messages(GROUP, by_bot=True)
     assert labels(card) == ([] if verdict == "approved" else ["Ask again"])
     assert verdict in card["text"].lower()
     assert "anna" in card["text"]
-    assert queries.stale_cards() == 0
+    assert queries.count_stale_cards() == 0
     assert only().status == S.SETTLED
     telegram.assert_clean()
 
@@ -296,7 +296,7 @@ def test_so_does_every_other_way_to_close(sender, telegram, how):
     work(sender)
     (card,) = telegram.messages(GROUP, by_bot=True)
     assert labels(card) == ["Ask again"]
-    assert queries.stale_cards() == 0
+    assert queries.count_stale_cards() == 0
 
 
 def test_a_card_is_settled_after_a_restart_however_long_ago_it_closed(configured, sender, telegram):
@@ -304,7 +304,7 @@ def test_a_card_is_settled_after_a_restart_however_long_ago_it_closed(configured
     work(sender)
     decide(approval)
     api = BotApi(configured)
-    work(Sender(api, Telegram(api), may_go_on=lambda: True))
+    work(Sender(api, Telegram(api), may_continue=lambda: True))
     assert telegram.messages(GROUP, by_bot=True)[0]["buttons"] == []
 
 
@@ -317,7 +317,7 @@ def test_a_card_that_cannot_be_edited_any_more_gets_a_message_with_the_outcome(s
     work(sender)
     assert "approved" in telegram.last_message(GROUP)["text"].lower()
     assert only().status == S.SETTLED
-    assert queries.stale_cards() == 0
+    assert queries.count_stale_cards() == 0
 
 
 def test_an_edit_that_fails_is_tried_again(sender, telegram):
@@ -326,11 +326,11 @@ def test_an_edit_that_fails_is_tried_again(sender, telegram):
     decide(approval)
     telegram.outage("html")
     work(sender)
-    assert queries.stale_cards() == 1
+    assert queries.count_stale_cards() == 1
     telegram.outage(None)
     Delivery.objects.update(next_try_at=Now())
     work(sender)
-    assert queries.stale_cards() == 0
+    assert queries.count_stale_cards() == 0
 
 
 def test_an_extension_brings_the_deadline_on_the_card_up_to_date(sender, telegram):
@@ -353,13 +353,13 @@ def test_an_extension_brings_the_deadline_on_the_card_up_to_date(sender, telegra
 
 def test_many_become_lists_whose_lines_are_settled_in_place(configured, telegram):
     api = BotApi(configured)  # with Telegram's limits
-    sender = Sender(api, Telegram(api), may_go_on=lambda: True)
+    sender = Sender(api, Telegram(api), may_continue=lambda: True)
     approvals = [make_approval(title=f"Bash: job {number}") for number in range(45)]
     work(sender)  # two lists leave 15, of which three get cards of their own; then the burst is over
     messages = telegram.messages(GROUP, by_bot=True)
     assert len(messages) <= 5
     assert Delivery.objects.filter(status=S.SENT).count() >= 30
-    api.pacer = Spacious()  # type: ignore[assignment]
+    api.rate_limiter = Spacious()  # type: ignore[assignment]
     work(sender)
     assert Delivery.objects.filter(status=S.SENT).count() == 45
     for approval in approvals[:15]:
@@ -367,17 +367,17 @@ def test_many_become_lists_whose_lines_are_settled_in_place(configured, telegram
     before = len(telegram.calls("editMessageText"))
     work(sender)
     assert len(telegram.calls("editMessageText")) - before == 1  # all lines of a list at once
-    assert queries.stale_cards() == 0
+    assert queries.count_stale_cards() == 0
     telegram.assert_clean()
 
 
 def test_cards_while_there_is_room_lists_when_there_is_not():
-    assert policy.how_many_together(1, room=1) == 1
-    assert policy.how_many_together(10, room=20) == 1
-    assert policy.how_many_together(17, room=20) == policy.MOST_IN_A_LIST
-    assert policy.how_many_together(3, room=2) == 3
-    assert policy.how_many_together(1000, room=0) == policy.MOST_IN_A_LIST
-    assert policy.how_many_together(0, room=20) == 0
+    assert policy.choose_batch_size(1, remaining=1) == 1
+    assert policy.choose_batch_size(10, remaining=20) == 1
+    assert policy.choose_batch_size(17, remaining=20) == policy.MOST_IN_A_LIST
+    assert policy.choose_batch_size(3, remaining=2) == 3
+    assert policy.choose_batch_size(1000, remaining=0) == policy.MOST_IN_A_LIST
+    assert policy.choose_batch_size(0, remaining=20) == 0
 
 
 # --- reminders and silence
@@ -401,7 +401,7 @@ def test_people_are_reminded_once_in_reply_to_the_card_and_the_reminder_is_settl
     assert reminder["reply_to"] == card["message_id"]
     decide(approval)
     work(sender)
-    assert queries.stale_cards() == 0
+    assert queries.count_stale_cards() == 0
 
 
 def test_a_reminder_in_a_simpler_form_still_replies_to_its_card(sender, telegram):
@@ -416,16 +416,16 @@ def test_a_reminder_in_a_simpler_form_still_replies_to_its_card(sender, telegram
 
 def test_nobody_is_reminded_when_everybody_has_muted_and_cards_are_silent(sender, telegram):
     anna = Approver.objects.create(user=make_user(group="Approver"), telegram_user=ANNA)
-    commands.mute(anna, until=timezone.now() + timedelta(hours=1))
+    commands.mute_approver(anna, until=timezone.now() + timedelta(hours=1))
     approval = make_approval()
     work(sender)
     assert telegram.calls("sendMessage")[0].params["disable_notification"] is True
     nearly_over(approval)
     work(sender)
     assert len(telegram.messages(GROUP, by_bot=True)) == 1
-    commands.mute(anna, until=None)
+    commands.mute_approver(anna, until=None)
     Approver.objects.create(user=make_user(), telegram_user=ANNA + 1, muted_until=timezone.now() + timedelta(hours=1))
-    assert queries.who_has_muted() == [False]  # the other one may not decide
+    assert queries.read_mute_states() == [False]  # the other one may not decide
 
 
 # --- codes and updates
@@ -433,14 +433,14 @@ def test_nobody_is_reminded_when_everybody_has_muted_and_cards_are_silent(sender
 
 def test_a_link_code_binds_once_and_in_time():
     user = make_user("anna")
-    code = commands.new_link_code(user)
+    code = commands.create_link_code(user)
     assert code not in str(Approver.objects.values())
     assert commands.link_approver(code="wrong", telegram_user=ANNA, telegram_name="anna") is None
     linked = commands.link_approver(code=f" {code.upper()} ", telegram_user=ANNA, telegram_name="anna")
     assert linked is not None
-    assert queries.approver_of(ANNA).user == user
+    assert queries.find_approver(ANNA).user == user
     assert commands.link_approver(code=code, telegram_user=66, telegram_name="thief") is None
-    late = commands.new_link_code(user)
+    late = commands.create_link_code(user)
     Approver.objects.update(code_expires_at=Now())
     assert commands.link_approver(code=late, telegram_user=66, telegram_name="thief") is None
 
@@ -448,8 +448,8 @@ def test_a_link_code_binds_once_and_in_time():
 def test_a_telegram_user_belongs_to_one_account_the_latest():
     first, second = make_user(), make_user()
     for user in (first, second):
-        commands.link_approver(code=commands.new_link_code(user), telegram_user=ANNA, telegram_name="anna")
-    assert queries.approver_of(ANNA).user == second
+        commands.link_approver(code=commands.create_link_code(user), telegram_user=ANNA, telegram_name="anna")
+    assert queries.find_approver(ANNA).user == second
     assert Approver.objects.filter(telegram_user=ANNA).count() == 1
 
 
@@ -463,9 +463,9 @@ def test_an_update_is_applied_once_by_its_id_and_by_that_of_its_press():
 
 def test_an_update_that_the_webhook_took_is_applied_once():
     press = {"update_id": 7, "callback_query": {"id": "q1"}}
-    assert commands.take_in(press, "{}")
-    assert not commands.take_in(press, "{}")
-    assert not commands.take_in({"update_id": 8, "callback_query": {"id": "q1"}}, "{}")
+    assert commands.store_webhook_update(press, "{}")
+    assert not commands.store_webhook_update(press, "{}")
+    assert not commands.store_webhook_update({"update_id": 8, "callback_query": {"id": "q1"}}, "{}")
     assert [update.pk for update in queries.unapplied_updates()] == [7]
     assert commands.record_update(press)
     assert not commands.record_update(press)
@@ -478,8 +478,8 @@ def test_applied_updates_are_forgotten_only_when_they_cannot_come_again():
     from escalation.models import Update
 
     Update.objects.filter(pk=1).update(received_at=Now() - timedelta(hours=49))
-    commands.take_in({"update_id": 3}, "{}")
-    assert commands.forget_old_updates() == 1
+    commands.store_webhook_update({"update_id": 3}, "{}")
+    assert commands.delete_old_updates() == 1
     assert set(Update.objects.values_list("pk", flat=True)) == {2, 3}
 
 

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from approvals.commands import decide_approval, expire_approval
 from approvals.models import Approval, AuditEntry
-from escalation.commands import open_delivery, send
 from escalation.models import Delivery, Update
+from escalation.outbox import open_delivery, send_deliveries
 from escalation.telegram.inbound import updates
 from escalation.telegram.messages.channel import Telegram
 from tests.escalation.conftest import ANNA, BORIS
@@ -23,7 +23,7 @@ from tests.threads import at_once
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ROUNDS = int(os.environ.get("PRESS_RACES", "12"))  # 1,000 by hand
-silent = partial(updates.handle, later=lambda task, api: None)
+silent = partial(updates.handle, run_later=lambda task, api: None)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def game(chat):
         approval = make_approval(**overrides)
         open_delivery(approval.pk)
         (delivery,) = Delivery.objects.filter(approval=approval)
-        assert send(Telegram(chat.api), [delivery], silent=False)
+        assert send_deliveries(Telegram(chat.api), [delivery], silent=False)
         return approval, chat.telegram.last_message()
 
     def press(user, message, label):

@@ -212,7 +212,7 @@ def test_of_thousands_of_forged_and_replayed_presses_none_counts(chat):
         user, place, token = offered[number % (4 * len(offered)) % len(offered)]
         if number % 3 == 1:
             user, place, token = BORIS, other, f"{number:x}".zfill(32)
-        updates.handle(chat.forge(user, place, token), chat.api, later=lambda task, api: None)
+        updates.handle(chat.forge(user, place, token), chat.api, run_later=lambda task, api: None)
     assert fresh(open_one).status == "pending" and fresh(done).decided_by == "anna"
     assert AuditEntry.objects.filter(won=True).count() == before
     assert chat.press(BORIS, other, "Approve") == "Approved. The agent is told."
@@ -249,13 +249,13 @@ def test_an_update_whose_effect_fails_is_not_marked_as_applied(chat, monkeypatch
     approval = make_approval()
     card = chat.card(approval)
     chat.tap(ANNA, card, "Approve")
-    (update,) = chat.api.once("getUpdates")
+    (update,) = chat.api.call_once("getUpdates")
 
     def broken(**_):
         raise RuntimeError("out of luck")
 
     with monkeypatch.context() as luck:
-        luck.setattr("escalation.telegram.inbound.callback_queries.decide_approval", broken)
+        luck.setattr("escalation.telegram.inbound.people.decide_approval", broken)
         with pytest.raises(RuntimeError):
             updates.handle(update, chat.api)
     assert fresh(approval).status == "pending" and not Update.objects.exists()
@@ -291,7 +291,7 @@ def test_a_press_that_is_quicker_than_our_own_notes_counts_and_the_card_settles(
     approval = make_approval()
     card = chat.card(approval)
     query = chat.tap(ANNA, card, "Approve")
-    (update,) = chat.api.once("getUpdates")
+    (update,) = chat.api.call_once("getUpdates")
     # as if the message had been sent and nothing about it written down yet
     Message.objects.all().delete()
     Button.objects.update(message=None)

@@ -6,12 +6,12 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from approvals.commands import decide_approval
-from escalation import commands, policy, queries
+from escalation import outbox, policy, queries
 from escalation.models import Delivery
 from escalation.telegram import status
 from escalation.telegram.api import chat_state
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.api.refusals import GENERAL_CURE, cure_for
+from escalation.telegram.api.error_mapping import GENERAL_CURE, cure_for
 from orchestra.db import leases
 from tests.escalation.chat import Chat
 from tests.escalation.conftest import ANNA, GROUP
@@ -41,10 +41,10 @@ class Clock:
 @pytest.fixture
 def clock(chat: Chat) -> Clock:
     """Of the gate; and as if the process ran, with its news of the channel written down."""
-    chat.api.gate.clock = clock = Clock()
+    chat.api.chat_state.clock = clock = Clock()
     chat.api.on_off = lambda why: leases.merge_state(status.LEASE, off=why)
     healthy()
-    status.note_tested(by="anna")
+    status.record_test(by="anna")
     return clock
 
 
@@ -69,8 +69,8 @@ def test_a_chat_that_takes_nothing_keeps_the_request_and_nothing_is_green(chat, 
     refuse(chat, description)
     chat.work()
     assert only().status == S.WAITING and description[13:] in only().last_error
-    assert status.word() == "down" and not status.answers()
-    told = status.told()
+    assert status.read_health() == "down" and not status.is_healthy()
+    told = status.read_status()
     assert description[13:] in told["problem"] and cure_for(description) in told["problem"]
     assert cure_for(description) != GENERAL_CURE or "SOMETHING_NEW" in description
     assert "telegram channel failed and is off" in caplog.text
@@ -86,7 +86,7 @@ def test_health_and_figures_are_degraded_and_recover(chat, clock):
     page = Client().get("/metrics").content.decode()
     assert "telegram_service_health 0.0" in page and "escalation_outbox_depth 1.0" in page
     assert health()["parts"]["telegram"] == "down"
-    clock.now += chat_state.FIRST_LOOK_S
+    clock.now += chat_state.FIRST_PROBE_S
     chat.work()
     assert only().status == S.SENT
     assert health()["parts"]["telegram"] == "ok"
@@ -106,7 +106,7 @@ def test_it_looks_slowly_and_tells_what_is_open_when_the_chat_takes_messages_aga
         chat.work()
     assert 10 <= len(chat.telegram.calls("sendMessage")) <= 20  # in an hour
     chat.telegram.set_rights(GROUP, can_send=True)
-    clock.now += chat_state.LONGEST_LOOK_S
+    clock.now += chat_state.LONGEST_PROBE_INTERVAL_S
     chat.work()  # nobody wrote /start
     assert Delivery.objects.filter(status=S.SENT).count() == 3
     texts = [message["text"] for message in chat.telegram.messages(GROUP, by_bot=True)]
@@ -123,7 +123,7 @@ def test_cards_are_still_settled_where_only_new_messages_are_refused(chat, clock
     for approval in (first, second):
         decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="admin")
     chat.work()
-    assert chat.api.off and queries.stale_cards() == 0
+    assert chat.api.off and queries.count_stale_cards() == 0
 
 
 def test_an_edit_that_the_chat_refuses_is_put_off_and_turns_nothing_off(chat, clock):
@@ -132,24 +132,24 @@ def test_an_edit_that_the_chat_refuses_is_put_off_and_turns_nothing_off(chat, cl
     decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="admin")
     chat.telegram.inject("error", status=400, description="Bad Request: TOPIC_CLOSED", method="editMessageText")
     chat.work()
-    assert not chat.api.off and queries.stale_cards() == 1
+    assert not chat.api.off and queries.count_stale_cards() == 1
     assert len(chat.telegram.calls("editMessageText")) == 1  # no storm
     Delivery.objects.update(next_try_at=Now())
     chat.work()
-    assert queries.stale_cards() == 0
+    assert queries.count_stale_cards() == 0
 
 
 def test_a_restart_remembers_that_the_channel_is_off_and_looks_at_once(chat, clock, settings):
-    from escalation.telegram.service import Term
+    from escalation.telegram.service import LeaseTerm
 
     chat.telegram.set_rights(GROUP, can_send=False)
     make_approval()
     chat.work()
-    leases.merge_state(status.LEASE, setup=status.setup())
-    again = Term("x:1:y", 1, stopped=chat.api.stop)
-    assert again.api.off and again.api.gate.wants_a_look
+    leases.merge_state(status.LEASE, setup=status.setup_fingerprint())
+    again = LeaseTerm("x:1:y", 1, stopped=chat.api.stop)
+    assert again.api.off and again.api.chat_state.is_probe_due
     leases.merge_state(status.LEASE, setup="another bot")
-    assert not Term("x:1:y", 1, stopped=chat.api.stop).api.off
+    assert not LeaseTerm("x:1:y", 1, stopped=chat.api.stop).api.off
 
 
 @pytest.mark.parametrize(
@@ -166,16 +166,16 @@ def test_a_restart_remembers_that_the_channel_is_off_and_looks_at_once(chat, clo
 def test_signs_of_a_change_are_looked_into_at_once(chat, update, looks):
     from escalation.telegram.inbound.receiver import Receiver
 
-    receiver = Receiver(chat.api, may_go_on=lambda: True, on_usable=lambda: None)
-    receiver._notice_membership(update)
-    assert chat.api.gate.wants_a_look is looks
+    receiver = Receiver(chat.api, may_continue=lambda: True, on_chat_change=lambda: None)
+    receiver._detect_chat_change(update)
+    assert chat.api.chat_state.is_probe_due is looks
 
 
 def test_a_bot_that_was_removed_is_noticed_before_anything_has_to_be_told(chat, clock):
     chat.telegram.kick_bot(GROUP)
-    chat.api.gate.look_soon()
+    chat.api.chat_state.request_probe()
     chat.work()
-    assert "kicked" in status.problem() and "Add the bot to the group again." in status.problem()
+    assert "kicked" in status.find_problem() and "Add the bot to the group again." in status.find_problem()
 
 
 # --- one message
@@ -196,7 +196,7 @@ def test_a_message_whose_form_is_refused_is_sent_as_plain_text_with_its_buttons(
     chat.work()
     (card,) = chat.telegram.messages(GROUP, by_bot=True)
     assert "rm -r build" in card["text"] and not card["entities"] and card["buttons"]
-    assert "a bug" in caplog.text and only().status == S.SENT and status.answers()
+    assert "a bug" in caplog.text and only().status == S.SENT and status.is_healthy()
     assert chat.press(ANNA, card, "Approve") == "Approved. The agent is told."
     approval.refresh_from_db()
     assert approval.status == "approved"
@@ -220,10 +220,10 @@ def test_what_is_refused_in_every_form_is_tried_again_slowly_seen_and_blocks_nob
     chat.work()
     assert only().status == S.FAILED and "SOMETHING_NEW" in only().last_error
     assert "telegram delivery failed" in caplog.text
-    told = status.told()
+    told = status.read_status()
     assert (told["refused"], told["outbox_depth"], told["healthy"]) == (1, 1, False)
     assert "1 approval request" in told["problem"] and GENERAL_CURE in told["problem"]
-    assert status.word() == "down"
+    assert status.read_health() == "down"
     good = make_approval(title="Bash: good")
     chat.work()
     assert Delivery.objects.get(approval=good).status == S.SENT and not chat.api.off
@@ -232,7 +232,7 @@ def test_what_is_refused_in_every_form_is_tried_again_slowly_seen_and_blocks_nob
     assert len(chat.telegram.calls("sendMessage")) == calls  # not due
     Delivery.objects.filter(approval=bad).update(next_try_at=Now())
     chat.work()
-    assert Delivery.objects.get(approval=bad).status == S.SENT and status.answers()
+    assert Delivery.objects.get(approval=bad).status == S.SENT and status.is_healthy()
 
 
 def test_a_refused_request_that_closes_is_settled(chat, clock):
@@ -241,19 +241,19 @@ def test_a_refused_request_that_closes_is_settled(chat, clock):
     chat.work()
     decide_approval(approval_id=approval.pk, decision="approved", by="anna", via="admin")
     chat.work()
-    assert only().status == S.SETTLED and status.answers()
+    assert only().status == S.SETTLED and status.is_healthy()
 
 
 def test_refused_requests_are_tried_after_a_minute_and_then_every_few():
-    waits = [[policy.refused_try_in_s(attempts) for _ in range(50)] for attempts in range(1, 10)]
+    waits = [[policy.refused_retry_delay_s(attempts) for _ in range(50)] for attempts in range(1, 10)]
     assert all(60 <= wait <= 300 for some in waits for wait in some)
     assert max(waits[0]) <= 75 and min(waits[-1]) >= 240
 
 
 def test_many_refusals_in_a_row_have_the_chat_itself_tried(chat, clock):
-    for number in range(chat_state.MANY_REFUSALS):
+    for number in range(chat_state.REFUSALS_BEFORE_PROBE):
         make_approval(title=f"Bash: job {number}")
-    refuse(chat, UNKNOWN, count=3 * chat_state.MANY_REFUSALS)
+    refuse(chat, UNKNOWN, count=3 * chat_state.REFUSALS_BEFORE_PROBE)
     chat.work()
     chat.work()
     assert not chat.api.off  # the trial passed: it was the messages
@@ -268,7 +268,7 @@ def test_many_refusals_in_a_row_have_the_chat_itself_tried(chat, clock):
         chat.work()
     assert len(chat.telegram.calls("sendMessage")) == calls  # no storm
     chat.telegram.clear_faults()
-    clock.now += chat_state.LONGEST_LOOK_S
+    clock.now += chat_state.LONGEST_PROBE_INTERVAL_S
     Delivery.objects.update(next_try_at=Now())
     chat.work()
     assert not chat.api.off and not Delivery.objects.exclude(status=S.SENT).exists()
@@ -276,10 +276,10 @@ def test_many_refusals_in_a_row_have_the_chat_itself_tried(chat, clock):
 
 def test_a_list_with_a_bad_request_is_taken_apart(chat, clock):
     for number in range(3):
-        commands.open_delivery(make_approval(title=f"Bash: job {number}").pk)
-    claimed = commands.claim_due_deliveries(limit=3)
+        outbox.open_delivery(make_approval(title=f"Bash: job {number}").pk)
+    claimed = outbox.claim_due_deliveries(limit=3)
     refuse(chat, UNKNOWN, count=3)
-    commands.send(chat.sender._channel, claimed, silent=False)
+    outbox.send_deliveries(chat.sender._channel, claimed, silent=False)
     assert Delivery.objects.filter(status=S.FAILED).count() == 3
     chat.work()
     assert Delivery.objects.filter(status=S.SENT).count() == 3
@@ -315,7 +315,7 @@ def test_check_is_green_only_when_everything_is(chat, clock, settings, capsys):
     leases.merge_state(status.LEASE, off="Telegram is off: so it was.")
     assert not mended() and "so it was" in capsys.readouterr().out
     leases.merge_state(status.LEASE, off="")
-    commands.open_delivery(make_approval().pk)
+    outbox.open_delivery(make_approval().pk)
     Delivery.objects.update(last_error="Failed to send Telegram message: 502")
     assert not mended() and "502" in capsys.readouterr().out
     Delivery.objects.update(last_error="", status=S.SENT)
@@ -344,10 +344,10 @@ def test_check_tells_the_process_that_the_chat_is_open_again(chat, clock, monkey
     from orchestra.db import notify
 
     rung: list[tuple[str, str]] = []
-    monkeypatch.setattr(notify, "ring", lambda topic, key: rung.append((topic, key)))
+    monkeypatch.setattr(notify, "send", lambda topic, key: rung.append((topic, key)))
     leases.merge_state(status.LEASE, off="closed")
     list(found(BotApi(chat.api.settings)))
-    assert rung == [(status.TOPIC, status.LOOK)]
+    assert rung == [(status.TOPIC, status.PROBE_CHAT)]
 
 
 def test_no_refusal_is_without_a_cure():

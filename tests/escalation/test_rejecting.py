@@ -72,10 +72,10 @@ def test_reject_now_rejects_without_a_reason(chat, rejecting):
 def test_without_a_reply_it_counts_after_a_minute(chat, rejecting):
     approval, card, prompt = rejecting
     pass_time(58)
-    rejections.close_due()
+    rejections.close_due_rejections()
     assert fresh(approval).status == "pending"
     pass_time(3)
-    rejections.close_due()
+    rejections.close_due_rejections()
     assert (fresh(approval).status, approval.decided_by, approval.decided_via) == ("rejected", "anna", "telegram")
     chat.work()
     assert chat.now(card)["text"].startswith("⛔ Rejected by anna") and chat.now(prompt)["deleted"]
@@ -87,7 +87,7 @@ def test_the_time_is_up_only_for_those_who_still_may(chat, rejecting):
     approval, card, _ = rejecting
     Approver.objects.get(telegram_user=ANNA).user.groups.clear()
     pass_time(61)
-    for task in rejections.close_due():
+    for task in rejections.close_due_rejections():
         task(chat.api)
     assert fresh(approval).status == "pending"
     assert labels(chat.now(card))[0] == ["Approve", "Reject"]
@@ -98,7 +98,7 @@ def test_a_rejection_does_not_count_in_the_name_of_an_account_that_is_linked_no_
     approval, _, _ = rejecting
     Approver.objects.filter(telegram_user=ANNA).update(user=make_user("carla", group="Approver"))
     pass_time(61)
-    rejections.close_due()
+    rejections.close_due_rejections()
     assert fresh(approval).status == "pending"
 
 
@@ -124,7 +124,7 @@ def test_another_door_may_be_first(chat, rejecting):
     chat.work()
     assert chat.now(card)["text"].startswith("✅ Approved by carla in the admin") and chat.now(prompt)["deleted"]
     pass_time(61)
-    assert rejections.close_due() == []
+    assert rejections.close_due_rejections() == []
     assert fresh(approval).status == "approved"
 
 
@@ -134,7 +134,7 @@ def test_only_who_rejects_can_take_it_back_and_then_all_is_as_before(chat, rejec
     assert chat.press(ANNA, chat.now(card), "Keep open") == "Open again."
     assert chat.now(prompt)["deleted"] and labels(chat.now(card))[0] == ["Approve", "Reject"]
     pass_time(61)
-    assert rejections.close_due() == [] and fresh(approval).status == "pending"
+    assert rejections.close_due_rejections() == [] and fresh(approval).status == "pending"
     chat.press(BORIS, chat.now(card), "Approve")
     assert fresh(approval).status == "approved"
 
@@ -198,6 +198,6 @@ def test_a_rejection_survives_a_prompt_that_could_not_be_sent_and_the_death_of_t
     chat.telegram.clear_faults()
     assert chat.telegram.answer(query)["text"].startswith("Why?")
     pass_time(61)
-    rejections.close_due()
+    rejections.close_due_rejections()
     assert fresh(approval).status == "rejected"
     assert Approval.objects.filter(status="pending").count() == 0

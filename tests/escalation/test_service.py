@@ -48,7 +48,7 @@ def running(soon: None, configured: object) -> Iterator[Service]:
     one = Service()
     thread = threading.Thread(target=one.run)
     thread.start()
-    until(lambda: status.answers(), "the service talks to Telegram")
+    until(lambda: status.is_healthy(), "the service talks to Telegram")
     yield one
     one.stop()
     thread.join(30)
@@ -71,7 +71,7 @@ def settled() -> bool:
 def test_a_question_is_told_and_settled_by_rings_alone(running, telegram, monkeypatch):
     from escalation.telegram import sender
 
-    monkeypatch.setattr(sender, "LOOK_EVERY_S", 3600.0)
+    monkeypatch.setattr(sender, "SWEEP_EVERY_S", 3600.0)
     approval = ask()
     telegram.wait_for_message("rm -r build", timeout=60)
     decide(approval)
@@ -153,18 +153,18 @@ def test_a_dead_telegram_opens_the_breaker_and_nothing_is_lost(soon, configured,
     thread = threading.Thread(target=one.run)
     thread.start()
     try:
-        until(lambda: status.answers(), "the service talks to Telegram")
+        until(lambda: status.is_healthy(), "the service talks to Telegram")
         telegram.outage("reset")
         approvals = [ask(f"job {number}") for number in range(3)]
-        until(lambda: breaker.told(limits)["state"] == "open", "the breaker opens")
-        assert not status.answers()
+        until(lambda: breaker.read_state(limits)["state"] == "open", "the breaker opens")
+        assert not status.is_healthy()
         decide(approvals[0])  # the other doors do not mind
         Delivery.objects.update(next_try_at=Now())
         telegram.outage(None)
         telegram.wait_for_message("job 1", timeout=60)
         telegram.wait_for_message("job 2", timeout=60)
-        until(lambda: queries.stale_cards() == 0, "no stale card")
-        until(lambda: status.answers(), "it is well again")
+        until(lambda: queries.count_stale_cards() == 0, "no stale card")
+        until(lambda: status.is_healthy(), "it is well again")
         assert not [m for m in telegram.messages(GROUP, by_bot=True) if "job 0" in m["text"]]
     finally:
         one.stop()
@@ -176,7 +176,7 @@ def test_a_lost_chat_turns_the_channel_off_until_the_bot_is_let_in_again(running
     telegram.kick_bot(GROUP)
     ask()
     until(lambda: leases.read_state(status.LEASE).get("off"), "the channel is off")
-    assert not status.answers()
+    assert not status.is_healthy()
     telegram.kick_bot(GROUP, status="member")
     telegram.wait_for_message("rm -r build", timeout=60)
     until(lambda: not leases.read_state(status.LEASE).get("off"), "the channel is on")

@@ -10,7 +10,7 @@ from approvals.commands import decide_approval
 from approvals.models import AuditEntry
 from escalation.checks import check_settings
 from escalation.models import Button, Delivery, Message
-from escalation.outbox import tell_again_after_move
+from escalation.outbox import resend_after_chat_move
 from escalation.telegram import status
 from escalation.telegram.api.client import BotApi
 from escalation.telegram.inbound import updates
@@ -97,7 +97,7 @@ def test_talk_in_the_topic_is_no_reply_though_the_bot_made_the_topic(chat, topic
 
 def test_general_has_no_number_and_a_topic_wants_a_test_of_its_own(chat, settings):
     chat.telegram.add_topic(GROUP, by=BORIS)
-    status.note_tested(by="anna")
+    status.record_test(by="anna")
     reconfigured(chat, settings, topic="1")
     assert status.is_tested()
     chat.card(make_approval())
@@ -115,7 +115,7 @@ def test_a_topic_is_a_positive_number(configured, settings, value, codes):
 
 @pytest.mark.parametrize("how", ["closed", "deleted"])
 def test_a_topic_that_is_shut_or_gone_keeps_requests_and_is_named_by_the_check(chat, topic, how):
-    chat.api.gate.clock = lambda: 0.0
+    chat.api.chat_state.clock = lambda: 0.0
     if how == "closed":
         chat.telegram.close_topic(GROUP, topic, by=BORIS)
     else:
@@ -131,7 +131,7 @@ def test_a_topic_that_is_shut_or_gone_keeps_requests_and_is_named_by_the_check(c
     assert "Telegram has trouble" in chat.last()["text"] and chat.last()["topic"] == 0
     if how == "closed":
         chat.telegram.reopen_topic(GROUP, topic, by=BORIS)
-        chat.api.gate.look_soon()  # as the receiver has it, which hears of it
+        chat.api.chat_state.request_probe()  # as the receiver has it, which hears of it
         chat.work()
         assert chat.press(ANNA, chat.card(approval), "Approve") == "Approved. The agent is told."
 
@@ -155,7 +155,7 @@ def moving(chat: Chat, settings: Any) -> Chat:
 
     def moved(old: int, new: int) -> None:
         leases.merge_state(status.LEASE, moved={str(old): new})
-        tell_again_after_move(old)
+        resend_after_chat_move(old)
 
     chat.api.on_moved = moved
     return chat
@@ -189,7 +189,7 @@ def test_what_is_open_is_told_in_the_new_chat_with_buttons_that_work(moving, new
     assert len([m for m in chat.telegram.messages(new, by_bot=True) if "rm -r build" in m["text"]]) == 1
     assert Delivery.objects.get(approval=approval).status == S.SETTLED
     assert not Message.objects.filter(live=True, delivery__approval=approval).exists()
-    assert f"set TELEGRAM_CHAT_ID={new}" in status.advice()
+    assert f"set TELEGRAM_CHAT_ID={new}" in status.find_advice()
     assert chat.press(ANNA, old, "Approve") == "Already approved by boris in Telegram. Nothing was changed."
     chat.telegram.assert_clean()
 
@@ -225,11 +225,11 @@ def test_a_rejection_that_waits_for_its_reason_survives_the_move(moving):
     chat.press(ANNA, card, "Reject")
     chat.telegram.migrate_chat(-500)
     chat.pump()
-    row = next(one for one in Message.objects.filter(kind="card") if Rejection.on(one))
+    row = next(one for one in Message.objects.filter(kind="card") if Rejection.read_from(one))
     row.value["rejecting"]["until"] = "2020-01-01T00:00:00+00:00"
     row.save()
     assert Delivery.objects.filter(next_try_at__lte=Now()).exists()
-    rejections.close_due()
+    rejections.close_due_rejections()
     assert fresh(approval).status == "rejected"
 
 
@@ -249,26 +249,26 @@ def test_a_question_can_be_answered_in_the_new_chat(moving):
 
 
 def test_the_service_remembers_the_move_and_tells_the_operator(chat, settings):
-    from escalation.telegram.service import Term
+    from escalation.telegram.service import LeaseTerm
 
     chat.telegram.add_chat(-500, "Ops")
     reconfigured(chat, settings, chat="-500")
     approval = make_approval()
     chat.card(approval)
     new = chat.telegram.migrate_chat(-500)
-    term = Term("x:1:y", 1, stopped=chat.api.stop)
+    term = LeaseTerm("x:1:y", 1, stopped=chat.api.stop)
     for _ in range(2):
-        term.api.remember_move(-500, new)  # heard of twice
+        term.api.record_chat_move(-500, new)  # heard of twice
     assert Delivery.objects.get().status == S.WAITING
-    assert (leases.read_state(status.LEASE)["chat"], leases.read_state(status.LEASE)["moved"]) == (new, {"-500": new})
-    told = status.told()
+    assert (leases.read_state(status.LEASE)["chat"], leases.noted(status.LEASE)["moved"]) == (new, {"-500": new})
+    told = status.read_status()
     assert told["chat"] == str(new) and f"TELEGRAM_CHAT_ID={new}" in told["advice"]
     assert f"set TELEGRAM_CHAT_ID={new}" in found(BotApi(settings.TELEGRAM, moved={-500: new}))[False]
     assert f"set TELEGRAM_CHAT_ID={new}" in found(BotApi(settings.TELEGRAM))[False]  # seen by the check itself
-    Sender(term.api, Telegram(term.api), may_go_on=lambda: True).work()
+    Sender(term.api, Telegram(term.api), may_continue=lambda: True).work()
     assert chat.telegram.messages(new, by_bot=True)[-1]["buttons"]
     settings.TELEGRAM = replace(settings.TELEGRAM, chat=str(new))
-    assert status.advice() == ""
+    assert status.find_advice() == ""
 
 
 def test_somebody_elses_group_that_moves_is_nothing_to_us(chat):

@@ -1,8 +1,9 @@
-"""The circuit breaker around the Bot API: pybreaker's states, its own missing rule, one truth for all processes.
+"""The circuit breaker around the Bot API: pybreaker's states and one state for all processes.
 
-pybreaker counts consecutive failures only, so the failure rate is judged here; and its ``call`` holds a lock while the
-guarded function runs, so it is shown finished outcomes only. The state is kept in a `Lease` row: other processes see
-it, a restart finds it, and the one probe after the pause is reserved there by a conditional UPDATE.
+pybreaker counts consecutive failures only, so this module adds the failure rate. Its ``call`` holds
+a lock while the guarded function runs, so it receives finished outcomes only. The state is kept in
+a `Lease` row: other processes and a restarted one read it there, and a conditional UPDATE reserves
+the one probe after the pause.
 """
 
 import logging
@@ -27,11 +28,11 @@ logger = logging.getLogger(__name__)
 
 NAME = "telegram.breaker"
 CLOSED, OPEN, HALF_OPEN = pybreaker.STATE_CLOSED, pybreaker.STATE_OPEN, pybreaker.STATE_HALF_OPEN
-SAID_OPEN = "Circuit breaker open"
+OPEN_DETAIL = "Circuit breaker open"
 
 
 class Breaker:
-    """Ask ``enter`` before a call and report how it ended; safe from any thread."""
+    """Call ``enter`` before a call and ``record`` after it. Safe from any thread."""
 
     def __init__(self, limits: BreakerSettings, *, owner: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
@@ -40,12 +41,14 @@ class Breaker:
         self._lock = threading.Lock()
         self._outcomes: deque[tuple[float, bool]] = deque()
         self._not_before = 0.0
-        self._opened_at = _row().get("opened_at")
+        self._opened_at = _read_stored_state().get("opened_at")
         self._core = pybreaker.CircuitBreaker(
             fail_max=limits.consecutive_failures,
             reset_timeout=limits.pause.total_seconds(),
             throw_new_error_on_trip=False,
-            state_storage=pybreaker.CircuitMemoryStorage(OPEN if _row().get("state", CLOSED) != CLOSED else CLOSED),
+            state_storage=pybreaker.CircuitMemoryStorage(
+                OPEN if _read_stored_state().get("state", CLOSED) != CLOSED else CLOSED
+            ),
         )
 
     @property
@@ -54,37 +57,42 @@ class Breaker:
         return str(self._core.current_state)
 
     @property
-    def opens_in_s(self) -> float:
-        """Seconds until a probe makes sense; 0 if the way is free."""
+    def probe_in_s(self) -> float:
+        """Seconds until a probe is allowed; 0 while the breaker is closed."""
         return 0.0 if self.state == CLOSED else max(0.0, self._not_before - self._clock())
 
     def enter(self) -> bool:
-        """False: go ahead. True: go ahead with one probe, on whose end everybody waits.
+        """Return False if the call may go ahead, True if the caller must probe first.
+
+        Other calls wait for that probe.
 
         Raises:
-            CircuitOpen: not now.
+            CircuitOpen: the breaker is open.
         """
         with self._lock:
             if self.state == CLOSED:
                 return False
-            if self.opens_in_s or not self._reserve_probe():
-                raise CircuitOpen(SAID_OPEN)
+            if self.probe_in_s or not self._reserve_probe():
+                raise CircuitOpen(OPEN_DETAIL)
             self._core.half_open()
-            self._write()
+            self._save_state()
             return True
 
     def record(self, *, failed: bool, probe: bool) -> None:
-        """How a call ended: ``failed`` if the network, a proxy or Telegram itself did; no answer is a failure."""
+        """Record how a call ended.
+
+        ``failed``: the network, a proxy or Telegram itself failed; a refusal is no failure.
+        """
         with self._lock:
             before = self.state
             if before == OPEN or (before == HALF_OPEN and not probe):
-                return  # a late outcome of a call begun before it opened changes nothing
+                return  # a call that started before the breaker opened ended late
             self._feed_core(failed)
             self._outcomes.append((self._clock(), failed))
-            if failed and self.state == CLOSED and self._too_many_failed():
+            if failed and self.state == CLOSED and self._is_failure_rate_exceeded():
                 self._core.open()
             if self.state != before:
-                self._changed(before)
+                self._record_transition(before)
 
     def _feed_core(self, failed: bool) -> None:
         def outcome() -> None:
@@ -94,7 +102,7 @@ class Breaker:
         with suppress(_Failure, pybreaker.CircuitBreakerError):
             self._core.call(outcome)
 
-    def _too_many_failed(self) -> bool:
+    def _is_failure_rate_exceeded(self) -> bool:
         horizon = self._clock() - self._limits.window.total_seconds()
         while self._outcomes and self._outcomes[0][0] < horizon:
             self._outcomes.popleft()
@@ -102,24 +110,27 @@ class Breaker:
         total = len(self._outcomes)
         return total >= self._limits.minimum_calls and bad / total >= self._limits.failure_rate
 
-    def _changed(self, before: str) -> None:
-        """Critical is said once an opening, however many probes fail: who is woken by it is woken once."""
+    def _record_transition(self, before: str) -> None:
+        """Log and save a new state.
+
+        Only the first opening is critical, so failed probes raise no further alerts.
+        """
         pause_s = self._limits.pause.total_seconds()
         if self.state == OPEN:
             self._not_before = self._clock() + pause_s
         if self.state == OPEN and before == HALF_OPEN:
-            logger.info("the probe of the Bot API failed, too; the next one is in %g s", pause_s)
+            logger.info("the probe of the Bot API failed; the next one is in %g s", pause_s)
         elif self.state == OPEN:
             self._opened_at = datetime.now(UTC).isoformat()
             logger.critical("circuit breaker open: the Bot API fails; trying again in %g s", pause_s)
         else:
             self._opened_at = None
-            self._outcomes.clear()  # recovered: the bad window is forgotten
+            self._outcomes.clear()  # failures before the recovery no longer count
             logger.warning("circuit breaker closed: the Bot API answers again")
-        self._write()
+        self._save_state()
 
     def _reserve_probe(self) -> bool:
-        """One for all processes; without the database nobody probes, and nobody would know what to send."""
+        """Reserve the one probe of all processes. Without the database no process probes."""
         due = Lease.objects.filter(name=NAME, expires_at__lte=Now())
         try:
             won = due.update(owner=self._owner, fence=F("fence") + 1, expires_at=Now() + self._limits.pause)
@@ -128,7 +139,7 @@ class Breaker:
         self._not_before = self._clock() + (0.0 if won else 1.0)
         return bool(won)
 
-    def _write(self) -> None:
+    def _save_state(self) -> None:
         facts = {"state": self.state, "failures": self._core.fail_counter, "opened_at": self._opened_at}
         due = None if self.state == CLOSED else Now() + self._limits.pause
         try:
@@ -136,15 +147,15 @@ class Breaker:
                 name=NAME, defaults={"owner": self._owner, "expires_at": due, "state": facts, "updated_at": Now()}
             )
         except DatabaseError as error:
-            logger.warning("the breaker's state was not written down: %s", type(error).__name__)
+            logger.warning("the breaker's state was not saved: %s", type(error).__name__)
 
 
 class _Failure(Exception):
-    """A failure, as pybreaker wants to see one."""
+    """Signals a failed outcome to pybreaker."""
 
 
-def told(limits: BreakerSettings) -> dict[str, Any]:
-    """What every process can say about the breaker: the page, the probe and the admin read this."""
+def read_state(limits: BreakerSettings) -> dict[str, Any]:
+    """Return the state of the breaker for diagnostics, from any process."""
     lease = Lease.objects.filter(name=NAME).first()
     state = lease.state if lease else {}
     return {
@@ -162,6 +173,6 @@ def told(limits: BreakerSettings) -> dict[str, Any]:
     }
 
 
-def _row() -> dict[str, Any]:
-    """What any process wrote down last."""
+def _read_stored_state() -> dict[str, Any]:
+    """Return the last recorded state, or an empty dict."""
     return Lease.objects.filter(name=NAME).values_list("state", flat=True).first() or {}

@@ -1,7 +1,7 @@
-"""Whether our chat takes messages; and once it refused them, when to look again.
+"""Whether our chat accepts messages, and when to probe it after a refusal.
 
-Rights come back without a word of Telegram's: a reopened topic, permissions of the group. So while the channel is off
-it is tried again, slowly, and at once when there is a sign that something changed.
+Telegram does not announce that a topic was reopened or that permissions of a group changed. So the
+chat is probed at growing intervals while the channel is off, and at once after a sign of a change.
 """
 
 import threading
@@ -11,19 +11,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from escalation.errors import ChatUnusable, Refused, TokenRefused
-from escalation.telegram.api.error_mapping import is_lost
-from escalation.telegram.api.refusals import cure_for
+from escalation.telegram.api.error_mapping import cure_for, is_lost
 
-FIRST_LOOK_S, LONGEST_LOOK_S = 30.0, 300.0
-MANY_REFUSALS = 3
-"""Messages in a row that Telegram refused in every form: then the chat itself is tried."""
+FIRST_PROBE_S, LONGEST_PROBE_INTERVAL_S = 30.0, 300.0
+REFUSALS_BEFORE_PROBE = 3
+"""After so many consecutive messages that Telegram refused in every form, the chat is probed."""
 
 
 @dataclass(slots=True)
-class Gate:
-    """``off`` says why nothing can be sent until somebody mends it; empty if all is well. Safe from any thread.
+class ChatState:
+    """``off`` is the reason why nothing can be sent until an operator fixes it.
 
-    ``lost``: edits fail, too. ``token_refused``: nothing works until the process starts with another token.
+    It is empty while the chat works. Safe from any thread.
+
+    ``lost``: edits fail too. ``token_refused``: no call works until the process starts with another
+    token.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -31,74 +33,86 @@ class Gate:
     lost: bool = False
     token_refused: bool = False
     _refusals: int = 0
-    _doubted: bool = False
-    _look_at: float = 0.0
-    _wait_s: float = FIRST_LOOK_S
+    _probe_requested: bool = False
+    _probe_at: float = 0.0
+    _probe_interval_s: float = FIRST_PROBE_S
     _local: threading.local = field(default_factory=threading.local)
 
     def turn_off(self, refused: Refused) -> bool:
-        """Note why nothing can be sent; False if that was known. Another reason than before takes its place."""
-        why = f"Telegram is off: {reason(refused)} ({refused.detail}). {cure_for(refused.detail)}"
+        """Record the reason of a refusal.
+
+        Return False if it is known. A different reason replaces the former one.
+        """
+        why = f"Telegram is off: {describe_refusal(refused)} ({refused.detail}). {cure_for(refused.detail)}"
         if self.token_refused or why == self.off:
             return False
         if not self.off:
-            self._wait_s = FIRST_LOOK_S
-            self._look_at = self.clock() + self._wait_s
+            self._probe_interval_s = FIRST_PROBE_S
+            self._probe_at = self.clock() + self._probe_interval_s
         self.token_refused = isinstance(refused, TokenRefused)
         self.lost = is_lost(refused.description or refused.detail)
         self.off = why
         return True
 
-    def start_off(self, why: str) -> None:
-        """The process before this one left it off: look at once."""
+    def restore_off(self, why: str) -> None:
+        """Take over the ``off`` reason of the previous process, and probe at once."""
         self.off = why
         self.lost = bool(why) and is_lost(why)
 
     def turn_on(self) -> None:
-        self.off, self.lost, self.token_refused, self._refusals, self._doubted = "", False, False, 0, False
+        self.off, self.lost, self.token_refused, self._refusals, self._probe_requested = "", False, False, 0, False
 
-    def refuses(self, *, ours: bool, to_send: bool) -> Refused | None:
-        """The error for a call that would be made in vain; ``ours``: to our chat and topic."""
-        if not self.off or getattr(self._local, "looking", False):
+    def refusal_for(self, *, ours: bool, to_send: bool) -> Refused | None:
+        """Return the error for a call that cannot succeed, or None.
+
+        ``ours``: it goes to our chat and topic.
+        """
+        if not self.off or getattr(self._local, "probing", False):
             return None
         if self.token_refused:
             return TokenRefused(self.off)
         return ChatUnusable(self.off) if ours and (to_send or self.lost) else None
 
     def count_refusal(self) -> None:
-        """A message was refused in every form: it may be the message, or the chat."""
-        self._refusals += 1
-        if self._refusals >= MANY_REFUSALS:
-            self.look_soon()
+        """Count a message that was refused in every form.
 
-    def passed(self) -> None:
-        """A message was taken."""
+        The message or the chat may be the cause.
+        """
+        self._refusals += 1
+        if self._refusals >= REFUSALS_BEFORE_PROBE:
+            self.request_probe()
+
+    def record_success(self) -> None:
+        """Record that the chat accepted a message."""
         self._refusals = 0
 
-    def look_soon(self) -> None:
-        """Something changed, or is in doubt: look the next time somebody can."""
-        self._doubted = True
+    def request_probe(self) -> None:
+        """Request a probe at the next opportunity, because something changed or is in doubt."""
+        self._probe_requested = True
 
     @property
-    def wants_a_look(self) -> bool:
-        """Whether it is time to try the chat again."""
+    def is_probe_due(self) -> bool:
+        """True if the chat should be probed now."""
         if self.token_refused:
             return False
-        return self._doubted or bool(self.off and self.clock() >= self._look_at)
+        return self._probe_requested or bool(self.off and self.clock() >= self._probe_at)
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
-        """This thread tries the chat, whatever is known of it; the next look comes later than the last."""
-        self._doubted = False
-        self._look_at = self.clock() + self._wait_s
-        self._wait_s = min(2 * self._wait_s, LONGEST_LOOK_S)
-        self._local.looking = True
+    def probing(self) -> Iterator[None]:
+        """Let this thread call the chat regardless of its state.
+
+        Double the interval to the next probe.
+        """
+        self._probe_requested = False
+        self._probe_at = self.clock() + self._probe_interval_s
+        self._probe_interval_s = min(2 * self._probe_interval_s, LONGEST_PROBE_INTERVAL_S)
+        self._local.probing = True
         try:
             yield
         finally:
-            self._local.looking = False
+            self._local.probing = False
 
 
-def reason(refused: Refused) -> str:
-    """What was refused, in a few words."""
+def describe_refusal(refused: Refused) -> str:
+    """Return in a few words what was refused."""
     return "the token is wrong or revoked" if isinstance(refused, TokenRefused) else "the chat cannot be written to"

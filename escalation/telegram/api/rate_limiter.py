@@ -1,7 +1,9 @@
-"""How often a chat may be written to: Telegram's limits, and being left alone when it says so. Pure but for the clock.
+"""Limits on how often messages are sent to a chat, and pauses that Telegram requests.
 
-Bot API, flood control: about 1 message a second in a chat (short bursts pass), 20 a minute in a group, 30 a second in
-all; edits count too.
+Pure except for the clock.
+
+Bot API, flood control: about 1 message a second in a chat (short bursts pass), 20 a minute in a
+group, 30 a second over all chats. Edits count too.
 """
 
 import threading
@@ -10,18 +12,18 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 
 Window = tuple[int, float]
-"""So many messages within so many seconds."""
+"""Number of messages, and seconds within which they may be sent."""
 
-# a little longer than the rules: what counts is when a message arrives there
+# slightly longer than Telegram's windows, because Telegram counts when a message arrives
 BURST: Window = (5, 6.0)
-A_MINUTE_IN_A_GROUP: Window = (20, 62.0)
-IN_ALL: Window = (25, 1.2)
-EVERYWHERE = 0
-PACED = ("send", "edit", "copy", "forward")
+GROUP_MINUTE: Window = (20, 62.0)
+ALL_CHATS_WINDOW: Window = (25, 1.2)
+ALL_CHATS = 0
+RATE_LIMITED = ("send", "edit", "copy", "forward")
 
 
-class Pacer:
-    """What was sent lately, and who wants to be left alone; one per bot, safe from any thread."""
+class RateLimiter:
+    """Recent messages and requested pauses of one bot. Safe from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -30,50 +32,56 @@ class Pacer:
         self._quiet_until: defaultdict[int, float] = defaultdict(float)
 
     def reserve(self, chat: int) -> float:
-        """Take the place of one message or edit to ``chat``, and 0; or the seconds until there is a place."""
+        """Reserve one message or edit in ``chat`` and return 0.
+
+        Otherwise return the seconds until one is allowed.
+        """
         with self._lock:
-            wait_s = self._wait_for(chat)
+            wait_s = self._seconds_until_free(chat)
             if not wait_s:
-                for key in (chat, EVERYWHERE):
+                for key in (chat, ALL_CHATS):
                     self._sent[key].append(self._clock())
             return wait_s
 
-    def leave_alone(self, chat: int, seconds: float) -> None:
-        """Telegram wants nothing sent to ``chat`` for so long; 0 stands for every chat."""
+    def pause_chat(self, chat: int, seconds: float) -> None:
+        """Block ``chat`` for so many seconds, as Telegram requested; 0 stands for every chat."""
         with self._lock:
             self._quiet_until[chat] = max(self._quiet_until[chat], self._clock() + seconds)
 
-    def wait_for(self, chat: int) -> float:
-        """Seconds until one more message may go to ``chat``."""
+    def seconds_until_free(self, chat: int) -> float:
+        """Return the seconds until one more message may go to ``chat``."""
         with self._lock:
-            return self._wait_for(chat)
+            return self._seconds_until_free(chat)
 
-    def room(self, chat: int) -> int:
-        """How many more messages this minute has room for; a private chat has no such limit."""
+    def remaining(self, chat: int) -> int:
+        """Return how many more messages the chat accepts this minute.
+
+        Private chats have no such limit.
+        """
         if chat >= 0:
             return 1000
-        most, seconds = A_MINUTE_IN_A_GROUP
+        most, seconds = GROUP_MINUTE
         with self._lock:
             horizon = self._clock() - seconds
             return most - sum(at > horizon for at in self._sent[chat])
 
-    def _wait_for(self, chat: int) -> float:
+    def _seconds_until_free(self, chat: int) -> float:
         now = self._clock()
-        quiet_s = max(self._quiet_until[chat], self._quiet_until[EVERYWHERE]) - now
-        return max(0.0, quiet_s, *(self._wait(key, window, now) for key, window in self._windows(chat)))
+        quiet_s = max(self._quiet_until[chat], self._quiet_until[ALL_CHATS]) - now
+        return max(0.0, quiet_s, *(self._window_wait_s(key, window, now) for key, window in self._windows(chat)))
 
     def _windows(self, chat: int) -> list[tuple[int, Window]]:
-        group = [(chat, A_MINUTE_IN_A_GROUP)] if chat < 0 else []
-        return [(EVERYWHERE, IN_ALL), (chat, BURST), *group]
+        group = [(chat, GROUP_MINUTE)] if chat < 0 else []
+        return [(ALL_CHATS, ALL_CHATS_WINDOW), (chat, BURST), *group]
 
-    def _wait(self, key: int, window: Window, now: float) -> float:
+    def _window_wait_s(self, key: int, window: Window, now: float) -> float:
         most, seconds = window
         sent = self._sent[key]
-        while sent and sent[0] < now - A_MINUTE_IN_A_GROUP[1]:
+        while sent and sent[0] < now - GROUP_MINUTE[1]:
             sent.popleft()
         return max(0.0, sent[-most] + seconds - now) if len(sent) >= most else 0.0
 
 
-def is_paced(method: str) -> bool:
-    """Whether Telegram counts calls of ``method`` against its limits."""
-    return method.startswith(PACED) and method != "sendChatAction"
+def is_rate_limited(method: str) -> bool:
+    """Return True if Telegram counts calls of ``method`` against its limits."""
+    return method.startswith(RATE_LIMITED) and method != "sendChatAction"

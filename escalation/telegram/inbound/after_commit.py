@@ -1,4 +1,7 @@
-"""What is said about an update once its effect is committed: each thing by itself, so that none holds up the next."""
+"""Bot API calls that follow an update once its effect is committed.
+
+Each runs alone, so none delays the next.
+"""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +12,7 @@ from django.db import DatabaseError
 
 from escalation.errors import BotApiError, Refused
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.messages.markup import Piece, cut_to
+from escalation.telegram.messages.markup import Piece, truncate
 
 logger = logging.getLogger(__name__)
 
@@ -20,29 +23,36 @@ Task = Callable[[BotApi], Any]
 
 
 @dataclass(slots=True)
-class Aftermath:
-    """``tasks`` in the order they make sense. ``topic`` is where the person wrote, and where they are answered."""
+class AfterCommitActions:
+    """``tasks`` are in the order to run.
+
+    ``topic`` is the topic in which the person wrote and gets replies.
+    """
 
     tasks: list[Task] = field(default_factory=list)
     topic: int = 0
 
-    def do(self, task: Task) -> None:
+    def add(self, task: Task) -> None:
         self.tasks.append(task)
 
-    def answer(self, callback_id: str, text: str, *, alert: bool = False) -> None:
-        """End the spinner of a press. Tried once: Telegram takes it for seconds only, and the press counts anyway."""
-        text = cut_to(text, LONGEST_ANSWER)
-        self.do(
-            lambda api: api.once(
+    def answer_callback(self, callback_id: str, text: str, *, alert: bool = False) -> None:
+        """Answer a callback query.
+
+        This is tried once: Telegram accepts it for seconds only, and the effect is committed
+        anyway.
+        """
+        text = truncate(text, LONGEST_ANSWER)
+        self.add(
+            lambda api: api.call_once(
                 "answerCallbackQuery", timeout_s=ANSWER_PATIENCE_S, callback_query_id=callback_id, text=text,
                 show_alert=alert or None,
             )
         )  # fmt: skip
 
     def reply(self, chat: int, to: int, text: Piece) -> None:
-        """Say something below somebody's message."""
+        """Reply below a message of a person."""
         topic = self.topic
-        self.do(
+        self.add(
             lambda api: api.call(
                 "sendMessage", chat_id=chat, message_thread_id=topic, text=text.html, parse_mode="HTML",
                 link_preview_options={"is_disabled": True},
@@ -51,13 +61,13 @@ class Aftermath:
         )  # fmt: skip
 
 
-def perform(task: Task, api: BotApi) -> None:
-    """Do one thing; what goes wrong is logged and held against nobody."""
+def run_task(task: Task, api: BotApi) -> None:
+    """Run one task. Failures are logged, because the effect is already committed."""
     try:
         task(api)
     except Refused as refused:
-        logger.info("telegram: something was not said: %s", refused.detail)
+        logger.info("telegram: a reply was refused: %s", refused.detail)
     except (BotApiError, DatabaseError) as error:
-        logger.warning("telegram: something was not said: %s", getattr(error, "detail", type(error).__name__))
+        logger.warning("telegram: a reply was not sent: %s", getattr(error, "detail", type(error).__name__))
     except Exception:
-        logger.exception("telegram: something was not said: a bug")
+        logger.exception("telegram: a reply was not sent: a bug")

@@ -1,192 +1,233 @@
-"""What each button does. The person is known and may decide, the button stands where it was pressed."""
+"""The effect of each button.
+
+The caller has checked the person, the right to decide, and the place of the button.
+"""
 
 from collections.abc import Callable
 from functools import partial
+from uuid import UUID
 
 from approvals import reopening
 from approvals.commands import refuse_self_approval
-from approvals.errors import NotReopenable
+from approvals.errors import AnotherStop, NotReopenable, StopNotFound
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.redacted import shown_of
 from approvals.presentation.render import one_line, questions_of
 from approvals.presentation.session_scope import scope_sentence
+from approvals.stop import commands as stops
 from escalation.models import Button, Delivery, Message
-from escalation.telegram import stop_all
 from escalation.telegram.inbound import rejections
-from escalation.telegram.inbound.answer_draft import Draft, answers_at_once
-from escalation.telegram.inbound.callback_queries import RENEWED, Press, closed_text
-from escalation.telegram.messages import posting
+from escalation.telegram.inbound.callback_queries import RENEWED, CallbackQuery, describe_closed
+from escalation.telegram.messages import cards, posting, stop_messages
+from escalation.telegram.messages.answer_draft import Draft, is_single_choice
 from escalation.telegram.messages.card_states import DRAFT, Rejection, draft_on
+from escalation.telegram.messages.markup import words
+from escalation.telegram.messages.message import Card
 
-A, S = Button.Action, Approval.Status
+Action, Status = Button.Action, Approval.Status
 WHY = "Why? Reply to the message below, or tap “Reject now”. It is rejected in a minute either way."
 
 
-def approve(press: Press) -> None:
-    press.decide(S.APPROVED, "Approved. The agent is told.")
+def approve(query: CallbackQuery) -> None:
+    query.decide(Status.APPROVED, "Approved. The agent is told.")
 
 
-def approve_for_session(press: Press) -> None:
-    press.decide(S.APPROVED, f"Approved. {scope_sentence(press.approval())}", scope=Approval.Scope.SESSION)
+def approve_for_session(query: CallbackQuery) -> None:
+    query.decide(Status.APPROVED, f"Approved. {scope_sentence(query.approval())}", scope=Approval.Scope.SESSION)
 
 
-def approve_with_note(press: Press) -> None:
-    """Ask for the note; the reply to that approves with it."""
-    approval, message = press.approval(), press.message()
-    refuse_self_approval(approval, press.person.account)
-    if message is None or not approval.is_open:
-        press.say(closed_text(approval), alert=True)
-        return
-    press.spend()
-    press.say("Reply to the message below: your words go to the agent, and approve it.")
-    _ask(press, message, posting.NOTE)
+def approve_with_note(query: CallbackQuery) -> None:
+    """Ask for the note. The reply to the prompt approves with it."""
+    refuse_self_approval(query.approval(), query.person.account)
+    if message := _take_message(query, "Reply to the message below: your words go to the agent, and approve it."):
+        _prompt_for_text(query, message, posting.NOTE)
 
 
-def reopen(press: Press) -> None:
-    """Ask a closed request again; the new one gets a card of its own."""
+def reopen(query: CallbackQuery) -> None:
+    """Ask a closed request again. The new request gets its own card."""
     try:
         reopening.reopen_approval(
-            approval_id=press.approval_id,
-            by=press.person.account,
+            approval_id=query.approval_id,
+            by=query.person.account,
             via=DecisionSource.TELEGRAM,
-            address=press.person.address,
+            address=query.person.address,
         )
     except NotReopenable as error:
-        press.say(f"{error.detail} Nothing was changed.", alert=True)
+        query.answer(f"{error.detail} Nothing was changed.", alert=True)
         return
-    press.spend()
-    press.say("Asked again. The new card follows.")
-    if message := press.message():
-        message.live = True  # it is settled anew, without the button
+    query.use_button()
+    query.answer("Asked again. The new card follows.")
+    if message := query.message():
+        message.live = True  # the sender settles it again, without the button
         message.save(update_fields=["live"])
 
 
-def reject(press: Press) -> None:
-    """Ask why; the rejection counts with the reply, with "Reject now", or when the time is up."""
-    approval, message = press.approval(), press.message()
-    refuse_self_approval(approval, press.person.account)
+def reject(query: CallbackQuery) -> None:
+    """Ask for a reason.
+
+    The rejection counts after the reply, after "Reject now", or when the time is over.
+    """
+    approval, message = query.approval(), query.message()
+    refuse_self_approval(approval, query.person.account)
     if not approval.is_open or not approval.expires_at > approval.read_at:  # type: ignore[attr-defined]
-        press.say(closed_text(approval), alert=True)
-    elif other := rejections.under_way(approval.pk):
-        press.say(f"{one_line(other.by, 60)} is rejecting this already.")
-    elif message is None or not rejections.has_time(approval):
-        reject_now(press)
+        query.answer(describe_closed(approval), alert=True)
+    elif other := rejections.find_pending_rejection(approval.pk):
+        query.answer(f"{one_line(other.by, 60)} is rejecting this already.")
+    elif message is None or not rejections.has_time_for_reason(approval):
+        reject_now(query)
     else:
-        rejections.begin(message, press.person, approval.now_at)  # type: ignore[attr-defined]
-        press.retire()
-        press.say(WHY)
-        press.redraw(message)
-        _ask(press, message, posting.REASON)
+        rejections.start_rejection(message, query.person, approval.now_at)  # type: ignore[attr-defined]
+        query.retire_buttons()
+        query.answer(WHY)
+        query.redraw_message(message)
+        _prompt_for_text(query, message, posting.REASON)
 
 
-def reject_now(press: Press) -> None:
-    press.decide(S.REJECTED, "Rejected. The agent is told.")
+def reject_now(query: CallbackQuery) -> None:
+    query.decide(Status.REJECTED, "Rejected. The agent is told.")
 
 
-def keep_open(press: Press) -> None:
-    """Take one's own rejection back."""
-    approval, message = press.approval(), press.message()
-    rejection = Rejection.on(message) if message else None
+def keep_open(query: CallbackQuery) -> None:
+    """Withdraw a rejection. Only the person who started it can do so."""
+    approval, message = query.approval(), query.message()
+    rejection = Rejection.read_from(message) if message else None
     if message is None or rejection is None or not approval.is_open:
-        press.say(closed_text(approval) if not approval.is_open else RENEWED, alert=True)
-    elif rejection.telegram_user != press.person.telegram_user:
-        press.say(f"Only {one_line(rejection.by, 60)} can take this back.", alert=True)
+        query.answer(describe_closed(approval) if not approval.is_open else RENEWED, alert=True)
+    elif rejection.telegram_user != query.person.telegram_user:
+        query.answer(f"Only {one_line(rejection.by, 60)} can take this back.", alert=True)
     else:
-        rejections.take_back(message)
-        press.retire()
-        press.say("Open again.")
-        press.redraw(message)
-        for prompt in _prompts(press, posting.REASON):
+        rejections.withdraw_rejection(message)
+        query.retire_buttons()
+        query.answer("Open again.")
+        query.redraw_message(message)
+        for prompt in _live_prompts(query, posting.REASON):
             prompt.live = False
             prompt.save(update_fields=["live"])
-            press.after.do(partial(posting.take_away, prompt=prompt))
+            query.after.add(partial(posting.delete_prompt, prompt=prompt))
 
 
-def show(press: Press) -> None:
-    """The card behind a line of a list."""
-    delivery = Delivery.objects.filter(approval=press.approval_id).first()
-    if delivery is None or not press.approval().is_open:
-        press.say(closed_text(press.approval()), alert=True)
+def show(query: CallbackQuery) -> None:
+    """Post the card of one request in a list."""
+    delivery = Delivery.objects.filter(approval=query.approval_id).first()
+    if delivery is None or not query.approval().is_open:
+        query.answer(describe_closed(query.approval()), alert=True)
         return
-    press.spend()
-    press.say("Here it is.")
-    chat, number = press.button.chat, press.number
-    press.after.do(lambda api: posting.show(api, delivery, chat=chat, reply_to=number))
+    query.use_button()
+    query.answer("Here it is.")
+    chat, number = query.button.chat, query.number
+    query.after.add(lambda api: posting.post_card(api, delivery, chat=chat, reply_to=number))
 
 
-def show_all(press: Press) -> None:
-    """The rest of a cut card, and then the decision."""
-    message = press.message()
-    if message is None or not press.approval().is_open:
-        press.say(closed_text(press.approval()), alert=True)
-        return
-    press.spend()
-    press.say("All of it follows; the buttons come last.")
-    press.after.do(lambda api: posting.show_all(api, message.pk))
+def show_all(query: CallbackQuery) -> None:
+    """Post what a cut card left out, and then the buttons to decide."""
+    if message := _take_message(query, "All of it follows; the buttons come last."):
+        query.after.add(lambda api: posting.post_full_text(api, message.pk))
 
 
-def option(press: Press) -> None:
-    """Choose an answer, take it back, or turn to another question; a single answer is sent at once."""
-    approval, message = press.approval(), press.message()
-    questions, value = questions_of(approval), press.button.value
+def choose_option(query: CallbackQuery) -> None:
+    """Toggle an answer or turn to another question. A single answer is recorded at once."""
+    approval, message = query.approval(), query.message()
+    questions, value = questions_of(approval), query.button.value
     number = int(value["question"])
     offered = questions[number]["options"]
     label = offered[int(value["option"])]["label"] if "option" in value else value.get("own")
-    if label is not None and answers_at_once(questions):
-        answers = Draft().with_answer(questions, 0, (label,)).answers(questions)
-        press.decide(S.APPROVED, f"Answered: {one_line(shown_of(approval).hide(label), 100)}", answers=answers)
+    if label is not None and is_single_choice(questions):
+        answers = Draft().with_answer(questions, 0, (label,)).answers_json(questions)
+        query.decide(Status.APPROVED, f"Answered: {one_line(shown_of(approval).hide(label), 100)}", answers=answers)
     elif message is None or not approval.is_open:
-        press.say(closed_text(approval), alert=True)
+        query.answer(describe_closed(approval), alert=True)
     else:
         draft = draft_on(message)
-        draft = draft.turned_to(number) if label is None else draft.option(questions, number, label)
+        draft = draft.at_question(number) if label is None else draft.toggle_option(questions, number, label)
         keep_draft(message, draft)
-        press.retire()
-        press.say(one_line(shown_of(approval).hide(label or ""), 100))
-        press.redraw(message)
+        query.retire_buttons()
+        query.answer(one_line(shown_of(approval).hide(label or ""), 100))
+        query.redraw_message(message)
 
 
-def answer(press: Press) -> None:
-    """Ask for words."""
-    message = press.message()
-    if message is None or not press.approval().is_open:
-        press.say(closed_text(press.approval()), alert=True)
+def answer(query: CallbackQuery) -> None:
+    """Ask for a typed answer."""
+    if message := _take_message(query, "Reply to the message below."):
+        _prompt_for_text(query, message, posting.ANSWER, question=int(query.button.value["question"]))
+
+
+def submit(query: CallbackQuery) -> None:
+    """Record the chosen answers.
+
+    The value of the button holds exactly what the card showed above it.
+    """
+    questions = questions_of(query.approval())
+    answers = Draft.read(query.button.value).answers_json(questions)
+    query.decide(Status.APPROVED, "Answered. The agent is told.", answers=answers)
+
+
+def lift_stop(query: CallbackQuery) -> None:
+    """Handle the button of /resume.
+
+    A second press, or a button of an earlier stop, changes nothing.
+    """
+    try:
+        lifted = stops.lift_stop(
+            by=query.person.account, via=DecisionSource.TELEGRAM, stop_id=UUID(query.button.value["stop"]),
+            address=query.person.address,
+        )  # fmt: skip
+    except (AnotherStop, StopNotFound) as error:
+        query.answer(f"Nothing was changed. {error.detail} Write /resume.", alert=True)
         return
-    press.spend()
-    press.say("Reply to the message below.")
-    _ask(press, message, posting.ANSWER, question=int(press.button.value["question"]))
+    query.use_button()
+    query.answer("Agents go on.")
+    text = stop_messages.describe_lift(lifted) if lifted else words(stop_messages.NOT_STOPPED)
+    card, chat, number = Card(text=text.html, plain=text.plain), query.button.chat, query.number
+    query.after.add(lambda api: cards.edit(api, chat=chat, message=number, card=card))
 
 
-def submit(press: Press) -> None:
-    """Send what was chosen: exactly what the card showed below this very button."""
-    questions = questions_of(press.approval())
-    answers = Draft.read(press.button.value).answers(questions)
-    press.decide(S.APPROVED, "Answered. The agent is told.", answers=answers)
-
-
-DEEDS: dict[str, Callable[[Press], None]] = {
-    A.APPROVE: approve, A.APPROVE_SESSION: approve_for_session, A.NOTE: approve_with_note, A.REOPEN: reopen,
-    A.REJECT: reject, A.REJECT_NOW: reject_now,
-    A.KEEP_OPEN: keep_open, A.SHOW: show, A.SHOW_ALL: show_all, A.OPTION: option, A.ANSWER: answer, A.SUBMIT: submit,
-    A.LIFT: stop_all.lift,
-}  # fmt: skip
+BUTTON_ACTIONS: dict[str, Callable[[CallbackQuery], None]] = {
+    Action.APPROVE: approve,
+    Action.APPROVE_SESSION: approve_for_session,
+    Action.NOTE: approve_with_note,
+    Action.REOPEN: reopen,
+    Action.REJECT: reject,
+    Action.REJECT_NOW: reject_now,
+    Action.KEEP_OPEN: keep_open,
+    Action.SHOW: show,
+    Action.SHOW_ALL: show_all,
+    Action.OPTION: choose_option,
+    Action.ANSWER: answer,
+    Action.SUBMIT: submit,
+    Action.LIFT: lift_stop,
+}
 
 
 def keep_draft(message: Message, draft: Draft) -> None:
-    """The caller holds the row."""
-    message.value = message.value | {DRAFT: draft.kept()}
+    """Save the draft on the row, which the caller has locked."""
+    message.value = message.value | {DRAFT: draft.to_json()}
     message.save(update_fields=["value"])
 
 
-def _ask(press: Press, message: Message, about: str, question: int = 0) -> None:
-    person, account = press.person.telegram_user, press.person.account
-    press.after.do(
-        lambda api: posting.ask_for_words(
+def _take_message(query: CallbackQuery, text: str) -> Message | None:
+    """Use the button, answer with ``text`` and return the locked message.
+
+    If the request has closed, answer how it closed and return None.
+    """
+    message = query.message()  # locks the row before the status is read
+    approval = query.approval()
+    if message is None or not approval.is_open:
+        query.answer(describe_closed(approval), alert=True)
+        return None
+    query.use_button()
+    query.answer(text)
+    return message
+
+
+def _prompt_for_text(query: CallbackQuery, message: Message, about: str, question: int = 0) -> None:
+    person, account = query.person.telegram_user, query.person.account
+    query.after.add(
+        lambda api: posting.prompt_for_text(
             api, message.pk, person=person, account=account, about=about, question=question
         )
     )
 
 
-def _prompts(press: Press, about: str) -> list[Message]:
-    mine = Message.objects.filter(delivery__approval=press.approval_id, kind=Message.Kind.PROMPT, live=True)
+def _live_prompts(query: CallbackQuery, about: str) -> list[Message]:
+    mine = Message.objects.filter(delivery__approval=query.approval_id, kind=Message.Kind.PROMPT, live=True)
     return [one for one in mine if one.value.get("about") == about]

@@ -1,4 +1,7 @@
-"""One press on a button: who, on what, and what it means. Runs in the transaction that records the update."""
+"""One callback query: who pressed which button, and its effect.
+
+Runs in the transaction that records the update.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,22 +12,22 @@ from uuid import UUID
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from approvals.commands import decide_approval
 from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, InvalidDecision, SelfApproval
-from approvals.models import Approval, DecisionSource
+from approvals.models import Approval
 from approvals.presentation.render import one_line
-from approvals.presentation.surfaces import names_of
 from approvals.stop.commands import is_stopped
 from escalation.models import Button, Message
-from escalation.queries import asked
+from escalation.queries import read_approval
 from escalation.telegram import status
 from escalation.telegram.inbound import rejections
-from escalation.telegram.inbound.after_commit import Aftermath
+from escalation.telegram.inbound.after_commit import AfterCommitActions
 from escalation.telegram.inbound.people import Json, Person
 from escalation.telegram.messages import cards, posting
+from escalation.telegram.messages.outcomes import SURFACES
 
-A, S = Button.Action, Approval.Status
-AGAIN_AFTER = timedelta(seconds=30)  # what only shows something may be asked for again, if it did not come
+Action, Status = Button.Action, Approval.Status
+# A button that only shows something works again after this time, in case its message was lost.
+AGAIN_AFTER = timedelta(seconds=30)
 FORGED = "This button is not one of mine, or not in this place. Nothing was changed."
 RENEWED = "This card was out of date and is drawn anew. Nothing was changed: look, and tap again."
 GONE = "This request is no longer kept. Nothing was changed."
@@ -33,157 +36,160 @@ LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Press:
-    """A press of a known person, who may decide, on a button that stands where it was pressed."""
+class CallbackQuery:
+    """A press by a known person who may decide, on a button in its own message."""
 
     person: Person
     button: Button
     number: int
     callback_id: str
-    after: Aftermath
+    after: AfterCommitActions
 
-    def say(self, text: str, *, alert: bool = False) -> None:
-        self.after.answer(self.callback_id, text, alert=alert)
+    def answer(self, text: str, *, alert: bool = False) -> None:
+        self.after.answer_callback(self.callback_id, text, alert=alert)
 
     def refuse(self, why: str) -> None:
-        """Say it so that it cannot be overlooked, and note it in the audit."""
+        """Answer with an alert, and record the attempt in the audit."""
         self.person.audit_refusal(why, self.button.approval_id)
-        self.say(why, alert=True)
+        self.answer(why, alert=True)
 
     @property
     def approval_id(self) -> UUID:
-        """Every button but that of a test card is about one."""
+        """The approval of the button. Only the button of a test card has none."""
         if self.button.approval_id is None:
             raise ApprovalNotFound("Approval not found")
         return self.button.approval_id
 
     def approval(self) -> Approval:
-        """As it is now, with the database's time.
+        """Return the approval with the database time.
 
         Raises:
-            ApprovalNotFound: it was deleted meanwhile.
+            ApprovalNotFound: retention has deleted it.
         """
-        found = asked(pk=self.approval_id)
+        found = read_approval(pk=self.approval_id)
         if found is None:
             raise ApprovalNotFound("Approval not found")
         return found
 
     def message(self) -> Message | None:
-        """The row of the message that was pressed, locked until the commit."""
+        """Return the row of the message with the button, locked until the commit.
+
+        Return None if it is unknown.
+        """
         rows = Message.objects.select_for_update(of=("self",)).select_related("delivery")
         return rows.filter(chat=self.button.chat, message=self.number, delivery__approval=self.approval_id).first()
 
-    def decide(self, verdict: str, done: str, **how: Any) -> None:
-        """The one way a press decides."""
-        if verdict == S.APPROVED and (other := rejections.under_way(self.approval_id)):
-            self.say(f"Not recorded: {_name(other.by)} is rejecting this just now.", alert=True)
+    def decide(self, verdict: str, success_text: str, **details: Any) -> None:
+        """Record a decision. Every button that decides calls this method."""
+        if verdict == Status.APPROVED and (other := rejections.find_pending_rejection(self.approval_id)):
+            self.answer(f"Not recorded: {_short_name(other.by)} is rejecting this just now.", alert=True)
             return
         try:
-            decide_approval(
-                approval_id=self.approval_id, decision=verdict, by=self.person.account, via=DecisionSource.TELEGRAM,
-                address=self.person.address, **how,
-            )  # fmt: skip
+            self.person.decide(self.approval_id, verdict, **details)
         except (ApprovalClosed, ApprovalExpired):
-            self.say(closed_text(self.approval()), alert=True)
+            self.answer(describe_closed(self.approval()), alert=True)
         except InvalidDecision as error:
-            self.say(f"Not recorded. {error.detail}", alert=True)
+            self.answer(f"Not recorded. {error.detail}", alert=True)
             return
         else:
-            self.say(done if verdict != S.APPROVED or not is_stopped() else f"{done} {AFTER_THE_LIFT}")
-        self.spend()
+            self.answer(
+                success_text if verdict != Status.APPROVED or not is_stopped() else f"{success_text} {AFTER_THE_LIFT}"
+            )
+        self.use_button()
 
-    def spend(self) -> None:
-        """Use the button up."""
-        cards.use(self.button)
+    def use_button(self) -> None:
+        cards.use_button(self.button)
 
-    def retire(self) -> None:
-        """The message is about to be drawn anew: the buttons it shows now are worth nothing any more."""
-        cards.retire(chat=self.button.chat, message=self.number)
+    def retire_buttons(self) -> None:
+        """Invalidate the buttons that the message shows now, because it will be edited."""
+        cards.retire_buttons(chat=self.button.chat, message=self.number)
 
-    def redraw(self, message: Message) -> None:
-        self.after.do(lambda api: posting.redraw(api, message.pk))
-
-
-Deed = Callable[[Press], None]
+    def redraw_message(self, message: Message) -> None:
+        self.after.add(lambda api: posting.redraw_message(api, message.pk))
 
 
-def handle(query: Json, update_id: int, after: Aftermath, deeds: dict[str, Deed]) -> None:
-    """Verify person, chat, message and token, and do what the button means. A press that may not be changes nothing."""
-    where = query.get("message") or {}
-    person = Person.behind(query.get("from") or {}, where.get("chat") or {}, update_id)
-    callback_id, token, number = str(query["id"]), str(query.get("data", "")), int(where.get("message_id", 0))
+ButtonAction = Callable[[CallbackQuery], None]
+
+
+def handle(update: Json, update_id: int, after: AfterCommitActions, actions: dict[str, ButtonAction]) -> None:
+    """Check person, chat, message and token, and run the action of the button.
+
+    A refused query changes nothing.
+    """
+    where = update.get("message") or {}
+    person = Person.from_update(update.get("from") or {}, where.get("chat") or {}, update_id)
+    callback_id, token, number = str(update["id"]), str(update.get("data", "")), int(where.get("message_id", 0))
     if why_not := person.refusal():
-        person.audit_refusal(why_not, _meant(token, person.chat))
-        after.answer(callback_id, why_not, alert=True)
+        person.audit_refusal(why_not, _find_intended_approval(token, person.chat))
+        after.answer_callback(callback_id, why_not, alert=True)
         return
-    button = cards.pressed(token, chat=person.chat, message=number)
+    button = cards.find_button(token, chat=person.chat, message=number)
     if button is None:
         person.audit_refusal(FORGED)
-        after.answer(callback_id, FORGED, alert=True)
+        after.answer_callback(callback_id, FORGED, alert=True)
         return
-    press = Press(person, button, number, callback_id, after)
+    query = CallbackQuery(person, button, number, callback_id, after)
     try:
-        _do(press, deeds)
+        _run_action(query, actions)
     except SelfApproval as error:
-        press.refuse(f"{error.detail} Nothing was changed.")
+        query.refuse(f"{error.detail} Nothing was changed.")
     except ApprovalNotFound:
-        press.say(GONE, alert=True)
+        query.answer(GONE, alert=True)
 
 
-def closed_text(approval: Approval) -> str:
-    """How a question ended, for somebody who comes too late."""
-    if approval.status in (S.PENDING, S.EXPIRED):
+def describe_closed(approval: Approval) -> str:
+    """Return how a request closed, for a person who presses too late."""
+    if approval.status in (Status.PENDING, Status.EXPIRED):
         return "Too late: nobody answered in time. Nothing was changed."
-    who = f" by {_name(approval.decided_by)}" if approval.decided_by else ""
+    name = f" by {_short_name(approval.decided_by)}" if approval.decided_by else ""
     return (
-        f"Already {approval.status}{who} {names_of(approval.decided_via).in_message}".rstrip()
-        + ". Nothing was changed."
+        f"Already {approval.status}{name} {SURFACES.get(approval.decided_via, '')}".rstrip() + ". Nothing was changed."
     )
 
 
-def _do(press: Press, deeds: dict[str, Deed]) -> None:
-    if press.button.action == A.TEST:
-        _tested(press)
+def _run_action(query: CallbackQuery, actions: dict[str, ButtonAction]) -> None:
+    if query.button.action == Action.TEST:
+        _confirm_test(query)
         return
-    if press.button.action == A.LIFT:
-        deeds[A.LIFT](press)  # knows by itself what a second press means
+    if query.button.action == Action.LIFT:
+        actions[Action.LIFT](query)  # checks a second press itself
         return
-    if press.button.used_at is not None and not _may_repeat(press.button):
-        _out_of_date(press)
+    if query.button.used_at is not None and not _may_repeat(query.button):
+        _refresh_outdated_card(query)
         return
-    deeds[press.button.action](press)
+    actions[query.button.action](query)
 
 
-def _tested(press: Press) -> None:
-    press.spend()
-    status.note_tested(by=press.person.account)
-    press.say("It works: Orchestra heard you.")
-    press.after.do(lambda api: posting.test_passed(api, press.button.chat, press.number, press.person.account))
+def _confirm_test(query: CallbackQuery) -> None:
+    query.use_button()
+    status.record_test(by=query.person.account)
+    query.answer("It works: Orchestra heard you.")
+    query.after.add(lambda api: posting.confirm_test_card(api, query.button.chat, query.number, query.person.account))
 
 
-def _out_of_date(press: Press) -> None:
-    """Pressed a second time, or left over on a card that could not be redrawn."""
-    approval, message = press.approval(), press.message()
+def _refresh_outdated_card(query: CallbackQuery) -> None:
+    """Redraw a card after a press on a used button, or on one that an edit left behind."""
+    approval, message = query.approval(), query.message()
     if not approval.is_open or message is None:
-        press.say(closed_text(approval), alert=True)
+        query.answer(describe_closed(approval), alert=True)
         return
-    press.retire()
-    press.redraw(message)
-    press.say(RENEWED)
+    query.retire_buttons()
+    query.redraw_message(message)
+    query.answer(RENEWED)
 
 
 def _may_repeat(button: Button) -> bool:
-    """Whether it only shows something, and that some time ago; claims it if so."""
+    """Return True if the button only shows something and was used some time ago; then claim it."""
     long_ago = Q(used_at__lte=Now() - AGAIN_AFTER)
-    shows = button.action in (A.SHOW, A.SHOW_ALL, A.ANSWER, A.NOTE)
+    shows = button.action in (Action.SHOW, Action.SHOW_ALL, Action.ANSWER, Action.NOTE)
     return shows and bool(Button.objects.filter(long_ago, pk=button.pk).update(used_at=Now()))
 
 
-def _meant(token: str, chat: int) -> UUID | None:
-    """What somebody who may not press wanted to press, for the audit."""
-    found = Button.objects.filter(token_sha256=cards.hashed(token), chat=chat)
+def _find_intended_approval(token: str, chat: int) -> UUID | None:
+    """Return the approval that a refused person wanted to decide, for the audit."""
+    found = Button.objects.filter(token_sha256=cards.hash_token(token), chat=chat)
     return found.values_list("approval_id", flat=True).first()
 
 
-def _name(who: str) -> str:
-    return one_line(who, LONGEST_NAME)
+def _short_name(name: str) -> str:
+    return one_line(name, LONGEST_NAME)

@@ -1,4 +1,4 @@
-"""Putting cards into a chat: buttons with single-use tokens, and the rows that remember what stands where."""
+"""Post and edit cards, with single-use buttons, and record which message shows what."""
 
 import hashlib
 import logging
@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from escalation.errors import BotApiError, Refused
 from escalation.models import Button, Delivery, Message
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.messages.message import Card, Key
+from escalation.telegram.messages.message import Card, InlineButton
 from orchestra.db import sql
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,8 @@ SENT_TWICE = "This was sent twice because the connection was lost. The message b
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A card that only has to be sent, once its ``buttons`` are saved."""
+class PreparedCard:
+    """A card that may be sent once its ``buttons`` are saved."""
 
     chat: int
     card: Card
@@ -47,54 +47,61 @@ def post(
     reply_to: int = 0,
     silent: bool = False,
 ) -> int:
-    """Send ``card`` with fresh buttons; the number of the new message.
+    """Send ``card`` with new buttons; return the number of the message.
 
-    Buttons are bound to the approval of ``delivery``, unless their value names one. With ``delivery`` the message is
-    remembered, so that it is settled when the approval closes; a list is remembered for those of ``also`` too.
+    Buttons belong to the approval of ``delivery``, unless their value names another. With
+    ``delivery`` the message is recorded, so that it is settled when the approval closes. A list is
+    recorded for ``also`` too.
 
     Raises:
-        BotApiError: it was not sent, or perhaps it was (``NotReached.perhaps_done``).
+        BotApiError: it was not sent, or perhaps it was (``NotReached.may_have_succeeded``).
     """
     prepared = prepare(chat=chat, card=card, delivery=delivery, reply_to=reply_to, silent=silent)
     if prepared.buttons:
-        with sql.async_commit():  # a message whose buttons are lost is sent again: its delivery is lost too
+        with sql.async_commit():  # a crash that loses the buttons loses the delivery too: it is sent again
             Button.objects.bulk_create(prepared.buttons)
     return send(api, prepared, about=[one for one in (delivery, *also) if one is not None], kind=kind)
 
 
 def prepare(
     *, chat: int, card: Card, delivery: Delivery | None = None, reply_to: int = 0, silent: bool = False
-) -> Prepared:
-    """Make the buttons of ``card``, which have to be saved before they can be pressed."""
-    buttons, markup = keyboard(card, chat=chat, approval_id=delivery.approval_id if delivery else None)
+) -> PreparedCard:
+    """Create the buttons of ``card``. They must be saved before the card is sent."""
+    buttons, markup = build_keyboard(card, chat=chat, approval_id=delivery.approval_id if delivery else None)
     more: dict[str, Any] = {"reply_markup": markup} if markup else {}
     if reply_to:
         more["reply_parameters"] = {"message_id": reply_to, "allow_sending_without_reply": True}
     if silent:
         more["disable_notification"] = True
-    return Prepared(chat=chat, card=card, params=more, buttons=buttons)
+    return PreparedCard(chat=chat, card=card, params=more, buttons=buttons)
 
 
-def send(api: BotApi, prepared: Prepared, *, about: Sequence[Delivery], kind: str = Message.Kind.CARD) -> int:
-    """Send what was prepared and remember it for every delivery it is ``about``; the number of the new message.
+def send(api: BotApi, prepared: PreparedCard, *, about: Sequence[Delivery], kind: str = Message.Kind.CARD) -> int:
+    """Send a prepared card and record it for every delivery in ``about``.
+
+    Return the number of the message.
 
     Raises:
         BotApiError: as `post`.
     """
     card = prepared.card
-    sent = _in_html_or_plain(api, "sendMessage", card, chat_id=prepared.chat, **prepared.params)
+    sent = _send_html_or_plain(api, "sendMessage", card, chat_id=prepared.chat, **prepared.params)
     doubtful = api.doubtful
-    number, chat = int(sent["message_id"]), int(sent["chat"]["id"])  # a group may have moved meanwhile
+    # the chat differs from the request if the group moved
+    number, chat = int(sent["message_id"]), int(sent["chat"]["id"])
     with transaction.atomic():
         Button.objects.filter(pk__in=[button.pk for button in prepared.buttons]).update(chat=chat, message=number)
         _remember(about, kind=kind, chat=chat, number=number, text=card.text)
     if doubtful and about:
-        _after_a_lost_answer(api, chat, number, about)
+        _remove_copies(api, chat, number, about)
     return number
 
 
 def _remember(deliveries: Sequence[Delivery], *, kind: str, chat: int, number: int, text: str) -> None:
-    """Somebody quick may have pressed already: then the row is there, as that of a copy, and keeps what it holds."""
+    """Record a message.
+
+    A quick press may have created its row as a copy; then the row keeps its ``value``.
+    """
     Message.objects.bulk_create(
         [Message(delivery=one, kind=kind, chat=chat, message=number, text=text) for one in deliveries],
         update_conflicts=True, unique_fields=["chat", "message", "delivery"], update_fields=["kind", "text"],
@@ -102,32 +109,35 @@ def _remember(deliveries: Sequence[Delivery], *, kind: str, chat: int, number: i
 
 
 def edit(api: BotApi, *, chat: int, message: int, card: Card, delivery: Delivery | None = None) -> None:
-    """Bring a message up to ``card``: without keys its buttons go away, with keys it gets fresh ones.
+    """Replace the text and the buttons of a message with those of ``card``.
 
     Raises:
         BotApiError: as `post`.
     """
     approval_id = delivery.approval_id if delivery else None
-    buttons, markup = keyboard(card, chat=chat, approval_id=approval_id, message=message)
+    buttons, markup = build_keyboard(card, chat=chat, approval_id=approval_id, message=message)
     Button.objects.bulk_create(buttons)
     more = {"reply_markup": markup} if markup else {}
-    _in_html_or_plain(api, "editMessageText", card, chat_id=chat, message_id=message, **more)
+    _send_html_or_plain(api, "editMessageText", card, chat_id=chat, message_id=message, **more)
 
 
-def keyboard(
+def build_keyboard(
     card: Card, *, chat: int, approval_id: UUID | None, message: int | None = None
 ) -> tuple[list[Button], Markup | None]:
-    """New unsaved buttons for a card's keys, and the markup that carries their tokens; None without keys."""
+    """Return new, unsaved buttons and the inline keyboard with their tokens.
+
+    Return None for a card without buttons.
+    """
     buttons: list[Button] = []
 
-    def drawn(key: Key) -> dict[str, str]:
+    def render_button(key: InlineButton) -> dict[str, str]:
         if key.url:
             return {"text": key.label, "url": key.url}
         token = secrets.token_urlsafe(24)
         about = UUID(key.value["approval"]) if "approval" in key.value else approval_id
         buttons.append(
             Button(
-                token_sha256=hashed(token),
+                token_sha256=hash_token(token),
                 approval_id=about,
                 action=key.action,
                 value=key.value,
@@ -137,39 +147,44 @@ def keyboard(
         )
         return {"text": key.label, "callback_data": token}
 
-    rows = [[drawn(key) for key in row] for row in card.keys]
+    rows = [[render_button(key) for key in row] for row in card.keys]
     return buttons, ({"inline_keyboard": rows} if rows else None)
 
 
-def pressed(token: str, *, chat: int, message: int) -> Button | None:
-    """The button with that token if it stands in this chat and message; None if it is forged, foreign or stray.
+def find_button(token: str, *, chat: int, message: int) -> Button | None:
+    """Return the button with ``token`` in this chat and message.
 
-    A message that was sent although the answer was lost carries good tokens and a number nobody knows: it is a copy,
-    its number is learned here, and it will be settled too.
+    Return None if it is forged or belongs elsewhere.
+
+    If the response to a send was lost, an unknown copy of the message has valid tokens. This
+    function then records the number of the copy, so that it is settled too.
     """
-    button = Button.objects.filter(token_sha256=hashed(token), chat=chat).first()
+    button = Button.objects.filter(token_sha256=hash_token(token), chat=chat).first()
     if button is None:
         return None
     return button if button.message == message or _is_copy(button, chat, message) else None
 
 
-def use(button: Button) -> bool:
-    """Spend it; False if it was spent before. Call it in the transaction of its effect, after judging the person."""
+def use_button(button: Button) -> bool:
+    """Mark a button as used; return False if it was used before.
+
+    Call this in the transaction of the effect, after the rights of the person were checked.
+    """
     return bool(Button.objects.filter(pk=button.pk, used_at=None).update(used_at=Now()))
 
 
-def retire(*, chat: int, message: int) -> None:
-    """The message is about to be drawn anew: what its buttons of now mean is no longer what it will show."""
+def retire_buttons(*, chat: int, message: int) -> None:
+    """Invalidate the unused buttons of a message that is about to be edited."""
     Button.objects.filter(chat=chat, message=message, used_at=None).update(used_at=Now())
 
 
-def hashed(token: str) -> str:
-    """How a token or a code is kept."""
+def hash_token(token: str) -> str:
+    """Return the hash under which a token or link code is stored."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _is_copy(button: Button, chat: int, message: int) -> bool:
-    """Whether ``message`` is an unknown copy of a message with this button, which is remembered if so."""
+    """Return True, and record it, if ``message`` is an unknown copy of one with this button."""
     delivery = Delivery.objects.filter(approval=button.approval_id).first()
     if delivery is None or not (button.message is None or delivery.doubtful):
         return False
@@ -179,10 +194,11 @@ def _is_copy(button: Button, chat: int, message: int) -> bool:
     return True
 
 
-def _after_a_lost_answer(api: BotApi, chat: int, number: int, deliveries: Sequence[Delivery]) -> None:
-    """Look just before the message that was confirmed for copies of it, and take their buttons away.
+def _remove_copies(api: BotApi, chat: int, number: int, deliveries: Sequence[Delivery]) -> None:
+    """Look for copies just before the confirmed message, and remove their buttons.
 
-    Nothing tells which numbers a chat has; but taking away buttons changes only messages of ours that have some.
+    Telegram has no call that lists messages. Removing buttons affects only our own messages with
+    buttons, so guessing numbers is safe.
     """
     Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries]).update(doubtful=True)
     near = range(number - 1, max(0, number - 1 - COPIES_NEAR), -1)
@@ -192,13 +208,16 @@ def _after_a_lost_answer(api: BotApi, chat: int, number: int, deliveries: Sequen
         if suspect in known:
             break
         with suppress(BotApiError):
-            found = api.once("editMessageReplyMarkup", chat_id=chat, message_id=suspect)
+            found = api.call_once("editMessageReplyMarkup", chat_id=chat, message_id=suspect)
             if isinstance(found, dict):
-                api.once("editMessageText", chat_id=chat, message_id=suspect, text=SENT_TWICE)
+                api.call_once("editMessageText", chat_id=chat, message_id=suspect, text=SENT_TWICE)
 
 
-def _in_html_or_plain(api: BotApi, method: str, card: Card, **params: Any) -> Any:
-    """Send the HTML; if Telegram cannot parse it, which is a bug of ours, the plain text once."""
+def _send_html_or_plain(api: BotApi, method: str, card: Card, **params: Any) -> Any:
+    """Send the HTML.
+
+    If Telegram cannot parse it, which is a bug of ours, send the plain text once.
+    """
     try:
         if card.marked:
             return api.call(method, text=card.text, parse_mode="HTML", link_preview_options=NO_PREVIEW, **params)

@@ -1,4 +1,4 @@
-"""Telegram as a channel of the outbox: what to say is `render`'s business, how to send it `cards`'."""
+"""The Telegram `Channel` of the outbox. `render` makes the content, `cards` sends it."""
 
 import logging
 from collections.abc import Sequence
@@ -6,155 +6,156 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from escalation.channels.base import Notice, Outcome, Place, Told
+from escalation.channels.base import DeliveryNotice, Notice, Outcome, Place
 from escalation.errors import ChatMoved, ChatUnusable, Refused, TokenRefused
 from escalation.models import Delivery, Message
-from escalation.queries import ends_of, messages_at, notice_of
+from escalation.queries import build_notice, build_notice_and_outcome, messages_at
 from escalation.telegram.api.client import BotApi
-from escalation.telegram.api.error_mapping import BAD_KEYS, GONE, TOO_LONG, is_about
+from escalation.telegram.api.error_mapping import BAD_KEYBOARD, GONE, TOO_LONG, contains_any
 from escalation.telegram.messages import cards, render
-from escalation.telegram.messages.card_states import face
+from escalation.telegram.messages.card_states import render_open_message
 from escalation.telegram.messages.message import Card
 
 logger = logging.getLogger(__name__)
 
-K = Message.Kind
+Kind = Message.Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Telegram:
-    """The chat of the settings. A `Channel`."""
+    """The configured chat, as a `Channel`."""
 
     api: BotApi
 
-    def ask(self, told: Sequence[Told], *, silent: bool) -> None:
-        """One question as a card, several as a list.
+    def ask(self, notices: Sequence[DeliveryNotice], *, silent: bool) -> None:
+        """Send one request as a card, several as a list.
 
         Raises:
-            BotApiError: nobody was told, or perhaps somebody was (``NotReached.perhaps_done``).
+            BotApiError: nothing was sent, or perhaps it was (``NotReached.may_have_succeeded``).
         """
-        (_, notice), *rest = told
+        (_, notice), *rest = notices
         if rest:
-            self._post(render.several([(one, None) for _, one in told]), told, kind=K.LIST, silent=silent)
+            self._post(render.render_list([(one, None) for _, one in notices]), notices, kind=Kind.LIST, silent=silent)
         else:
-            self._post(render.card(notice), told, kind=K.CARD, silent=silent)
+            self._post(render.render_card(notice), notices, kind=Kind.CARD, silent=silent)
 
-    def draw(self, told: Told, *, silent: bool) -> cards.Prepared:
-        """The card of one question; whoever saves its buttons may `deliver` it."""
-        delivery, notice = told
-        return cards.prepare(chat=self.api.chat, card=render.card(notice), delivery=delivery, silent=silent)
+    def prepare(self, notices: DeliveryNotice, *, silent: bool) -> cards.PreparedCard:
+        """Return the card of one request. Its buttons must be saved before `send_prepared`."""
+        delivery, notice = notices
+        return cards.prepare(chat=self.api.chat, card=render.render_card(notice), delivery=delivery, silent=silent)
 
-    def deliver(self, drawn: cards.Prepared, told: Told, *, silent: bool) -> None:
-        """Send what was drawn.
+    def send_prepared(self, prepared: cards.PreparedCard, notices: DeliveryNotice, *, silent: bool) -> None:
+        """Send a prepared card.
 
         Raises:
             BotApiError: as `ask`.
         """
         try:
-            cards.send(self.api, drawn, about=[told[0]])
+            cards.send(self.api, prepared, about=[notices[0]])
         except (ChatUnusable, TokenRefused):
             raise
         except Refused as refused:
-            self._post_simpler(drawn.card, refused, [told], kind=K.CARD, silent=silent)
+            self._post_simpler(prepared.card, refused, [notices], kind=Kind.CARD, silent=silent)
 
-    def remind(self, told: Sequence[Told]) -> None:
-        """One question in reply to its card, several as a list.
+    def remind(self, notices: Sequence[DeliveryNotice]) -> None:
+        """Remind of one request in reply to its card, of several in a list.
 
         Raises:
-            BotApiError: nobody was reminded.
+            BotApiError: no reminder was sent.
         """
-        (delivery, notice), *rest = told
+        (delivery, notice), *rest = notices
         if rest:
-            self._post(render.several([(one, None) for _, one in told]), told, kind=K.LIST)
+            self._post(render.render_list([(one, None) for _, one in notices]), notices, kind=Kind.LIST)
             return
-        told_here = delivery.messages.filter(kind__in=(K.CARD, K.LIST), chat=self.api.chat)
-        card = told_here.order_by("-message").first()
-        self._post(render.reminder(notice), told, kind=K.REMINDER, reply_to=card.message if card else 0)
+        shown_here = delivery.messages.filter(kind__in=(Kind.CARD, Kind.LIST), chat=self.api.chat)
+        card = shown_here.order_by("-message").first()
+        self._post(render.render_reminder(notice), notices, kind=Kind.REMINDER, reply_to=card.message if card else 0)
 
     def settle(self, place: Place) -> None:
-        """Edit the message at ``place`` to what is true now, and remember it.
+        """Edit the message at ``place`` to the present state, and record that.
 
         Raises:
-            BotApiError: the message still says what it said.
+            BotApiError: the message was not changed.
         """
         rows = messages_at(place)
         if not rows:
             return
-        told = [(row, *ends_of(row.delivery.approval)) for row in rows]
-        first, notice, outcome = told[0]
-        if first.kind == K.LIST:
-            self._edit(place, render.several([(about, end) for _, about, end in told]), None)
+        notices = [(row, *build_notice_and_outcome(row.delivery.approval)) for row in rows]
+        first, notice, outcome = notices[0]
+        if first.kind == Kind.LIST:
+            self._edit(place, render.render_list([(about, end) for _, about, end in notices]), None)
         elif outcome is None:
-            self._edit(place, face(first, notice_of(first.delivery.approval)), first.delivery)
-        elif first.kind == K.PROMPT:
-            with suppress(Refused):  # a forced reply can be deleted, never edited
+            self._edit(place, render_open_message(first, build_notice(first.delivery.approval)), first.delivery)
+        elif first.kind == Kind.PROMPT:
+            with suppress(Refused):  # a message with a forced reply can be deleted but not edited
                 self.api.call("deleteMessage", chat_id=place[0], message_id=place[1])
         else:
             self._settle_one(place, first, notice, outcome)
-        done = [row.pk for row, _, end in told if end is not None]
+        done = [row.pk for row, _, end in notices if end is not None]
         Message.objects.filter(pk__in=done).update(live=False)
 
     def _settle_one(self, place: Place, row: Message, notice: Notice, outcome: Outcome) -> None:
-        if row.kind != K.CARD:
-            outcome = replace(outcome, reopenable=False)  # one button is enough
-        card = render.settled(notice, outcome, shown=row.text) if row.text else render.outcome_only(notice, outcome)
-        instead = render.outcome_only(notice, outcome) if row.kind == K.CARD else None
+        if row.kind != Kind.CARD:
+            outcome = replace(outcome, reopenable=False)  # only the card gets the button
+        card = render.render_settled(notice, outcome, shown=row.text)
+        instead = render.render_outcome(notice, outcome) if row.kind == Kind.CARD else None
         self._edit(place, card, row.delivery, instead=instead)
 
     def _edit(self, place: Place, card: Card, delivery: Delivery | None, *, instead: Card | None = None) -> None:
-        """Edit; where that is no longer possible, say it in a new message, if there is one to say ``instead``."""
+        """Edit the message; if that is no longer possible, send ``instead`` as a new one."""
         try:
             cards.edit(self.api, chat=place[0], message=place[1], card=card, delivery=delivery)
         except ChatUnusable:
             raise
         except Refused as refused:
-            if not (isinstance(refused, ChatMoved) or is_about(refused.description, GONE)):
+            if not (isinstance(refused, ChatMoved) or contains_any(refused.description, GONE)):
                 logger.error("telegram editMessageText failed for good: %s", refused.detail)
-            if instead is not None and not self._stands_here(place):
+            if instead is not None and not self._is_resent_here(place):
                 cards.post(self.api, chat=self.api.chat, card=instead)
 
-    def _stands_here(self, place: Place) -> bool:
-        """Whether a message was left behind in a chat that moved, and its request was told anew in ours."""
+    def _is_resent_here(self, place: Place) -> bool:
+        """Return True if the message stayed in a chat that moved and its request was sent to ours."""
         deliveries = Message.objects.filter(chat=place[0], message=place[1]).values("delivery")
-        here = Message.objects.filter(delivery__in=deliveries, chat=self.api.chat, kind__in=(K.CARD, K.LIST))
+        here = Message.objects.filter(delivery__in=deliveries, chat=self.api.chat, kind__in=(Kind.CARD, Kind.LIST))
         return place[0] != self.api.chat and here.exists()
 
-    def _post(self, card: Card, told: Sequence[Told], **how: Any) -> None:
-        """``how`` is the kind of message, whether it is ``silent``, and what it is in ``reply_to``."""
+    def _post(self, card: Card, notices: Sequence[DeliveryNotice], **options: Any) -> None:
+        """``options`` are the kind of message, ``silent`` and ``reply_to``."""
         try:
-            self._post_as_it_is(card, told, **how)
+            self._post_card(card, notices, **options)
         except (ChatUnusable, TokenRefused):
             raise
         except Refused as refused:
-            self._post_simpler(card, refused, told, **how)
+            self._post_simpler(card, refused, notices, **options)
 
-    def _post_simpler(self, card: Card, refused: Refused, told: Sequence[Told], **how: Any) -> None:
-        """Try simpler forms of what Telegram refused, which is a bug of ours, or a refusal that we do not know.
+    def _post_simpler(self, card: Card, refused: Refused, notices: Sequence[DeliveryNotice], **options: Any) -> None:
+        """Try simpler forms of a refused card. The cause is a bug of ours or an unknown refusal.
 
         Raises:
-            BotApiError: it refused all of them; then it may be the chat, which `Gate` finds out.
+            BotApiError: Telegram refused all of them. `ChatState` counts this, as the chat may be
+                the cause.
         """
-        for simpler in _simpler(card, refused, told[0][1]):
+        for simpler in _simpler_cards(card, refused, notices[0][1]):
             logger.error("telegram sendMessage failed, a bug: %s; sending it without what was refused", refused.detail)
             try:
-                return self._post_as_it_is(simpler, told, **how)
+                return self._post_card(simpler, notices, **options)
             except (ChatUnusable, TokenRefused):
                 raise
-            except Refused as again:
-                refused = again
-        self.api.gate.count_refusal()
+            except Refused as next_refusal:
+                refused = next_refusal
+        self.api.chat_state.count_refusal()
         raise refused
 
-    def _post_as_it_is(self, card: Card, told: Sequence[Told], **how: Any) -> None:
-        delivery, *also = (one for one, _ in told)
-        cards.post(self.api, chat=self.api.chat, card=card, delivery=delivery, also=also, **how)
+    def _post_card(self, card: Card, notices: Sequence[DeliveryNotice], **options: Any) -> None:
+        delivery, *also = (one for one, _ in notices)
+        cards.post(self.api, chat=self.api.chat, card=card, delivery=delivery, also=also, **options)
 
 
-def _simpler(card: Card, refused: Refused, notice: Notice) -> list[Card]:
-    """What may be sent in place of a card that Telegram refused, in this order."""
-    least = render.least(notice)
-    if is_about(refused.description, TOO_LONG):
+def _simpler_cards(card: Card, refused: Refused, notice: Notice) -> list[Card]:
+    """Return simpler cards in the order to try them."""
+    least = render.render_minimal(notice)
+    if contains_any(refused.description, TOO_LONG):
         return [least]
-    if is_about(refused.description, BAD_KEYS):
+    if contains_any(refused.description, BAD_KEYBOARD):
         return [replace(card, keys=()), least]
     return [replace(card, marked=False), least]

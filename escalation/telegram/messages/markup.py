@@ -1,7 +1,8 @@
-"""Text for Telegram: each piece as HTML and as the plain words a person reads. Pure.
+"""Text for Telegram. Each piece holds the HTML and the plain text that a person reads. Pure.
 
-One rule keeps cards honest: **what others wrote stands in monospace**, in `said` and `box`; everything else is
-Orchestra's own. In monospace Telegram also makes nothing of what looks like a link, a command or a name.
+**Text from others is monospace**, by `quote` and `code_block`; all other text is Orchestra's own.
+This rule prevents forged cards. In monospace Telegram also does not activate links, commands and
+names.
 """
 
 import html
@@ -12,13 +13,14 @@ from datetime import UTC, datetime
 
 from approvals.presentation.render import visible
 
-LONGEST_MESSAGE = 4096  # Bot API, sendMessage: characters after parsing; counted in UTF-16 units to be safe
+# Bot API, sendMessage: characters after parsing. UTF-16 units are the safe way to count them.
+LONGEST_MESSAGE = 4096
 TAG = re.compile(r"<[^>]*>")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some text; ``plain`` is what is left when Telegram has parsed ``html``."""
+    """Some text. ``plain`` is what remains after Telegram parsed ``html``."""
 
     plain: str
     html: str
@@ -31,97 +33,110 @@ class Piece:
 
     @property
     def size(self) -> int:
-        """Its length as the Bot API counts: UTF-16 units after parsing."""
-        return units(self.plain)
+        """Length as the Bot API counts it: UTF-16 units after parsing."""
+        return count_units(self.plain)
 
 
 NOTHING = Piece("", "")
 
 
 def words(text: str) -> Piece:
-    """Orchestra's own words."""
-    return Piece(text, _quoted(text))
+    """Return text of Orchestra's own."""
+    return Piece(text, _escape(text))
 
 
 def strong(text: str) -> Piece:
-    """Orchestra's own words, set off."""
-    return Piece(text, f"<b>{_quoted(text)}</b>")
+    """Return text of Orchestra's own in bold."""
+    return Piece(text, f"<b>{_escape(text)}</b>")
 
 
 def remark(text: str) -> Piece:
-    """A remark of Orchestra's."""
-    return Piece(text, f"<i>{_quoted(text)}</i>")
+    """Return a remark of Orchestra's own in italics."""
+    return Piece(text, f"<i>{_escape(text)}</i>")
 
 
-def said(text: str) -> Piece:
-    """What somebody else wrote, inside a line; made visible here."""
-    shown = _tabs_shown(visible(text)).strip().replace("\n", " ⏎ ") or "(nothing)"
-    return Piece(shown, f"<code>{_quoted(shown)}</code>")
+def quote(text: str) -> Piece:
+    """Return text from others inside a line, with hidden characters made visible."""
+    shown = _show_tabs(visible(text)).strip().replace("\n", " ⏎ ") or "(nothing)"
+    return Piece(shown, f"<code>{_escape(shown)}</code>")
 
 
-def box(text: str, language: str = "") -> Piece:
-    """What somebody else wrote, as lines of its own; already made visible by the shared renderer."""
-    shown = _tabs_shown(text).removesuffix("\n") or "(nothing)"
-    coded = f'<code class="language-{language}">{_quoted(shown)}</code>' if language else _quoted(shown)
+def code_block(text: str, language: str = "") -> Piece:
+    """Return text from others as a block.
+
+    The shared renderer has already made hidden characters visible.
+    """
+    shown = _show_tabs(text).removesuffix("\n") or "(nothing)"
+    coded = f'<code class="language-{language}">{_escape(shown)}</code>' if language else _escape(shown)
     return Piece(shown, f"<pre>{coded}</pre>")
 
 
 def mention(account: str, telegram_user: int) -> Piece:
-    """An account's name that reaches its person: only who is mentioned is asked for a reply in a group."""
+    """Return an account name that notifies its person.
+
+    In a group, a forced reply opens only for mentioned people.
+    """
     shown = visible(account)
-    return Piece(shown, f'<a href="tg://user?id={telegram_user}">{_quoted(shown)}</a>')
+    return Piece(shown, f'<a href="tg://user?id={telegram_user}">{_escape(shown)}</a>')
 
 
 def link(address: str) -> Piece:
-    """A page of Orchestra's own, in brackets; nothing without an address."""
+    """Return a link to a page of Orchestra in brackets; an empty piece without an address."""
     if not address:
         return NOTHING
     return Piece(" (open)", f' (<a href="{html.escape(address)}">open</a>)')
 
 
 def moment(at: datetime, form: str, otherwise: str) -> Piece:
-    """A time that Telegram shows in the reader's own zone; older apps show ``otherwise``.
+    """Return a time that Telegram shows in the time zone of the reader.
 
-    ``form`` as Bot API 9.5 has it: ``r`` relative, ``t`` hours and minutes, ``dt`` with the day.
+    Older apps show ``otherwise``.
+
+    ``form`` as in Bot API 9.5: ``r`` relative, ``t`` hours and minutes, ``dt`` with the day.
     """
-    return Piece(otherwise, f'<tg-time unix="{int(at.timestamp())}" format="{form}">{_quoted(otherwise)}</tg-time>')
+    return Piece(otherwise, f'<tg-time unix="{int(at.timestamp())}" format="{form}">{_escape(otherwise)}</tg-time>')
 
 
 def day_and_time(at: datetime) -> Piece:
-    """When something happened, for ever understandable."""
+    """Return a full date and time, which stays clear on old messages."""
     return moment(at, "dt", f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
 
 
 def lines(pieces: Iterable[Piece], between: str = "\n") -> Piece:
-    """The non-empty ones below each other."""
+    """Join the non-empty pieces."""
     full = [piece for piece in pieces if piece]
     return Piece(between.join(piece.plain for piece in full), between.join(piece.html for piece in full))
 
 
-def units(text: str) -> int:
-    """UTF-16 units in ``text``."""
+def count_units(text: str) -> int:
     return len(text) + sum(char > "\uffff" for char in text)
 
 
-def cut_to(text: str, most: int) -> str:
-    """The beginning of ``text`` in at most ``most`` UTF-16 units, no character cut in half."""
-    if units(text) <= most:
+def truncate(text: str, most: int) -> str:
+    """Return the beginning of ``text`` in at most ``most`` UTF-16 units.
+
+    No character is split.
+    """
+    if count_units(text) <= most:
         return text
     kept = text[:most]
-    while units(kept) > most:
-        kept = kept[: most - (units(kept) - len(kept))]
+    while count_units(kept) > most:
+        kept = kept[: most - (count_units(kept) - len(kept))]
     return kept
 
 
-def plain_of(marked: str) -> str:
-    """What a person reads of HTML that was made here."""
+def strip_markup(marked: str) -> str:
+    """Return the plain text of HTML that this module made."""
     return html.unescape(TAG.sub("", marked))
 
 
-def _quoted(text: str) -> str:
+def _escape(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def _tabs_shown(text: str) -> str:
-    """Telegram turns a tab into a space, and a Makefile into another one."""
+def _show_tabs(text: str) -> str:
+    """Make tabs visible.
+
+    Telegram turns a tab into a space, which changes the meaning of a Makefile.
+    """
     return text.replace("\t", "⇥ ")

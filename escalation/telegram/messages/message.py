@@ -1,12 +1,12 @@
-"""What a message looks like, before anybody sends it: text and keys, plain data."""
+"""The content of a message before it is sent: text and buttons, as plain data."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """One button below a message: an ``action`` of `Button.Action` with its ``value``, or a link."""
+class InlineButton:
+    """One button: an ``action`` of `Button.Action` with its ``value``, or a link."""
 
     label: str
     action: str = ""
@@ -14,14 +14,17 @@ class Key:
     url: str = ""
 
 
-Row = tuple[Key, ...]
+Row = tuple[InlineButton, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """``text`` is Telegram's HTML, at most 4,096 characters after parsing; ``keys`` are rows of buttons, none for none.
+    """``text`` is Telegram's HTML, at most 4,096 characters after parsing.
 
-    ``plain`` is the same text without marks, sent if Telegram cannot parse the other, or at once unless ``marked``.
+    ``keys`` are rows of buttons.
+
+    ``plain`` is the same text without markup. It is sent if Telegram cannot parse the HTML, or at
+    once unless ``marked``.
     """
 
     text: str
