@@ -77,7 +77,7 @@ def main() -> int:
     django.setup()
     given = _given()
     with tempfile.TemporaryDirectory() as top:
-        judge = _judge(Path(top))
+        judge = _evaluate_policy(Path(top))
         ordinary = _measure(judge, list(_calls(given.calls)), given.rounds)
         inputs = [] if given.calls_only else _hostile(Path(top) / "work")
         hostile = [(name, *_one(judge, call, given.rounds)) for name, call in inputs]
@@ -93,7 +93,7 @@ def _given() -> argparse.Namespace:
     return reader.parse_args()
 
 
-def _judge(top: Path) -> "Callable[[str, str], object]":
+def _evaluate_policy(top: Path) -> "Callable[[str, str], object]":
     """Decide in a real folder, so that the file system is asked as it would be."""
     from approvals.models import Rule
     from approvals.policy import Call, Surroundings, decide, rule_from_request

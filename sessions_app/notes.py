@@ -24,11 +24,6 @@ def undelivered(claim: Claim) -> list[tuple[UUID, str]]:
     ]
 
 
-def said(note: str) -> dict[str, str]:
-    """The note as a part of the transcript's line about the decision."""
-    return {"note": note} if note else {}
-
-
 def delivered_line(approval_id: UUID) -> Line:
     """The transcript's line that the model has been given a note."""
     return line(Event.Kind.APPROVAL, approval=str(approval_id), status="note_delivered")

@@ -90,9 +90,9 @@ def write_down_reminder(*, approval_id: UUID, **_: Any) -> None:
 def _worker_ready(**_: Any) -> None:
     from orchestra.runtime import worker_liveness
     from sessions_app.supervisor import worker
-    from sessions_app.supervisor.dispatcher import switchboard
+    from sessions_app.supervisor.dispatcher import dispatcher
 
-    worker_liveness.spare_while(switchboard.beating)
+    worker_liveness.spare_while(dispatcher.is_beating)
     worker.started()
 
 

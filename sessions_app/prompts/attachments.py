@@ -87,7 +87,7 @@ def look_at(paths: Sequence[str], reader: Reader, *, here: bool) -> list[dict[st
     """
     kept, total = [], 0
     for path in dict.fromkeys(paths):
-        _judge(path, _whole(path, reader), reader)
+        _evaluate_policy(path, _whole(path, reader), reader)
         opened = _looked_at(path, reader) if here else None
         if opened is not None:
             total += len(_fit(path, opened, total))
@@ -148,9 +148,9 @@ def shown(kept: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _read_again(one: Mapping[str, Any], reader: Reader, total: int) -> bytes:
     path = str(one["path"])
-    _judge(path, _whole(path, reader), reader)
+    _evaluate_policy(path, _whole(path, reader), reader)
     opened = _open_as_account(path, reader) if settings.AGENTS.run_as else _open(path, reader)
-    rule = _judge(path, opened.real, reader)
+    rule = _evaluate_policy(path, opened.real, reader)
     content = _fit(path, opened, total)
     found = _entry(path, opened)
     if one["sha256"] and found["sha256"] != one["sha256"]:
@@ -173,11 +173,11 @@ def _looked_at(path: str, reader: Reader) -> Opened | None:
         if settings.AGENTS.run_as:
             return None
         raise AttachmentRefused(f"{path} cannot be read.") from None
-    _judge(path, opened.real, reader)
+    _evaluate_policy(path, opened.real, reader)
     return opened
 
 
-def _judge(path: str, real: str, reader: Reader) -> Rule | None:
+def _evaluate_policy(path: str, real: str, reader: Reader) -> Rule | None:
     """Let the policy judge a Read of ``real``; return the rule that allowed it, if one did.
 
     Raises:
@@ -186,7 +186,7 @@ def _judge(path: str, real: str, reader: Reader) -> Rule | None:
     directory = os.path.realpath(reader.directory)
     call = Call(tool_name="Read", tool_input=json.dumps({"file_path": real}), directory=directory)
     rules = rules_for(session_id=reader.session_id, directory=reader.directory, requester=reader.requester)
-    answer = permissions._judge(call, rules, permissions.surroundings())
+    answer = permissions._evaluate_policy(call, rules, permissions.surroundings())
     if answer.effect == ALLOW:
         return answer.rule
     raise AttachmentRefused(f"{path}: {answer.reason if answer.effect == DENY else ASK_FOR_IT}.")

@@ -88,7 +88,7 @@ def _failure(body: dict[str, Any], reason: str, text: str) -> tuple[str, str]:
     return "agent_error", f"The agent ended with an error: {errors or text or reason or 'no reason given'}"
 
 
-def from_exit(exit_code: int, stderr: str, *, spoke: bool) -> Outcome:
+def from_exit(exit_code: int, stderr: str, *, has_output: bool) -> Outcome:
     """A process that ended without a last word."""
     said = stderr.strip()[-STDERR_SHOWN:]
     tail = f" It said: {said}" if said else ""
@@ -100,7 +100,7 @@ def from_exit(exit_code: int, stderr: str, *, spoke: bool) -> Outcome:
     if exit_code < 0 or exit_code > 128:
         number = -exit_code if exit_code < 0 else exit_code - 128
         return failed("agent_killed", f"The agent's process was ended by {_signal_name(number)}.{tail}")
-    when = "in the middle of its work" if spoke else "before it said anything"
+    when = "in the middle of its work" if has_output else "before it said anything"
     return failed("agent_died", f"The agent's process ended {when} with exit code {exit_code}.{tail}")
 
 

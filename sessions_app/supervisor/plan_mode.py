@@ -1,4 +1,4 @@
-"""Whether a dialog is in plan mode, which a new process of the CLI does not know by itself."""
+"""Tells whether a dialog is in plan mode, which a new process of the CLI does not know."""
 
 from collections.abc import Mapping
 from typing import Any

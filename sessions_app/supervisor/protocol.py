@@ -23,7 +23,7 @@ LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Oversized:
+class OversizedLine:
     """A line longer than the cap: its first bytes and its whole size."""
 
     head: bytes
@@ -42,7 +42,7 @@ class LineFramer:
         self._size = 0
         self._head: bytes | None = None  # set while a too long line is being skipped
 
-    def feed(self, chunk: bytes) -> Iterator[bytes | Oversized]:
+    def feed(self, chunk: bytes) -> Iterator[bytes | OversizedLine]:
         """Yield every line that ``chunk`` completes, without its newline; blank lines are left out."""
         first, *rest = chunk.split(b"\n")
         if not rest:
@@ -51,12 +51,12 @@ class LineFramer:
         yield from self._complete(first)
         for line in rest[:-1]:  # most of what a talkative agent says: whole lines, which need no putting together
             if len(line) > self._cap:
-                yield Oversized(line[:HEAD_BYTES], len(line))
+                yield OversizedLine(line[:HEAD_BYTES], len(line))
             elif line.strip():
                 yield line
         self._keep(rest[-1])
 
-    def rest(self) -> Iterator[bytes | Oversized]:
+    def rest(self) -> Iterator[bytes | OversizedLine]:
         """What stood behind the last newline when the stream ended."""
         yield from self._complete(b"")
 
@@ -68,12 +68,12 @@ class LineFramer:
                 self._head = bytes(self._line[:HEAD_BYTES])
                 self._line = bytearray()
 
-    def _complete(self, part: bytes) -> Iterator[bytes | Oversized]:
+    def _complete(self, part: bytes) -> Iterator[bytes | OversizedLine]:
         self._keep(part)
-        line: bytes | Oversized = bytes(self._line) if self._head is None else Oversized(self._head, self._size)
+        line: bytes | OversizedLine = bytes(self._line) if self._head is None else OversizedLine(self._head, self._size)
         self._line = bytearray()
         self._size, self._head = 0, None
-        if isinstance(line, Oversized) or line.strip():
+        if isinstance(line, OversizedLine) or line.strip():
             yield line
 
 
@@ -91,7 +91,7 @@ class ToolRequest:
     tool_name: str
     tool_input: str
     agent_id: str
-    held: bool
+    is_callback: bool
     folder: str = ""
 
 
@@ -137,7 +137,7 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class OutputMessage:
     """Any other line: text, tool calls, results of tools, system notes."""
 
     type: str
@@ -173,7 +173,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Garbage:
+class UnreadableLine:
     """Something that is not a JSON object; ``text`` is its beginning.
 
     ``asks`` says that it looks like a request whose id cannot be seen, so that nobody can refuse it.
@@ -185,32 +185,32 @@ class Garbage:
 
 
 @dataclass(frozen=True, slots=True)
-class Unaudited:
+class OversizedReport:
     """A line over the cap that reports what a tool did; ``size`` in bytes."""
 
     size: int
 
 
 Message = (
-    Unaudited
+    OversizedReport
     | ToolRequest
     | ToolEnded
     | OtherRequest
     | Withdrawn
     | Reply
     | Delta
-    | Spoken
+    | OutputMessage
     | ApiRetry
     | Result
-    | Garbage
+    | UnreadableLine
 )
 
 
-def parse(line: bytes | Oversized) -> Message:
+def parse(line: bytes | OversizedLine) -> Message:
     """One line as a message. Never raises."""
-    if isinstance(line, Oversized) and _reports(line.head):
-        return Unaudited(line.size)
-    if isinstance(line, Oversized):
+    if isinstance(line, OversizedLine) and _reports(line.head):
+        return OversizedReport(line.size)
+    if isinstance(line, OversizedLine):
         return _unreadable(line.head, line.size)
     if b"control_request" in line:
         request = _parse_request(line)
@@ -222,7 +222,7 @@ def parse(line: bytes | Oversized) -> Message:
     return _classify(body)
 
 
-def joined(messages: Iterable[Message]) -> Iterator[Message]:
+def join_deltas(messages: Iterable[Message]) -> Iterator[Message]:
     """The same messages in the same order, with pieces of text that follow each other as one."""
     pieces: list[str] = []
     for message in messages:
@@ -270,7 +270,7 @@ def _classify(body: dict[str, Any]) -> Message:
     if kind == "system" and subtype == "api_retry":
         status = body.get("error_status")
         return ApiRetry(status if isinstance(status, int) else None, body)
-    return Spoken(kind, subtype, body)
+    return OutputMessage(kind, subtype, body)
 
 
 def _delta_text(body: dict[str, Any]) -> str:
@@ -303,7 +303,7 @@ def _parse_request(line: bytes) -> Message | None:
                 tool_name=_name(request["tool_name"]),
                 tool_input=member_text(text, ("request", "input")),
                 agent_id=_name(request.get("agent_id") or ""),
-                held=False,
+                is_callback=False,
             )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return OtherRequest(request_id, subtype)
@@ -323,7 +323,9 @@ def _hook_callback(request_id: str, request: dict[str, Any], text: str) -> Messa
     }
     if event in ENDED_EVENTS:
         return ToolEnded(**call, event=event)
-    return ToolRequest(**call, agent_id=_name(hook.get("agent_id") or ""), held=True, folder=_word(hook.get("cwd")))
+    return ToolRequest(
+        **call, agent_id=_name(hook.get("agent_id") or ""), is_callback=True, folder=_word(hook.get("cwd"))
+    )
 
 
 def _word(value: object) -> str:
@@ -349,7 +351,7 @@ def _unreadable(head: bytes, size: int) -> Message:
     asks = re.search(rb'"(control_request|can_use_tool|hook_callback)"', seen) is not None
     if found and asks:
         return OtherRequest(found[1].decode(errors="replace"), "unreadable")
-    return Garbage(head[:500].decode(errors="replace"), size, asks)
+    return UnreadableLine(head[:500].decode(errors="replace"), size, asks)
 
 
 _decoder = JSONDecoder()
@@ -431,7 +433,7 @@ def interrupt(request_id: str) -> bytes:
 def allow(request: ToolRequest, tool_input: str) -> bytes:
     """Let the call run with exactly ``tool_input``: JSON text, which an approver may have spread over lines."""
     tool_input = tool_input.replace("\r", " ").replace("\n", " ").translate(_AsciiEscapes())
-    if request.held:
+    if request.is_callback:
         head = '{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"allow","updatedInput":'
         return _response(request.request_id, head + tool_input + "}}")
     return _response(request.request_id, '{"behavior":"allow","updatedInput":' + tool_input + "}")
@@ -439,7 +441,7 @@ def allow(request: ToolRequest, tool_input: str) -> bytes:
 
 def deny(request: ToolRequest, message: str) -> bytes:
     """Refuse the call; the model reads ``message``."""
-    if request.held:
+    if request.is_callback:
         return _hook_decision(request.request_id, "deny", message)
     return _response(request.request_id, json.dumps({"behavior": "deny", "message": message}))
 

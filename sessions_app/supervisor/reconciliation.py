@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessions_app.supervisor.protocol import Spoken, ToolEnded
+from sessions_app.supervisor.protocol import OutputMessage, ToolEnded
 
+RAN_UNAPPROVED = "ran_unapproved"
 NOTHING_RAN = "<tool_use_error>"
 """How the CLI begins a result of its own making: no such tool, input that does not fit, a tool that is switched off."""
 CALLS_REMEMBERED = 500
@@ -77,7 +78,7 @@ class Reconciliation:
             return self._violation(ended.tool_use_id, "it ran with another input than was allowed", ended)
         return self._violation(ended.tool_use_id, _without(permitted), ended)
 
-    def check_results(self, spoken: Spoken) -> list[Violation]:
+    def check_results(self, spoken: OutputMessage) -> list[Violation]:
         """Judge every result that a line reports; the calls that a line announces are remembered by name."""
         if spoken.type == "assistant":
             self._remember_calls(spoken.body)

@@ -226,7 +226,7 @@ def test_what_is_open_is_judged_not_what_the_path_says_later(project: Path, tmp_
     (project / "notes.txt").write_text("harmless again")
     assert opened.real == str(tmp_path / "secret.txt")
     with pytest.raises(AttachmentRefused, match=OUTSIDE):
-        attachments._judge("notes.txt", opened.real, reader)
+        attachments._evaluate_policy("notes.txt", opened.real, reader)
 
 
 def test_a_link_that_is_swapped_all_the_time_never_shows_what_is_outside(project: Path, tmp_path: Path) -> None:

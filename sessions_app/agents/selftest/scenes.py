@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from sessions_app.agents.selftest.scripted_model import ScriptedModel, ToolCall, scripted_model
 from sessions_app.supervisor import protocol
 from sessions_app.supervisor.launch import MARKER, CliMissing, Launch, command_line, environment
-from sessions_app.supervisor.process import Bell, CliProcess
+from sessions_app.supervisor.process import CliProcess
 from sessions_app.supervisor.protocol import LineFramer, Message, Reply, Result, ToolEnded, ToolRequest, parse
 
 PATIENCE_S = 60.0
@@ -38,9 +38,9 @@ class Heard:
     refused: bool = False
     result: Result | None = None
 
-    def asked(self, tool_use_id: str, *, held: bool) -> bool:
+    def asked(self, tool_use_id: str, *, is_callback: bool) -> bool:
         """Whether the callback (``held``) or the permission prompt was called for it."""
-        return any(one.tool_use_id == tool_use_id and one.held == held for one in self.requests)
+        return any(one.tool_use_id == tool_use_id and one.is_callback == is_callback for one in self.requests)
 
 
 @dataclass(slots=True)
@@ -73,14 +73,14 @@ class SelfTest:
             return "The CLI refuses to be supervised."
         if heard.result is None:
             raise Inconclusive("the CLI gave no result")
-        if not heard.asked("refused", held=True):
+        if not heard.asked("refused", is_callback=True):
             return "The CLI did not ask before using a tool, or could not be brought to use one."
         if self.model.was_told(CANARY):
             return "The CLI reads files that a prompt mentions with @ before anybody is asked."
         return self._nets(heard)
 
     def _nets(self, heard: Heard) -> str:
-        if not heard.asked("allowed", held=False):
+        if not heard.asked("allowed", is_callback=False):
             return "The CLI's own rules do not ask for every tool (permissions.ask): a late callback would be no gate."
         if not (self.work / ALLOWED).exists():
             return "The CLI did not run a tool that was allowed."
@@ -120,23 +120,19 @@ class SelfTest:
     def _run(self, session: UUID, prompt: str, answer: Answer, *, resume: bool = False) -> Heard:
         """One process from its start to its result. A resumed one is initialized after it asked, and gets no prompt."""
         launch = Launch(conversation=session, run_id=uuid4(), agent="claude", model="", resume=resume)
-        bell = Bell.make()
+        process = self._spawned(launch)
         try:
-            process = self._spawned(launch, bell)
-            try:
-                return _conversation(process, prompt, answer, is_late=resume)
-            finally:
-                process.end()
+            return _conversation(process, prompt, answer, is_late=resume)
         finally:
-            bell.close()
+            process.end()
 
-    def _spawned(self, launch: Launch, bell: Bell) -> CliProcess:
+    def _spawned(self, launch: Launch) -> CliProcess:
         model = {"ANTHROPIC_BASE_URL": self.model.url, "ANTHROPIC_API_KEY": "self-test", "HOME": str(self.home)}
         env = environment(launch, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "self-test", **model})
-        del env[MARKER]  # no run is recorded for it, so the janitor would end it, and the CLI would count as unfit
+        del env[MARKER]  # no run is recorded for it, so the orphan reaper would kill it
         env.pop("CLAUDE_CONFIG_DIR", None)
         try:  # what fails here is of the settings or this host, and mended there
-            return CliProcess.spawn(command_line(launch), env, str(self.work), bell)
+            return CliProcess.spawn(command_line(launch), env, str(self.work))
         except (CliMissing, OSError) as error:
             raise Inconclusive(f"it cannot be started: {error}") from error
 
@@ -177,9 +173,9 @@ def _messages(process: CliProcess, *, silence_s: float) -> Iterator[Message | No
     started = time.monotonic()
     wakes = [started + silence_s, started + PATIENCE_S]
     while wakes:
-        heard = process.wait(wakes[0] - time.monotonic())
-        yield from map(parse, framer.feed(heard.out))
-        if heard.exited and not heard.out:
+        events = process.wait(wakes[0] - time.monotonic())
+        yield from map(parse, framer.feed(events.output))
+        if events.has_exited and not events.output:
             return
         if time.monotonic() >= wakes[0]:
             del wakes[0]
