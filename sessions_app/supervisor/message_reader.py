@@ -20,17 +20,16 @@ class MessageReader:
         self._exited_at: float | None = None
         self._drained_bytes = 0
 
-    def wait(self, until: float) -> bool:
-        """Sleep until something happens, or until a moment of the monotonic clock; return whether it was woken."""
+    def wait(self, until: float) -> ProcessEvents:
+        """Sleep until something happens, or until a moment of the monotonic clock; return what happened."""
         if self._exited_at is not None:
             until = min(until, self._exited_at + DRAIN_S)
         self._events = self._process.wait(until - time.monotonic())
-        return self._events.is_woken
+        return self._events
 
     def messages(self) -> Iterator[Message]:
-        """The messages that the last wait completed."""
-        if self._events.output:
-            yield from join_deltas(map(parse, self._framer.feed(self._events.output)))
+        """The messages that the output of the last wait completes."""
+        return join_deltas(map(parse, self._framer.feed(self._events.output)))
 
     def has_ended(self, *, is_paused: bool) -> bool:
         """Whether the process has exited and everything it wrote was read; ``is_paused`` says that nothing is read."""

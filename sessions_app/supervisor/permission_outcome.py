@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from approvals.models import Approval
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermissionOutcome:
@@ -17,6 +15,7 @@ class PermissionOutcome:
 
     ``model_note`` is what the model reads with the result of an allowed call, and ``note`` the part of it that a person
     wrote. ``status`` is the status of the decision, and ``by`` the person who made it, or the policy's reason.
+    ``interrupts`` says that the turn is interrupted as well, because the approval request was cancelled.
     """
 
     effect: Literal["allow", "deny", "wait", "hold"]
@@ -28,8 +27,4 @@ class PermissionOutcome:
     by: str = ""
     model_note: str = ""
     note: str = ""
-
-    @property
-    def interrupts(self) -> bool:
-        """Whether the turn is interrupted: the approval request was cancelled."""
-        return self.status == Approval.Status.CANCELLED
+    interrupts: bool = False

@@ -171,6 +171,7 @@ def outcome_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> P
         message=denial_message(approval),
         status=approval.status,
         by=approval.decided_by,
+        interrupts=approval.status == A.CANCELLED,
     )
 
 

@@ -28,7 +28,7 @@ from sessions_app.models import Event
 from sessions_app.supervisor import conversation_files, database_access, leases, orphan_reaper, permissions
 from sessions_app.supervisor.api_failures import NOT_LOGGED_IN
 from sessions_app.supervisor.database_access import UNAVAILABLE, DatabaseAccess, Unavailable
-from sessions_app.supervisor.dispatcher import Subscription, dispatcher, requested_action
+from sessions_app.supervisor.dispatcher import Notification, Subscription, dispatcher, requested_action
 from sessions_app.supervisor.launch import inherited_environment
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.message_reader import MessageReader
@@ -203,7 +203,7 @@ class Supervisor:
         now = time.monotonic()
         self.subscription.last_round_at = now
         self.machine.limits.hold = min(SHORT_HOLD_S, self.hold_s) if dispatcher.is_under_pressure else self.hold_s
-        is_woken = self.reader.wait(
+        events = self.reader.wait(
             min(
                 self.machine.deadline(),
                 self.machine.next_expiry(),
@@ -213,10 +213,11 @@ class Supervisor:
                 now + ROUND_S,
             )
         )
-        for message in self.reader.messages():
-            self._handle_message(message)
-        if is_woken:
-            self._handle_notifications()
+        if events.output:
+            for message in self.reader.messages():
+                self._handle_message(message)
+        if events.is_woken:
+            self._handle_notifications(self.subscription.take_notifications())
         self._handle_time(time.monotonic())
         return not self.reader.has_ended(is_paused=self.transcript.is_backed_up)
 
@@ -225,8 +226,8 @@ class Supervisor:
             self._in_database(partial(leases.mark_resumable, self.claim))
         self._execute(self.machine.handle_message(message, time.monotonic()))
 
-    def _handle_notifications(self) -> None:
-        for topic, key in self.subscription.take_notifications():
+    def _handle_notifications(self, notifications: list[Notification]) -> None:
+        for topic, key in notifications:
             if topic == "approval":
                 self._send_decision(key)
             else:
@@ -395,13 +396,13 @@ class Supervisor:
         self.backlog.decisions.discard(approval_id)
         if call is None:
             return
-        request = call.request
+        request, is_last = call.request, self._awaited_approvals() == {approval_id}
         outcome = self._in_database(partial(permissions.outcome_from_row, self.claim, request, approval_id))
         if outcome is UNAVAILABLE:
             self.backlog.decisions.add(approval_id)
         elif outcome is not None:
             now = time.monotonic()
-            self._goes_on = self._awaited_approvals() == {approval_id}
+            self._goes_on = is_last
             if outcome.interrupts:
                 self._execute(self.machine.interrupt(now))
             self._execute(self.machine.apply_outcome(request.request_id, outcome, now))

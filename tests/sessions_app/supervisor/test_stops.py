@@ -113,7 +113,7 @@ def test_a_lift_that_no_ring_tells_of_is_found_out(stage: Stage, monkeypatch: py
     eventually(lambda: Run.objects.filter(session=session, pid__isnull=False).exists())
     stop()
     eventually(lambda: held(session))
-    monkeypatch.setattr(stops.doorbell, "ring", lambda topic, key: None)
+    monkeypatch.setattr(stops.notify, "send", lambda topic, key: None)
     lift()
     assert taken.done() == "completed"
 
