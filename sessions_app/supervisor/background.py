@@ -1,8 +1,10 @@
-"""Background tasks of a turn: sub-agents and commands that the CLI runs behind the turn's text. Pure.
+"""Background tasks of a turn: sub-agents and commands that the CLI runs behind the turn's text.
+Pure.
 
-Measured on 2.1.309 to 2.1.332: ``system/background_tasks_changed`` lists every task that is alive. A turn's ``result``
-comes while they work; when one ends, the CLI starts a follow-up turn by itself within a second (``system/init`` again,
-and a ``result`` of its own). A sub-agent runs in the background unless its call says otherwise.
+Measured on 2.1.309 to 2.1.332: ``system/background_tasks_changed`` lists every task that is alive.
+A turn's ``result`` comes while they work; when one ends, the CLI starts a follow-up turn by itself
+within a second (``system/init`` again, and a ``result`` of its own). A sub-agent runs in the
+background unless its call says otherwise.
 """
 
 from dataclasses import dataclass, field
@@ -45,7 +47,9 @@ class Background:
         self._ever = True
 
     def settled_at(self) -> float:
-        """Return when it is certain that nothing follows: infinity while a task or a follow-up turn runs."""
+        """Return when it is certain that nothing follows: infinity while a task or a follow-up turn
+        runs.
+        """
         if self.tasks or self.in_turn:
             return float("inf")
         return self.changed_at + (SETTLES_S if self._ever else 0.0)

@@ -1,8 +1,10 @@
-"""The settings given to the CLI, so that it requests permission for everything even where no callback is registered.
+"""The settings given to the CLI, so that it requests permission for everything even where no
+callback is registered.
 
-The CLI has rules, modes and readers of its own, and its callback may come late: a resumed call is replayed before
-``initialize`` was read. These settings make its own rules ask first, and keep it from reading, running or taking in
-anything that is no tool call. docs/claude-cli.md has the measurements.
+The CLI has rules, modes and readers of its own, and its callback may come late: a resumed call is
+replayed before ``initialize`` was read. These settings make its own rules ask first, and keep it
+from reading, running or taking in anything that is no tool call. docs/claude-cli.md has the
+measurements.
 """
 
 import json
@@ -50,7 +52,8 @@ NOTHING_BY_ITSELF: dict[str, Any] = {
         *(f"**/{folder}/**" for folder in sorted(SECRET_FOLDERS)),
     ],
 }
-"""Switches off what settings files and extensions could run without a tool call that the policy evaluates.
+"""Switches off what settings files and extensions could run without a tool call that the policy
+evaluates.
 
 The CLI's callbacks and the memory files (CLAUDE.md) stay; see docs/security.md.
 """
@@ -64,8 +67,8 @@ FIXED = (
 def cli_settings(*, is_opened: bool) -> str:
     """The value of ``--settings``, JSON text; it goes before those of any file.
 
-    ``is_opened`` says that the CLI reads settings files at all. A value that the CLI does not take (null, for one)
-    makes it ignore the whole document silently; the self-test would find that.
+    ``is_opened`` says that the CLI reads settings files at all. A value that the CLI does not take
+    (null, for one) makes it ignore the whole document silently; the self-test would find that.
     """
     given = {"cleanupPeriodDays": KEEP_CONVERSATIONS_DAYS, **ASKS_FOR_EVERYTHING, **NOTHING_BY_ITSELF}
     if is_opened:

@@ -1,7 +1,8 @@
 """Copies the CLI's own conversation files while a session is parked.
 
-The CLI keeps a dialog in ``<config>/projects/<directory>/<session id>.jsonl`` and a folder of the same name beside it
-(measured on 2.1.330; its format is its own). A parked session must outlive a cleaned home.
+The CLI keeps a dialog in ``<config>/projects/<directory>/<session id>.jsonl`` and a folder of the
+same name beside it (measured on 2.1.330; its format is its own). A parked session must outlive a
+cleaned home.
 """
 
 import logging

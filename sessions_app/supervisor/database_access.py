@@ -1,8 +1,9 @@
 """How the supervisors of one process share the database.
 
-Threads that all use the database at once slow each other down: they share one interpreter and a few connections. A
-decision that waits behind forty new approval requests is late for a person who looks at it; a request is not. So a
-supervisor whose agent waits for a decision goes first; otherwise the order of arrival counts.
+Threads that all use the database at once slow each other down: they share one interpreter and a few
+connections. A decision that waits behind forty new approval requests is late for a person who looks
+at it; a request is not. So a supervisor whose agent waits for a decision goes first; otherwise the
+order of arrival counts.
 """
 
 import heapq
@@ -57,7 +58,9 @@ class PrioritySemaphore:
             self._pass_on_slot()
 
     def _take_slot(self, priority: int) -> "threading.Lock | None":
-        """Take a free slot and return None, or return the lock that is released when a slot is passed on."""
+        """Take a free slot and return None, or return the lock that is released when a slot is
+        passed on.
+        """
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -80,14 +83,17 @@ database_semaphore = PrioritySemaphore(DATABASE_SLOTS)
 
 
 class DatabaseAccess:
-    """The database as one supervisor uses it: in short units of work that may fail and are then tried again."""
+    """The database as one supervisor uses it: in short units of work that may fail and are then
+    tried again.
+    """
 
     def __init__(self, session_id: UUID) -> None:
         self.session_id = session_id
         self.retry_at = float("inf")
 
     def run(self, work: Callable[[], T], *, is_urgent: bool) -> T | Unavailable:
-        """Do one unit of work and close the connection; return UNAVAILABLE if the database did not answer.
+        """Do one unit of work and close the connection; return UNAVAILABLE if the database did not
+        answer.
 
         After a failure ``retry_at`` says when the caller should try again.
         """

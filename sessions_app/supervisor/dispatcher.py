@@ -1,7 +1,8 @@
-"""Passes each notification to the supervisor it concerns, and keeps the runs of this process alive; one per process.
+"""Passes each notification to the supervisor it concerns, and keeps the runs of this process alive;
+one per process.
 
-It listens to database notifications and, since one may be lost, reads all watched approvals and all supervised sessions
-of the process in one query each. The heartbeat of all runs is one UPDATE.
+It listens to database notifications and, since one may be lost, reads all watched approvals and all
+supervised sessions of the process in one query each. The heartbeat of all runs is one UPDATE.
 """
 
 import contextlib
@@ -43,10 +44,11 @@ class WakePipe:
         self._is_open = True
 
     def wake(self) -> None:
-        """Wake the supervisor; safe from any thread. It never waits and never raises: a full pipe wakes already.
+        """Wake the supervisor; safe from any thread. It never waits and never raises: a full pipe
+        wakes already.
 
-        A closed pipe is not written to, since its number may be another file by now, such as a connection to the
-        database or another agent's stdin.
+        A closed pipe is not written to, since its number may be another file by now, such as a
+        connection to the database or another agent's stdin.
         """
         with self._lock, contextlib.suppress(OSError):
             if self._is_open:
@@ -123,7 +125,9 @@ class Dispatcher:
         self.is_under_pressure = False
 
     def is_beating(self) -> bool:
-        """Whether a run of this process had a heartbeat within the time after which it would count as lost."""
+        """Whether a run of this process had a heartbeat within the time after which it would count
+        as lost.
+        """
         age = time.monotonic() - self._heartbeat_at
         return bool(self._subscriptions) and age < leases.LOST_AFTER.total_seconds()
 
@@ -228,7 +232,9 @@ def _deliver_stop_change(subscriptions: list[Subscription]) -> None:
 
 
 def is_under_pressure(processes: int) -> bool:
-    """Whether agents that only wait should make room: memory is scarce, or every slot of this worker is taken."""
+    """Whether agents that only wait should make room: memory is scarce, or every slot of this
+    worker is taken.
+    """
     memory = psutil.virtual_memory()
     return memory.available < SCARCE_MEMORY * memory.total or processes >= settings.AGENTS.max_concurrent
 
@@ -237,7 +243,9 @@ dispatcher = Dispatcher()
 
 
 def requested_action(claim: leases.Claim) -> str:
-    """What the rows request of a supervisor: ``go_on``, ``interrupt``, ``cancel``, or ``leave`` it to another one."""
+    """What the rows request of a supervisor: ``go_on``, ``interrupt``, ``cancel``, or ``leave`` it
+    to another one.
+    """
     session = AgentSession.objects.filter(pk=claim.session_id).values_list("fence", "status").first()
     if session is None or session[0] != claim.fence:
         return "leave"

@@ -21,7 +21,9 @@ class MessageReader:
         self._drained_bytes = 0
 
     def wait(self, until: float) -> ProcessEvents:
-        """Sleep until something happens, or until a moment of the monotonic clock; return what happened."""
+        """Sleep until something happens, or until a moment of the monotonic clock; return what
+        happened.
+        """
         if self._exited_at is not None:
             until = min(until, self._exited_at + DRAIN_S)
         self._events = self._process.wait(until - time.monotonic())
@@ -32,7 +34,9 @@ class MessageReader:
         return join_deltas(map(parse, self._framer.feed(self._events.output)))
 
     def has_ended(self, *, is_paused: bool) -> bool:
-        """Whether the process has exited and everything it wrote was read; ``is_paused`` says that nothing is read."""
+        """Whether the process has exited and everything it wrote was read; ``is_paused`` says that
+        nothing is read.
+        """
         if not self._events.has_exited:
             return False
         now = time.monotonic()

@@ -8,10 +8,11 @@ SEPARATOR = "\n\n"
 
 @dataclass(slots=True)
 class Notes:
-    """Each note is delivered once, with the result of its own call, and never if that call does not run.
+    """Each note is delivered once, with the result of its own call, and never if that call does not
+    run.
 
-    ``left`` are notes of an earlier process of this turn, which allowed their calls and died before it was known
-    whether they ran: they are delivered with the next result of any call.
+    ``left`` are notes of an earlier process of this turn, which allowed their calls and died before
+    it was known whether they ran: they are delivered with the next result of any call.
     """
 
     left: list[tuple[UUID, str]] = field(default_factory=list)
@@ -22,7 +23,9 @@ class Notes:
         self._of_calls[tool_use_id] = (approval_id, note)
 
     def take(self, tool_use_id: str) -> tuple[str, tuple[UUID, ...]]:
-        """Return the text that goes with the result of this call, and the approvals whose notes it contains."""
+        """Return the text that goes with the result of this call, and the approvals whose notes it
+        contains.
+        """
         own = self._of_calls.pop(tool_use_id, None)
         taken = [*self.left, *([own] if own else [])]
         self.left = []

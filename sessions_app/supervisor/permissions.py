@@ -1,4 +1,6 @@
-"""Decides what becomes of a tool call, by policy or by an approval. Every write is under the supervisor's fence."""
+"""Decides what becomes of a tool call, by policy or by an approval. Every write is under the
+supervisor's fence.
+"""
 
 import json
 import logging
@@ -74,11 +76,13 @@ def request_permission(
     last_text: str = "",
     approval_id: UUID | None = None,
 ) -> PermissionOutcome:
-    """Return what the policy decides, or request an approval, which is committed before this returns.
+    """Return what the policy decides, or request an approval, which is committed before this
+    returns.
 
-    A new request gets ``approval_id``, which the caller may watch already, so that no decision is missed. A call that
-    the CLI repeats after it was parked is found by its tool use id and digest, and decided by its row. ``plan`` is what
-    the announcement of the call contains, ``last_text`` what the agent wrote before it.
+    A new request gets ``approval_id``, which the caller may watch already, so that no decision is
+    missed. A call that the CLI repeats after it was parked is found by its tool use id and digest,
+    and decided by its row. ``plan`` is what the announcement of the call contains, ``last_text``
+    what the agent wrote before it.
 
     Raises:
         StaleFence: the session has another supervisor by now.
@@ -105,11 +109,13 @@ def request_permission(
 
 
 def put_off(claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surroundings) -> PermissionOutcome:
-    """Request an approval for a call that cannot run now: a call before it in the same message was parked.
+    """Request an approval for a call that cannot run now: a call before it in the same message was
+    parked.
 
-    The CLI keeps one parked call and forgets the others (measured, docs/claude-cli.md), so the agent is asked to make
-    this call again. When it does, in the same turn, the call is found by its digest and decided by its row. A call that
-    needs no approval is only put off; a call that the policy denies is denied.
+    The CLI keeps one parked call and forgets the others (measured, docs/claude-cli.md), so the
+    agent is asked to make this call again. When it does, in the same turn, the call is found by its
+    digest and decided by its row. A call that needs no approval is only put off; a call that the
+    policy denies is denied.
 
     Raises:
         StaleFence: the session has another supervisor by now.
@@ -137,10 +143,11 @@ def _deny_by_policy(claim: Claim, question: Question, answer: Answer) -> Permiss
 def outcome_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> PermissionOutcome | None:
     """Return the decision of a person, ready to be sent to the CLI; None while there is none.
 
-    An approval is consumed here, under the fence and by one statement: a call for which this returns ``allow`` may run
-    exactly once. That the session runs again is written later, by ``mark_answered``, since the agent waits now. The
-    policy has not seen an input that a person edited, so it is evaluated here, on the host where the call would run:
-    nobody can lift a guardrail.
+    An approval is consumed here, under the fence and by one statement: a call for which this
+    returns ``allow`` may run exactly once. That the session runs again is written later, by
+    ``mark_answered``, since the agent waits now. The policy has not seen an input that a person
+    edited, so it is evaluated here, on the host where the call would run: nobody can lift a
+    guardrail.
 
     Raises:
         StaleFence: the session has another supervisor by now.
@@ -176,7 +183,9 @@ def outcome_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> P
 
 
 def seconds_left(approval_id: UUID) -> float:
-    """Return the seconds until the deadline, which stands still while agents are stopped; 0 if it has passed."""
+    """Return the seconds until the deadline, which stands still while agents are stopped; 0 if it
+    has passed.
+    """
     rows = Approval.objects.annotate(left=F("expires_at") - deadline_now_of_row())
     left: timedelta = rows.values_list("left", flat=True).get(pk=approval_id)
     return max(0.0, (left + settings.APPROVALS.grace).total_seconds())
@@ -199,7 +208,9 @@ def parked_call(claim: Claim) -> Approval | None:
 
 
 def record_violation(claim: Claim, violation: Violation) -> None:
-    """Record that a tool of this run ran without a decision. This needs no fence: it happened under any supervisor."""
+    """Record that a tool of this run ran without a decision. This needs no fence: it happened under
+    any supervisor.
+    """
     violations.record_violation(
         session=claim.session_id, run=claim.run_id, requested_by=claim.requested_by,
         tool_name=violation.tool_name, tool_use_id=violation.tool_use_id,
@@ -208,7 +219,8 @@ def record_violation(claim: Claim, violation: Violation) -> None:
 
 
 def mark_answered(claim: Claim, approval_ids: Collection[UUID], *, goes_on: bool) -> None:
-    """Record that outcomes were sent to the CLI; with ``goes_on`` no other request is open, and the session runs.
+    """Record that outcomes were sent to the CLI; with ``goes_on`` no other request is open, and the
+    session runs.
 
     Raises:
         StaleFence: the session has another supervisor by now, or was cancelled.
@@ -219,7 +231,9 @@ def mark_answered(claim: Claim, approval_ids: Collection[UUID], *, goes_on: bool
 
 
 def withdraw_request(approval_id: UUID, reason: str) -> str:
-    """Cancel an approval request; a decision that came first stays as it is. Return the status it has now."""
+    """Cancel an approval request; a decision that came first stays as it is. Return the status it
+    has now.
+    """
     try:
         approval = approval_commands.cancel_approval(
             approval_id=approval_id, by="", via=DecisionSource.SYSTEM, reason=reason
@@ -231,7 +245,9 @@ def withdraw_request(approval_id: UUID, reason: str) -> str:
 
 
 def denial_message(approval: Approval) -> str:
-    """Return what the model reads when a request was rejected, expired, cancelled or consumed before."""
+    """Return what the model reads when a request was rejected, expired, cancelled or consumed
+    before.
+    """
     if approval.status == A.EXPIRED:
         return EXPIRED_MESSAGE
     if approval.status == A.CANCELLED:
@@ -266,7 +282,9 @@ def _subject(claim: Claim, tool_use_id: str) -> str:
 
 
 def _folder(claim: Claim, request: ToolRequest) -> str:
-    """Return the real path of the folder in which the call would run: the session's, unless the CLI names another."""
+    """Return the real path of the folder in which the call would run: the session's, unless the CLI
+    names another.
+    """
     return os.path.realpath(request.folder) if request.folder else claim.directory
 
 
@@ -278,14 +296,18 @@ def _in_its_folder(answer: Answer, call: Call, claim: Claim) -> Answer:
 
 
 def _policy_denial(claim: Claim, request: ToolRequest, tool_input: str) -> Answer | None:
-    """Return the denial of this input by a guardrail or a rule, which a person's approval does not override."""
+    """Return the denial of this input by a guardrail or a rule, which a person's approval does not
+    override.
+    """
     call = Call(tool_name=request.tool_name, tool_input=tool_input, directory=_folder(claim, request))
     answer = _evaluate_policy(call, _rules(claim), surroundings())
     return answer if answer.effect == DENY else None
 
 
 def _refused_as_edited(approval_id: UUID, grant: approval_commands.Grant, forbidden: Answer) -> PermissionOutcome:
-    """Deny a call whose edited input the policy denies; the approval is consumed, and the audit records the reason."""
+    """Deny a call whose edited input the policy denies; the approval is consumed, and the audit
+    records the reason.
+    """
     reason = f"not run as edited: {forbidden.reason}"
     approval_commands.record_attempt(
         action="refused",
@@ -302,7 +324,9 @@ def _refused_as_edited(approval_id: UUID, grant: approval_commands.Grant, forbid
 
 
 def _evaluate_policy(call: Call, rules: list[Rule], surroundings: Surroundings) -> Answer:
-    """Evaluate the policy; a call that cannot be evaluated, such as one with an impossible path, is denied."""
+    """Evaluate the policy; a call that cannot be evaluated, such as one with an impossible path, is
+    denied.
+    """
     try:
         return decide(call, rules, surroundings)
     except (ValueError, OSError, RecursionError):
@@ -333,7 +357,9 @@ def _allow_by_policy(
 
 
 def _rule_still_counts(rule: Rule | None) -> bool:
-    """Count a use of the rule, if there is one; return False if it was revoked or used up by a concurrent call."""
+    """Count a use of the rule, if there is one; return False if it was revoked or used up by a
+    concurrent call.
+    """
     if rule is None:
         return True
     left = rules_in_force().filter(Q(max_uses__isnull=True) | Q(uses__lt=F("max_uses")), pk=rule.pk)
@@ -399,11 +425,13 @@ def _request_approval(
 
 
 def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approval | None:
-    """Return the approval request that an earlier process of the turn made for this very call, if there is one.
+    """Return the approval request that an earlier process of the turn made for this very call, if
+    there is one.
 
-    A parked call comes back under its own id; a call that was put off behind it is made again, under another id. After
-    a kill the model makes its calls again, under other ids, in the same conversation or from the prompt. A request with
-    another id is found by its input, among those of this turn. Of a request that was reopened the newest counts.
+    A parked call comes back under its own id; a call that was put off behind it is made again,
+    under another id. After a kill the model makes its calls again, under other ids, in the same
+    conversation or from the prompt. A request with another id is found by its input, among those of
+    this turn. Of a request that was reopened the newest counts.
     """
     if not (claim.replay or claim.repeats):
         return None
@@ -422,7 +450,9 @@ def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approv
 
 
 def _forbidden_since(claim: Claim, request: ToolRequest, approval: Approval) -> bool:
-    """Whether the policy now denies the call of a reopened request, which is then evaluated like a new one."""
+    """Whether the policy now denies the call of a reopened request, which is then evaluated like a
+    new one.
+    """
     return approval.reopened_from is not None and _policy_denial(claim, request, request.tool_input) is not None
 
 
@@ -436,7 +466,9 @@ def _stays_put_off(claim: Claim, digest: str) -> bool:
 
 
 def _adopt_request(claim: Claim, request: ToolRequest, approval: Approval) -> PermissionOutcome:
-    """Continue with the request of an earlier process, perhaps of an earlier turn; from now on it is this turn's."""
+    """Continue with the request of an earlier process, perhaps of an earlier turn; from now on it
+    is this turn's.
+    """
     changes = {"turn_id": claim.turn_id, "request_id": request.request_id, "tool_use_id": request.tool_use_id}
     fresh = {"session_id": claim.session_id, "agent_id": request.agent_id}
     PermissionRequest.objects.update_or_create(
@@ -468,7 +500,9 @@ def _moving(claim: Claim, to: str) -> sql.Statement:
 
 
 def _fence(claim: Claim) -> sql.Statement:
-    """True while the claim holds the session and it is open; another claim waits until this transaction is over."""
+    """True while the claim holds the session and it is open; another claim waits until this
+    transaction is over.
+    """
     lock = " FOR SHARE" if connection.features.has_select_for_update else ""
     return sql.Statement(
         "(SELECT TRUE FROM agent_sessions WHERE id = %s AND fence = %s"  # noqa: S608 - constant text
@@ -485,7 +519,9 @@ def _require_ours(claim: Claim) -> None:
 
 
 def _with_answers(tool_input: str, answers: str) -> str:
-    """Return the input with the answers to its questions added as text, so that the rest stays byte for byte."""
+    """Return the input with the answers to its questions added as text, so that the rest stays byte
+    for byte.
+    """
     body = tool_input.strip()
     member = f'"answers":{answers}'
     return f"{body[:-1]},{member}}}" if json.loads(body) else f"{{{member}}}"

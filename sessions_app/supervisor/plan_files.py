@@ -1,7 +1,8 @@
 """The file into which the CLI has the model write a plan, and the plan that people approve.
 
-In plan mode the CLI names one file to the model, ``<its folder>/plans/<some words>.md``, and reads the plan from there:
-``ExitPlanMode`` itself comes with an empty input (2.1.330). Exactly that file may be written without an approval.
+In plan mode the CLI names one file to the model, ``<its folder>/plans/<some words>.md``, and reads
+the plan from there: ``ExitPlanMode`` itself comes with an empty input (2.1.330). Exactly that file
+may be written without an approval.
 """
 # The paths here are text that an agent wrote; pathlib would normalize what must be compared.
 # ruff: noqa: PTH111, PTH114, PTH118
@@ -30,14 +31,18 @@ NO_PLAN = (
 
 
 def plans_folder() -> str:
-    """Return the folder of the CLI's plan files, as the CLI writes that path; empty if that is not known."""
+    """Return the folder of the CLI's plan files, as the CLI writes that path; empty if that is not
+    known.
+    """
     env = inherited_environment(os.environ)
     home = env.get("HOME") or os.path.expanduser("~")
     return os.path.join(env.get("CLAUDE_CONFIG_DIR") or os.path.join(home, ".claude"), "plans")
 
 
 def own_plan_file(claim: Claim, request: ToolRequest) -> str:
-    """Return the real path of the session's own plan file if this call of the main agent is about it in plan mode."""
+    """Return the real path of the session's own plan file if this call of the main agent is about
+    it in plan mode.
+    """
     if request.tool_name not in TOOLS or request.agent_id:
         return ""
     real = plan_path(parsed_arguments(request.tool_input).get("file_path"))

@@ -133,10 +133,11 @@ class CliProcess:
                 os.killpg(self.child.pid, signal.SIGKILL if hard else signal.SIGTERM)
 
     def end(self) -> int:
-        """Kill the group if its leader still lives, close the pipes, reap; returns the exit code (negative: signal).
+        """Kill the group if its leader still lives, close the pipes, reap; returns the exit code
+        (negative: signal).
 
-        A process that outlived a leader which ended by itself is left to the orphan reaper: the number of its group may
-        be reused by now.
+        A process that outlived a leader which ended by itself is left to the orphan reaper: the
+        number of its group may be reused by now.
         """
         if self.child.poll() is None:
             self.signal(hard=True)

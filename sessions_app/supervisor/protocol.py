@@ -1,7 +1,7 @@
-"""Bytes to lines to typed messages, and back: the CLI's stream-json protocol. Pure.
+"""The CLI's stream-json protocol: bytes to lines to typed messages, and back. Pure.
 
-Facts about the protocol were measured on CLI 2.1.330. What the CLI sends that is not known here passes through as
-``Spoken`` or ``Garbage``; new message types appear with every release.
+Facts about the protocol were measured on CLI 2.1.330. What the CLI sends that is not known here
+passes through as ``Spoken`` or ``Garbage``; new message types appear with every release.
 """
 
 import json
@@ -31,7 +31,8 @@ class OversizedLine:
 
 
 class LineFramer:
-    """Cuts a stream into lines; a line over ``cap`` bytes is dropped up to its newline and reported.
+    """Cuts a stream into lines; a line over ``cap`` bytes is dropped up to its newline and
+    reported.
 
     Memory is bounded by the cap and one chunk.
     """
@@ -49,7 +50,7 @@ class LineFramer:
             self._keep(first)
             return
         yield from self._complete(first)
-        for line in rest[:-1]:  # most of what a talkative agent says: whole lines, which need no putting together
+        for line in rest[:-1]:  # whole lines are the most frequent, and need no joining
             if len(line) > self._cap:
                 yield OversizedLine(line[:HEAD_BYTES], len(line))
             elif line.strip():
@@ -57,7 +58,7 @@ class LineFramer:
         self._keep(rest[-1])
 
     def rest(self) -> Iterator[bytes | OversizedLine]:
-        """What stood behind the last newline when the stream ended."""
+        """Yield what followed the last newline when the stream ended."""
         yield from self._complete(b"")
 
     def _keep(self, part: bytes) -> None:
@@ -79,11 +80,12 @@ class LineFramer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRequest:
-    """The CLI wants to use a tool. ``tool_input`` is the JSON text as it was sent, in ASCII.
+    """The CLI requests permission for a tool call. ``tool_input`` is the JSON text as it was sent,
+    in ASCII.
 
-    ``held`` tells the two ways to ask apart: a PreToolUse callback (which can also be deferred), or the
-    permission prompt that stands behind it as a net. ``folder`` is where the call would run, a path as the CLI says it;
-    empty where it does not say (the prompt), and then it is the session's.
+    ``is_callback`` tells two kinds apart: a PreToolUse callback (which can also be deferred), or
+    the permission prompt that stands behind it as a net. ``folder`` is where the call would run, a
+    path as the CLI gives it; it is empty for the prompt, and then the session's folder counts.
     """
 
     request_id: str
@@ -97,7 +99,9 @@ class ToolRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolEnded:
-    """The CLI reports a tool that ran, well or badly; the model has not read its result yet. ``tool_input`` is JSON."""
+    """The CLI reports a tool that ran, with or without success; the model has not read its result
+    yet. ``tool_input`` is JSON.
+    """
 
     request_id: str
     tool_use_id: str
@@ -116,14 +120,14 @@ class OtherRequest:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The CLI takes a request of its own back."""
+    """The CLI withdraws a request of its own."""
 
     request_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to a request of ours."""
+    """The CLI's response to a request of Orchestra."""
 
     request_id: str
     error: str
@@ -131,7 +135,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of text as the model says it; the complete text follows as ``Spoken``."""
+    """A piece of text while the model writes it; the complete text follows as ``Spoken``."""
 
     text: str
 
@@ -165,7 +169,8 @@ class Result:
 
     @property
     def reason(self) -> str:
-        """``completed``, ``tool_deferred``, ``api_error``, ``max_turns`` …; empty if the CLI gave none.
+        """``completed``, ``tool_deferred``, ``api_error``, ``max_turns`` …; empty if the CLI gave
+        none.
 
         A call that is deferred again after a resume is told by ``stop_reason`` alone.
         """
@@ -174,14 +179,15 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableLine:
-    """Something that is not a JSON object; ``text`` is its beginning.
+    """A line that is not a JSON object; ``text`` is its beginning.
 
-    ``asks`` says that it looks like a request whose id cannot be seen, so that nobody can refuse it.
+    ``is_request`` says that it looks like a request without a visible id, which therefore cannot be
+    refused.
     """
 
     text: str
     size: int
-    asks: bool = False
+    is_request: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +213,8 @@ Message = (
 
 
 def parse(line: bytes | OversizedLine) -> Message:
-    """One line as a message. Never raises."""
-    if isinstance(line, OversizedLine) and _reports(line.head):
+    """Return one line as a message. It never raises."""
+    if isinstance(line, OversizedLine) and _is_report(line.head):
         return OversizedReport(line.size)
     if isinstance(line, OversizedLine):
         return _unreadable(line.head, line.size)
@@ -223,7 +229,7 @@ def parse(line: bytes | OversizedLine) -> Message:
 
 
 def join_deltas(messages: Iterable[Message]) -> Iterator[Message]:
-    """The same messages in the same order, with pieces of text that follow each other as one."""
+    """Yield the same messages in the same order, with consecutive pieces of text joined."""
     pieces: list[str] = []
     for message in messages:
         if isinstance(message, Delta):
@@ -238,7 +244,9 @@ def join_deltas(messages: Iterable[Message]) -> Iterator[Message]:
 
 
 def _loads(line: bytes) -> dict[str, Any] | None:
-    """orjson rounds long integers, so lines with tool inputs take the slower way."""
+    """Parse a JSON object. orjson rounds long integers, so lines with tool inputs take the slower
+    parser.
+    """
     try:
         body = json.loads(line) if b'"tool_use"' in line else orjson.loads(line)
     except ValueError:
@@ -281,7 +289,7 @@ def _delta_text(body: dict[str, Any]) -> str:
 
 
 def _parse_request(line: bytes) -> Message | None:
-    """A control request, or None if the words only occur inside another line."""
+    """Return a control request, or None if the word only occurs inside another line."""
     try:
         text = line.decode()
         body = json.loads(text)
@@ -333,19 +341,25 @@ def _word(value: object) -> str:
 
 
 def _name(value: object) -> str:
-    """A name or id of the CLI's: short, printable, ASCII; anything else is no request of a sane CLI."""
+    """Return a name or id of the CLI if it is short, printable ASCII.
+
+    Raises:
+        ValueError: it is not.
+    """
     if isinstance(value, str) and len(value) <= LONGEST_NAME and value.isascii() and value.isprintable():
         return value
     raise ValueError("not a name")
 
 
-def _reports(head: bytes) -> bool:
-    """Whether a line that begins so is a tool's result, or the callback after a tool."""
+def _is_report(head: bytes) -> bool:
+    """Whether a line with this beginning is a tool's result, or the callback after a tool."""
     return b'"tool_result"' in head or f'"{ENDED_CALLBACK_ID}"'.encode() in head
 
 
 def _unreadable(head: bytes, size: int) -> Message:
-    """Fail closed: if the broken line is a request whose id can be seen at either end, it is refused by that id."""
+    """Fail closed: if the broken line is a request whose id can be seen at either end, it is
+    refused by that id.
+    """
     seen = head[:HEAD_BYTES] + head[HEAD_BYTES:][-HEAD_BYTES:]
     found = re.search(rb'"request_id"\s*:\s*"([^"\\]{1,200})"', seen)
     asks = re.search(rb'"(control_request|can_use_tool|hook_callback)"', seen) is not None
@@ -359,10 +373,11 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def member_text(text: str, path: Sequence[str]) -> str:
-    """The JSON text of a nested member exactly as it was written, other than that it is ASCII now.
+    """Return the JSON text of a nested member exactly as it was written, but in ASCII.
 
-    Characters beyond ASCII, which JSON has in strings only, become escapes; numbers, key order, duplicate
-    keys and existing escapes stay. Of duplicate members on the way the last counts, as for every reader.
+    Characters beyond ASCII, which JSON has in strings only, become escapes; numbers, key order,
+    duplicate keys and existing escapes stay. Of duplicate members on the way the last counts, as
+    for every reader.
 
     Raises:
         KeyError: there is no such member.
@@ -406,7 +421,7 @@ def _skip(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-# --- what Orchestra writes
+# --- messages to the CLI
 
 
 def initialize() -> bytes:
@@ -426,12 +441,14 @@ def user(prompt: str, uuid: str, attached: Sequence[str] = ()) -> bytes:
 
 
 def interrupt(request_id: str) -> bytes:
-    """Stop the turn, keep the process."""
+    """Stop the turn and keep the process."""
     return _line({"type": "control_request", "request_id": request_id, "request": {"subtype": "interrupt"}})
 
 
 def allow(request: ToolRequest, tool_input: str) -> bytes:
-    """Let the call run with exactly ``tool_input``: JSON text, which an approver may have spread over lines."""
+    """Let the call run with exactly ``tool_input``: JSON text, which an approver may have spread
+    over lines.
+    """
     tool_input = tool_input.replace("\r", " ").replace("\n", " ").translate(_AsciiEscapes())
     if request.is_callback:
         head = '{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"allow","updatedInput":'
@@ -455,11 +472,11 @@ def defer(request: ToolRequest) -> bytes:
 
 
 def acknowledge(ended: ToolEnded, note: str = "") -> bytes:
-    """Answer a report that needs no decision; the model reads ``note`` together with what the call returned.
+    """Respond to a report; the model reads ``note`` together with what the call returned.
 
-    Measured on 2.1.309, 2.1.330 and 2.1.332: in the next request to the model "PostToolUse:Bash hook additional
-    context: …" stands once, for calls that succeed and that fail, questions, plans, edited and replayed calls. Of more
-    than 10,000 characters it is shown a beginning alone.
+    Measured on 2.1.309, 2.1.330 and 2.1.332: in the next request to the model "PostToolUse:Bash
+    hook additional context: …" stands once, for calls that succeed and that fail, questions, plans,
+    edited and replayed calls. Of more than 10,000 characters it is shown a beginning alone.
     """
     if not note:
         return _response(ended.request_id, "{}")
@@ -468,7 +485,7 @@ def acknowledge(ended: ToolEnded, note: str = "") -> bytes:
 
 
 def refuse(request_id: str, error: str) -> bytes:
-    """Answer a request that Orchestra does not serve; the CLI counts it as a refusal."""
+    """Refuse a request that Orchestra does not serve; the CLI counts it as a denial."""
     response = {"subtype": "error", "request_id": request_id, "error": error}
     return _line({"type": "control_response", "response": response})
 

@@ -18,7 +18,9 @@ from sessions_app.workspace import directory_problem
 
 
 def attached_texts(claim: Claim) -> list[str] | Outcome:
-    """Read the files attached to a claimed turn as texts for the model; return how the turn ends if one is refused."""
+    """Read the files attached to a claimed turn as texts for the model; return how the turn ends if
+    one is refused.
+    """
     try:
         return attachments.read_for(claim)
     except AttachmentRefused as error:
@@ -26,7 +28,9 @@ def attached_texts(claim: Claim) -> list[str] | Outcome:
 
 
 def start_process(claim: Claim) -> CliProcess | Outcome:
-    """Start the agent's process for a claimed turn; return how the turn ends if that is not possible."""
+    """Start the agent's process for a claimed turn; return how the turn ends if that is not
+    possible.
+    """
     problem = directory_problem(claim.directory)  # it may have changed since the request
     if problem:
         return failed("directory_unusable", problem)

@@ -1,6 +1,8 @@
-"""Supervises one turn: passes the process's messages to the turn state machine, and carries out its commands.
+"""Supervises one turn: passes the process's messages to the turn state machine, and carries out its
+commands.
 
-One thread runs one turn. The rows hold the truth: if this thread dies, a sweep finds its run by the heartbeat.
+One thread runs one turn. The rows hold the truth: if this thread dies, a sweep finds its run by the
+heartbeat.
 """
 
 import logging
@@ -76,7 +78,9 @@ worker_stopping = threading.Event()
 
 
 def supervise(claim: Claim) -> Outcome:
-    """Run the claimed turn to its end and close its run. Whatever the agent does, this does not raise."""
+    """Run the claimed turn to its end and close its run. Whatever the agent does, this does not
+    raise.
+    """
     attached = attached_texts(claim)
     if isinstance(attached, Outcome):
         return _close_unstarted(claim, attached)
@@ -123,7 +127,9 @@ def _clean_up(claim: Claim, *, is_parked: bool) -> None:
 
 @dataclass(slots=True)
 class Backlog:
-    """What the database has not taken or answered yet; it is tried again later, and until then nothing runs."""
+    """What the database has not taken or answered yet; it is tried again later, and until then
+    nothing runs.
+    """
 
     requests: dict[str, RequestPermission] = field(default_factory=dict)
     """By request id: calls that were not put to the policy."""
@@ -170,7 +176,9 @@ class Supervisor:
         process.watch(subscription.wake_pipe.read_fd)
 
     def run(self) -> Outcome:
-        """Work until the process has ended and all its messages are handled; return how the turn ended."""
+        """Work until the process has ended and all its messages are handled; return how the turn
+        ended.
+        """
         dispatcher.subscribe(self.subscription)
         try:
             self._expect_parked_call()
@@ -238,7 +246,9 @@ class Supervisor:
             self._execute(self.machine.stop(time.monotonic()))
 
     def _go_on_after_lift(self) -> None:
-        """Put to the policy again the calls that a stop held, and use the approvals given while it was in force."""
+        """Put to the policy again the calls that a stop held, and use the approvals given while it
+        was in force.
+        """
         for command in list(self._held_calls.values()):
             self._request_permission(command)
         for approval_id in self._awaited_approvals():
@@ -359,7 +369,9 @@ class Supervisor:
             self._send_decision_unless_pending(outcome.approval_id)  # it may have been decided before it was watched
 
     def _put_off(self, command: RequestPermission) -> None:
-        """Request an approval for a call that stands behind a parked one; this process does not use the decision."""
+        """Request an approval for a call that stands behind a parked one; this process does not use
+        the decision.
+        """
         request = command.request
         put_off = partial(permissions.put_off, plan=command.plan, surroundings=self.surroundings)
         outcome = self._in_database(partial(put_off, self.claim, request))
@@ -391,7 +403,9 @@ class Supervisor:
             self._send_decision(approval_id)
 
     def _send_decision(self, approval_id: UUID) -> None:
-        """Consume the decision about an open call, if there is one by now, and then send it to the CLI."""
+        """Consume the decision about an open call, if there is one by now, and then send it to the
+        CLI.
+        """
         call = self._open_call(approval_id)
         self.backlog.decisions.discard(approval_id)
         if call is None:
@@ -433,7 +447,9 @@ class Supervisor:
         self._store_violations()
 
     def _store_violations(self) -> bool:
-        """Store violations that are not stored yet; return False while the database does not answer."""
+        """Store violations that are not stored yet; return False while the database does not
+        answer.
+        """
         while self.backlog.violations:
             store = partial(permissions.record_violation, self.claim, self.backlog.violations[0])
             if self._in_database(store) is UNAVAILABLE:
@@ -458,7 +474,9 @@ class Supervisor:
     # --- the database
 
     def _flush(self) -> None:
-        """Write which outcomes and notes were sent, and the transcript; what cannot be written is tried again."""
+        """Write which outcomes and notes were sent, and the transcript; what cannot be written is
+        tried again.
+        """
         mark = partial(permissions.mark_answered, self.claim, frozenset(self.backlog.sent), goes_on=self._goes_on)
         if self.backlog.sent and self._in_database(mark) is not UNAVAILABLE:
             self.backlog.sent.clear()
@@ -469,8 +487,9 @@ class Supervisor:
         self.process.pause_reading(self.transcript.is_backed_up)
 
     def _in_database(self, work: Callable[[], T]) -> T | Unavailable:
-        """Do one unit of work. A supervisor that waits for a decision goes first, also with its other work, since it
-        cannot handle a notification meanwhile."""
+        """Do one unit of work. A supervisor that waits for a decision goes first, also with its
+        other work, since it cannot handle a notification meanwhile.
+        """
         return self.database.run(work, is_urgent=bool(self._awaited_approvals()))
 
     # --- the end
@@ -503,11 +522,15 @@ class Supervisor:
         return outcome
 
     def _counts_after_exit(self, command: Command) -> bool:
-        """Whether a command makes sense when the process has ended; a violation counts under any lease."""
+        """Whether a command makes sense when the process has ended; a violation counts under any
+        lease.
+        """
         return isinstance(command, ReportViolation) or (self.has_lease and isinstance(command, Record))
 
     def _still_deferred(self, outcome: Outcome) -> str:
-        """Return the tool use id of the call that the CLI keeps for its next start; empty if there is none."""
+        """Return the tool use id of the call that the CLI keeps for its next start; empty if there
+        is none.
+        """
         if outcome.status == PARKED:
             return self.machine.deferred_tool_use_id
         if self.machine.replay_missed:
@@ -520,7 +543,9 @@ class Supervisor:
         return self.transcript.is_empty
 
     def _retry_until_done(self, work: Callable[[], bool]) -> None:
-        """Try until ``work`` returns True; after 30 s the run counts as lost anyway, and a sweep does the rest."""
+        """Try until ``work`` returns True; after 30 s the run counts as lost anyway, and a sweep
+        does the rest.
+        """
         give_up_at = time.monotonic() + leases.LOST_AFTER.total_seconds()
         while not work() and time.monotonic() < give_up_at:
             time.sleep(database_access.RETRY_S)

@@ -66,7 +66,8 @@ class TranscriptBuffer:
         return now >= self.flush_at or len(self._lines) >= FLUSH_ROWS
 
     def write(self, run: Callable[[Callable[[], int]], int | Unavailable]) -> None:
-        """Write all lines, at most ``FLUSH_ROWS`` in a transaction, each of which ``run`` carries out.
+        """Write all lines, at most ``FLUSH_ROWS`` in a transaction, each of which ``run`` carries
+        out.
 
         Lines that cannot be written are kept and tried again later.
 

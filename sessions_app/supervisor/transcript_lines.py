@@ -33,7 +33,9 @@ def transcript_lines(message: OutputMessage) -> list[Line]:
 
 
 def resets_at(message: OutputMessage) -> float | None:
-    """Return when the account may go on, in seconds since the epoch, if the message says that it may not now."""
+    """Return when the account may go on, in seconds since the epoch, if the message says that it
+    may not now.
+    """
     info = _limit(message.body) if message.type == "rate_limit_event" else {}
     moment = info.get("resetsAt")
     return moment if info.get("status") == "rejected" and shown_time(moment) else None

@@ -1,4 +1,5 @@
-"""One turn as a state machine: it takes what happened and returns commands. It uses no clock, process or database.
+"""One turn as a state machine: it takes what happened and returns commands. It uses no clock,
+process or database.
 
 All times are seconds of one monotonic clock, which the caller passes in.
 """
@@ -50,7 +51,8 @@ TAKES_UP_S = 10.0  # a CLI that continues an interrupted turn writes earlier
 REPLAYS_S = 60.0  # a CLI that has a parked call repeats it much earlier; 0.5 s is usual
 LARGEST_DEFERRED = 512 * 1024  # characters; the CLI (2.1.330) repeats a call of 1,000,000 and forgets one of 2,000,000
 NOT_NOW = "Another call of this turn waits for a person; do not retry this one now."
-"""The denial message for a sub-agent whose turn is parked, and for a second request about one call."""
+"""The denial message for a sub-agent whose turn is parked, and for a second request about one call.
+"""
 
 
 # --- commands
@@ -79,10 +81,12 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class RequestPermission:
-    """Put this call to the policy and, if needed, to people; the caller passes the result to ``apply_outcome``.
+    """Put this call to the policy and, if needed, to people; the caller passes the result to
+    ``apply_outcome``.
 
-    ``put_off``: a call before it in the same message was parked, so it cannot run in this process. People are asked to
-    approve it all the same, and the outcome is a denial that tells the agent to make the call again.
+    ``put_off``: a call before it in the same message was parked, so it cannot run in this process.
+    People are asked to approve it all the same, and the outcome is a denial that tells the agent to
+    make the call again.
     """
 
     request: ToolRequest
@@ -164,10 +168,12 @@ class OpenCall:
 
 @dataclass(slots=True)
 class AllowedCall:
-    """A call that was allowed with an input, so that the permission prompt behind its callback gets the same outcome.
+    """A call that was allowed with an input, so that the permission prompt behind its callback gets
+    the same outcome.
 
-    The prompt is answered once, whatever input it shows: the CLI rewrites an edited input (2.1.330 drops unknown keys,
-    makes paths absolute, and takes the answers out of a question), but runs exactly what the prompt's answer gives.
+    The prompt is answered once, whatever input it shows: the CLI rewrites an edited input (2.1.330
+    drops unknown keys, makes paths absolute, and takes the answers out of a question), but runs
+    exactly what the prompt's answer gives.
     """
 
     tool_name: str
@@ -193,9 +199,10 @@ class Limits:
 class TurnMachine:
     """One turn of a dialog, from the start of its process to the end.
 
-    ``prompt`` is empty when the CLI only continues a parked call. ``replay`` says that it repeats such a call before
-    anything else; a prompt then follows after that call's own result. ``interrupted`` says that an earlier process was
-    killed in this turn: the CLI continues by itself, and the prompt is sent if it does not.
+    ``prompt`` is empty when the CLI only continues a parked call. ``replay`` says that it repeats
+    such a call before anything else; a prompt then follows after that call's own result.
+    ``interrupted`` says that an earlier process was killed in this turn: the CLI continues by
+    itself, and the prompt is sent if it does not.
     """
 
     prompt: str
@@ -315,7 +322,9 @@ class TurnMachine:
         return protocol.allow(request, outcome.tool_input)
 
     def _acknowledge(self, ended: ToolEnded) -> list[Command]:
-        """A call ran as it was allowed; the model reads the notes of people together with its result."""
+        """A call ran as it was allowed; the model reads the notes of people together with its
+        result.
+        """
         text, approval_ids = self.notes.take(ended.tool_use_id)
         delivered: list[Command] = [NotesDelivered(approval_ids)] if approval_ids else []
         return [Write(protocol.acknowledge(ended, text)), *delivered]
@@ -495,7 +504,9 @@ class TurnMachine:
         return asked or self._background.settled_at() > self.now
 
     def _wait_behind(self, outcome: Outcome) -> list[Command]:
-        """Wait with the complete text until the background tasks have ended and the agent has reported them."""
+        """Wait with the complete text until the background tasks have ended and the agent has
+        reported them.
+        """
         self._last_result, self._result_at = outcome, self.now
         self._waited_at_result_s = self._waited_s
         tasks = self._background.described()
@@ -520,7 +531,9 @@ class TurnMachine:
         return min(limit, self._started_at + self.limits.turn) + self._waited_s
 
     def _finish_in_background(self, why: str) -> list[Command]:
-        """End the turn although tasks may be alive; they end with the process, and the transcript records them."""
+        """End the turn although tasks may be alive; they end with the process, and the transcript
+        records them.
+        """
         tasks = self._background.described()
         note = line(Event.Kind.STATUS, status="background_stopped", tasks=tasks, detail=why)
         return [*([Record([note])] if tasks else []), *self._finish(self._last_result or INTERRUPTED)]
@@ -530,7 +543,9 @@ class TurnMachine:
         return replace(outcome, **self._spent.figures())
 
     def _adjusted(self, outcome: Outcome) -> Outcome:
-        """Return the outcome as interrupted, and not as a failure, if a person interrupted the turn."""
+        """Return the outcome as interrupted, and not as a failure, if a person interrupted the
+        turn.
+        """
         if not self._is_interrupted or outcome.status in GOES_ON:
             return outcome
         return replace(outcome, status=INTERRUPTED.status, code=INTERRUPTED.code, detail=INTERRUPTED.detail)
@@ -579,11 +594,15 @@ class TurnMachine:
         return self._silent_for(TAKES_UP_S) if needed else float("inf")
 
     def _replay_missed_at(self) -> float:
-        """Return when it is certain that the CLI has lost the parked call; the turn then continues as after a kill."""
+        """Return when it is certain that the CLI has lost the parked call; the turn then continues
+        as after a kill.
+        """
         return self._silent_for(REPLAYS_S) if self.replay and not self.prompt else float("inf")
 
     def _silent_for(self, seconds: float) -> float:
-        """Return when the CLI will have been silent this long since it was ready; infinity if it was not silent."""
+        """Return when the CLI will have been silent this long since it was ready; infinity if it
+        was not silent.
+        """
         silent = not (self.has_output or self.calls or self.answered)
         return self._initialized_at + seconds if silent and self._initialized_at is not None else float("inf")
 
@@ -600,7 +619,9 @@ class TurnMachine:
         return [note, *self.abandon(failed(*explain_status(retry.status)), self.now)]
 
     def _remember_plans(self, message: OutputMessage) -> None:
-        """Keep plans: a request to leave plan mode comes without the plan, which is in the call or the text before."""
+        """Keep plans: a request to leave plan mode comes without the plan, which is in the call or
+        the text before.
+        """
         body = message.body.get("message") if message.type == "assistant" else None
         content = body.get("content") if isinstance(body, dict) else None
         for block in content if isinstance(content, list) else []:
@@ -612,11 +633,12 @@ class TurnMachine:
     # --- parking
 
     def _deferrable(self) -> OpenCall | None:
-        """Return the call that may be deferred: the only open one, by callback, of the main agent, the first to be so.
+        """Return the call that may be deferred: the only open one, by callback, of the main agent,
+        the first to be so.
 
-        A call that is so large that the CLI would not find it again is not deferred. Nothing is deferred while a prompt
-        waits behind a replayed call, since it would be lost with the process, or while tasks work in the background,
-        since they would end with the process.
+        A call that is so large that the CLI would not find it again is not deferred. Nothing is
+        deferred while a prompt waits behind a replayed call, since it would be lost with the
+        process, or while tasks work in the background, since they would end with the process.
         """
         if self._background.tasks or self._last_result is not None:
             return None
@@ -638,7 +660,9 @@ class TurnMachine:
         return self._park(call) if call and self.now >= self._hold_end() else []
 
     def _go_if_stopping(self) -> list[Command]:
-        """If the worker stops, park the one open call, or end now and leave everything to another process."""
+        """If the worker stops, park the one open call, or end now and leave everything to another
+        process.
+        """
         if not self.stopping or self.outcome is not None or self.deferred_tool_use_id:
             return []
         call = self._deferrable()

@@ -95,7 +95,8 @@ def _dispatch_next_turn() -> None:
 def shorten_thread_switches() -> None:
     """Let Python switch threads ten times as often as by default.
 
-    Supervisors work in short bursts: with fifty concurrent requests the slowest decisions arrived a fifth sooner.
+    Supervisors work in short bursts: with fifty concurrent requests the slowest decisions arrived a
+    fifth sooner.
     """
     sys.setswitchinterval(SWITCH_S)
 
@@ -131,7 +132,8 @@ def _clean_up_host() -> None:
 
 
 def reclaim_orphans() -> int:
-    """Give up the runs of this host whose worker process no longer exists, without waiting for their heartbeat.
+    """Give up the runs of this host whose worker process no longer exists, without waiting for
+    their heartbeat.
 
     Return how many were given up.
     """
