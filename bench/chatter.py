@@ -166,7 +166,7 @@ def worker() -> None:
     from bench.orchestra_side import asking
     from sessions_app.supervisor import worker as sessions_worker
 
-    sessions_worker.take_short_turns()
+    sessions_worker.shorten_thread_switches()
     talkers = Talkers()
     serve(run=asking(), talk=talkers.talk, talk_on=talkers.talk_on, hush=talkers.hush)
 

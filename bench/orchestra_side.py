@@ -27,7 +27,7 @@ DOORS = 8
 def worker() -> None:
     from sessions_app.supervisor import worker as sessions_worker
 
-    sessions_worker.take_short_turns()
+    sessions_worker.shorten_thread_switches()
     serve(run=asking())
 
 

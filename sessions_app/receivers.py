@@ -95,9 +95,9 @@ def record_reminder(*, approval_id: UUID, **_: Any) -> None:
 def _worker_ready(**_: Any) -> None:
     from orchestra.runtime import worker_liveness
     from sessions_app.supervisor import worker
-    from sessions_app.supervisor.dispatcher import switchboard
+    from sessions_app.supervisor.dispatcher import dispatcher
 
-    worker_liveness.add_busy_check(switchboard.beating)
+    worker_liveness.add_busy_check(dispatcher.is_beating)
     worker.started()
 
 

@@ -201,7 +201,7 @@ def _decide_read(path: str, real: str, reader: Reader) -> Rule | None:
     directory = os.path.realpath(reader.directory)
     call = Call(tool_name="Read", tool_input=json.dumps({"file_path": real}), directory=directory)
     rules = rules_for(session_id=reader.session_id, directory=reader.directory, requester=reader.requester)
-    answer = permissions._judge(call, rules, permissions.surroundings())
+    answer = permissions._evaluate_policy(call, rules, permissions.surroundings())
     if answer.effect == ALLOW:
         return answer.rule
     raise AttachmentRefused(f"{path}: {answer.reason if answer.effect == DENY else ASK_FOR_IT}.")

@@ -1,14 +1,16 @@
-"""What goes on behind a turn's text: sub-agents and commands that the CLI runs in the background. Pure.
+"""Background tasks of a turn: sub-agents and commands that the CLI runs behind the turn's text.
+Pure.
 
-Measured on 2.1.309 to 2.1.332: ``system/background_tasks_changed`` lists every task that is alive. A turn's ``result``
-comes while they work; when one ends, the CLI starts a follow-up turn by itself within a second (``system/init`` again,
-and a ``result`` of its own). A sub-agent runs in the background unless its call says otherwise.
+Measured on 2.1.309 to 2.1.332: ``system/background_tasks_changed`` lists every task that is alive.
+A turn's ``result`` comes while they work; when one ends, the CLI starts a follow-up turn by itself
+within a second (``system/init`` again, and a ``result`` of its own). A sub-agent runs in the
+background unless its call says otherwise.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessions_app.supervisor.protocol import Spoken
+from sessions_app.supervisor.protocol import OutputMessage
 
 SETTLES_S = 5.0  # a follow-up turn begins much earlier, or not at all
 MOST_TASKS_SHOWN = 20
@@ -23,35 +25,37 @@ class Background:
     changed_at: float = 0.0
     _ever: bool = False
 
-    def hear(self, spoken: Spoken, now: float) -> None:
-        """Take in what a line says about tasks and turns."""
-        if spoken.type != "system":
+    def handle_output(self, message: OutputMessage, now: float) -> None:
+        """Record what a message says about tasks and turns."""
+        if message.type != "system":
             return
-        if spoken.subtype == "init":
+        if message.subtype == "init":
             self.in_turn = True
-        elif spoken.subtype == "background_tasks_changed":
-            self.tasks = _described(spoken.body.get("tasks"))
+        elif message.subtype == "background_tasks_changed":
+            self.tasks = _described(message.body.get("tasks"))
             self.changed_at = now
             self._ever = self._ever or bool(self.tasks)
 
     def turn_ended(self, now: float) -> None:
-        """A ``result`` came."""
+        """The CLI sent a ``result``."""
         self.in_turn = False
         self.changed_at = now
 
-    def agent_asked(self, now: float) -> None:
-        """A sub-agent asks for a tool, so it lives."""
+    def sub_agent_is_alive(self, now: float) -> None:
+        """A sub-agent has requested a tool, so it is alive."""
         self.changed_at = now
         self._ever = True
 
     def settled_at(self) -> float:
-        """When it is clear that nothing follows; never while a task lives or a follow-up turn runs."""
+        """Return when it is certain that nothing follows: infinity while a task or a follow-up turn
+        runs.
+        """
         if self.tasks or self.in_turn:
             return float("inf")
         return self.changed_at + (SETTLES_S if self._ever else 0.0)
 
     def described(self) -> list[str]:
-        """The living tasks in the agent's words, a bounded number of them."""
+        """Return the agent's descriptions of its live tasks, at most ``MOST_TASKS_SHOWN``."""
         return list(self.tasks.values())[:MOST_TASKS_SHOWN]
 
 

@@ -1,8 +1,10 @@
-"""What Orchestra tells the CLI about itself, so that it asks for everything even where no callback is registered.
+"""The settings given to the CLI, so that it requests permission for everything even where no
+callback is registered.
 
-The CLI has rules, modes and readers of its own, and its callback may come late: a resumed call is replayed before
-``initialize`` was read. These settings make its own rules ask first, and keep it from reading, running or taking in
-anything that is no tool call. docs/claude-cli.md has the measurements.
+The CLI has rules, modes and readers of its own, and its callback may come late: a resumed call is
+replayed before ``initialize`` was read. These settings make its own rules ask first, and keep it
+from reading, running or taking in anything that is no tool call. docs/claude-cli.md has the
+measurements.
 """
 
 import json
@@ -23,7 +25,7 @@ ALWAYS_SET = {
     "DISABLE_AUTOUPDATER": "1",
     "DISABLE_ERROR_REPORTING": "1",
     "CLAUDE_CODE_MAX_RETRIES": "2",
-    "XDG_RUNTIME_DIR": "/proc",  # where nobody can make a folder: the CLI opens no inbox that others could write to
+    "XDG_RUNTIME_DIR": "/proc",  # no folder can be made there, so the CLI opens no inbox that others could write to
 }
 CLOUD_SWITCHES = {"CLAUDE_CODE_USE_BEDROCK": ("AWS_*",), "CLAUDE_CODE_USE_VERTEX": ("GOOGLE_*", "CLOUD_ML_REGION")}
 
@@ -34,7 +36,7 @@ ASKS_FOR_EVERYTHING: dict[str, Any] = {
         "disableBypassPermissionsMode": "disable",
     },
     "sandbox": {"autoAllowBashIfSandboxed": False},  # else a sandboxed command passes the rule above
-    "crossSessionInbound": "refuse",  # nobody writes prompts into the session through the CLI's own socket
+    "crossSessionInbound": "refuse",  # the CLI's own socket accepts no prompts
 }
 NOTHING_BY_ITSELF: dict[str, Any] = {
     "disableAllHooks": True,
@@ -50,7 +52,8 @@ NOTHING_BY_ITSELF: dict[str, Any] = {
         *(f"**/{folder}/**" for folder in sorted(SECRET_FOLDERS)),
     ],
 }
-"""What settings files and extensions could run by themselves, without a tool call that the policy judges.
+"""Switches off what settings files and extensions could run without a tool call that the policy
+evaluates.
 
 The CLI's callbacks and the memory files (CLAUDE.md) stay; see docs/security.md.
 """
@@ -58,14 +61,14 @@ FIXED = (
     "ANTHROPIC_BASE_URL", "ANTHROPIC_BEDROCK_BASE_URL", "ANTHROPIC_VERTEX_BASE_URL",
     *CLOUD_SWITCHES, "CLAUDE_CODE_ENABLE_TELEMETRY",
 )  # fmt: skip
-"""What a settings file of the project must not turn: where the model's API is, and what Orchestra sets itself."""
+"""Variables that a settings file of the project must not change."""
 
 
 def cli_settings(*, is_opened: bool) -> str:
     """The value of ``--settings``, JSON text; it goes before those of any file.
 
-    ``is_opened`` says that the CLI reads settings files at all. A value that the CLI does not take (null, for one)
-    makes it ignore the whole document without a word: the self-test would find that.
+    ``is_opened`` says that the CLI reads settings files at all. A value that the CLI does not take
+    (null, for one) makes it ignore the whole document silently; the self-test would find that.
     """
     given = {"cleanupPeriodDays": KEEP_CONVERSATIONS_DAYS, **ASKS_FOR_EVERYTHING, **NOTHING_BY_ITSELF}
     if is_opened:

@@ -1,7 +1,8 @@
-"""Copies of the CLI's own conversation files, kept while a session is parked.
+"""Copies the CLI's own conversation files while a session is parked.
 
-The CLI keeps a dialog in ``<config>/projects/<directory>/<session id>.jsonl`` and a folder of the same name beside it
-(measured on 2.1.330; its format is its own). A parked session must outlive a cleaned home.
+The CLI keeps a dialog in ``<config>/projects/<directory>/<session id>.jsonl`` and a folder of the
+same name beside it (measured on 2.1.330; its format is its own). A parked session must outlive a
+cleaned home.
 """
 
 import logging
@@ -16,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def keep(conversation: UUID, env: Mapping[str, str]) -> bool:
-    """Copy a session's files aside; False if there are none, or the disk refused."""
+    """Copy the files of a conversation; return False if there are none, or the disk failed."""
     source = _file(conversation, env)
     if source is None:
         return False
@@ -35,7 +36,7 @@ def keep(conversation: UUID, env: Mapping[str, str]) -> bool:
 
 
 def restore(conversation: UUID, env: Mapping[str, str]) -> bool:
-    """Put the copy back if the CLI has lost its own; whether it did so."""
+    """Put the copy back if the CLI has lost its files; return whether it was put back."""
     store = _store(conversation)
     if _file(conversation, env) is not None or not (store / f"{conversation}.jsonl").is_file():
         return False
@@ -49,7 +50,7 @@ def restore(conversation: UUID, env: Mapping[str, str]) -> bool:
 
 
 def forget(conversation: UUID) -> None:
-    """Drop the copy: the dialog goes on or has ended."""
+    """Delete the copy: the dialog goes on or has ended."""
     shutil.rmtree(_store(conversation), ignore_errors=True)
 
 

@@ -24,7 +24,7 @@ USUAL_PLACES = ("~/.local/bin", "~/.claude/local")
 
 
 class CliMissing(Exception):
-    """There is no such CLI on this host."""
+    """The configured CLI is not on this host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,8 @@ class Launch:
 
 
 def command_line(launch: Launch) -> list[str]:
-    """The argument list; values travel as ``--flag=value``, so that a leading dash cannot become a flag.
+    """The argument list; values travel as ``--flag=value``, so that a leading dash cannot become a
+    flag.
 
     Raises:
         CliMissing: the configured CLI is not there.
@@ -66,7 +67,7 @@ def command_line(launch: Launch) -> list[str]:
         f"--permission-mode={'plan' if launch.plan_mode else 'default'}",  # some releases would start in auto mode
         f"--{'resume' if launch.resume else 'session-id'}={launch.conversation}",
     ]
-    if not sources:  # /config, /heapdump and /insights act on the account's own files, and nobody would be asked
+    if not sources:  # /config, /heapdump and /insights act on the account's own files without permission
         command.append("--disable-slash-commands")
     if launch.model:
         command.append(f"--model={launch.model}")
@@ -80,7 +81,9 @@ def command_line(launch: Launch) -> list[str]:
 
 
 def inherited_environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """What the allow-list lets through of Orchestra's own environment, and what Orchestra always sets."""
+    """Return what the allow-list passes on of Orchestra's own environment, and what Orchestra
+    always sets.
+    """
     passed = list(settings.AGENTS.env_allow)
     for switch, more in CLOUD_SWITCHES.items():
         if inherited.get(switch):
@@ -92,7 +95,9 @@ def inherited_environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The environment of an agent's process: nearly empty, and marked, so that its descendants can be found."""
+    """Return the environment of an agent's process: nearly empty, and marked, so that its
+    descendants are found.
+    """
     env = inherited_environment(inherited) | {MARKER: str(launch.run_id), INSTANCE_MARKER: settings.ORCHESTRA.marker}
     if launch.interrupted:
         env["CLAUDE_CODE_RESUME_INTERRUPTED_TURN"] = "1"
@@ -102,7 +107,9 @@ def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def cli_path() -> str | None:
-    """Where the configured CLI is: a path, a name on PATH, or one of the places its installers use."""
+    """Return where the configured CLI is: a path, a name on PATH, or one of the places its
+    installers use.
+    """
     places = [os.environ.get("PATH", ""), *(str(Path(place).expanduser()) for place in USUAL_PLACES)]
     return shutil.which(str(Path(settings.AGENTS.cli_path).expanduser()), path=os.pathsep.join(places))
 
@@ -117,8 +124,12 @@ def _program(agent: str) -> list[str]:
 
 
 def wrapper() -> list[str]:
-    """On Linux the process dies with the thread that spawned it, and so with its worker. The other account is a wall:
-    what cannot be given it does not start."""
+    """Return the start of the command line. On Linux the process ends with the thread that spawned
+    it, and so with its worker.
+
+    Raises:
+        OSError: AGENT_RUN_AS cannot be obeyed here, so the process must not start.
+    """
     setpriv, user = shutil.which("setpriv"), settings.AGENTS.run_as
     if setpriv is None and user:
         raise OSError(errno.ENOENT, "AGENT_RUN_AS needs setpriv, which is not on PATH")
@@ -126,7 +137,9 @@ def wrapper() -> list[str]:
 
 
 def _account(user: str) -> list[str]:
-    """A group of the same name need not be there: the account's own counts."""
+    """Return the options that switch to the account and its own group; a group of the same name
+    need not exist.
+    """
     if not user:
         return []
     try:

@@ -1,6 +1,8 @@
-"""Who supervises a session: claiming a turn, staying alive, finishing, and taking over from the dead.
+"""The lease on a session: claiming a turn, the heartbeat, finishing a run, and giving a lost run
+up.
 
-Every write of a supervisor filters on its fence, so that one that was given up for lost changes nothing.
+Every write of a supervisor filters on its fence, so that a supervisor that was given up for lost
+changes nothing.
 """
 
 import json
@@ -41,7 +43,9 @@ MOST_LOST_RUNS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """The process a supervisor lives in; ``started`` in seconds since the epoch tells reused pids apart."""
+    """The process a supervisor lives in; ``started`` in seconds since the epoch tells reused pids
+    apart.
+    """
 
     host: str
     pid: int
@@ -50,13 +54,14 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A session that is ours until the fence moves on.
+    """A supervisor's lease on a session; it ends when the fence moves on.
 
-    ``deferred`` is the tool use id of the call that the CLI was parked with and repeats first, ``interrupted`` says
-    that an earlier process was killed in this turn and that the CLI may know of it, ``repeats`` that an earlier process
-    may have asked what this one asks. ``prompt`` is empty when a parked turn goes on. ``requested_by`` is who sent the
-    turn's prompt, and so asks for what the agent does now, whoever began the dialog. ``conversation`` is the CLI's
-    own id of the dialog.
+    ``deferred`` is the tool use id of the call that the CLI was parked with and repeats first,
+    ``interrupted`` says that an earlier process was killed in this turn and that the CLI may know
+    of it, ``repeats`` that an earlier process may have made the same requests. ``prompt`` is empty
+    when a parked turn goes on. ``requested_by`` is the person who sent the turn's prompt, and so
+    requests what the agent does now, even if another person began the dialog. ``conversation`` is
+    the CLI's own id of the dialog.
     """
 
     session_id: UUID
@@ -82,7 +87,7 @@ class Claim:
     trace_parent: str = ""
 
     def session(self) -> QuerySet[AgentSession]:
-        """The session's row while it is ours."""
+        """The session's row while the claim holds the lease."""
         return AgentSession.objects.filter(pk=self.session_id, fence=self.fence)
 
     @property
@@ -95,8 +100,10 @@ class Claim:
 
 
 def claim_turn(turn_id: UUID, worker: Worker) -> Claim | None:
-    """Take a queued session for its open turn; None if somebody else has it, there is nothing to do, or all agents are
-    stopped."""
+    """Take a queued session for its open turn.
+
+    Return None if another worker has it, there is nothing to do, or all agents are stopped.
+    """
     try:
         with transaction.atomic():
             turn = Turn.objects.filter(pk=turn_id, status__in=OPEN_TURN).first()
@@ -155,25 +162,25 @@ def _claim_of(session: AgentSession, turn: Turn, run: Run, *, fresh: bool) -> Cl
 
 
 def record_process(claim: Claim, pid: int, started: float) -> None:
-    """Note the process, so that others can tell whether it lives."""
+    """Record the process, so that others can check whether it is alive."""
     claim.run().update(pid=pid, pid_started=started, heartbeat_at=Now())
 
 
 def heartbeat_all(run_ids: list[UUID]) -> int:
-    """Say that these runs live, in one statement; fewer than given means that some were given up for lost or ended."""
+    """Update the heartbeat of these runs in one statement; return how many are still open."""
     return Run.objects.filter(pk__in=run_ids, ended_at__isnull=True).update(heartbeat_at=Now())
 
 
 def mark_resumable(claim: Claim) -> None:
-    """The CLI has this conversation now."""
+    """Record that the CLI has this conversation."""
     claim.session().filter(resumable=False).update(resumable=True)
 
 
 def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr: str = "", deferred: str = "") -> bool:
-    """Close the run and, unless it was parked, its turn; False if the fence has moved on.
+    """Close the run and, unless it was parked, its turn; return False if the fence has moved on.
 
-    A cancelled session stays cancelled; only its run is closed then. ``deferred`` is the tool use id of the call that
-    the CLI keeps for its next start.
+    A cancelled session stays cancelled; only its run is closed then. ``deferred`` is the tool use
+    id of the call that the CLI keeps for its next start.
     """
     with transaction.atomic():
         ended = claim.run().update(
@@ -190,10 +197,10 @@ def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr:
         if outcome.status in GOES_ON:
             _leave_open(claim.session(), turn, outcome)
         elif outcome.code == "conversation_lost" and not _tool_ran(claim.turn_id):
-            claim.session().update(resumable=False)  # nothing is lost but time: the prompt runs again
+            claim.session().update(resumable=False)  # no tool ran, so the prompt runs again
             _leave_open(claim.session(), turn, replace(outcome, status=UNSENT))
         elif outcome.code == "conversation_in_use" and not claim.resume:
-            claim.session().update(resumable=True)  # a process that was killed early had begun it after all
+            claim.session().update(resumable=True)  # a process that was killed early had begun it
             _leave_open(claim.session(), turn, replace(outcome, status=STOPPED))
         else:
             close_turn(claim.session(), turn, outcome, claim.session_id)
@@ -203,17 +210,19 @@ def finish_run(claim: Claim, outcome: Outcome, *, exit_code: int | None, stderr:
 
 
 def _cost(outcome: Outcome) -> dict[str, Any]:
-    """What one process spent."""
+    """Return the cost of one process."""
     return {name: getattr(outcome, name) for name in ("cost_usd", "input_tokens", "output_tokens")}
 
 
 def _spent(outcome: Outcome) -> dict[str, Any]:
-    """Changes that add what an outcome cost to a session's or a turn's sums."""
+    """Return the changes that add the cost of an outcome to the sums of a session or a turn."""
     return {name: F(name) + value for name, value in _cost(outcome).items()}
 
 
 def _leave_open(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome) -> None:
-    """The turn goes on in another process: after an answer if one is awaited, else as soon as a worker is free."""
+    """Leave the turn to another process: after a decision if one is awaited, else as soon as a
+    worker is free.
+    """
     if outcome.status == UNSENT:
         TURN_FLOW.move(turn, to=T.QUEUED, dispatched_at=None)
     if outcome.status != PARKED:
@@ -221,7 +230,9 @@ def _leave_open(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: 
 
 
 def _tool_ran(turn_id: UUID) -> bool:
-    """Whether the agent may have used any tool in this turn; none that was asked runs before its answer is spent."""
+    """Whether the agent may have used any tool in this turn; a requested tool runs only once its
+    approval is consumed.
+    """
     turn = Turn.objects.get(pk=turn_id)
     used = Event.objects.filter(session=turn.session_id, kind=Event.Kind.TOOL_USE, at__gte=turn.started_at)
     asked = PermissionRequest.objects.filter(turn=turn, approval__consumed_at__isnull=True)
@@ -232,7 +243,9 @@ def _tool_ran(turn_id: UUID) -> bool:
 
 
 def close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: Outcome, session_id: UUID) -> None:
-    """End a turn with its session's rest: what it asked is withdrawn. One that was ended meanwhile stays as it is."""
+    """End a turn and its session, and cancel its approval requests. A turn that has ended already
+    stays as it is.
+    """
     failure = {"failure_code": outcome.code, "failure_detail": writer.storable(outcome.detail)}
     if not TURN_FLOW.move(turn, to=outcome.status, result=writer.storable(outcome.text), finished_at=Now(), **failure):
         return  # cancelled meanwhile
@@ -249,7 +262,9 @@ def close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: O
 
 
 def _never_made_again(session_id: UUID) -> list[writer.Line]:
-    """What was approved and did not run, because the agent did not make the call again that was put off."""
+    """What was approved and did not run, because the agent did not make the call again that was put
+    off.
+    """
     left = PermissionRequest.objects.filter(session=session_id, put_off=True, answered_at__isnull=True)
     unused = left.filter(approval__status=A.APPROVED, approval__consumed_at__isnull=True).select_related("approval")
     why = "The agent did not make this call again, so it did not run."
@@ -263,12 +278,14 @@ def _never_made_again(session_id: UUID) -> list[writer.Line]:
 
 
 def resume_answered(session_id: UUID) -> bool:
-    """Queue a parked session again once nothing it asked is open; False if there is nothing to resume.
+    """Queue a parked session again once nothing it asked is open; False if there is nothing to
+    resume.
 
     An expired or withdrawn question starts no process: the turn ends with that as its reason.
     """
     with transaction.atomic():
-        # queued: its process died before anybody knew whether it had repeated a call parked in an earlier turn
+        # queued: its process died before anybody knew whether it had repeated a call parked in an
+        # earlier turn
         turn = Turn.objects.filter(session=session_id, status__in=OPEN_TURN).first()
         session = AgentSession.objects.filter(pk=session_id, status=S.WAITING)
         if session.select_for_update().first() is None:
@@ -285,22 +302,23 @@ def resume_answered(session_id: UUID) -> bool:
             Turn.objects.filter(pk=turn.pk).update(dispatched_at=Now())
             dispatch_on_commit(turn.pk, turn.session.host)
         else:
-            writer.append(session_id, [_became_of(last)])
+            writer.append(session_id, [_decision_line(last)])
             close_turn(session, Turn.objects.filter(pk=turn.pk), ending, session_id)
         notify.send("session", str(session_id))
     return True
 
 
 def _ends_turn(session_id: UUID) -> Approval | None:
-    """Of what a parked session asked, the request that says how its turn goes on.
+    """Return the request of a parked session that determines how its turn goes on.
 
-    Several calls of one message are asked at once: a withdrawn one ends the turn, and an expired one only if nobody
-    answered any other. One that was asked again meanwhile says nothing any more: the newer request does.
+    Several calls of one message are requested at once: a cancelled request ends the turn, and an
+    expired one only if no other was decided. A request that was reopened no longer counts: the
+    newer request does.
     """
     ours = Approval.objects.filter(taken_up_by_turn(), session=session_id)
     asked = ours.exclude(decided_via=DecisionSource.POLICY).order_by("decided_at")
-    unheard = PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).values("approval")
-    closed = list(asked.filter(pk__in=unheard)) or list(asked.reverse()[:1])
+    unsent = PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).values("approval")
+    closed = list(asked.filter(pk__in=unsent)) or list(asked.reverse()[:1])
     still = [one for one in closed if one.reopened_as is None]
     order = {A.CANCELLED: 0, A.EXPIRED: 2}
     return min(reversed(still), key=lambda one: order.get(A(one.status), 1), default=None)
@@ -317,8 +335,8 @@ def _ending_without_process(approval: Approval) -> Outcome | None:
     return Outcome(status=T.INTERRUPTED, code="approval_cancelled", detail=withdrawn)
 
 
-def _became_of(approval: Approval) -> writer.Line:
-    """What a supervisor would have said about a question, had there been one."""
+def _decision_line(approval: Approval) -> writer.Line:
+    """Return the transcript line that a live supervisor would have written about this request."""
     return writer.line(
         Event.Kind.APPROVAL, approval=str(approval.pk), status=approval.status, tool=approval.tool_name,
         by=approval.decided_by, reason=approval.reason,
@@ -326,7 +344,9 @@ def _became_of(approval: Approval) -> writer.Line:
 
 
 def is_held_live(approval_id: UUID) -> bool:
-    """Whether the session that asked has a supervisor, which hears of the answer by itself."""
+    """Whether the session that made the request has a live supervisor, which is notified of the
+    decision itself.
+    """
     found = sql.row(
         "SELECT 1 FROM permission_requests AS request JOIN runs AS run ON run.session_id = request.session_id"
         " WHERE request.approval_id = %s AND run.ended_at IS NULL",
@@ -336,7 +356,9 @@ def is_held_live(approval_id: UUID) -> bool:
 
 
 def answered_parked_sessions(*, approval_ids: Collection[UUID] | None = None) -> list[UUID]:
-    """Waiting sessions without a live run and without an open question; only those approvals' if some are given."""
+    """Return waiting sessions without a live run and without a pending request; only those of
+    ``approval_ids`` if given.
+    """
     waiting = AgentSession.objects.filter(status=S.WAITING)
     if approval_ids is not None:
         asked_them = Approval.objects.filter(pk__in=approval_ids, session__isnull=False)
@@ -347,15 +369,16 @@ def answered_parked_sessions(*, approval_ids: Collection[UUID] | None = None) ->
 
 
 def lost_runs() -> list[Run]:
-    """Runs that have not beaten for 30 s by the database's clock, oldest first."""
+    """Return runs without a heartbeat for 30 s by the database's clock, the oldest first."""
     return list(Run.objects.filter(ended_at__isnull=True, heartbeat_at__lt=Now() - LOST_AFTER).order_by("heartbeat_at"))
 
 
 def reclaim(run: Run, *, why: str, dead: bool = False) -> bool:
-    """Give a run up for lost; False if it beat again or was closed meanwhile. ``dead``: its worker is known to be gone.
+    """Give a run up for lost; return False if it has a heartbeat again or is closed.
 
-    The fence moves on with it, so a supervisor that wakes up late finds that nothing it writes counts. Open requests
-    stay open; without any, the turn is queued again. A turn that has lost three runs fails with the reason.
+    ``dead`` says that its worker is known to be gone. The fence moves on with it, so a supervisor
+    that wakes up late can write nothing any more. Open requests stay open; without any, the turn is
+    queued again. A turn that has lost three runs fails with the reason.
     """
     with transaction.atomic():
         lost = Run.objects.filter(pk=run.pk, ended_at__isnull=True)
@@ -378,13 +401,13 @@ def reclaim(run: Run, *, why: str, dead: bool = False) -> bool:
 def _after_loss(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run, why: str) -> None:
     row = turn.get()
     writer.append(run.session_id, [writer.line("status", status="lost", detail=why)])
-    last_word = _last_word(session, run)
+    outcome = _recorded_outcome(session, run)
     _doubt_parked_call(session, turn, run)
-    if last_word is not None:
-        session.update(**_spent(last_word))
-        turn.update(**_spent(last_word))
-        Run.objects.filter(pk=run.pk).update(**_cost(last_word))
-        close_turn(session, turn, last_word, run.session_id)
+    if outcome is not None:
+        session.update(**_spent(outcome))
+        turn.update(**_spent(outcome))
+        Run.objects.filter(pk=run.pk).update(**_cost(outcome))
+        close_turn(session, turn, outcome, run.session_id)
     elif row.interrupt_requested_at:
         close_turn(session, turn, Outcome(status=T.INTERRUPTED, code="interrupted", detail=why), run.session_id)
     elif row.lost_runs >= MOST_LOST_RUNS:
@@ -395,13 +418,17 @@ def _after_loss(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run,
         dispatch_on_commit(run.turn_id, run.host)
 
 
-def _last_word(session: QuerySet[AgentSession], run: Run) -> Outcome | None:
-    """How the turn ended, if the lost run had written the agent's result down and died before it closed the turn.
+def _recorded_outcome(session: QuerySet[AgentSession], run: Run) -> Outcome | None:
+    """Return how the turn ended if the lost run had recorded the agent's result and died before it
+    closed the turn.
 
-    Not while a parked call of an earlier turn is outstanding: that result may be the call's own.
+    Return None while a parked call of an earlier turn is outstanding: the result may be that call's
+    own.
     """
-    said = Event.objects.filter(session=run.session_id, kind=Event.Kind.RESULT, at__gte=run.created_at)
-    results = [from_result(Result(json.loads(text))) for text in said.order_by("seq").values_list("payload", flat=True)]
+    recorded = Event.objects.filter(session=run.session_id, kind=Event.Kind.RESULT, at__gte=run.created_at)
+    results = [
+        from_result(Result(json.loads(text))) for text in recorded.order_by("seq").values_list("payload", flat=True)
+    ]
     if not results or session.exclude(deferred_tool_use_id="").exists():
         return None
     spent = Spent()
@@ -411,10 +438,12 @@ def _last_word(session: QuerySet[AgentSession], run: Run) -> Outcome | None:
 
 
 def _doubt_parked_call(session: QuerySet[AgentSession], turn: QuerySet[Turn], run: Run) -> None:
-    """Whether the lost process has repeated the parked call already, nobody knows; waiting for it might be for ever.
+    """Do not wait for the parked call if the lost process may have repeated it already: that could
+    be for ever.
 
-    A CLI that is told that it was interrupted repeats the call if it still has it and goes on by itself if not. A call
-    parked in an earlier turn comes before this turn's prompt, which is then given again.
+    A CLI that is resumed as interrupted repeats the call if it still has it, and goes on by itself
+    if not. A call that was parked in an earlier turn comes before this turn's prompt, which is then
+    sent again.
     """
     parked = session.exclude(deferred_tool_use_id="").values_list("deferred_tool_use_id", flat=True).first()
     if parked is None:

@@ -1,4 +1,4 @@
-"""What people wrote beside their approvals, until the model has been given it. Pure."""
+"""Notes that people wrote with their approvals and that the model has not read yet. Pure."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -8,23 +8,25 @@ SEPARATOR = "\n\n"
 
 @dataclass(slots=True)
 class Notes:
-    """Each note is given once, with the result of the call that it belongs to, and not at all if that never ran.
+    """Each note is delivered once, with the result of its own call, and never if that call does not
+    run.
 
-    ``left`` are notes of an earlier process of this turn, which let their calls go and died before anybody knew whether
-    they ran: they go with the next result, whichever it is.
+    ``left`` are notes of an earlier process of this turn, which allowed their calls and died before
+    it was known whether they ran: they are delivered with the next result of any call.
     """
 
     left: list[tuple[UUID, str]] = field(default_factory=list)
     _of_calls: dict[str, tuple[UUID, str]] = field(default_factory=dict)
 
-    def keep(self, tool_use_id: str, note: str, approval_id: UUID | None) -> None:
-        """The call was let go; ``note`` may be empty."""
-        if note and approval_id:
-            self._of_calls[tool_use_id] = (approval_id, note)
+    def add(self, tool_use_id: str, note: str, approval_id: UUID) -> None:
+        """Keep a note until the result of its call."""
+        self._of_calls[tool_use_id] = (approval_id, note)
 
     def take(self, tool_use_id: str) -> tuple[str, tuple[UUID, ...]]:
-        """What the model is told with the result of this call, and of which approvals that is."""
+        """Return the text that goes with the result of this call, and the approvals whose notes it
+        contains.
+        """
         own = self._of_calls.pop(tool_use_id, None)
-        told = [*self.left, *([own] if own else [])]
+        taken = [*self.left, *([own] if own else [])]
         self.left = []
-        return SEPARATOR.join(text for _, text in told), tuple(key for key, _ in told)
+        return SEPARATOR.join(text for _, text in taken), tuple(approval_id for approval_id, _ in taken)

@@ -1,4 +1,6 @@
-"""Ending processes that escaped their group, by the marker in their environment."""
+"""Ends agents' processes that left their process group. They are found by a marker in their
+environment.
+"""
 
 import contextlib
 import logging
@@ -15,9 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def marked_processes() -> Iterator[tuple[psutil.Process, str]]:
-    """Every process of this installation's agents on this host, with its run's id.
+    """Yield every process of this installation's agents on this host, with the id of its run.
 
-    A child inherits the marker through fork, setsid and exec; it is lost only if somebody clears it.
+    A child inherits the marker through fork, setsid and exec, unless a program clears its
+    environment.
     """
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):

@@ -1,4 +1,4 @@
-"""How a turn ended, in a code for programs and a sentence for people. Pure."""
+"""How a turn ended: a code for programs and a sentence for people. Pure."""
 
 import signal
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +15,7 @@ STOPPED = "stopped"  # the process had to go in the middle; another one takes th
 UNSENT = "unsent"  # like stopped, but the agent never got the prompt
 GOES_ON = frozenset({PARKED, STOPPED, UNSENT})
 STDERR_SHOWN = 300
-MOST = 1e12  # dollars or tokens; more than that is nonsense that no column should have to hold
+MOST = 1e12  # dollars or tokens; more than that is an error of the CLI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ INTERRUPTED = Outcome(status=T.INTERRUPTED, code="interrupted", detail="The turn
 
 @dataclass(slots=True)
 class Spent:
-    """What several results of one process cost together: US dollars and tokens."""
+    """The total cost of the results of one process, in US dollars and tokens."""
 
     cost_usd: float = 0.0
     input_tokens: int = 0
@@ -49,12 +49,12 @@ class Spent:
         self.output_tokens += outcome.output_tokens
 
     def figures(self) -> dict[str, Any]:
-        """The sums, by the names that ``Outcome`` gives them."""
+        """Return the sums by the names of the fields of ``Outcome``."""
         return asdict(self)
 
 
 def from_result(result: Result) -> Outcome:
-    """What the CLI's own last word means. ``subtype: success`` alone means nothing."""
+    """Return the outcome that a result of the CLI means. ``subtype: success`` alone means nothing."""
     body, figures = result.body, spent(result.body)
     text = body["result"] if isinstance(body.get("result"), str) else ""
     if result.reason == "tool_deferred":
@@ -88,10 +88,10 @@ def _failure(body: dict[str, Any], reason: str, text: str) -> tuple[str, str]:
     return "agent_error", f"The agent ended with an error: {errors or text or reason or 'no reason given'}"
 
 
-def from_exit(exit_code: int, stderr: str, *, spoke: bool) -> Outcome:
-    """A process that ended without a last word."""
-    said = stderr.strip()[-STDERR_SHOWN:]
-    tail = f" It said: {said}" if said else ""
+def from_exit(exit_code: int, stderr: str, *, has_output: bool) -> Outcome:
+    """Return the outcome of a process that ended without a result."""
+    written = stderr.strip()[-STDERR_SHOWN:]
+    tail = f" It said: {written}" if written else ""
     if "No conversation found" in stderr:
         detail = "The CLI no longer has this conversation; start a new session."
         return failed("conversation_lost", detail)
@@ -100,20 +100,20 @@ def from_exit(exit_code: int, stderr: str, *, spoke: bool) -> Outcome:
     if exit_code < 0 or exit_code > 128:
         number = -exit_code if exit_code < 0 else exit_code - 128
         return failed("agent_killed", f"The agent's process was ended by {_signal_name(number)}.{tail}")
-    when = "in the middle of its work" if spoke else "before it said anything"
+    when = "in the middle of its work" if has_output else "before it said anything"
     return failed("agent_died", f"The agent's process ended {when} with exit code {exit_code}.{tail}")
 
 
 def failed(code: str, detail: str) -> Outcome:
-    """A turn that failed for a reason of ours."""
+    """Return the outcome of a turn that Orchestra ends as failed."""
     return Outcome(status=T.FAILED, code=code, detail=detail)
 
 
 def spent(body: dict[str, Any]) -> dict[str, Any]:
-    """Cost and tokens of this turn alone.
+    """Return the cost and tokens of this turn alone.
 
-    ``total_cost_usd`` and ``modelUsage`` grow over resumes, so the figures since the last result are taken; ``usage``
-    is per turn in every release.
+    ``total_cost_usd`` and ``modelUsage`` grow over resumes, so the figures since the last result
+    are taken; ``usage`` is per turn in every release.
     """
     since = body.get("model_usage_since_last_result")
     if isinstance(since, dict):
@@ -135,7 +135,7 @@ def spent(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: object) -> float:
-    """Never less than nothing, never more than a column holds."""
+    """Return a number between 0 and what a column holds."""
     return float(min(value, MOST)) if isinstance(value, (int, float)) and value > 0 else 0.0
 
 

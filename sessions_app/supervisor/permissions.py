@@ -1,10 +1,12 @@
-"""Between a tool call and its answer: policy, question, grant. Every write is under the supervisor's fence."""
+"""Decides what becomes of a tool call, by policy or by an approval. Every write is under the
+supervisor's fence.
+"""
 
 import json
 import logging
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -47,6 +49,7 @@ from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest, R
 from sessions_app.notes import note_text
 from sessions_app.reopened import approvals_of_call, usable_grant
 from sessions_app.supervisor.leases import Claim, require_fence
+from sessions_app.supervisor.permission_outcome import PermissionOutcome
 from sessions_app.supervisor.plan_files import NO_PLAN, own_plan_file, plan_of
 from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.supervisor.reconciliation import Violation
@@ -64,38 +67,22 @@ PUT_OFF_MESSAGE = (
 CANCELLED_MESSAGE = "The request was withdrawn; do not retry, stop and report."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """``effect`` is allow, deny, wait or hold; see ``machine.Ruling``. ``waits_s`` is how long people have.
-
-    ``note`` is what the model reads with the result, ``said`` the note in it as the person wrote it.
-    """
-
-    effect: str
-    approval_id: UUID | None = None
-    tool_input: str = ""
-    message: str = ""
-    waits_s: float = 0.0
-    status: str = ""
-    by: str = ""
-    note: str = ""
-    said: str = ""
-
-
-def ask_permission(
+def request_permission(
     claim: Claim,
     request: ToolRequest,
     *,
     plan: str,
     surroundings: Surroundings,
-    said: str = "",
+    last_text: str = "",
     approval_id: UUID | None = None,
-) -> Decision:
-    """What the policy says, or a question to a person, committed before this returns.
+) -> PermissionOutcome:
+    """Return what the policy decides, or request an approval, which is committed before this
+    returns.
 
-    A new question gets ``approval_id``, for which the caller may listen already, so that no answer comes unheard. A
-    call that the CLI repeats after it was parked is found by its tool use id and digest, and answered from its row.
-    ``plan`` is what the call's own announcement says, ``said`` the agent's last words before it.
+    A new request gets ``approval_id``, which the caller may watch already, so that no decision is
+    missed. A call that the CLI repeats after it was parked is found by its tool use id and digest,
+    and decided by its row. ``plan`` is what the announcement of the call contains, ``last_text``
+    what the agent wrote before it.
 
     Raises:
         StaleFence: the session has another supervisor by now.
@@ -103,100 +90,109 @@ def ask_permission(
     digest = _digest(claim, request)
     earlier = _earlier_question(claim, request, digest)
     if earlier is not None and earlier.consumed_at is None and not _forbidden_since(claim, request, earlier):
-        return _take_up(claim, request, earlier)
+        return _adopt_request(claim, request, earlier)
     call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=_folder(claim, request))
     around = replace(surroundings, plan_file=own_plan_file(claim, request))
-    answer = _in_its_folder(_judge(call, _rules(claim), around), call, claim)
-    plan = plan_of(claim, request, given=plan, said=said)
+    answer = _in_its_folder(_evaluate_policy(call, _rules(claim), around), call, claim)
+    plan = plan_of(claim, request, given=plan, last_text=last_text)
     if KINDS.get(request.tool_name) == Approval.Kind.PLAN and not plan and answer.effect != DENY:
         answer = PolicyDecision(effect=DENY, reason=NO_PLAN, source="plan")
     granted = usable_grant(claim.session_id, claim.turn_id, digest) if answer.effect == ASK else None
     if granted is not None:
-        return _take_up(claim, request, granted)
+        return _adopt_request(claim, request, granted)
     question = _question(claim, request, digest, plan, may_have_run=earlier is not None)
-    if answer.effect == ALLOW and (allowed := _allow(claim, request, answer, question)):
+    if answer.effect == ALLOW and (allowed := _allow_by_policy(claim, request, answer, question)):
         return allowed
     if answer.effect == DENY:
-        return _forbid(claim, question, answer)
-    return _ask_person(claim, request, question, approval_id or uuid4())
+        return _deny_by_policy(claim, question, answer)
+    return _request_approval(claim, request, question, approval_id or uuid4())
 
 
-def put_off(claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surroundings) -> Decision:
-    """Ask people about a call that cannot run now: a call before it in the same message was parked.
+def put_off(claim: Claim, request: ToolRequest, *, plan: str, surroundings: Surroundings) -> PermissionOutcome:
+    """Request an approval for a call that cannot run now: a call before it in the same message was
+    parked.
 
-    The CLI keeps one parked call and forgets the others (measured, docs/claude-cli.md), so the agent is told to make
-    this one again. When it does, in the same turn, the call is found by its digest and answered from its row. What
-    needs no person is only put off; what the policy forbids is forbidden.
+    The CLI keeps one parked call and forgets the others (measured, docs/claude-cli.md), so the
+    agent is asked to make this call again. When it does, in the same turn, the call is found by its
+    digest and decided by its row. A call that needs no approval is only put off; a call that the
+    policy denies is denied.
 
     Raises:
         StaleFence: the session has another supervisor by now.
     """
     call = Call(tool_name=request.tool_name, tool_input=request.tool_input, directory=_folder(claim, request))
-    answer = _in_its_folder(_judge(call, _rules(claim), surroundings), call, claim)
+    answer = _in_its_folder(_evaluate_policy(call, _rules(claim), surroundings), call, claim)
     digest = _digest(claim, request)
     question = _question(claim, request, digest, plan, may_have_run=False)
     if answer.effect == DENY:
-        return _forbid(claim, question, answer)
+        return _deny_by_policy(claim, question, answer)
     if answer.effect == ALLOW or _stays_put_off(claim, digest):
-        return Decision(effect="deny", message=PUT_OFF_MESSAGE)
+        return PermissionOutcome(effect="deny", message=PUT_OFF_MESSAGE)
     question.facts["order"] = "after the request before it; the agent then makes this call again"
-    asked = _ask_person(claim, request, question, uuid4(), put_off=True)
+    asked = _request_approval(claim, request, question, uuid4(), put_off=True)
     return replace(asked, effect="deny", message=PUT_OFF_MESSAGE)
 
 
-def _forbid(claim: Claim, question: ApprovalRequest, answer: PolicyDecision) -> Decision:
+def _deny_by_policy(claim: Claim, question: ApprovalRequest, answer: PolicyDecision) -> PermissionOutcome:
     with transaction.atomic():
         require_fence(claim.session().update(fence=claim.fence))
         approval_commands.record_policy_decision(question, decision=A.REJECTED, reason=answer.reason, consumed=False)
-    return Decision(effect="deny", message=_policy_message(answer), status=A.REJECTED, by=answer.reason)
+    return PermissionOutcome(effect="deny", message=_policy_message(answer), status=A.REJECTED, by=answer.reason)
 
 
-def answer_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> Decision | None:
-    """The answer people gave, ready to be written to the CLI; None while there is none.
+def outcome_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> PermissionOutcome | None:
+    """Return the decision of a person, ready to be sent to the CLI; None while there is none.
 
-    An approval is spent here, under the fence and by one statement: what returns ``allow`` may run exactly once. That
-    the session goes on is written with ``mark_answered``, when nobody waits for it. What a person made of the input was
-    never before the policy, so it is judged here, on the host where it would run: nobody lifts the hard floor.
+    An approval is consumed here, under the fence and by one statement: a call for which this
+    returns ``allow`` may run exactly once. That the session runs again is written later, by
+    ``mark_answered``, since the agent waits now. The policy has not seen an input that a person
+    edited, so it is evaluated here, on the host where the call would run: nobody can lift a
+    guardrail.
 
     Raises:
         StaleFence: the session has another supervisor by now.
     """
-    digest = _digest(claim, request)
-    grant = approval_commands.consume_approval(approval_id=approval_id, digest=digest, under=_fence(claim))
+    fence, digest = _fence(claim), _digest(claim, request)
+    grant = approval_commands.consume_approval(approval_id=approval_id, digest=digest, under=fence)
     if grant is not None:
-        text = _input_to_run(request.tool_input, grant)
-        if grant.updated_input and (forbidden := _never_allowed(claim, request, text)):
+        text = grant.updated_input or request.tool_input
+        if grant.answers:
+            text = _with_answers(text, grant.answers)
+        if grant.updated_input and (forbidden := _policy_denial(claim, request, text)):
             return _refused_as_edited(approval_id, grant, forbidden)
-        return Decision(
+        return PermissionOutcome(
             effect="allow", approval_id=approval_id, tool_input=text, status=A.APPROVED, by=grant.decided_by,
-            note=note_text(grant.note, by=grant.decided_by), said=grant.note,
+            model_note=note_text(grant.note, by=grant.decided_by) if grant.note else "", note=grant.note,
         )  # fmt: skip
     approval = find_approval(approval_id)
     if approval.status == A.PENDING:
         return None
     _require_ours(claim)
     if approval.status == A.APPROVED and approval.consumed_at is None and stops.is_stopped():
-        return None  # recorded, and spent after the lift
+        return None  # recorded, and consumed after the lift
     if approval.status == A.APPROVED and approval.consumed_at is None and approval.input_digest == digest:
-        return answer_from_row(claim, request, approval_id)  # approved between the statements
-    return Decision(
+        return outcome_from_row(claim, request, approval_id)  # approved between the statements
+    return PermissionOutcome(
         effect="deny",
         approval_id=approval_id,
         message=denial_message(approval),
         status=approval.status,
         by=approval.decided_by,
+        interrupts=approval.status == A.CANCELLED,
     )
 
 
 def seconds_left(approval_id: UUID) -> float:
-    """Until the deadline, which stands still while agents are stopped; 0 if it has passed."""
+    """Return the seconds until the deadline, which stands still while agents are stopped; 0 if it
+    has passed.
+    """
     rows = Approval.objects.annotate(left=F("expires_at") - deadline_now_of_row())
     left: timedelta = rows.values_list("left", flat=True).get(pk=approval_id)
     return max(0.0, (left + settings.APPROVALS.grace).total_seconds())
 
 
 def surroundings() -> Surroundings:
-    """What the policy's hard floor protects, from the settings."""
+    """Return what the guardrails of the policy protect, from the settings."""
     return Surroundings(
         data_dir=str(settings.ORCHESTRA.data_dir),
         code_dir=str(Path(settings.BASE_DIR)),
@@ -207,12 +203,14 @@ def surroundings() -> Surroundings:
 
 
 def parked_call(claim: Claim) -> Approval | None:
-    """The approval of the call that the CLI will repeat first."""
+    """Return the approval of the call that the CLI repeats first."""
     return approvals_of_call(claim.session_id, claim.deferred).order_by("created_at").last()
 
 
 def record_violation(claim: Claim, violation: Violation) -> None:
-    """Keep that a tool of this run ran without a decision. A fact needs no fence: it happened, whoever supervises."""
+    """Record that a tool of this run ran without a decision. This needs no fence: it happened under
+    any supervisor.
+    """
     violations.record_violation(
         session=claim.session_id, run=claim.run_id, requested_by=claim.requested_by,
         tool_name=violation.tool_name, tool_use_id=violation.tool_use_id,
@@ -221,7 +219,8 @@ def record_violation(claim: Claim, violation: Violation) -> None:
 
 
 def mark_answered(claim: Claim, approval_ids: Collection[UUID], *, goes_on: bool) -> None:
-    """The CLI has been told; ``goes_on`` says that nothing else it asked is open, so that the session runs.
+    """Record that outcomes were sent to the CLI; with ``goes_on`` no other request is open, and the
+    session runs.
 
     Raises:
         StaleFence: the session has another supervisor by now, or was cancelled.
@@ -231,8 +230,10 @@ def mark_answered(claim: Claim, approval_ids: Collection[UUID], *, goes_on: bool
         _move(claim, S.RUNNING)
 
 
-def withdraw(approval_id: UUID, reason: str) -> str:
-    """The question no longer stands; an answer that came first stays as it is. Returns the status it has now."""
+def withdraw_request(approval_id: UUID, reason: str) -> str:
+    """Cancel an approval request; a decision that came first stays as it is. Return the status it
+    has now.
+    """
     try:
         approval = approval_commands.cancel_approval(
             approval_id=approval_id, by="", via=DecisionSource.SYSTEM, reason=reason
@@ -244,12 +245,14 @@ def withdraw(approval_id: UUID, reason: str) -> str:
 
 
 def denial_message(approval: Approval) -> str:
-    """What the model reads when a person, the clock or nobody said no."""
+    """Return what the model reads when a request was rejected, expired, cancelled or consumed
+    before.
+    """
     if approval.status == A.EXPIRED:
         return EXPIRED_MESSAGE
     if approval.status == A.CANCELLED:
         return CANCELLED_MESSAGE
-    if approval.status == A.APPROVED:  # spent before, or for another input: never twice
+    if approval.status == A.APPROVED:  # consumed before, or for another input
         return "An earlier approval of this call was already used; ask again if it is still needed."
     who = approval.decided_by or "a person"
     return f"{who} rejected this: {approval.reason}" if approval.reason else f"{who} rejected this."
@@ -274,31 +277,39 @@ def _digest(claim: Claim, request: ToolRequest) -> str:
 
 
 def _subject(claim: Claim, tool_use_id: str) -> str:
-    """What an approval is about, see ``Approval.subject``."""
+    """Return what an approval is about, see ``Approval.subject``."""
     return f"session:{claim.session_id}:{tool_use_id}"
 
 
 def _folder(claim: Claim, request: ToolRequest) -> str:
-    """The real path of the folder in which the call would run: the session's, unless the CLI says another."""
+    """Return the real path of the folder in which the call would run: the session's, unless the CLI
+    names another.
+    """
     return os.path.realpath(request.folder) if request.folder else claim.directory
 
 
 def _in_its_folder(answer: PolicyDecision, call: Call, claim: Claim) -> PolicyDecision:
-    """Nothing is free outside of the session's folder, wherever the agent has gone: there a person decides."""
+    """Require an approval for a call that would run outside of the session's folder."""
     if answer.effect == ALLOW and not inside(call.directory, claim.directory):
         return PolicyDecision(effect=ASK, reason="the agent has left the session's folder", source="default")
     return answer
 
 
-def _never_allowed(claim: Claim, request: ToolRequest, tool_input: str) -> PolicyDecision | None:
-    """Why the hard floor or a forbidding rule refuses this input, whoever approved it."""
+def _policy_denial(claim: Claim, request: ToolRequest, tool_input: str) -> PolicyDecision | None:
+    """Return the denial of this input by a guardrail or a rule, which a person's approval does not
+    override.
+    """
     call = Call(tool_name=request.tool_name, tool_input=tool_input, directory=_folder(claim, request))
-    answer = _judge(call, _rules(claim), surroundings())
+    answer = _evaluate_policy(call, _rules(claim), surroundings())
     return answer if answer.effect == DENY else None
 
 
-def _refused_as_edited(approval_id: UUID, grant: approval_commands.Grant, forbidden: PolicyDecision) -> Decision:
-    """The approval is spent and nothing runs; the audit says why."""
+def _refused_as_edited(
+    approval_id: UUID, grant: approval_commands.Grant, forbidden: PolicyDecision
+) -> PermissionOutcome:
+    """Deny a call whose edited input the policy denies; the approval is consumed, and the audit
+    records the reason.
+    """
     reason = f"not run as edited: {forbidden.reason}"
     approval_commands.record_attempt(
         action="refused",
@@ -308,18 +319,20 @@ def _refused_as_edited(approval_id: UUID, grant: approval_commands.Grant, forbid
         reason=reason,
         approval_id=approval_id,
     )
-    return Decision(
+    return PermissionOutcome(
         effect="deny", approval_id=approval_id, message=_policy_message(forbidden), status=A.APPROVED,
         by=grant.decided_by,
     )  # fmt: skip
 
 
-def _judge(call: Call, rules: list[Rule], surroundings: Surroundings) -> PolicyDecision:
-    """What cannot be judged, such as a path no file system takes, does not run."""
+def _evaluate_policy(call: Call, rules: list[Rule], surroundings: Surroundings) -> PolicyDecision:
+    """Evaluate the policy; a call that cannot be evaluated, such as one with an impossible path, is
+    denied.
+    """
     try:
         return decide(call, rules, surroundings)
     except (ValueError, OSError, RecursionError):
-        logger.exception("the policy could not judge a call of %s", call.tool_name)
+        logger.exception("the policy could not evaluate a call of %s", call.tool_name)
         return PolicyDecision(effect=DENY, reason="the call could not be judged", source="guardrail")
 
 
@@ -327,24 +340,28 @@ def _rules(claim: Claim) -> list[Rule]:
     return rules_for(session_id=claim.session_id, directory=claim.directory, requester=claim.requested_by)
 
 
-def _allow(claim: Claim, request: ToolRequest, answer: PolicyDecision, question: ApprovalRequest) -> Decision | None:
-    """Let a call go that no person has to see: under the fence, counted, and never while agents are stopped.
+def _allow_by_policy(
+    claim: Claim, request: ToolRequest, answer: PolicyDecision, question: ApprovalRequest
+) -> PermissionOutcome | None:
+    """Allow a call by policy: under the fence, counted, and never while agents are stopped.
 
-    None if the rule that allowed it no longer counts, so that a person is asked.
+    Return None if the rule that allowed it is no longer in force, so that an approval is requested.
     """
     with transaction.atomic():
         if not claim.session().filter(stops.when_not_stopped()).update(fence=claim.fence):
             require_fence(claim.session().update(fence=claim.fence))
-            return Decision(effect="hold")
+            return PermissionOutcome(effect="hold")
         if not _rule_still_counts(answer.rule):
             return None
         if answer.source in ("rule", "plan"):
             approval_commands.record_policy_decision(question, decision=A.APPROVED, reason=answer.reason, consumed=True)
-    return Decision(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
+    return PermissionOutcome(effect="allow", tool_input=request.tool_input, status=A.APPROVED, by=answer.reason)
 
 
 def _rule_still_counts(rule: Rule | None) -> bool:
-    """Count a use; of two calls that race for the last one, one is asked; so is one that raced with a revocation."""
+    """Count a use of the rule, if there is one; return False if it was revoked or used up by a
+    concurrent call.
+    """
     if rule is None:
         return True
     left = rules_in_force().filter(Q(max_uses__isnull=True) | Q(uses__lt=F("max_uses")), pk=rule.pk)
@@ -381,13 +398,13 @@ def _question(claim: Claim, request: ToolRequest, digest: str, plan: str, *, may
 
 
 def in_background(request: ToolRequest) -> bool:
-    """Whether the call says that it goes on by itself while the agent does other things."""
+    """Whether the call runs in the background while the agent does other things."""
     return parsed_arguments(request.tool_input).get("run_in_background") is True
 
 
-def _ask_person(
+def _request_approval(
     claim: Claim, request: ToolRequest, question: ApprovalRequest, approval_id: UUID, *, put_off: bool = False
-) -> Decision:
+) -> PermissionOutcome:
     unit = UnitOfWork(_moving(claim, S.WAITING))
     approval_commands.add_approval_request(unit, question, approval_id=approval_id, timeout=claim.approval_timeout)
     unit.insert(
@@ -404,17 +421,19 @@ def _ask_person(
     require_fence(unit.commit() is not None)
     waits_s = deadlines.seconds_of(deadlines.allowed_time(claim.approval_timeout))
     with bind(approval=approval_id):
-        # the tool alone: what would run may hold a secret
+        # the tool's name only: its input may hold a secret
         logger.info("approval %s requested: %s", approval_id, request.tool_name)
-    return Decision(effect="wait", approval_id=approval_id, waits_s=waits_s, status=A.PENDING)
+    return PermissionOutcome(effect="wait", approval_id=approval_id, waits_s=waits_s, status=A.PENDING)
 
 
 def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approval | None:
-    """What people were asked about this very call by an earlier process of the turn, if there was one.
+    """Return the approval request that an earlier process of the turn made for this very call, if
+    there is one.
 
-    A parked call comes back under its own id; one that was put off behind it the agent makes again, under another id.
-    After a kill the model asks anew, under another id, be it in the same conversation or from the prompt again. Under
-    another id the input decides, and only questions of this turn count. Of one that was asked again the newest counts.
+    A parked call comes back under its own id; a call that was put off behind it is made again,
+    under another id. After a kill the model makes its calls again, under other ids, in the same
+    conversation or from the prompt. A request with another id is found by its input, among those of
+    this turn. Of a request that was reopened the newest counts.
     """
     if not (claim.replay or claim.repeats):
         return None
@@ -433,12 +452,14 @@ def _earlier_question(claim: Claim, request: ToolRequest, digest: str) -> Approv
 
 
 def _forbidden_since(claim: Claim, request: ToolRequest, approval: Approval) -> bool:
-    """Whether the policy refuses by now what was asked again: such a request is judged anew, wherever it is made."""
-    return approval.reopened_from is not None and _never_allowed(claim, request, request.tool_input) is not None
+    """Whether the policy now denies the call of a reopened request, which is then evaluated like a
+    new one.
+    """
+    return approval.reopened_from is not None and _policy_denial(claim, request, request.tool_input) is not None
 
 
 def _stays_put_off(claim: Claim, digest: str) -> bool:
-    """Whether people were asked about this call when an earlier process put it off, and its answer is still good."""
+    """Whether an earlier process put this call off and its request is still pending or approved."""
     asked = Approval.objects.filter(session=claim.session_id, input_digest=digest, consumed_at=None)
     before = Run.objects.filter(pk=claim.run_id).values("created_at")
     put_off = PermissionRequest.objects.filter(turn=claim.turn_id, put_off=True, created_at__lt=Subquery(before))
@@ -446,24 +467,28 @@ def _stays_put_off(claim: Claim, digest: str) -> bool:
     return any(newest_of(one).status in (A.PENDING, A.APPROVED) for one in behind)
 
 
-def _take_up(claim: Claim, request: ToolRequest, approval: Approval) -> Decision:
-    """Go on with a question that an earlier process asked, perhaps in an earlier turn; it belongs to this one now."""
+def _adopt_request(claim: Claim, request: ToolRequest, approval: Approval) -> PermissionOutcome:
+    """Continue with the request of an earlier process, perhaps of an earlier turn; from now on it
+    is this turn's.
+    """
     changes = {"turn_id": claim.turn_id, "request_id": request.request_id, "tool_use_id": request.tool_use_id}
     fresh = {"session_id": claim.session_id, "agent_id": request.agent_id}
     PermissionRequest.objects.update_or_create(
         approval=approval, defaults=changes | {"answered_at": None, "put_off": False}, create_defaults=changes | fresh
     )
     replaced = PermissionRequest.objects.filter(approval__in=earlier_of(approval), answered_at=None)
-    replaced.update(answered_at=Now(), put_off=False)  # the call has the newest request's answer
-    decision = answer_from_row(claim, request, approval.pk)
+    replaced.update(answered_at=Now(), put_off=False)  # the call gets the outcome of the newest request
+    decision = outcome_from_row(claim, request, approval.pk)
     if decision is not None:
         return decision
     _move(claim, S.WAITING)
-    return Decision(effect="wait", approval_id=approval.pk, waits_s=seconds_left(approval.pk), status=A.PENDING)
+    return PermissionOutcome(
+        effect="wait", approval_id=approval.pk, waits_s=seconds_left(approval.pk), status=A.PENDING
+    )
 
 
 def _move(claim: Claim, to: str) -> None:
-    """Under the fence.
+    """Set the status of the session under the fence.
 
     Raises:
         StaleFence: the session has another supervisor by now, or was cancelled.
@@ -479,29 +504,31 @@ def _moving(claim: Claim, to: str) -> sql.Statement:
 
 
 def _fence(claim: Claim) -> sql.Statement:
-    """True while the session is ours and going on; whoever takes it from us waits until this transaction is over."""
+    """True while the claim holds the session and it is open; another claim waits until this
+    transaction is over.
+    """
     lock = " FOR SHARE" if connection.features.has_select_for_update else ""
     return sql.Statement(
-        "(SELECT TRUE FROM agent_sessions WHERE id = %s AND fence = %s"  # noqa: S608 - two words of ours
+        "(SELECT TRUE FROM agent_sessions WHERE id = %s AND fence = %s"  # noqa: S608 - constant text
         f" AND status IN ('running', 'waiting'){lock})",
         (claim.session_id, claim.fence),
     )
 
 
 def _require_ours(claim: Claim) -> None:
-    """Raises StaleFence unless the session is ours and going on."""
+    """Raise StaleFence unless the claim holds the session and it is open."""
     ours = _fence(claim)
     found = sql.row(f"SELECT {ours.text}", *ours.values)
     require_fence(bool(found and found[0]))
 
 
-def _input_to_run(asked: str, grant: approval_commands.Grant) -> str:
-    text = grant.updated_input or asked
-    if not grant.answers:
-        return text
-    body = text.strip()
-    answers = f'"answers":{grant.answers}'
-    return f"{body[:-1]},{answers}}}" if json.loads(body) else f"{{{answers}}}"
+def _with_answers(tool_input: str, answers: str) -> str:
+    """Return the input with the answers to its questions added as text, so that the rest stays byte
+    for byte.
+    """
+    body = tool_input.strip()
+    member = f'"answers":{answers}'
+    return f"{body[:-1]},{member}}}" if json.loads(body) else f"{{{member}}}"
 
 
 def _policy_message(answer: PolicyDecision) -> str:

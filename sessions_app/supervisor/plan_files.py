@@ -1,9 +1,10 @@
-"""The file into which the CLI has a plan written, and the plan that people are asked about.
+"""The file into which the CLI has the model write a plan, and the plan that people approve.
 
-In plan mode the CLI tells the model one file, ``<its folder>/plans/<some words>.md``, and reads the plan from there:
-``ExitPlanMode`` itself comes with an empty input (2.1.330). Exactly that file may be written without asking.
+In plan mode the CLI names one file to the model, ``<its folder>/plans/<some words>.md``, and reads
+the plan from there: ``ExitPlanMode`` itself comes with an empty input (2.1.330). Exactly that file
+may be written without an approval.
 """
-# The paths here are text that an agent wrote; pathlib would tidy away what matters.
+# The paths here are text that an agent wrote; pathlib would normalize what must be compared.
 # ruff: noqa: PTH111, PTH114, PTH118
 
 import os
@@ -30,14 +31,18 @@ NO_PLAN = (
 
 
 def plans_folder() -> str:
-    """Where the CLI keeps its plan files, as it writes that path; empty if that is not known."""
+    """Return the folder of the CLI's plan files, as the CLI writes that path; empty if that is not
+    known.
+    """
     env = inherited_environment(os.environ)
     home = env.get("HOME") or os.path.expanduser("~")
     return os.path.join(env.get("CLAUDE_CONFIG_DIR") or os.path.join(home, ".claude"), "plans")
 
 
 def own_plan_file(claim: Claim, request: ToolRequest) -> str:
-    """The real path of the session's own plan file, if this call of the main agent is about it in plan mode."""
+    """Return the real path of the session's own plan file if this call of the main agent is about
+    it in plan mode.
+    """
     if request.tool_name not in TOOLS or request.agent_id:
         return ""
     real = plan_path(parsed_arguments(request.tool_input).get("file_path"))
@@ -49,9 +54,9 @@ def own_plan_file(claim: Claim, request: ToolRequest) -> str:
 
 
 def plan_path(path: object) -> str:
-    """The real path of a file that may be a plan of the CLI's; empty for every other path.
+    """Return the real path of a file that may be a plan of the CLI's; empty for every other path.
 
-    It lies in the folder itself and is no link of any kind; nothing in the path leads through another folder.
+    It lies in the folder itself and is no link of any kind, and its path passes no other folder.
     """
     if not isinstance(path, str) or not path.endswith(".md"):
         return ""
@@ -71,22 +76,22 @@ def plan_path(path: object) -> str:
     return real if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 else ""
 
 
-def plan_of(claim: Claim, request: ToolRequest, *, given: str, said: str) -> str:
-    """The plan that ``request`` wants people to approve; empty if there is none.
+def plan_of(claim: Claim, request: ToolRequest, *, given: str, last_text: str) -> str:
+    """Return the plan that ``request`` submits for approval; empty if there is none.
 
-    ``given`` is what the model wrote into its call, ``said`` its last words before it.
+    ``given`` is what the model wrote into its call, ``last_text`` what it wrote before it.
     """
     if request.tool_name != LEAVES:
         return given
     in_call = parsed_arguments(request.tool_input).get("plan")
-    for plan in (in_call if isinstance(in_call, str) else "", given, _in_file(claim.session_id), said):
+    for plan in (in_call if isinstance(in_call, str) else "", given, _in_file(claim.session_id), last_text):
         if plan.strip():
             return plan
     return ""
 
 
 def _in_file(session_id: UUID) -> str:
-    """What stands in the plan file that the session wrote."""
+    """Return the content of the plan file that the session wrote."""
     for real in _written_by(session_id):
         try:
             with os.fdopen(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
@@ -97,7 +102,7 @@ def _in_file(session_id: UUID) -> str:
 
 
 def _written_by(session_id: UUID) -> set[str]:
-    """The plan files that calls of this session were allowed to write."""
+    """Return the plan files that calls of this session were allowed to write."""
     calls = Approval.objects.filter(session=session_id, tool_name__in=WRITING_TOOLS, consumed_at__isnull=False)
     inputs = calls.order_by("-created_at").values_list("tool_input", "updated_input")[:MOST_WRITES]
     paths = (plan_path(_path_in(updated or asked)) for asked, updated in inputs)
@@ -109,5 +114,5 @@ def _path_in(tool_input: str) -> object:
 
 
 def _is_being_read(session_id: UUID) -> bool:
-    """Whether people are asked about a plan of this session: what they read stays as it is."""
+    """Whether a plan of this session is pending: its file must not change while people read it."""
     return Approval.objects.filter(session=session_id, kind=Approval.Kind.PLAN, status=Approval.Status.PENDING).exists()

@@ -5,7 +5,6 @@ import os
 import selectors
 import signal
 import subprocess
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -22,46 +21,13 @@ CHILD_UMASK = 0o022  # files of the agent are the user's own, unlike Orchestra's
 
 
 @dataclass(slots=True)
-class Heard:
-    """What one wait brought: bytes of stdout, a ring, the end of stdout, the end of the child."""
+class ProcessEvents:
+    """What happened during one wait. ``is_woken`` says that a watched descriptor became readable."""
 
-    out: bytes = b""
-    rang: bool = False
-    closed: bool = False
-    exited: bool = False
-
-
-@dataclass(slots=True)
-class Bell:
-    """A pipe that wakes a waiting supervisor from any thread."""
-
-    read_fd: int
-    write_fd: int
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _open: bool = True
-
-    @classmethod
-    def make(cls) -> "Bell":
-        read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        return cls(read_fd, write_fd)
-
-    def ring(self) -> None:
-        """Never waits and never raises: a full pipe has rung already. A closed one is left alone, since its number may
-        be another file by now, such as a connection to the database or another agent's stdin."""
-        with self._lock, contextlib.suppress(OSError):
-            if self._open:
-                os.write(self.write_fd, b"!")
-
-    def silence(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self.read_fd, 4096):
-                pass
-
-    def close(self) -> None:
-        with self._lock:
-            self._open = False
-            os.close(self.write_fd)
-            os.close(self.read_fd)
+    output: bytes = b""
+    is_woken: bool = False
+    is_stdout_closed: bool = False
+    has_exited: bool = False
 
 
 @dataclass(slots=True)
@@ -70,12 +36,11 @@ class CliProcess:
 
     child: subprocess.Popen[bytes]
     started: float
-    bell: Bell
     _stdin: IO[bytes]
     _stdout: IO[bytes]
     _stderr_pipe: IO[bytes]
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    _outbox: deque[memoryview] = field(default_factory=deque)
+    _unsent: deque[memoryview] = field(default_factory=deque)
     _stderr: bytearray = field(default_factory=bytearray)
     _close_when_sent: bool = False
     _stdin_open: bool = True
@@ -84,7 +49,7 @@ class CliProcess:
     _pidfd: int = -1
 
     @classmethod
-    def spawn(cls, command: Sequence[str], env: Mapping[str, str], directory: str, bell: Bell) -> "CliProcess":
+    def spawn(cls, command: Sequence[str], env: Mapping[str, str], directory: str) -> "CliProcess":
         """Start ``command`` in a session and process group of its own.
 
         Never with ``preexec_fn``: it is slow from a large worker and unsafe with threads.
@@ -102,12 +67,11 @@ class CliProcess:
             started = time.time()
         if not (child.stdin and child.stdout and child.stderr):
             raise OSError("a child without pipes")
-        process = cls(child, started, bell, child.stdin, child.stdout, child.stderr)
+        process = cls(child, started, child.stdin, child.stdout, child.stderr)
         for pipe in (child.stdin, child.stdout, child.stderr):
             os.set_blocking(pipe.fileno(), False)
         process._selector.register(child.stdout, selectors.EVENT_READ)
         process._selector.register(child.stderr, selectors.EVENT_READ)
-        process._selector.register(bell.read_fd, selectors.EVENT_READ)
         if hasattr(os, "pidfd_open"):  # Linux; elsewhere the end shows at the next timeout
             with contextlib.suppress(OSError):
                 process._pidfd = os.pidfd_open(child.pid)
@@ -118,13 +82,17 @@ class CliProcess:
     def pid(self) -> int:
         return self.child.pid
 
+    def watch(self, fd: int) -> None:
+        """Let ``wait`` return as soon as ``fd`` is readable; the caller reads it."""
+        self._selector.register(fd, selectors.EVENT_READ)
+
     def write(self, data: bytes) -> None:
         """Queue bytes for stdin; they go out as the child reads them."""
         if not self._stdin_open or self._close_when_sent:
             return
-        if not self._outbox:
+        if not self._unsent:
             self._selector.register(self._stdin, selectors.EVENT_WRITE)
-        self._outbox.append(memoryview(data))
+        self._unsent.append(memoryview(data))
         self._flush()
 
     def close_input(self) -> None:
@@ -141,12 +109,12 @@ class CliProcess:
             else:
                 self._selector.register(self._stdout, selectors.EVENT_READ)
 
-    def wait(self, timeout_s: float) -> Heard:
+    def wait(self, timeout_s: float) -> ProcessEvents:
         """Sleep until something happens or ``timeout_s`` is over."""
-        heard = Heard()
+        events = ProcessEvents()
         for key, _ in self._selector.select(max(0.0, timeout_s)):
             if key.fileobj is self._stdout:
-                heard.out = self._read_stdout()
+                events.output = self._read_stdout()
             elif key.fileobj is self._stderr_pipe:
                 self._read_stderr()
             elif key.fileobj is self._stdin:
@@ -154,10 +122,9 @@ class CliProcess:
             elif key.fd == self._pidfd:
                 self._selector.unregister(self._pidfd)
             else:
-                heard.rang = True
-                self.bell.silence()
-        heard.closed, heard.exited = not self._stdout_open, self.child.poll() is not None
-        return heard
+                events.is_woken = True
+        events.is_stdout_closed, events.has_exited = not self._stdout_open, self.child.poll() is not None
+        return events
 
     def signal(self, *, hard: bool) -> None:
         """TERM or KILL to the whole process group; a child that is gone is fine."""
@@ -166,9 +133,11 @@ class CliProcess:
                 os.killpg(self.child.pid, signal.SIGKILL if hard else signal.SIGTERM)
 
     def end(self) -> int:
-        """Kill the group if its leader still lives, close the pipes, reap; returns the exit code (negative: signal).
+        """Kill the group if its leader still lives, close the pipes, reap; returns the exit code
+        (negative: signal).
 
-        Who outlived a leader that ended by itself is left to the janitor: its group's number may be reused by now.
+        A process that outlived a leader which ended by itself is left to the orphan reaper: the
+        number of its group may be reused by now.
         """
         if self.child.poll() is None:
             self.signal(hard=True)
@@ -199,7 +168,7 @@ class CliProcess:
 
     def _read_stderr(self) -> None:
         try:
-            for _ in range(STDERR_READS):  # a flood must not keep us here
+            for _ in range(STDERR_READS):  # a flood of errors must not block the supervisor
                 data = os.read(self._stderr_pipe.fileno(), READ_BYTES)
                 if not data:
                     break
@@ -214,17 +183,17 @@ class CliProcess:
     def _flush(self) -> None:
         stdin = self._stdin
         try:
-            while self._stdin_open and self._outbox:
-                sent = os.write(stdin.fileno(), self._outbox[0][:READ_BYTES])
-                rest = self._outbox[0][sent:]
+            while self._stdin_open and self._unsent:
+                sent = os.write(stdin.fileno(), self._unsent[0][:READ_BYTES])
+                rest = self._unsent[0][sent:]
                 if rest:
-                    self._outbox[0] = rest
+                    self._unsent[0] = rest
                 else:
-                    self._outbox.popleft()
+                    self._unsent.popleft()
         except BlockingIOError:
             return
         except (BrokenPipeError, OSError):
-            self._outbox.clear()
+            self._unsent.clear()
             self._close_stdin()
             return
         with contextlib.suppress(KeyError, ValueError):

@@ -1,7 +1,7 @@
-"""Bytes to lines to typed messages, and back: the CLI's stream-json protocol. Pure.
+"""The CLI's stream-json protocol: bytes to lines to typed messages, and back. Pure.
 
-Facts about the protocol were measured on CLI 2.1.330. What the CLI sends that is not known here passes through as
-``Spoken`` or ``Garbage``; new message types appear with every release.
+Facts about the protocol were measured on CLI 2.1.330. What the CLI sends that is not known here
+passes through as ``Spoken`` or ``Garbage``; new message types appear with every release.
 """
 
 import json
@@ -23,7 +23,7 @@ LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Oversized:
+class OversizedLine:
     """A line longer than the cap: its first bytes and its whole size."""
 
     head: bytes
@@ -31,7 +31,8 @@ class Oversized:
 
 
 class LineFramer:
-    """Cuts a stream into lines; a line over ``cap`` bytes is dropped up to its newline and reported.
+    """Cuts a stream into lines; a line over ``cap`` bytes is dropped up to its newline and
+    reported.
 
     Memory is bounded by the cap and one chunk.
     """
@@ -42,22 +43,22 @@ class LineFramer:
         self._size = 0
         self._head: bytes | None = None  # set while a too long line is being skipped
 
-    def feed(self, chunk: bytes) -> Iterator[bytes | Oversized]:
+    def feed(self, chunk: bytes) -> Iterator[bytes | OversizedLine]:
         """Yield every line that ``chunk`` completes, without its newline; blank lines are left out."""
         first, *rest = chunk.split(b"\n")
         if not rest:
             self._keep(first)
             return
         yield from self._complete(first)
-        for line in rest[:-1]:  # most of what a talkative agent says: whole lines, which need no putting together
+        for line in rest[:-1]:  # whole lines are the most frequent, and need no joining
             if len(line) > self._cap:
-                yield Oversized(line[:HEAD_BYTES], len(line))
+                yield OversizedLine(line[:HEAD_BYTES], len(line))
             elif line.strip():
                 yield line
         self._keep(rest[-1])
 
-    def rest(self) -> Iterator[bytes | Oversized]:
-        """What stood behind the last newline when the stream ended."""
+    def rest(self) -> Iterator[bytes | OversizedLine]:
+        """Yield what followed the last newline when the stream ended."""
         yield from self._complete(b"")
 
     def _keep(self, part: bytes) -> None:
@@ -68,22 +69,23 @@ class LineFramer:
                 self._head = bytes(self._line[:HEAD_BYTES])
                 self._line = bytearray()
 
-    def _complete(self, part: bytes) -> Iterator[bytes | Oversized]:
+    def _complete(self, part: bytes) -> Iterator[bytes | OversizedLine]:
         self._keep(part)
-        line: bytes | Oversized = bytes(self._line) if self._head is None else Oversized(self._head, self._size)
+        line: bytes | OversizedLine = bytes(self._line) if self._head is None else OversizedLine(self._head, self._size)
         self._line = bytearray()
         self._size, self._head = 0, None
-        if isinstance(line, Oversized) or line.strip():
+        if isinstance(line, OversizedLine) or line.strip():
             yield line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRequest:
-    """The CLI wants to use a tool. ``tool_input`` is the JSON text as it was sent, in ASCII.
+    """The CLI requests permission for a tool call. ``tool_input`` is the JSON text as it was sent,
+    in ASCII.
 
-    ``held`` tells the two ways to ask apart: a PreToolUse callback (which can also be deferred), or the
-    permission prompt that stands behind it as a net. ``folder`` is where the call would run, a path as the CLI says it;
-    empty where it does not say (the prompt), and then it is the session's.
+    ``is_callback`` tells two kinds apart: a PreToolUse callback (which can also be deferred), or
+    the permission prompt that stands behind it as a net. ``folder`` is where the call would run, a
+    path as the CLI gives it; it is empty for the prompt, and then the session's folder counts.
     """
 
     request_id: str
@@ -91,13 +93,15 @@ class ToolRequest:
     tool_name: str
     tool_input: str
     agent_id: str
-    held: bool
+    is_callback: bool
     folder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolEnded:
-    """The CLI reports a tool that ran, well or badly; the model has not read its result yet. ``tool_input`` is JSON."""
+    """The CLI reports a tool that ran, with or without success; the model has not read its result
+    yet. ``tool_input`` is JSON.
+    """
 
     request_id: str
     tool_use_id: str
@@ -116,14 +120,14 @@ class OtherRequest:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The CLI takes a request of its own back."""
+    """The CLI withdraws a request of its own."""
 
     request_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to a request of ours."""
+    """The CLI's response to a request of Orchestra."""
 
     request_id: str
     error: str
@@ -131,13 +135,13 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of text as the model says it; the complete text follows as ``Spoken``."""
+    """A piece of text while the model writes it; the complete text follows as ``Spoken``."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class OutputMessage:
     """Any other line: text, tool calls, results of tools, system notes."""
 
     type: str
@@ -165,7 +169,8 @@ class Result:
 
     @property
     def reason(self) -> str:
-        """``completed``, ``tool_deferred``, ``api_error``, ``max_turns`` …; empty if the CLI gave none.
+        """``completed``, ``tool_deferred``, ``api_error``, ``max_turns`` …; empty if the CLI gave
+        none.
 
         A call that is deferred again after a resume is told by ``stop_reason`` alone.
         """
@@ -173,44 +178,45 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Garbage:
-    """Something that is not a JSON object; ``text`` is its beginning.
+class UnreadableLine:
+    """A line that is not a JSON object; ``text`` is its beginning.
 
-    ``asks`` says that it looks like a request whose id cannot be seen, so that nobody can refuse it.
+    ``is_request`` says that it looks like a request without a visible id, which therefore cannot be
+    refused.
     """
 
     text: str
     size: int
-    asks: bool = False
+    is_request: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Unaudited:
+class OversizedReport:
     """A line over the cap that reports what a tool did; ``size`` in bytes."""
 
     size: int
 
 
 Message = (
-    Unaudited
+    OversizedReport
     | ToolRequest
     | ToolEnded
     | OtherRequest
     | Withdrawn
     | Reply
     | Delta
-    | Spoken
+    | OutputMessage
     | ApiRetry
     | Result
-    | Garbage
+    | UnreadableLine
 )
 
 
-def parse(line: bytes | Oversized) -> Message:
-    """One line as a message. Never raises."""
-    if isinstance(line, Oversized) and _reports(line.head):
-        return Unaudited(line.size)
-    if isinstance(line, Oversized):
+def parse(line: bytes | OversizedLine) -> Message:
+    """Return one line as a message. It never raises."""
+    if isinstance(line, OversizedLine) and _is_report(line.head):
+        return OversizedReport(line.size)
+    if isinstance(line, OversizedLine):
         return _unreadable(line.head, line.size)
     if b"control_request" in line:
         request = _parse_request(line)
@@ -222,8 +228,8 @@ def parse(line: bytes | Oversized) -> Message:
     return _classify(body)
 
 
-def joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """The same messages in the same order, with pieces of text that follow each other as one."""
+def join_deltas(messages: Iterable[Message]) -> Iterator[Message]:
+    """Yield the same messages in the same order, with consecutive pieces of text joined."""
     pieces: list[str] = []
     for message in messages:
         if isinstance(message, Delta):
@@ -238,7 +244,9 @@ def joined(messages: Iterable[Message]) -> Iterator[Message]:
 
 
 def _loads(line: bytes) -> dict[str, Any] | None:
-    """orjson rounds long integers, so lines with tool inputs take the slower way."""
+    """Parse a JSON object. orjson rounds long integers, so lines with tool inputs take the slower
+    parser.
+    """
     try:
         body = json.loads(line) if b'"tool_use"' in line else orjson.loads(line)
     except ValueError:
@@ -270,7 +278,7 @@ def _classify(body: dict[str, Any]) -> Message:
     if kind == "system" and subtype == "api_retry":
         status = body.get("error_status")
         return ApiRetry(status if isinstance(status, int) else None, body)
-    return Spoken(kind, subtype, body)
+    return OutputMessage(kind, subtype, body)
 
 
 def _delta_text(body: dict[str, Any]) -> str:
@@ -281,7 +289,7 @@ def _delta_text(body: dict[str, Any]) -> str:
 
 
 def _parse_request(line: bytes) -> Message | None:
-    """A control request, or None if the words only occur inside another line."""
+    """Return a control request, or None if the word only occurs inside another line."""
     try:
         text = line.decode()
         body = json.loads(text)
@@ -303,7 +311,7 @@ def _parse_request(line: bytes) -> Message | None:
                 tool_name=_name(request["tool_name"]),
                 tool_input=member_text(text, ("request", "input")),
                 agent_id=_name(request.get("agent_id") or ""),
-                held=False,
+                is_callback=False,
             )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return OtherRequest(request_id, subtype)
@@ -323,7 +331,9 @@ def _hook_callback(request_id: str, request: dict[str, Any], text: str) -> Messa
     }
     if event in ENDED_EVENTS:
         return ToolEnded(**call, event=event)
-    return ToolRequest(**call, agent_id=_name(hook.get("agent_id") or ""), held=True, folder=_word(hook.get("cwd")))
+    return ToolRequest(
+        **call, agent_id=_name(hook.get("agent_id") or ""), is_callback=True, folder=_word(hook.get("cwd"))
+    )
 
 
 def _word(value: object) -> str:
@@ -331,25 +341,31 @@ def _word(value: object) -> str:
 
 
 def _name(value: object) -> str:
-    """A name or id of the CLI's: short, printable, ASCII; anything else is no request of a sane CLI."""
+    """Return a name or id of the CLI if it is short, printable ASCII.
+
+    Raises:
+        ValueError: it is not.
+    """
     if isinstance(value, str) and len(value) <= LONGEST_NAME and value.isascii() and value.isprintable():
         return value
     raise ValueError("not a name")
 
 
-def _reports(head: bytes) -> bool:
-    """Whether a line that begins so is a tool's result, or the callback after a tool."""
+def _is_report(head: bytes) -> bool:
+    """Whether a line with this beginning is a tool's result, or the callback after a tool."""
     return b'"tool_result"' in head or f'"{ENDED_CALLBACK_ID}"'.encode() in head
 
 
 def _unreadable(head: bytes, size: int) -> Message:
-    """Fail closed: if the broken line is a request whose id can be seen at either end, it is refused by that id."""
+    """Fail closed: if the broken line is a request whose id can be seen at either end, it is
+    refused by that id.
+    """
     seen = head[:HEAD_BYTES] + head[HEAD_BYTES:][-HEAD_BYTES:]
     found = re.search(rb'"request_id"\s*:\s*"([^"\\]{1,200})"', seen)
     asks = re.search(rb'"(control_request|can_use_tool|hook_callback)"', seen) is not None
     if found and asks:
         return OtherRequest(found[1].decode(errors="replace"), "unreadable")
-    return Garbage(head[:500].decode(errors="replace"), size, asks)
+    return UnreadableLine(head[:500].decode(errors="replace"), size, asks)
 
 
 _decoder = JSONDecoder()
@@ -357,10 +373,11 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def member_text(text: str, path: Sequence[str]) -> str:
-    """The JSON text of a nested member exactly as it was written, other than that it is ASCII now.
+    """Return the JSON text of a nested member exactly as it was written, but in ASCII.
 
-    Characters beyond ASCII, which JSON has in strings only, become escapes; numbers, key order, duplicate
-    keys and existing escapes stay. Of duplicate members on the way the last counts, as for every reader.
+    Characters beyond ASCII, which JSON has in strings only, become escapes; numbers, key order,
+    duplicate keys and existing escapes stay. Of duplicate members on the way the last counts, as
+    for every reader.
 
     Raises:
         KeyError: there is no such member.
@@ -404,7 +421,7 @@ def _skip(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-# --- what Orchestra writes
+# --- messages to the CLI
 
 
 def initialize() -> bytes:
@@ -424,14 +441,16 @@ def user(prompt: str, uuid: str, attached: Sequence[str] = ()) -> bytes:
 
 
 def interrupt(request_id: str) -> bytes:
-    """Stop the turn, keep the process."""
+    """Stop the turn and keep the process."""
     return _line({"type": "control_request", "request_id": request_id, "request": {"subtype": "interrupt"}})
 
 
 def allow(request: ToolRequest, tool_input: str) -> bytes:
-    """Let the call run with exactly ``tool_input``: JSON text, which an approver may have spread over lines."""
+    """Let the call run with exactly ``tool_input``: JSON text, which an approver may have spread
+    over lines.
+    """
     tool_input = tool_input.replace("\r", " ").replace("\n", " ").translate(_AsciiEscapes())
-    if request.held:
+    if request.is_callback:
         head = '{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"allow","updatedInput":'
         return _response(request.request_id, head + tool_input + "}}")
     return _response(request.request_id, '{"behavior":"allow","updatedInput":' + tool_input + "}")
@@ -439,7 +458,7 @@ def allow(request: ToolRequest, tool_input: str) -> bytes:
 
 def deny(request: ToolRequest, message: str) -> bytes:
     """Refuse the call; the model reads ``message``."""
-    if request.held:
+    if request.is_callback:
         return _hook_decision(request.request_id, "deny", message)
     return _response(request.request_id, json.dumps({"behavior": "deny", "message": message}))
 
@@ -453,11 +472,11 @@ def defer(request: ToolRequest) -> bytes:
 
 
 def acknowledge(ended: ToolEnded, note: str = "") -> bytes:
-    """Answer a report that needs no decision; the model reads ``note`` together with what the call returned.
+    """Respond to a report; the model reads ``note`` together with what the call returned.
 
-    Measured on 2.1.309, 2.1.330 and 2.1.332: in the next request to the model "PostToolUse:Bash hook additional
-    context: …" stands once, for calls that succeed and that fail, questions, plans, edited and replayed calls. Of more
-    than 10,000 characters it is shown a beginning alone.
+    Measured on 2.1.309, 2.1.330 and 2.1.332: in the next request to the model "PostToolUse:Bash
+    hook additional context: …" stands once, for calls that succeed and that fail, questions, plans,
+    edited and replayed calls. Of more than 10,000 characters it is shown a beginning alone.
     """
     if not note:
         return _response(ended.request_id, "{}")
@@ -466,7 +485,7 @@ def acknowledge(ended: ToolEnded, note: str = "") -> bytes:
 
 
 def refuse(request_id: str, error: str) -> bytes:
-    """Answer a request that Orchestra does not serve; the CLI counts it as a refusal."""
+    """Refuse a request that Orchestra does not serve; the CLI counts it as a denial."""
     response = {"subtype": "error", "request_id": request_id, "error": error}
     return _line({"type": "control_response", "response": response})
 

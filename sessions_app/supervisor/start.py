@@ -1,4 +1,4 @@
-"""From a claimed turn to a running process, or to the reason why there is none."""
+"""Starts the agent's process for a claimed turn, or says why it cannot be started."""
 
 import os
 
@@ -13,12 +13,14 @@ from sessions_app.supervisor import conversation_files, leases
 from sessions_app.supervisor.launch import CliMissing, Launch, command_line, environment
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import Outcome, failed
-from sessions_app.supervisor.process import Bell, CliProcess
+from sessions_app.supervisor.process import CliProcess
 from sessions_app.workspace import directory_problem
 
 
 def attached_texts(claim: Claim) -> list[str] | Outcome:
-    """The files attached to a claimed turn, for the model, or why the turn cannot start with them."""
+    """Read the files attached to a claimed turn as texts for the model; return how the turn ends if
+    one is refused.
+    """
     try:
         return attachments.read_attachments(claim)
     except AttachmentRefused as error:
@@ -26,7 +28,9 @@ def attached_texts(claim: Claim) -> list[str] | Outcome:
 
 
 def start_process(claim: Claim) -> CliProcess | Outcome:
-    """The agent's process for a claimed turn, or why there cannot be one."""
+    """Start the agent's process for a claimed turn; return how the turn ends if that is not
+    possible.
+    """
     problem = directory_problem(claim.directory)  # it may have changed since the request
     if problem:
         return failed("directory_unusable", problem)
@@ -44,23 +48,19 @@ def start_process(claim: Claim) -> CliProcess | Outcome:
         resume=claim.resume, interrupted=claim.interrupted, plan_mode=claim.plan_mode, options=claim.options,
     )  # fmt: skip
     env = environment(launch, os.environ)
-    bell = Bell.make()
     try:
         if claim.replay:
             conversation_files.restore(claim.conversation, env)
-        process = CliProcess.spawn(command_line(launch), env, claim.directory, bell)
+        process = CliProcess.spawn(command_line(launch), env, claim.directory)
     except CliMissing as error:
-        bell.close()
         host = settings.ORCHESTRA.hostname
         detail = f"No Claude Code CLI was found on {host} ({error}); install it, then send the message again."
         return failed("cli_missing", detail)
     except OSError as error:
-        bell.close()
         return failed("cli_unusable", f"The agent's program could not be started: {error.strerror}.")
     try:
         leases.record_process(claim, process.pid, process.started)
-    except BaseException:  # nobody would supervise it
+    except BaseException:  # no supervisor would end it
         process.end()
-        bell.close()
         raise
     return process

@@ -1,53 +1,95 @@
-"""What the CLI said, as lines of the transcript. Pure."""
+"""Lines of the transcript: from the CLI's messages, and about its tool calls. Pure."""
 
 from typing import Any
 
 from sessions_app.models import Event
 from sessions_app.supervisor.api_failures import shown_time
-from sessions_app.supervisor.protocol import Spoken
-from sessions_app.transcript.writer import Line, payload_text
+from sessions_app.supervisor.permission_outcome import PermissionOutcome
+from sessions_app.supervisor.protocol import OutputMessage, ToolRequest
+from sessions_app.supervisor.reconciliation import RAN_UNAPPROVED, Violation
+from sessions_app.transcript.writer import Line, line, payload_text
 
 K = Event.Kind
 
-# Bookkeeping of the CLI that tells a reader nothing.
+# Bookkeeping of the CLI that is of no use to a reader.
 SILENT_SYSTEM = frozenset({"status", "session_state_changed", "hook_started", "hook_response", "ui_invalidate"})
 SILENT_TYPES = frozenset({"tool_progress", "command_lifecycle", "keep_alive"})
 INIT_FIELDS = ("model", "cwd", "permissionMode", "claude_code_version", "tools", "mcp_servers", "apiKeySource")
 
 
-def transcript_lines(spoken: Spoken) -> list[Line]:
-    """The events of one line; several blocks of a message become several events, in order."""
-    if spoken.type == "assistant":
-        return _assistant(spoken.body)
-    if spoken.type == "user":
-        return _user(spoken.body)
-    if spoken.type == "system":
-        return _system(spoken)
-    if spoken.type == "rate_limit_event":
-        return _rate_limit(spoken.body)
-    if spoken.type in SILENT_TYPES:
+def transcript_lines(message: OutputMessage) -> list[Line]:
+    """Return the events of one message; several blocks become several events, in order."""
+    if message.type == "assistant":
+        return _assistant(message.body)
+    if message.type == "user":
+        return _user(message.body)
+    if message.type == "system":
+        return _system(message)
+    if message.type == "rate_limit_event":
+        return _rate_limit(message.body)
+    if message.type in SILENT_TYPES:
         return []
-    return [(K.RAW, payload_text(spoken.body))]
+    return [(K.RAW, payload_text(message.body))]
 
 
-def resets_at(spoken: Spoken) -> float | None:
-    """When the account may go on, in seconds since the epoch, if the line says that it may not now."""
-    info = _limit(spoken.body) if spoken.type == "rate_limit_event" else {}
+def resets_at(message: OutputMessage) -> float | None:
+    """Return when the account may go on, in seconds since the epoch, if the message says that it
+    may not now.
+    """
+    info = _limit(message.body) if message.type == "rate_limit_event" else {}
     moment = info.get("resetsAt")
     return moment if info.get("status") == "rejected" and shown_time(moment) else None
 
 
+def request_line(request: ToolRequest, outcome: PermissionOutcome) -> Line:
+    """An approval was requested for this call."""
+    return line(
+        K.APPROVAL, approval=str(outcome.approval_id), status=outcome.status,
+        tool=request.tool_name, tool_use_id=request.tool_use_id,
+    )  # fmt: skip
+
+
+def policy_line(request: ToolRequest, outcome: PermissionOutcome) -> Line:
+    """The policy decided this call."""
+    return line(
+        K.APPROVAL, approval=None, status=outcome.status, tool=request.tool_name,
+        tool_use_id=request.tool_use_id, by="policy", reason=outcome.by,
+    )  # fmt: skip
+
+
+def decision_line(request: ToolRequest, outcome: PermissionOutcome) -> Line:
+    """The approval request of this call was decided or closed."""
+    note = {"note": outcome.note} if outcome.note else {}
+    return line(
+        K.APPROVAL, approval=str(outcome.approval_id), status=outcome.status, tool=request.tool_name,
+        tool_use_id=request.tool_use_id, by=outcome.by, message=outcome.message, **note,
+    )  # fmt: skip
+
+
+def held_line(request: ToolRequest) -> Line:
+    """This call waits until the stop of all agents is lifted."""
+    return line(K.STATUS, status="held", tool=request.tool_name, tool_use_id=request.tool_use_id)
+
+
+def violation_line(violation: Violation) -> Line:
+    """A tool ran without a decision."""
+    return line(
+        K.STATUS, status=RAN_UNAPPROVED, tool=violation.tool_name, tool_use_id=violation.tool_use_id,
+        input=violation.tool_input, reason=violation.reason,
+    )  # fmt: skip
+
+
 def _rate_limit(body: dict[str, Any]) -> list[Line]:
-    """A limit of the account that was reached or is near; one that is far is no news."""
+    """Return a line about a limit of the account that was reached or is near."""
     info = _limit(body)
     status, moment = info.get("status"), shown_time(info.get("resetsAt"))
     if status not in ("rejected", "allowed_warning"):
         return []
     which = str(info.get("rateLimitType") or "").replace("_", " ")
-    words = "is used up" if status == "rejected" else "is nearly used up"
+    state = "is used up" if status == "rejected" else "is nearly used up"
     until = f"; it begins anew at {moment}" if moment else ""
-    message = f"The account's limit{f' ({which})' if which else ''} {words}{until}."
-    return [(K.SYSTEM, payload_text({"subtype": "rate_limit", "message": message, "rate_limit_info": info}))]
+    words = f"The account's limit{f' ({which})' if which else ''} {state}{until}."
+    return [(K.SYSTEM, payload_text({"subtype": "rate_limit", "message": words, "rate_limit_info": info}))]
 
 
 def _limit(body: dict[str, Any]) -> dict[str, Any]:
@@ -84,25 +126,25 @@ def _user(body: dict[str, Any]) -> list[Line]:
     for block in _blocks(body):
         if block.get("type") == "tool_result":
             tool_use_id = block.get("tool_use_id")
-            said = {
+            result = {
                 "tool_use_id": tool_use_id,
                 "content": block.get("content"),
                 "is_error": bool(block.get("is_error")),
                 "decision": next((m.get("permission_decision") for m in meta if m.get("id") == tool_use_id), None),
             }
-            lines.append((K.TOOL_RESULT, payload_text({**said, **common})))
+            lines.append((K.TOOL_RESULT, payload_text({**result, **common})))
         else:
             lines.append((K.SYSTEM, payload_text({"subtype": "note_to_model", "block": block, **common})))
     return lines
 
 
-def _system(spoken: Spoken) -> list[Line]:
-    if spoken.subtype in SILENT_SYSTEM:
+def _system(message: OutputMessage) -> list[Line]:
+    if message.subtype in SILENT_SYSTEM:
         return []
-    if spoken.subtype == "init":
-        short = {name: spoken.body.get(name) for name in INIT_FIELDS}
+    if message.subtype == "init":
+        short = {name: message.body.get(name) for name in INIT_FIELDS}
         return [(K.SYSTEM, payload_text({"subtype": "init", **short}))]
-    body = {k: v for k, v in spoken.body.items() if k not in ("type", "uuid", "session_id", "timestamp")}
+    body = {k: v for k, v in message.body.items() if k not in ("type", "uuid", "session_id", "timestamp")}
     return [(K.SYSTEM, payload_text(body))]
 
 

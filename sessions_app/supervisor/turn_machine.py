@@ -1,6 +1,7 @@
-"""One turn as a small state machine: what happened goes in, what to do comes out. No clock, no process, no database.
+"""One turn as a state machine: it takes what happened and returns commands. It uses no clock,
+process or database.
 
-All times are seconds of one monotonic clock, handed in by the caller.
+All times are seconds of one monotonic clock, which the caller passes in.
 """
 
 from collections.abc import Sequence
@@ -24,36 +25,37 @@ from sessions_app.supervisor.outcomes import (
     from_exit,
     from_result,
 )
+from sessions_app.supervisor.permission_outcome import PermissionOutcome
 from sessions_app.supervisor.protocol import (
     ApiRetry,
     Delta,
-    Garbage,
     Message,
     OtherRequest,
+    OutputMessage,
+    OversizedReport,
     Reply,
     Result,
-    Spoken,
     ToolEnded,
     ToolRequest,
-    Unaudited,
+    UnreadableLine,
     Withdrawn,
 )
-from sessions_app.supervisor.reconciliation import Reconciliation, Violation
+from sessions_app.supervisor.reconciliation import RAN_UNAPPROVED, Reconciliation, Violation
 from sessions_app.supervisor.transcript_lines import resets_at, transcript_lines
 from sessions_app.transcript.writer import Line, line
 
 START_TIMEOUT_S = 60.0
-AFTER_RESULT_S = 10.0  # a process may linger this long after its last word
+AFTER_RESULT_S = 10.0  # a process may live this long after its result
 AFTER_TERM_S = 5.0
-TAKES_UP_S = 10.0  # a CLI that has an interrupted turn to go on with speaks earlier
+TAKES_UP_S = 10.0  # a CLI that continues an interrupted turn writes earlier
 REPLAYS_S = 60.0  # a CLI that has a parked call repeats it much earlier; 0.5 s is usual
 LARGEST_DEFERRED = 512 * 1024  # characters; the CLI (2.1.330) repeats a call of 1,000,000 and forgets one of 2,000,000
-RAN_UNAPPROVED = "ran_unapproved"
 NOT_NOW = "Another call of this turn waits for a person; do not retry this one now."
-"""What a sub-agent hears whose turn is parked, and whoever asks twice about one call."""
+"""The denial message for a sub-agent whose turn is parked, and for a second request about one call.
+"""
 
 
-# --- what to do
+# --- commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,44 +74,46 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Show this piece of text to whoever watches; it is not kept."""
+    """Show this piece of text to viewers; it is not stored."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """Put this call to the policy, and to a person if need be; the answer comes back as a ruling.
+class RequestPermission:
+    """Put this call to the policy and, if needed, to people; the caller passes the result to
+    ``apply_outcome``.
 
-    ``put_off``: a call before it in the same message was parked, so it cannot run in this process. People are asked
-    about it all the same, and the ruling is a refusal that tells the agent to make the call again.
+    ``put_off``: a call before it in the same message was parked, so it cannot run in this process.
+    People are asked to approve it all the same, and the outcome is a denial that tells the agent to
+    make the call again.
     """
 
     request: ToolRequest
     plan: str = ""
-    said: str = ""
-    """The main agent's last words before it."""
+    last_text: str = ""
+    """What the main agent wrote before the call."""
     put_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """The CLI has its answer to this request."""
+class OutcomeSent:
+    """The outcome of this request was sent to the CLI."""
 
     request_id: str
     approval_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
-    """The CLI has the notes that people gave with these approvals."""
+class NotesDelivered:
+    """The notes that people gave with these approvals were sent to the CLI."""
 
     approval_ids: tuple[UUID, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """The question behind this approval no longer stands."""
+    """Cancel this approval request: nothing waits for it any more."""
 
     approval_id: UUID
     reason: str
@@ -128,63 +132,62 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """A tool ran without a decision: raise the alarm."""
+class ReportViolation:
+    """Report that a tool ran without a decision."""
 
     violation: Violation
 
 
-Command = Write | Record | Stream | Ask | Answered | Noted | Withdraw | CloseInput | Signal | Report
+Command = (
+    Write
+    | Record
+    | Stream
+    | RequestPermission
+    | OutcomeSent
+    | NotesDelivered
+    | Withdraw
+    | CloseInput
+    | Signal
+    | ReportViolation
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
-    """What becomes of a call: ``effect`` is allow, deny, wait or hold.
-
-    ``tool_input`` is the JSON text to run when allowed, ``message`` what the model reads when denied, ``note`` what it
-    reads with the result when allowed, ``wait_until`` when the request must be judged expired. ``hold``: it would be
-    allowed, but all agents are stopped; another ruling follows after the lift.
-    """
-
-    effect: str
-    tool_input: str = ""
-    message: str = ""
-    note: str = ""
-    approval_id: UUID | None = None
-    wait_until: float = 0.0
+# --- state
 
 
 @dataclass(slots=True)
 class OpenCall:
-    """A call whose answer the CLI waits for."""
+    """A call whose outcome the CLI waits for."""
 
     request: ToolRequest
-    asked_at: float
+    requested_at: float
     approval_id: UUID | None = None
     expires_at: float = float("inf")
     is_held: bool = False
 
 
 @dataclass(slots=True)
-class Grant:
-    """A call that was let go with an input, so that the permission prompt behind its callback is answered the same.
+class AllowedCall:
+    """A call that was allowed with an input, so that the permission prompt behind its callback gets
+    the same outcome.
 
-    The prompt is answered once, whatever input it shows: the CLI rewrites an edited input (2.1.330 drops unknown keys,
-    makes paths absolute, and takes the answers out of a question), but runs exactly what the prompt's answer gives.
+    The prompt is answered once, whatever input it shows: the CLI rewrites an edited input (2.1.330
+    drops unknown keys, makes paths absolute, and takes the answers out of a question), but runs
+    exactly what the prompt's answer gives.
     """
 
     tool_name: str
-    to_run: str
-    prompted: bool
+    tool_input: str
+    is_prompt_answered: bool
 
     def covers(self, request: ToolRequest) -> bool:
         """Whether ``request`` is that prompt."""
-        return not self.prompted and not request.held and request.tool_name == self.tool_name
+        return not self.is_prompt_answered and not request.is_callback and request.tool_name == self.tool_name
 
 
 @dataclass(slots=True, kw_only=True)
 class Limits:
-    """In seconds."""
+    """How long a turn may take and wait, in seconds."""
 
     hold: float
     idle: float
@@ -196,9 +199,10 @@ class Limits:
 class TurnMachine:
     """One turn of a dialog, from the start of its process to the end.
 
-    ``prompt`` is empty when the CLI only has to take up a parked call. ``replay`` says that it will repeat such a
-    call before anything else, in which case a prompt follows after that call's own result. ``interrupted`` says that
-    an earlier process was killed in this turn: the CLI goes on by itself. A prompt follows at once if it does not.
+    ``prompt`` is empty when the CLI only continues a parked call. ``replay`` says that it repeats
+    such a call before anything else; a prompt then follows after that call's own result.
+    ``interrupted`` says that an earlier process was killed in this turn: the CLI continues by
+    itself, and the prompt is sent if it does not.
     """
 
     prompt: str
@@ -209,7 +213,7 @@ class TurnMachine:
     directory: str = ""
     now: float = 0.0
     outcome: Outcome | None = None
-    spoke: bool = False
+    has_output: bool = False
     calls: dict[str, OpenCall] = field(default_factory=dict)
     stopping: bool = False
     deferred_tool_use_id: str = ""
@@ -219,13 +223,13 @@ class TurnMachine:
     _initialized_at: float | None = None
     _prompt_sent: bool = False
     _started_at: float = 0.0
-    _heard_at: float = 0.0
+    _last_message_at: float = 0.0
     _waited_s: float = 0.0
-    _told_to_stop: bool = False
+    _is_interrupted: bool = False
     _closing_at: float | None = None
     _signalled: int = 0
-    _grants: dict[str, Grant] = field(default_factory=dict)
-    _held_back: list[Command] = field(default_factory=list)
+    _allowed_calls: dict[str, AllowedCall] = field(default_factory=dict)
+    _unsent_outcomes: list[Command] = field(default_factory=list)
     _background: Background = field(default_factory=Background)
     _last_result: Outcome | None = None
     _result_at: float = 0.0
@@ -234,98 +238,103 @@ class TurnMachine:
     _reconciliation: Reconciliation = field(default_factory=Reconciliation)
     _plans: dict[str, str] = field(default_factory=dict)
     _resets_at: float | None = None
-    _last_said: str = ""
-    _heard_requests: set[str] = field(default_factory=set)
+    _last_text: str = ""
+    _seen_request_ids: set[str] = field(default_factory=set)
 
-    # --- what happened
+    # --- events
 
     def start(self, now: float) -> list[Command]:
-        """The process is there."""
-        self.now = self._started_at = self._heard_at = now
+        """The process was started."""
+        self.now = self._started_at = self._last_message_at = now
         return [Write(protocol.initialize())]
 
-    def expect(self, tool_use_id: str, tool_name: str, tool_input: str) -> None:
-        """The CLI will repeat this call, which it announced to an earlier process."""
+    def expect_call(self, tool_use_id: str, tool_name: str, tool_input: str) -> None:
+        """Expect that the CLI repeats this call, which it announced to an earlier process."""
         self._reconciliation.remember_call(tool_use_id, tool_name, tool_input)
 
-    def hear(self, message: Message, now: float) -> list[Command]:
-        """The CLI said something."""
+    def handle_message(self, message: Message, now: float) -> list[Command]:
+        """The CLI wrote a message."""
         self._pass_time(now)
-        self._heard_at = now
+        self._last_message_at = now
         match message:
             case ToolRequest():
-                return self._tool_request(message)
+                return self._handle_tool_request(message)
             case Result():
-                return self._result(message)
+                return self._handle_result(message)
             case Delta(text):
                 return [Stream(text)] if text else []
             case ToolEnded():
                 violation = self._reconciliation.check_callback(message)
-                return self._violated(violation) or self._tool_ended(message)
-            case Spoken():
-                return self._spoken(message)
+                return self._stop_for_violation(violation) or self._acknowledge(message)
+            case OutputMessage():
+                return self._handle_output(message)
             case Withdrawn(request_id):
-                return self._withdrawn(request_id)
+                return self._handle_withdrawal(request_id)
             case Reply(request_id, error):
-                return self._reply(request_id, error)
+                return self._handle_reply(request_id, error)
             case ApiRetry():
-                return self._api_retry(message)
+                return self._handle_api_retry(message)
             case OtherRequest(request_id, subtype):
                 note = line(Event.Kind.RAW, note="refused a request of the CLI", subtype=subtype)
                 return [Record([note]), Write(protocol.refuse(request_id, "Orchestra does not serve this request"))]
-            case Unaudited(size):
+            case OversizedReport(size):
                 note = line(Event.Kind.RAW, note="a report of what ran, too long to be read", size_bytes=size)
                 detail = "The agent's report of what it ran is too long to be read, so the run could not be audited."
                 return [Record([note]), *self.abandon(failed("unauditable", detail), now)]
-            case Garbage(text, size, asks):
+            case UnreadableLine(text, size, is_request):
                 note = line(Event.Kind.RAW, note="not a message", text=text, size_bytes=size)
                 garbled = failed("agent_garbled", "The agent asked for something in a form that cannot be read.")
-                return [Record([note]), *(self.abandon(garbled, now) if asks else [])]
+                return [Record([note]), *(self.abandon(garbled, now) if is_request else [])]
 
-    def rule(self, request_id: str, ruling: Ruling, now: float) -> list[Command]:
-        """The policy, a person or the clock has spoken about an open call."""
+    def apply_outcome(self, request_id: str, outcome: PermissionOutcome, now: float) -> list[Command]:
+        """Apply what the policy, a person or the deadline decided about an open call."""
         self._pass_time(now)
         call = self.calls.get(request_id)
         if call is None:
             return []
-        if ruling.effect == "hold":
+        if outcome.effect == "hold":
             call.is_held = True
             return self._go_if_stopping()
         call.is_held = False
-        if ruling.effect == "wait":
-            call.approval_id, call.expires_at = ruling.approval_id, ruling.wait_until
+        if outcome.effect == "wait":
+            call.approval_id, call.expires_at = outcome.approval_id, now + outcome.waits_s
             return self._go_if_stopping()
         del self.calls[request_id]
         self.answered.add(call.request.tool_use_id)
-        self._heard_at = now
-        answer: list[Command] = [Write(self._written(call.request, ruling)), Answered(request_id, ruling.approval_id)]
-        if ruling.effect == "allow" and self._initialized_at is None:
-            self._held_back += answer  # what runs before the callbacks are registered could not be audited
+        self._last_message_at = now
+        sent: list[Command] = [Write(self._encode(call.request, outcome)), OutcomeSent(request_id, outcome.approval_id)]
+        if outcome.effect == "allow" and self._initialized_at is None:
+            self._unsent_outcomes += sent  # a call that runs before the callbacks are registered could not be audited
             return []
-        return [*answer, *self._go_if_stopping()]
+        return [*sent, *self._go_if_stopping()] if self.stopping else sent
 
-    def _written(self, request: ToolRequest, ruling: Ruling) -> bytes:
-        """The answer to the CLI, after it was noted for the audit of what runs."""
-        if ruling.effect != "allow":
+    def _encode(self, request: ToolRequest, outcome: PermissionOutcome) -> bytes:
+        """Return the response to the CLI; what it allows is recorded for the audit of what runs."""
+        if outcome.effect != "allow":
             self._reconciliation.deny(request.tool_use_id)
-            return protocol.deny(request, ruling.message)
-        self.notes.keep(request.tool_use_id, ruling.note, ruling.approval_id)
-        self._grants[request.tool_use_id] = Grant(request.tool_name, ruling.tool_input, prompted=not request.held)
-        self._reconciliation.allow(request.tool_use_id, ruling.tool_input)
-        return protocol.allow(request, ruling.tool_input)
+            return protocol.deny(request, outcome.message)
+        if outcome.model_note and outcome.approval_id:
+            self.notes.add(request.tool_use_id, outcome.model_note, outcome.approval_id)
+        self._allowed_calls[request.tool_use_id] = AllowedCall(
+            request.tool_name, outcome.tool_input, is_prompt_answered=not request.is_callback
+        )
+        self._reconciliation.allow(request.tool_use_id, outcome.tool_input)
+        return protocol.allow(request, outcome.tool_input)
 
-    def _tool_ended(self, ended: ToolEnded) -> list[Command]:
-        """A call ran as it was allowed; with its result the model reads what people have to say about it."""
-        note, approval_ids = self.notes.take(ended.tool_use_id)
-        told: list[Command] = [Noted(approval_ids)] if approval_ids else []
-        return [Write(protocol.acknowledge(ended, note)), *told]
+    def _acknowledge(self, ended: ToolEnded) -> list[Command]:
+        """A call ran as it was allowed; the model reads the notes of people together with its
+        result.
+        """
+        text, approval_ids = self.notes.take(ended.tool_use_id)
+        delivered: list[Command] = [NotesDelivered(approval_ids)] if approval_ids else []
+        return [Write(protocol.acknowledge(ended, text)), *delivered]
 
     def interrupt(self, now: float) -> list[Command]:
-        """Somebody wants the turn stopped."""
+        """Stop the turn at a person's request."""
         self._pass_time(now)
-        if self._told_to_stop or self.outcome is not None:
+        if self._is_interrupted or self.outcome is not None:
             return []
-        self._told_to_stop = self._reconciliation.is_stopping = True
+        self._is_interrupted = self._reconciliation.is_stopping = True
         withdrawn = self._withdraw_all("the turn was interrupted")
         if self._last_result is not None and not self._background.in_turn:
             stopped = self._finish_in_background("the turn was interrupted")
@@ -337,30 +346,30 @@ class TurnMachine:
         return [*withdrawn, Write(protocol.interrupt(f"orch_stop_{uuid4().hex[:8]}"))]
 
     def abandon(self, outcome: Outcome, now: float) -> list[Command]:
-        """End the process without waiting for a last word."""
+        """End the process without waiting for its result."""
         self._pass_time(now)
         if self.outcome is not None:
             return []
         return [*self._withdraw_all(outcome.detail), *self._finish(outcome), *self._escalate(1)]
 
     def stop(self, now: float) -> list[Command]:
-        """The worker must go: park what can be parked, and leave the rest to another process."""
+        """The worker stops: park what can be parked, and leave the rest to another process."""
         self._pass_time(now)
         if self.stopping or self.outcome is not None:
             return []
         self.stopping = True
         return self._go_if_stopping()
 
-    def ended(self, exit_code: int, stderr: str) -> list[Command]:
-        """The process is gone and everything it said was heard."""
+    def handle_exit(self, exit_code: int, stderr: str) -> list[Command]:
+        """The process has ended, and all its messages were handled."""
         commands = self._withdraw_all("the agent's process ended")
         if self.outcome is None:
-            self.outcome = self._last_result or self._adjusted(from_exit(exit_code, stderr, spoke=self.spoke))
+            self.outcome = self._last_result or self._adjusted(from_exit(exit_code, stderr, has_output=self.has_output))
         self.outcome = self._with_costs(self.outcome)
         return commands
 
     def tick(self, now: float) -> list[Command]:
-        """Time has passed; see ``deadline``."""
+        """Act on the time that has passed; call it at the latest at ``deadline``."""
         self._pass_time(now)
         if self._closing_at is not None and now >= self._closing_at + AFTER_RESULT_S:
             return self._escalate(1 if now < self._closing_at + AFTER_RESULT_S + AFTER_TERM_S else 2)
@@ -377,7 +386,7 @@ class TurnMachine:
         if now >= self._replay_missed_at():
             self.replay_missed = True
             return [*self._finish(Outcome(status=STOPPED)), *self._escalate(1)]
-        if now >= self._heard_at + self.limits.idle:
+        if now >= self._last_message_at + self.limits.idle:
             minutes = self.limits.idle / 60
             return self.abandon(failed("agent_idle", f"The agent said nothing for {minutes:g} minutes."), now)
         if now >= self._started_at + self.limits.turn + self._waited_s:
@@ -385,7 +394,7 @@ class TurnMachine:
         return []
 
     def deadline(self) -> float:
-        """When ``tick`` has something to do at the latest."""
+        """Return when ``tick`` must be called at the latest."""
         if self._closing_at is not None:
             steps = (AFTER_RESULT_S, AFTER_RESULT_S + AFTER_TERM_S, float("inf"))
             return self._closing_at + steps[self._signalled]
@@ -398,42 +407,41 @@ class TurnMachine:
         turn_end = self._started_at + self.limits.turn + self._waited_s
         if self._last_result is not None:
             return min(self._background.settled_at(), self._background_end())
-        return min(self._heard_at + self.limits.idle, turn_end, self._prompt_after_all_at(), self._replay_missed_at())
+        return min(
+            self._last_message_at + self.limits.idle, turn_end, self._prompt_after_all_at(), self._replay_missed_at()
+        )
 
-    def overdue(self, now: float) -> list[UUID]:
-        """Approvals whose own deadline has come."""
+    def overdue_approvals(self, now: float) -> list[UUID]:
+        """Return the approvals whose deadline has passed."""
         return [call.approval_id for call in self.calls.values() if call.approval_id and now >= call.expires_at]
 
-    def postpone(self, approval_id: UUID, until: float) -> None:
-        """Look at this deadline again later."""
+    def postpone_expiry(self, approval_id: UUID, until: float) -> None:
+        """Set another deadline for an approval."""
         for call in self.calls.values():
             if call.approval_id == approval_id:
                 call.expires_at = until
 
     def next_expiry(self) -> float:
-        """When ``overdue`` will have something."""
+        """Return when the next approval is overdue."""
         return min((call.expires_at for call in self.calls.values()), default=float("inf"))
 
-    def waiting_approvals(self) -> dict[UUID, str]:
-        """Approval to request id of every call a person is asked about."""
-        return {call.approval_id: request_id for request_id, call in self.calls.items() if call.approval_id}
-
-    # --- how it is decided
+    # --- transitions
 
     def _pass_time(self, now: float) -> None:
         if self.calls:
             self._waited_s += max(0.0, now - self.now)
         self.now = now
 
-    def _tool_request(self, request: ToolRequest) -> list[Command]:
-        if request.request_id in self._heard_requests:
-            return []  # said twice; it gets one answer
-        self._heard_requests.add(request.request_id)
-        grant = self._grants.get(request.tool_use_id)
-        if grant is not None and grant.covers(request) and not self._told_to_stop:
-            grant.prompted = True
-            return [Write(protocol.allow(request, grant.to_run))]  # the permission prompt behind a callback we answered
-        if self._told_to_stop or self.outcome is not None:
+    def _handle_tool_request(self, request: ToolRequest) -> list[Command]:
+        if request.request_id in self._seen_request_ids:
+            return []  # the CLI repeated a request, which gets one outcome
+        self._seen_request_ids.add(request.request_id)
+        allowed = self._allowed_calls.get(request.tool_use_id)
+        if allowed is not None and allowed.covers(request) and not self._is_interrupted:
+            allowed.is_prompt_answered = True
+            # it is the permission prompt behind a callback that was allowed
+            return [Write(protocol.allow(request, allowed.tool_input))]
+        if self._is_interrupted or self.outcome is not None:
             return self._refuse(request, "The turn was stopped.")
         if self.deferred_tool_use_id and request.agent_id:
             return self._refuse(request, NOT_NOW)
@@ -441,28 +449,28 @@ class TurnMachine:
             return self._refuse(request, NOT_NOW)
         self.calls[request.request_id] = OpenCall(request, self.now)
         if request.agent_id:
-            self._background.agent_asked(self.now)
+            self._background.sub_agent_is_alive(self.now)
         plan = self._plans.get(request.tool_use_id, "")
-        return [Ask(request, plan, self._last_said, put_off=bool(self.deferred_tool_use_id))]
+        return [RequestPermission(request, plan, self._last_text, put_off=bool(self.deferred_tool_use_id))]
 
     def _refuse(self, request: ToolRequest, message: str) -> list[Command]:
-        """Deny without asking anybody."""
+        """Deny a call without a decision of the policy or a person."""
         self._reconciliation.deny(request.tool_use_id)
         return [Write(protocol.deny(request, message))]
 
-    def _spoken(self, spoken: Spoken) -> list[Command]:
-        self.spoke = True
-        self._remember_plans(spoken)
-        self._resets_at = resets_at(spoken) or self._resets_at
-        self._background.hear(spoken, self.now)
+    def _handle_output(self, message: OutputMessage) -> list[Command]:
+        self.has_output = True
+        self._remember_plans(message)
+        self._resets_at = resets_at(message) or self._resets_at
+        self._background.handle_output(message, self.now)
         commands: list[Command] = []
-        for violation in self._reconciliation.check_results(spoken):
-            commands += self._violated(violation)
-        lines = transcript_lines(spoken)
+        for violation in self._reconciliation.check_results(message):
+            commands += self._stop_for_violation(violation)
+        lines = transcript_lines(message)
         return [*commands, Record(lines)] if lines else commands
 
-    def _violated(self, violation: Violation | None) -> list[Command]:
-        """Something ran without a decision: kill the process at once, whatever else was going on."""
+    def _stop_for_violation(self, violation: Violation | None) -> list[Command]:
+        """Kill the process at once if a tool ran without a decision."""
         if violation is None:
             return []
         detail = f"{violation.tool_name} ran although nobody allowed it ({violation.reason}); the agent was stopped."
@@ -471,9 +479,9 @@ class TurnMachine:
         self._closing_at = self.now
         kill: list[Command] = [] if self._signalled == 2 else [Signal(hard=True)]
         self._signalled = 2
-        return [*kill, Report(violation), *withdrawn]
+        return [*kill, ReportViolation(violation), *withdrawn]
 
-    def _result(self, result: Result) -> list[Command]:
+    def _handle_result(self, result: Result) -> list[Command]:
         if self._resets_at is not None and result.is_error:
             result = Result({**result.body, RESETS_AT: self._resets_at})
         outcome = from_result(result)
@@ -484,10 +492,10 @@ class TurnMachine:
             outcome = failed("agent_error", "The agent put a call off that was not to wait.")
         body = {k: v for k, v in result.body.items() if k not in ("type", "uuid", "session_id")}
         record = Record([line(Event.Kind.RESULT, **body)])
-        if self.prompt and not self._prompt_sent and self.replay and not self._told_to_stop:
+        if self.prompt and not self._prompt_sent and self.replay and not self._is_interrupted:
             withdrawn = self._withdraw_all("the turn ended")
             return [*withdrawn, record, *self._send_prompt()]  # that was the left-over call's own turn
-        if outcome.status == Turn.Status.COMPLETED and not self._told_to_stop and self._goes_on_in_background():
+        if outcome.status == Turn.Status.COMPLETED and not self._is_interrupted and self._goes_on_in_background():
             return [record, *self._wait_behind(outcome)]
         return [*self._withdraw_all("the turn ended"), record, *self._finish(self._adjusted(outcome))]
 
@@ -496,7 +504,9 @@ class TurnMachine:
         return asked or self._background.settled_at() > self.now
 
     def _wait_behind(self, outcome: Outcome) -> list[Command]:
-        """The turn's text is complete; it ends with the tasks behind it, and with what the agent says of them."""
+        """Wait with the complete text until the background tasks have ended and the agent has
+        reported them.
+        """
         self._last_result, self._result_at = outcome, self.now
         self._waited_at_result_s = self._waited_s
         tasks = self._background.described()
@@ -516,23 +526,27 @@ class TurnMachine:
         return []
 
     def _background_end(self) -> float:
-        """When tasks behind a turn are stopped; the time in which people are asked does not count."""
+        """Return when background tasks are stopped; time spent waiting for people does not count."""
         limit = self._result_at + self.limits.background - self._waited_at_result_s
         return min(limit, self._started_at + self.limits.turn) + self._waited_s
 
     def _finish_in_background(self, why: str) -> list[Command]:
-        """End the turn although tasks may be alive; those that are end with the process, and the transcript says so."""
+        """End the turn although tasks may be alive; they end with the process, and the transcript
+        records them.
+        """
         tasks = self._background.described()
         note = line(Event.Kind.STATUS, status="background_stopped", tasks=tasks, detail=why)
         return [*([Record([note])] if tasks else []), *self._finish(self._last_result or INTERRUPTED)]
 
     def _with_costs(self, outcome: Outcome) -> Outcome:
-        """The outcome with what all results of this process cost together."""
+        """Return the outcome with the total cost of all results of this process."""
         return replace(outcome, **self._spent.figures())
 
     def _adjusted(self, outcome: Outcome) -> Outcome:
-        """An end that somebody asked for is not the agent's failure."""
-        if not self._told_to_stop or outcome.status in GOES_ON:
+        """Return the outcome as interrupted, and not as a failure, if a person interrupted the
+        turn.
+        """
+        if not self._is_interrupted or outcome.status in GOES_ON:
             return outcome
         return replace(outcome, status=INTERRUPTED.status, code=INTERRUPTED.code, detail=INTERRUPTED.detail)
 
@@ -544,16 +558,16 @@ class TurnMachine:
             self._closing_at = self.now
         return [CloseInput()]
 
-    def _withdrawn(self, request_id: str) -> list[Command]:
+    def _handle_withdrawal(self, request_id: str) -> list[Command]:
         call = self.calls.pop(request_id, None)
         if call is not None:
             self._reconciliation.deny(call.request.tool_use_id)
         if call is None or call.approval_id is None:
             return []
-        return [Withdraw(call.approval_id, "the agent withdrew the request"), Answered(request_id, call.approval_id)]
+        return [Withdraw(call.approval_id, "the agent withdrew the request"), OutcomeSent(request_id, call.approval_id)]
 
     def _give_up_calls(self) -> None:
-        """None of the open calls may run in this process any more."""
+        """Deny every open call: none may run in this process any more."""
         for call in self.calls.values():
             self._reconciliation.deny(call.request.tool_use_id)
         self.calls.clear()
@@ -563,36 +577,40 @@ class TurnMachine:
         self._give_up_calls()
         return [Withdraw(approval_id, reason) for approval_id in open_ids]
 
-    def _reply(self, request_id: str, error: str) -> list[Command]:
+    def _handle_reply(self, request_id: str, error: str) -> list[Command]:
         if request_id != protocol.INITIALIZE_ID or self._initialized_at is not None:
             return []
         self._initialized_at = self.now
         if error:
             return self.abandon(failed("agent_unfit", f"The agent refused to be supervised: {error[:200]}"), self.now)
-        commands, self._held_back = self._held_back, []
+        commands, self._unsent_outcomes = self._unsent_outcomes, []
         if self.replay or self.interrupted or not self.prompt:
             return [*commands, *self._go_if_stopping()]
         return [*commands, *self._send_prompt()]
 
     def _prompt_after_all_at(self) -> float:
-        """When it is clear that the CLI has nothing to take up: neither a killed turn nor a parked call."""
+        """Return when it is certain that the CLI continues neither a killed turn nor a parked call."""
         needed = (self.interrupted or self.replay) and self.prompt and not self._prompt_sent
         return self._silent_for(TAKES_UP_S) if needed else float("inf")
 
     def _replay_missed_at(self) -> float:
-        """When it is clear that the CLI has lost the parked call; the turn is then taken up as after a kill."""
+        """Return when it is certain that the CLI has lost the parked call; the turn then continues
+        as after a kill.
+        """
         return self._silent_for(REPLAYS_S) if self.replay and not self.prompt else float("inf")
 
     def _silent_for(self, seconds: float) -> float:
-        """When the CLI will have done nothing for so long since it was ready; never if it has."""
-        silent = not (self.spoke or self.calls or self.answered)
+        """Return when the CLI will have been silent this long since it was ready; infinity if it
+        was not silent.
+        """
+        silent = not (self.has_output or self.calls or self.answered)
         return self._initialized_at + seconds if silent and self._initialized_at is not None else float("inf")
 
     def _send_prompt(self) -> list[Command]:
         self._prompt_sent = True
         return [Write(protocol.user(self.prompt, str(uuid4()), self.attached))]
 
-    def _api_retry(self, retry: ApiRetry) -> list[Command]:
+    def _handle_api_retry(self, retry: ApiRetry) -> list[Command]:
         names = ("attempt", "max_retries", "retry_delay_ms", "error_status", "error")
         note = Record([line(Event.Kind.API_RETRY, **{name: retry.body.get(name) for name in names})])
         if retry.status not in (401, 403):
@@ -600,23 +618,27 @@ class TurnMachine:
         # the CLI would go on trying for minutes, and nothing will change
         return [note, *self.abandon(failed(*explain_status(retry.status)), self.now)]
 
-    def _remember_plans(self, spoken: Spoken) -> None:
-        """The question whether to leave plan mode comes without the plan; it stands in the call or the words before."""
-        message = spoken.body.get("message") if spoken.type == "assistant" else None
-        content = message.get("content") if isinstance(message, dict) else None
+    def _remember_plans(self, message: OutputMessage) -> None:
+        """Keep plans: a request to leave plan mode comes without the plan, which is in the call or
+        the text before.
+        """
+        body = message.body.get("message") if message.type == "assistant" else None
+        content = body.get("content") if isinstance(body, dict) else None
         for block in content if isinstance(content, list) else []:
             if isinstance(block, dict) and block.get("name") == "ExitPlanMode" and isinstance(block.get("input"), dict):
                 self._plans[str(block.get("id"))] = str(block["input"].get("plan") or "")
-            if isinstance(block, dict) and block.get("type") == "text" and not spoken.body.get("parent_tool_use_id"):
-                self._last_said = str(block.get("text") or "")
+            if isinstance(block, dict) and block.get("type") == "text" and not message.body.get("parent_tool_use_id"):
+                self._last_text = str(block.get("text") or "")
 
     # --- parking
 
     def _deferrable(self) -> OpenCall | None:
-        """The one call that may be deferred: the only open one, held, of the main agent, none deferred before.
+        """Return the call that may be deferred: the only open one, by callback, of the main agent,
+        the first to be so.
 
-        Not one so large that the CLI would not find it again. Not while a prompt waits behind a replayed call: it would
-        be lost with the process. Not while tasks work in the background: they would end with the process.
+        A call that is so large that the CLI would not find it again is not deferred. Nothing is
+        deferred while a prompt waits behind a replayed call, since it would be lost with the
+        process, or while tasks work in the background, since they would end with the process.
         """
         if self._background.tasks or self._last_result is not None:
             return None
@@ -625,39 +647,43 @@ class TurnMachine:
         call = next(iter(self.calls.values()))
         request = call.request
         elsewhere = request.folder not in ("", self.directory)  # it would be repeated in the session's own folder
-        fit = request.held and not (request.agent_id or elsewhere) and len(request.tool_input) <= LARGEST_DEFERRED
+        fit = (
+            request.is_callback and not (request.agent_id or elsewhere) and len(request.tool_input) <= LARGEST_DEFERRED
+        )
         return call if fit and call.approval_id is not None else None
 
     def _hold_end(self) -> float:
-        return min(call.asked_at for call in self.calls.values()) + self.limits.hold
+        return min(call.requested_at for call in self.calls.values()) + self.limits.hold
 
     def _park_if_overdue(self) -> list[Command]:
         call = self._deferrable()
         return self._park(call) if call and self.now >= self._hold_end() else []
 
     def _go_if_stopping(self) -> list[Command]:
-        """The worker waits for us: park the one open call, or end now and leave everything to another process."""
+        """If the worker stops, park the one open call, or end now and leave everything to another
+        process.
+        """
         if not self.stopping or self.outcome is not None or self.deferred_tool_use_id:
             return []
         call = self._deferrable()
         if call:
             return self._park(call)
         if any(call.approval_id is None and not call.is_held for call in self.calls.values()):
-            return []  # still with the policy; its ruling comes back here
+            return []  # the policy has not decided yet; its outcome comes back here
         if self._last_result is not None:
             withdrawn = self._withdraw_all("the worker was told to stop")
             return [*withdrawn, *self._finish_in_background("the worker was told to stop")]
         return self._leave()
 
     def _leave(self) -> list[Command]:
-        """End the process and leave its questions open: another process will ask them again."""
+        """End the process and leave its requests open: another process requests them again."""
         self._give_up_calls()
         known = self._prompt_sent or self.replay or self.interrupted
         return [*self._finish(Outcome(status=STOPPED if known else UNSENT)), *self._escalate(1)]
 
     def _park(self, call: OpenCall) -> list[Command]:
         self.deferred_tool_use_id = call.request.tool_use_id
-        self._heard_at = self.now  # the silence until here was ours
+        self._last_message_at = self.now  # until here Orchestra was waiting, not the CLI
         del self.calls[call.request.request_id]
         return [Write(protocol.defer(call.request))]
 

@@ -1,4 +1,4 @@
-"""What happens inside a sessions worker: taking turns, stopping in order, cleaning up after a predecessor."""
+"""The sessions worker: it takes turns, stops them in order, and cleans up after an earlier worker."""
 
 import logging
 import os
@@ -21,12 +21,12 @@ from sessions_app.agents.discovery import check_agents, discover_agents
 from sessions_app.dispatch import dispatch_queued_turns
 from sessions_app.models import Run
 from sessions_app.supervisor import leases, orphan_reaper
-from sessions_app.supervisor.dispatcher import switchboard
+from sessions_app.supervisor.dispatcher import dispatcher
 from sessions_app.supervisor.supervisor import supervise, worker_stopping
 
 logger = logging.getLogger(__name__)
 
-JANITOR_S = 5.0
+CLEANUP_INTERVAL_S = 5.0
 SWITCH_S = 0.0005
 JUST_SENT = timedelta(seconds=1)
 _slots = threading.Lock()
@@ -34,13 +34,16 @@ _taken = 0
 
 
 def this_worker() -> leases.Worker:
-    """This process, told apart from an earlier one with the same pid."""
+    """Return this process; its start time tells it apart from an earlier one with the same pid."""
     pid = os.getpid()
     return leases.Worker(host=settings.ORCHESTRA.hostname, pid=pid, started=psutil.Process(pid).create_time())
 
 
 def take_turn(turn_id: UUID) -> str:
-    """Claim and supervise a turn; on a full or stopping host it stays queued for another worker or a later moment."""
+    """Claim and supervise a turn; return ``full``, ``taken`` or how the turn ended.
+
+    On a full or stopping host the turn stays queued, for another worker or a later moment.
+    """
     if worker_stopping.is_set() or not _take_slot():
         return "full"
     try:
@@ -56,7 +59,7 @@ def take_turn(turn_id: UUID) -> str:
         _give_slot()
         connection.close()
         if not worker_stopping.is_set():
-            _next_please()
+            _dispatch_next_turn()
 
 
 def _span(claim: leases.Claim) -> AbstractContextManager[Any]:
@@ -79,8 +82,8 @@ def _give_slot() -> None:
         _taken -= 1
 
 
-def _next_please() -> None:
-    """A free slot: tell whoever waits in the queue."""
+def _dispatch_next_turn() -> None:
+    """Dispatch the next queued turn to the slot that became free."""
     try:
         dispatch_queued_turns(older_than=JUST_SENT, limit=1)
     except DatabaseError:
@@ -89,27 +92,28 @@ def _next_please() -> None:
         connection.close()
 
 
-def take_short_turns() -> None:
-    """Let threads change places ten times as often as Python does by itself.
+def shorten_thread_switches() -> None:
+    """Let Python switch threads ten times as often as by default.
 
-    Supervisors work in short bursts: with fifty that ask at once, the slowest answers came a fifth sooner.
+    Supervisors work in short bursts: with fifty concurrent requests the slowest decisions arrived a
+    fifth sooner.
     """
     sys.setswitchinterval(SWITCH_S)
 
 
 def started() -> None:
-    """Called once when a sessions worker is ready: take over from a predecessor and keep the host clean."""
-    take_short_turns()
-    threading.Thread(target=_look_after_host, name="janitor", daemon=True).start()
+    """Start the cleanup of this host; called once, when a sessions worker is ready."""
+    shorten_thread_switches()
+    threading.Thread(target=_clean_up_host, name="orphan-reaper", daemon=True).start()
 
 
 def stop() -> None:
-    """Called when the worker is told to go: supervisors park or interrupt, then end their processes."""
+    """Stop this worker: its supervisors park or interrupt their turns, and end their processes."""
     worker_stopping.set()
-    switchboard.wake_all()
+    dispatcher.wake_all()
 
 
-def _look_after_host() -> None:
+def _clean_up_host() -> None:
     first = True
     while not worker_stopping.is_set():
         try:
@@ -119,16 +123,20 @@ def _look_after_host() -> None:
                 check_agents(discover_agents())
                 first = False
         except DatabaseError as error:
-            logger.warning("janitor: the database did not answer (%s)", type(error).__name__)
+            logger.warning("host cleanup: the database did not answer (%s)", type(error).__name__)
         except Exception:
-            logger.exception("janitor")
+            logger.exception("host cleanup failed")
         finally:
             connection.close()
-        worker_stopping.wait(JANITOR_S)
+        worker_stopping.wait(CLEANUP_INTERVAL_S)
 
 
 def reclaim_orphans() -> int:
-    """End the turns of runs on this host whose worker process no longer exists; no need to wait for the heartbeat."""
+    """Give up the runs of this host whose worker process no longer exists, without waiting for
+    their heartbeat.
+
+    Return how many were given up.
+    """
     here = Run.objects.filter(ended_at__isnull=True, host=settings.ORCHESTRA.hostname)
     why = "The worker that ran the agent was killed."
     orphans = [run for run in here if not _alive(run.worker_pid, run.worker_started)]

@@ -19,7 +19,7 @@ from orchestra.db.unit_of_work import UnitOfWork
 
 POINTS = {
     "claim": "claim_turn",
-    "ask": "_ask_person",
+    "ask": "_request_approval",
     "decide": "decide_approval",
     "consume": "consume_approval",
     "resume": "resume_answered",

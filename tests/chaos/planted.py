@@ -27,9 +27,9 @@ from orchestra.db.transitions import Flow
 from orchestra.db.unit_of_work import UnitOfWork
 from sessions_app.models import SESSION_FLOW, AgentSession, Run
 from sessions_app.supervisor import leases, orphan_reaper, permissions, supervisor
-from sessions_app.supervisor.dispatcher import Extension
+from sessions_app.supervisor.dispatcher import Subscription
 from sessions_app.supervisor.leases import Claim
-from sessions_app.supervisor.permissions import Decision
+from sessions_app.supervisor.permission_outcome import PermissionOutcome
 from sessions_app.transcript import writer
 
 Plant = Callable[[], AbstractContextManager[None]]
@@ -211,25 +211,25 @@ def run_without_spending() -> AbstractContextManager[None]:
 def answer_before_the_commit() -> AbstractContextManager[None]:
     """The agent is told to go whether or not the commit came through."""
 
-    def answer(claim: Claim, request: Any, *given: Any, **more: Any) -> Decision | None:
+    def answer(claim: Claim, request: Any, *given: Any, **more: Any) -> PermissionOutcome | None:
         try:
             return original(claim, request, *given, **more)
         except DatabaseError:
-            return Decision(effect="allow", tool_input=request.tool_input, status="approved")
+            return PermissionOutcome(effect="allow", tool_input=request.tool_input, status="approved")
 
-    original = permissions.answer_from_row
-    return instead(permissions, "answer_from_row", answer)
+    original = permissions.outcome_from_row
+    return instead(permissions, "outcome_from_row", answer)
 
 
 def deny_lets_run() -> AbstractContextManager[None]:
-    def answer(claim: Claim, request: Any, *given: Any, **more: Any) -> Decision | None:
+    def answer(claim: Claim, request: Any, *given: Any, **more: Any) -> PermissionOutcome | None:
         decision = original(claim, request, *given, **more)
         if decision and decision.effect == "deny":
             return replace(decision, effect="allow", tool_input=request.tool_input)
         return decision
 
-    original = permissions.answer_from_row
-    return instead(permissions, "answer_from_row", answer)
+    original = permissions.outcome_from_row
+    return instead(permissions, "outcome_from_row", answer)
 
 
 # --- policy
@@ -242,7 +242,7 @@ def policy_fails_open() -> AbstractContextManager[None]:
         except ValueError:
             return PolicyDecision(effect=ALLOW, reason="could not be judged", source="default")
 
-    return instead(permissions, "_judge", judge)
+    return instead(permissions, "_evaluate_policy", judge)
 
 
 # --- fences
@@ -345,7 +345,7 @@ def resume_twice() -> AbstractContextManager[None]:
 
 def nobody_hears_and_nobody_sweeps() -> AbstractContextManager[None]:
     """A live supervisor learns of an answer by the bell or by the sweep; without both it never does."""
-    return instead(Extension, "tell", nothing)
+    return instead(Subscription, "deliver", nothing)
 
 
 @contextmanager
@@ -364,7 +364,7 @@ def expect_a_lost_process_to_repeat_its_call() -> AbstractContextManager[None]:
 @contextmanager
 def leave_questions_open() -> Iterator[None]:
     """Neither the supervisor nor the end of the turn withdraws what nobody can use any more."""
-    with instead(leases, "cancel_open_approvals", nothing), instead(supervisor.Supervisor, "_withdraw", nothing):
+    with instead(leases, "cancel_open_approvals", nothing), instead(supervisor.Supervisor, "_cancel_request", nothing):
         yield
 
 

@@ -151,7 +151,7 @@ def stale(world: World) -> list[str]:
     world.stage.scene(STEPS)
     session = world.stage.session()
     old = _claimed(session)
-    asked = permissions.ask_permission(old, call("one"), plan="", surroundings=surroundings())
+    asked = permissions.request_permission(old, call("one"), plan="", surroundings=surroundings())
     approval_id = asked.approval_id
     assert approval_id
     leases.reclaim(Run.objects.get(pk=old.run_id), why="frozen", dead=True)
@@ -166,12 +166,12 @@ def stale(world: World) -> list[str]:
     for what, act in (
         (
             "was told that it may run",
-            lambda: permissions.answer_from_row(old, call("one"), approval_id),
+            lambda: permissions.outcome_from_row(old, call("one"), approval_id),
         ),
-        ("asked", lambda: permissions.ask_permission(old, call("two"), plan="", surroundings=surroundings())),
+        ("asked", lambda: permissions.request_permission(old, call("two"), plan="", surroundings=surroundings())),
         (
             "had policy answer",
-            lambda: permissions.ask_permission(old, call("3", **deny_all), plan="", surroundings=surroundings()),
+            lambda: permissions.request_permission(old, call("3", **deny_all), plan="", surroundings=surroundings()),
         ),
         ("wrote", lambda: writer.append(session.pk, [writer.line("text", text="hm")], fence=old.fence)),
         ("finished", lambda: _finished(old)),
@@ -212,7 +212,7 @@ def _claimed(session: AgentSession) -> Claim:
 def call(name: str, **more: Any) -> ToolRequest:
     given: dict[str, Any] = {
         "request_id": str(uuid4()), "tool_name": "Bash", "tool_input": f'{{"command":"echo {name}"}}',
-        "tool_use_id": f"toolu_{name}", "agent_id": "", "held": True,
+        "tool_use_id": f"toolu_{name}", "agent_id": "", "is_callback": True,
     }  # fmt: skip
     return ToolRequest(**given | more)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sessions_app.models import Turn
-from sessions_app.supervisor import supervisor
+from sessions_app.supervisor import database_access
 from tests.chaos.failpoints import MOMENTS, failing
 from tests.chaos.world import World
 
@@ -20,7 +20,7 @@ STEPS: list[dict[str, Any]] = [
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A supervisor asks a database that was away again soon."""
-    monkeypatch.setattr(supervisor, "RETRY_S", 0.1)
+    monkeypatch.setattr(database_access, "RETRY_S", 0.1)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

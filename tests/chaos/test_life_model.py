@@ -28,6 +28,7 @@ from sessions_app.models import AgentSession, Run, Turn
 from sessions_app.supervisor import leases, permissions
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import PARKED, Outcome
+from sessions_app.supervisor.permission_outcome import PermissionOutcome
 from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.transcript import writer
 from tests.chaos.checker import Deed, Evidence, violations
@@ -82,7 +83,7 @@ class Life(RuleBasedStateMachine):
         assert self.live
         number = len(self.calls)
         request = tool_request(number)
-        decision = permissions.ask_permission(self.live, request, plan="", surroundings=AROUND)
+        decision = permissions.request_permission(self.live, request, plan="", surroundings=AROUND)
         assert decision.effect == "wait" and decision.approval_id
         self.calls.append(Call(request, decision.approval_id, self.turn))
         self.status = "waiting"
@@ -95,9 +96,9 @@ class Life(RuleBasedStateMachine):
         call = data.draw(st.sampled_from([call for call in self.calls if call.awaited]))
         if self.status == "cancelled":
             with pytest.raises(StaleFence):
-                permissions.answer_from_row(self.live, call.request, call.approval)
+                permissions.outcome_from_row(self.live, call.request, call.approval)
             return
-        decision = permissions.answer_from_row(self.live, call.request, call.approval)
+        decision = permissions.outcome_from_row(self.live, call.request, call.approval)
         assert (decision is None) == (call.status == "pending")
         if decision is not None:
             call.awaited = False
@@ -115,7 +116,7 @@ class Life(RuleBasedStateMachine):
         self.unmarked.clear()
         self.status = "running" if goes_on else "waiting"
 
-    def heard(self, call: Call, decision: permissions.Decision) -> None:
+    def heard(self, call: Call, decision: PermissionOutcome) -> None:
         """What the agent is told is what the model knows; a grant is spent once."""
         assert (decision.effect == "allow") == (call.status == "approved" and not call.spent), (call, decision)
         if decision.effect == "allow":
@@ -147,7 +148,7 @@ class Life(RuleBasedStateMachine):
         call = next(call for call in self.calls if call.request.tool_use_id == self.live.deferred)
         if call.awaited or call.spent:
             return
-        decision = permissions.ask_permission(self.live, call.request, plan="", surroundings=AROUND)
+        decision = permissions.request_permission(self.live, call.request, plan="", surroundings=AROUND)
         if decision.effect == "wait":
             assert call.status == "pending"
             call.awaited, self.status = True, "waiting"
@@ -198,11 +199,11 @@ class Life(RuleBasedStateMachine):
         """A supervisor that was given up for lost wakes up: nothing it does counts."""
         ghost = data.draw(st.sampled_from(self.stale))
         with pytest.raises(StaleFence):
-            permissions.ask_permission(ghost, tool_request(999), plan="", surroundings=AROUND)
+            permissions.request_permission(ghost, tool_request(999), plan="", surroundings=AROUND)
         for call in self.calls:
             if call.status == "approved" and not call.spent:
                 with pytest.raises(StaleFence):
-                    permissions.answer_from_row(ghost, call.request, call.approval)
+                    permissions.outcome_from_row(ghost, call.request, call.approval)
         with pytest.raises(StaleFence):
             writer.append(self.session, [writer.line("text", text="late")], fence=ghost.fence)
         assert not leases.finish_run(ghost, Outcome(status="completed", text="late"), exit_code=0)
@@ -327,7 +328,7 @@ def tool_request(number: int) -> ToolRequest:
         tool_name="Bash",
         tool_input=given,
         agent_id="",
-        held=True,
+        is_callback=True,
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sessions_app.supervisor import supervisor
+from sessions_app.supervisor import database_access
 from tests.chaos.planted import BUGS, Bug
 from tests.chaos.scenes import SCENES
 from tests.chaos.world import World
@@ -11,7 +11,7 @@ from tests.sessions_app.supervisor import stage
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "RETRY_S", 0.1)
+    monkeypatch.setattr(database_access, "RETRY_S", 0.1)
     monkeypatch.setattr(stage, "GUARD_S", 8.0)  # a planted bug makes some scenes wait in vain
 
 

@@ -58,10 +58,10 @@ class Watch:
             }
             if self.suspended() or time.monotonic() - before > SLACK_S:
                 self._since.clear()
-            self._judge([(key, run) for key, run in found if run not in live])
+            self._evaluate_policy([(key, run) for key, run in found if run not in live])
             self._measure()
 
-    def _judge(self, strays: list[tuple[tuple[int, float], str]]) -> None:
+    def _evaluate_policy(self, strays: list[tuple[tuple[int, float], str]]) -> None:
         now = time.monotonic()
         self._since = {key: self._since.get(key, now) for key, _ in strays}
         for key, run in strays:

@@ -260,7 +260,7 @@ def test_the_service_remembers_the_move_and_tells_the_operator(chat, settings):
     for _ in range(2):
         term.api.record_chat_move(-500, new)  # heard of twice
     assert Delivery.objects.get().status == S.WAITING
-    assert (leases.read_state(status.LEASE)["chat"], leases.noted(status.LEASE)["moved"]) == (new, {"-500": new})
+    assert (leases.read_state(status.LEASE)["chat"], leases.read_state(status.LEASE)["moved"]) == (new, {"-500": new})
     told = status.read_status()
     assert told["chat"] == str(new) and f"TELEGRAM_CHAT_ID={new}" in told["advice"]
     assert f"set TELEGRAM_CHAT_ID={new}" in found(BotApi(settings.TELEGRAM, moved={-500: new}))[False]

@@ -64,7 +64,7 @@ class Rig:
         self._arrive_at_the_moment()
         self._decide(approval)
         self._go_on()
-        self._judge(approval)
+        self._evaluate_policy(approval)
         return self.found
 
     # --- before
@@ -184,7 +184,7 @@ class Rig:
 
     # --- the judgement
 
-    def _judge(self, approval: Approval) -> None:
+    def _evaluate_policy(self, approval: Approval) -> None:
         ran, verdict = self._ran(), self.cell.verdict
         wanted = {"approve": {"asked"}, "approve edited": {"edited"}}.get(verdict, set())
         if ran != wanted:

@@ -17,8 +17,8 @@ from pytest_django.fixtures import Settings
 from approvals.models import AuditEntry, Violation
 from sessions_app.commands import SessionRequest, start_session
 from sessions_app.supervisor import launch, protocol, turn_machine
+from sessions_app.supervisor.permission_outcome import PermissionOutcome
 from sessions_app.supervisor.protocol import ToolRequest
-from sessions_app.supervisor.turn_machine import Ruling
 from tests.dialog import Dialog
 from tests.fakes.real_cli import MessagesApi, real_cli_env
 from tests.gate.cells import ASKED
@@ -66,12 +66,14 @@ def no_hook_and_no_rules(patch: pytest.MonkeyPatch) -> None:
 def digest_ignored(patch: pytest.MonkeyPatch) -> None:
     """The answer carries what was asked, not what the approver made of it."""
 
-    def written(turn: turn_machine.TurnMachine, request: ToolRequest, ruling: Ruling) -> bytes:
-        turn._grants[request.tool_use_id] = turn_machine.Grant(request.tool_name, request.tool_input, not request.held)
-        turn._reconciliation.allow(request.tool_use_id, ruling.tool_input)
+    def encode(turn: turn_machine.TurnMachine, request: ToolRequest, outcome: PermissionOutcome) -> bytes:
+        turn._allowed_calls[request.tool_use_id] = turn_machine.AllowedCall(
+            request.tool_name, request.tool_input, not request.is_callback
+        )
+        turn._reconciliation.allow(request.tool_use_id, outcome.tool_input)
         return protocol.allow(request, request.tool_input)
 
-    patch.setattr(turn_machine.TurnMachine, "_written", written)
+    patch.setattr(turn_machine.TurnMachine, "_encode", encode)
 
 
 def nothing(patch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ WANTED = ToolRequest(
     tool_name="Bash",
     tool_input=json.dumps({"command": "make"}),
     agent_id="",
-    held=True,
+    is_callback=True,
 )
 
 
@@ -46,7 +46,7 @@ def test_an_approval_that_comes_between_two_statements_lets_the_call_run_once(tm
     claim = leases.claim_turn(turn.pk, leases.Worker(host="here", pid=1, started=1.0))
     assert claim
     around = Surroundings(data_dir="/nowhere", code_dir="/nowhere", working_roots=(str(tmp_path),), port=1)
-    approval_id = permissions.ask_permission(claim, WANTED, plan="", surroundings=around).approval_id
+    approval_id = permissions.request_permission(claim, WANTED, plan="", surroundings=around).approval_id
     assert approval_id
     ran = 0
 
@@ -59,10 +59,10 @@ def test_an_approval_that_comes_between_two_statements_lets_the_call_run_once(tm
         return done
 
     with connection.execute_wrapper(count):
-        decisions = [permissions.answer_from_row(claim, WANTED, approval_id)]
+        decisions = [permissions.outcome_from_row(claim, WANTED, approval_id)]
     if ran < after:
         decide_elsewhere(approval_id)
     if decisions[0] is None:  # it looked just before
-        decisions.append(permissions.answer_from_row(claim, WANTED, approval_id))
+        decisions.append(permissions.outcome_from_row(claim, WANTED, approval_id))
     assert [decision.effect for decision in decisions if decision] == ["allow"]
     assert Approval.objects.get(pk=approval_id).consumed_at is not None

@@ -8,6 +8,7 @@ from pytest_django import Settings
 
 from approvals.models import Approval, Rule
 from sessions_app.supervisor import permissions
+from sessions_app.supervisor.permission_outcome import PermissionOutcome
 from sessions_app.supervisor.protocol import ToolRequest, parse
 from tests.sessions_app.test_standing_rules import call, claimed, session_of
 
@@ -32,9 +33,9 @@ def test_the_callback_says_where_a_call_would_run() -> None:
     assert isinstance(request, ToolRequest) and request.folder == "/a/b"
 
 
-def asked(folder: Path, request: ToolRequest) -> permissions.Decision:
+def asked(folder: Path, request: ToolRequest) -> PermissionOutcome:
     claim = claimed(session_of("olga", working_directory=str(folder)))
-    return permissions.ask_permission(claim, request, plan="", surroundings=permissions.surroundings())
+    return permissions.request_permission(claim, request, plan="", surroundings=permissions.surroundings())
 
 
 def test_people_are_shown_the_folder_in_which_it_would_run(folder: Path) -> None:

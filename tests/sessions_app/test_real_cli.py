@@ -34,10 +34,10 @@ ECHO = "heard: {{last_tool_result}}"
 
 
 def test_the_cli_is_the_pinned_one() -> None:
-    from sessions_app.supervisor.process import Bell, CliProcess  # the way Orchestra starts it
+    from sessions_app.supervisor.process import CliProcess  # the way Orchestra starts it
 
-    process = CliProcess.spawn([str(real_cli_path()), "--version"], {}, "/", Bell.make())
-    said = until(lambda: process.wait(1).out, "a version")
+    process = CliProcess.spawn([str(real_cli_path()), "--version"], {}, "/")
+    said = until(lambda: process.wait(1).output, "a version")
     process.end()
     assert said.decode().startswith(CLI_VERSION)
 

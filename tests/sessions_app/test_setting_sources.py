@@ -111,7 +111,6 @@ def test_the_right_is_looked_at_again_when_the_process_would_start(ada: User, tm
     started = start_process(claim)
     if not isinstance(started, Outcome):
         started.end()
-        started.bell.close()
     code = started.code if isinstance(started, Outcome) else ""
     assert (code == "settings_not_allowed") is lost
 

@@ -25,6 +25,7 @@ from sessions_app.schedules.commands import Timing
 from sessions_app.supervisor import leases, permissions
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import PARKED, Outcome
+from sessions_app.supervisor.permission_outcome import PermissionOutcome
 from sessions_app.supervisor.protocol import ToolRequest
 from tests.factories import make_user
 
@@ -51,7 +52,7 @@ numbers: Iterator[int] = count()
 def call(tool: str = "Bash", *, agent_id: str = "", **arguments: Any) -> ToolRequest:
     return ToolRequest(
         request_id="r", tool_use_id=f"toolu_{next(numbers)}", tool_name=tool,
-        tool_input=json.dumps(arguments or MAKE), agent_id=agent_id, held=True,
+        tool_input=json.dumps(arguments or MAKE), agent_id=agent_id, is_callback=True,
     )  # fmt: skip
 
 
@@ -77,9 +78,9 @@ def next_turn(session: AgentSession, by: str) -> Claim:
     return claimed(session)
 
 
-def asked(claim: Claim, wanted: ToolRequest | None = None) -> permissions.Decision:
+def asked(claim: Claim, wanted: ToolRequest | None = None) -> PermissionOutcome:
     around = Surroundings(data_dir="/nowhere", code_dir="/nowhere", working_roots=(claim.directory,), port=1)
-    return permissions.ask_permission(claim, wanted or call(), plan="", surroundings=around)
+    return permissions.request_permission(claim, wanted or call(), plan="", surroundings=around)
 
 
 def approved_for_session(claim: Claim, by: str = "anna") -> None:

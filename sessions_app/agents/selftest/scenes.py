@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from sessions_app.agents.selftest.scripted_model import ScriptedModel, ToolCall, scripted_model
 from sessions_app.supervisor import protocol
 from sessions_app.supervisor.launch import MARKER, CliMissing, Launch, command_line, environment
-from sessions_app.supervisor.process import Bell, CliProcess
+from sessions_app.supervisor.process import CliProcess
 from sessions_app.supervisor.protocol import LineFramer, Message, Reply, Result, ToolEnded, ToolRequest, parse
 
 PATIENCE_S = 60.0
@@ -39,11 +39,11 @@ class Received:
     """The process refused ``initialize``."""
     result: Result | None = None
 
-    def has_request(self, tool_use_id: str, *, held: bool) -> bool:
-        """Whether the CLI called the hook callback (``held``) or the permission prompt for this
+    def has_request(self, tool_use_id: str, *, is_callback: bool) -> bool:
+        """Whether the CLI called the hook callback (``is_callback``) or the permission prompt for this
         call.
         """
-        return any(one.tool_use_id == tool_use_id and one.held == held for one in self.requests)
+        return any(one.tool_use_id == tool_use_id and one.is_callback == is_callback for one in self.requests)
 
 
 @dataclass(slots=True)
@@ -76,14 +76,14 @@ class SelfTest:
             return "The CLI refuses to be supervised."
         if received.result is None:
             raise Inconclusive("the CLI gave no result")
-        if not received.has_request("refused", held=True):
+        if not received.has_request("refused", is_callback=True):
             return "The CLI did not ask for permission before it used a tool, or used no tool at all."
         if self.model.has_received(PLANTED_TEXT):
             return "The CLI reads files that a prompt mentions with @ without a request for permission."
         return self._check_safeguards(received)
 
     def _check_safeguards(self, received: Received) -> str:
-        if not received.has_request("allowed", held=False):
+        if not received.has_request("allowed", is_callback=False):
             return (
                 "The CLI's own rules do not ask for every tool (permissions.ask); a late callback would not stop one."
             )
@@ -130,23 +130,19 @@ class SelfTest:
         A resumed one is initialized after its request, and gets no prompt.
         """
         launch = Launch(conversation=session, run_id=uuid4(), agent="claude", model="", resume=resume)
-        bell = Bell.make()
+        process = self._spawned(launch)
         try:
-            process = self._spawned(launch, bell)
-            try:
-                return _converse(process, prompt, decide, is_late=resume)
-            finally:
-                process.end()
+            return _converse(process, prompt, decide, is_late=resume)
         finally:
-            bell.close()
+            process.end()
 
-    def _spawned(self, launch: Launch, bell: Bell) -> CliProcess:
+    def _spawned(self, launch: Launch) -> CliProcess:
         model = {"ANTHROPIC_BASE_URL": self.model.url, "ANTHROPIC_API_KEY": "self-test", "HOME": str(self.home)}
         env = environment(launch, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "self-test", **model})
         del env[MARKER]  # without a Run row the orphan reaper would kill it, and the CLI would count as unfit
         env.pop("CLAUDE_CONFIG_DIR", None)
         try:  # a failure here comes from the settings or from this host, not from the CLI
-            return CliProcess.spawn(command_line(launch), env, str(self.work), bell)
+            return CliProcess.spawn(command_line(launch), env, str(self.work))
         except (CliMissing, OSError) as error:
             raise Inconclusive(f"it cannot be started: {error}") from error
 
@@ -190,9 +186,9 @@ def _messages(process: CliProcess, *, silence_s: float) -> Iterator[Message | No
     started = time.monotonic()
     wakes = [started + silence_s, started + PATIENCE_S]
     while wakes:
-        output = process.wait(wakes[0] - time.monotonic())
-        yield from map(parse, framer.feed(output.out))
-        if output.exited and not output.out:
+        events = process.wait(wakes[0] - time.monotonic())
+        yield from map(parse, framer.feed(events.output))
+        if events.has_exited and not events.output:
             return
         if time.monotonic() >= wakes[0]:
             del wakes[0]

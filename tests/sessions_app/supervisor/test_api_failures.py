@@ -11,7 +11,7 @@ import pytest
 from sessions_app.models import Turn
 from sessions_app.supervisor.api_failures import RESETS_AT, shown_time
 from sessions_app.supervisor.outcomes import from_result
-from sessions_app.supervisor.protocol import Result, Spoken
+from sessions_app.supervisor.protocol import OutputMessage, Result
 from sessions_app.supervisor.transcript_lines import resets_at, transcript_lines
 
 FLAGGED = "API Error: Opus 5.5's safeguards flagged this message (https://www.anthropic.com/legal/aup)."
@@ -90,8 +90,8 @@ def test_a_refusal_that_claims_to_be_a_success_is_none() -> None:
 LIMIT = {"status": "rejected", "resetsAt": 1795961310, "rateLimitType": "five_hour"}
 
 
-def limit_event(**changes: Any) -> Spoken:
-    return Spoken("rate_limit_event", "", {"type": "rate_limit_event", "rate_limit_info": {**LIMIT, **changes}})
+def limit_event(**changes: Any) -> OutputMessage:
+    return OutputMessage("rate_limit_event", "", {"type": "rate_limit_event", "rate_limit_info": {**LIMIT, **changes}})
 
 
 def test_a_limit_that_is_used_up_says_until_when() -> None:

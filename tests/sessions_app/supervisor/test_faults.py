@@ -37,7 +37,7 @@ import django
 django.setup()
 from django.conf import settings
 settings.ORCHESTRA = dataclasses.replace(settings.ORCHESTRA, marker=sys.argv[2])
-from sessions_app import worker
+from sessions_app.supervisor import worker
 worker.take_turn(uuid.UUID(sys.argv[1]))
 """
 

@@ -27,6 +27,7 @@ from sessions_app.models import AgentSession, Event, PermissionRequest, Run, Tur
 from sessions_app.supervisor import leases, permissions
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
+from sessions_app.supervisor.permission_outcome import PermissionOutcome
 from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.tasks import reclaim_lost_runs
 from sessions_app.transcript import writer
@@ -47,12 +48,14 @@ def claim(tmp_path: Path) -> Claim:
 
 def request(tool: str = "Bash", **arguments: Any) -> ToolRequest:
     given = json.dumps(arguments or {"command": "make"})
-    return ToolRequest(request_id="r1", tool_use_id="toolu_1", tool_name=tool, tool_input=given, agent_id="", held=True)
+    return ToolRequest(
+        request_id="r1", tool_use_id="toolu_1", tool_name=tool, tool_input=given, agent_id="", is_callback=True
+    )
 
 
-def ask(claim: Claim, wanted: ToolRequest) -> permissions.Decision:
+def ask(claim: Claim, wanted: ToolRequest) -> PermissionOutcome:
     around = Surroundings(data_dir="/nowhere", code_dir="/nowhere", working_roots=(claim.directory,), port=1)
-    return permissions.ask_permission(claim, wanted, plan="", surroundings=around)
+    return permissions.request_permission(claim, wanted, plan="", surroundings=around)
 
 
 def lose(claim: Claim) -> None:
@@ -92,7 +95,7 @@ def test_a_stale_supervisor_spends_no_answer(claim: Claim, verdict: str) -> None
     decide_approval(approval_id=asked.approval_id, decision=verdict, by="anna", via="api")
     lose(claim)
     with pytest.raises(StaleFence):
-        permissions.answer_from_row(claim, request(), asked.approval_id)
+        permissions.outcome_from_row(claim, request(), asked.approval_id)
     assert Approval.objects.get(pk=asked.approval_id).consumed_at is None
 
 
@@ -112,13 +115,13 @@ def test_a_stale_supervisor_writes_no_transcript_and_closes_no_turn(claim: Claim
 def test_a_grant_is_spent_once_and_only_for_the_very_same_input(claim: Claim) -> None:
     asked = ask(claim, request())
     assert asked.approval_id and asked.effect == "wait"
-    assert permissions.answer_from_row(claim, request(), asked.approval_id) is None
+    assert permissions.outcome_from_row(claim, request(), asked.approval_id) is None
     decide_approval(approval_id=asked.approval_id, decision="approved", by="anna", via="api")
-    other = permissions.answer_from_row(claim, request(command="make install"), asked.approval_id)
+    other = permissions.outcome_from_row(claim, request(command="make install"), asked.approval_id)
     assert other and other.effect == "deny"
-    first = permissions.answer_from_row(claim, request(), asked.approval_id)
+    first = permissions.outcome_from_row(claim, request(), asked.approval_id)
     assert first and (first.effect, first.tool_input) == ("allow", request().tool_input)
-    second = permissions.answer_from_row(claim, request(), asked.approval_id)
+    second = permissions.outcome_from_row(claim, request(), asked.approval_id)
     assert second and second.effect == "deny"
 
 
@@ -131,7 +134,7 @@ def test_what_nobody_may_allow_does_not_run_as_an_edit_either(claim: Claim, whic
     asked = ask(claim, request())
     assert asked.approval_id
     decide_approval(approval_id=asked.approval_id, decision="approved", by="anna", via="api", updated_input=edited)
-    told = permissions.answer_from_row(claim, request(), asked.approval_id)
+    told = permissions.outcome_from_row(claim, request(), asked.approval_id)
     assert told
     assert (told.effect, told.tool_input) == ("deny", "")
     assert "policy does not allow this" in told.message
@@ -161,7 +164,7 @@ def test_the_session_waits_until_the_last_open_question_is_answered(claim: Claim
     for one, decision, status in zip(wanted, decisions, ("waiting", "running"), strict=True):
         assert decision.approval_id
         decide_approval(approval_id=decision.approval_id, decision="rejected", by="anna", via="api")
-        assert permissions.answer_from_row(claim, one, decision.approval_id)
+        assert permissions.outcome_from_row(claim, one, decision.approval_id)
         permissions.mark_answered(claim, [decision.approval_id], goes_on=status == "running")
         assert AgentSession.objects.get(pk=claim.session_id).status == status
 
@@ -328,7 +331,7 @@ def test_a_parked_call_that_was_answered_in_a_later_turn_does_not_strand_what_th
     last = leases.claim_turn(again.turn_id, WORKER)
     assert last and last.interrupted and not last.replay
     asked_anew = dataclasses.replace(request(command="ls"), request_id="r9", tool_use_id="toolu_9")
-    taken_up = permissions.ask_permission(
+    taken_up = permissions.request_permission(
         last, asked_anew, plan="", surroundings=Surroundings(data_dir="/n", code_dir="/n", working_roots=(), port=1)
     )
     assert (taken_up.effect, taken_up.approval_id) == ("allow", second.approval_id)
@@ -362,7 +365,7 @@ def test_a_prompt_is_not_given_again_once_a_tool_may_have_run(claim: Claim, spen
         asked = ask(claim, request())
         assert asked.approval_id
         decide_approval(approval_id=asked.approval_id, decision="approved", by="anna", via="api")
-        assert permissions.answer_from_row(claim, request(), asked.approval_id)
+        assert permissions.outcome_from_row(claim, request(), asked.approval_id)
     assert leases.reclaim(Run.objects.get(pk=claim.run_id), why="the worker is gone", dead=True)
     again = leases.claim_turn(claim.turn_id, WORKER)
     assert again and leases.finish_run(again, LOST_CONVERSATION, exit_code=1)
@@ -374,7 +377,7 @@ def test_a_turn_that_goes_on_after_an_expired_question_is_taken_up_when_its_work
     assert asked.approval_id
     Approval.objects.filter(pk=asked.approval_id).update(expires_at=Now() - timedelta(seconds=1))
     assert expire_due_approvals(batch=10) == 1
-    told = permissions.answer_from_row(claim, request(), asked.approval_id)
+    told = permissions.outcome_from_row(claim, request(), asked.approval_id)
     assert told and told.effect == "deny"
     permissions.mark_answered(claim, [asked.approval_id], goes_on=True)
     assert leases.reclaim(Run.objects.get(pk=claim.run_id), why="the worker is gone", dead=True)

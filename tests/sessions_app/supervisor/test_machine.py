@@ -13,27 +13,27 @@ from sessions_app.models import Turn
 from sessions_app.supervisor import protocol
 from sessions_app.supervisor import turn_machine as m
 from sessions_app.supervisor.outcomes import PARKED, STOPPED, UNSENT, failed
+from sessions_app.supervisor.permission_outcome import PermissionOutcome
 from sessions_app.supervisor.protocol import (
     ApiRetry,
     Delta,
-    Garbage,
     OtherRequest,
+    OutputMessage,
     Reply,
     Result,
-    Spoken,
     ToolEnded,
     ToolRequest,
+    UnreadableLine,
     Withdrawn,
 )
 from sessions_app.supervisor.turn_machine import (
-    Answered,
-    Ask,
     CloseInput,
     Command,
     Limits,
+    OutcomeSent,
     Record,
-    Report,
-    Ruling,
+    ReportViolation,
+    RequestPermission,
     Signal,
     Stream,
     TurnMachine,
@@ -49,21 +49,21 @@ DEFERRED = Result({"type": "result", "is_error": False, "terminal_reason": "tool
 ABORTED = Result({"type": "result", "is_error": True, "terminal_reason": "aborted_tools"})
 
 
-INIT = Spoken("system", "init", {"type": "system", "subtype": "init"})
+INIT = OutputMessage("system", "init", {"type": "system", "subtype": "init"})
 
 
-def tasks(*ids: str) -> Spoken:
+def tasks(*ids: str) -> OutputMessage:
     listed = [{"task_id": task_id, "description": f"task {task_id}"} for task_id in ids]
-    return Spoken("system", "background_tasks_changed", {"tasks": listed})
+    return OutputMessage("system", "background_tasks_changed", {"tasks": listed})
 
 
 def ended(tool_use_id: str, tool_input: str = INPUT) -> ToolEnded:
     return ToolEnded(request_id=f"end_{tool_use_id}", tool_use_id=tool_use_id, tool_name="Bash", tool_input=tool_input)
 
 
-def tool_result(tool_use_id: str, *, is_error: bool = False) -> Spoken:
+def tool_result(tool_use_id: str, *, is_error: bool = False) -> OutputMessage:
     block = {"type": "tool_result", "tool_use_id": tool_use_id, "content": "done", "is_error": is_error}
-    return Spoken("user", "", {"type": "user", "message": {"content": [block]}})
+    return OutputMessage("user", "", {"type": "user", "message": {"content": [block]}})
 
 
 def cost(usd: float, **changes: Any) -> Result:
@@ -78,21 +78,21 @@ def call(number: int = 1, **changes: Any) -> ToolRequest:
         "tool_name": "Bash",
         "tool_input": INPUT,
         "agent_id": "",
-        "held": True,
+        "is_callback": True,
     }
     return ToolRequest(**fields | changes)
 
 
-def waiting(approval_id: UUID | None = None, until: float = 1e9) -> Ruling:
-    return Ruling(effect="wait", approval_id=approval_id or uuid4(), wait_until=until)
+def waiting(approval_id: UUID | None = None, for_s: float = 1e9) -> PermissionOutcome:
+    return PermissionOutcome(effect="wait", approval_id=approval_id or uuid4(), waits_s=for_s)
 
 
-def allowed(approval_id: UUID | None = None, tool_input: str = INPUT) -> Ruling:
-    return Ruling(effect="allow", tool_input=tool_input, approval_id=approval_id)
+def allowed(approval_id: UUID | None = None, tool_input: str = INPUT) -> PermissionOutcome:
+    return PermissionOutcome(effect="allow", tool_input=tool_input, approval_id=approval_id)
 
 
-def denied(message: str = "no") -> Ruling:
-    return Ruling(effect="deny", message=message)
+def denied(message: str = "no") -> PermissionOutcome:
+    return PermissionOutcome(effect="deny", message=message)
 
 
 def running(at: float = 0.0, **changes: Any) -> TurnMachine:
@@ -100,7 +100,7 @@ def running(at: float = 0.0, **changes: Any) -> TurnMachine:
     fields: dict[str, Any] = {"prompt": "go", "limits": Limits(hold=HOLD, idle=IDLE, turn=TURN, background=BACKGROUND)}
     machine = TurnMachine(**fields | changes)
     machine.start(at)
-    machine.hear(READY, at)
+    machine.handle_message(READY, at)
     return machine
 
 
@@ -132,15 +132,15 @@ def test_the_prompt_waits_until_the_cli_is_ready() -> None:
     machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN, background=BACKGROUND))
     [first] = sent(machine.start(0))
     assert first["request"]["subtype"] == "initialize"
-    [prompt] = sent(machine.hear(READY, 1))
+    [prompt] = sent(machine.handle_message(READY, 1))
     assert prompt["message"]["content"] == "go"
-    assert machine.hear(Reply("of somebody else", ""), 2) == []
+    assert machine.handle_message(Reply("of somebody else", ""), 2) == []
 
 
 def test_a_cli_that_refuses_to_be_supervised_gets_no_prompt() -> None:
     machine = TurnMachine(prompt="go", limits=Limits(hold=HOLD, idle=IDLE, turn=TURN, background=BACKGROUND))
     machine.start(0)
-    commands = machine.hear(Reply(protocol.INITIALIZE_ID, "hooks are disabled"), 1)
+    commands = machine.handle_message(Reply(protocol.INITIALIZE_ID, "hooks are disabled"), 1)
     assert sent(commands) == []
     assert Signal(hard=False) in commands
     assert machine.outcome and machine.outcome.code == "agent_unfit"
@@ -160,46 +160,46 @@ def test_a_cli_that_never_gets_ready_is_ended() -> None:
 
 def test_an_allowed_call_runs_with_exactly_the_text_of_the_ruling() -> None:
     machine, approval = running(), uuid4()
-    assert machine.hear(call(), 1) == [Ask(call())]
-    assert machine.rule("r1", waiting(approval), 1) == []
-    commands = machine.rule("r1", allowed(approval, '{"command":"make test"}'), 50)
+    assert machine.handle_message(call(), 1) == [RequestPermission(call())]
+    assert machine.apply_outcome("r1", waiting(approval), 1) == []
+    commands = machine.apply_outcome("r1", allowed(approval, '{"command":"make test"}'), 50)
     assert b'"updatedInput":{"command":"make test"}' in commands[0].data  # type: ignore[union-attr]
     assert decisions(commands) == [("r1", "allow")]
-    assert commands[1:] == [Answered("r1", approval)]
+    assert commands[1:] == [OutcomeSent("r1", approval)]
 
 
 def test_a_denied_call_gives_the_reason_to_the_model() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    [body] = sent(machine.rule("r1", denied("not on a Friday"), 1))
+    machine.handle_message(call(), 1)
+    [body] = sent(machine.apply_outcome("r1", denied("not on a Friday"), 1))
     output = body["response"]["response"]["hookSpecificOutput"]
     assert (output["permissionDecision"], output["permissionDecisionReason"]) == ("deny", "not on a Friday")
 
 
 def test_a_second_ruling_for_the_same_call_changes_nothing() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    machine.rule("r1", denied(), 1)
-    assert machine.rule("r1", allowed(), 2) == []
-    assert machine.rule("never asked", allowed(), 2) == []
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", denied(), 1)
+    assert machine.apply_outcome("r1", allowed(), 2) == []
+    assert machine.apply_outcome("never asked", allowed(), 2) == []
 
 
 def test_parallel_calls_are_answered_each_by_itself() -> None:
     machine = running()
     for number in (1, 2, 3):
-        assert machine.hear(call(number), 1) == [Ask(call(number))]
-        machine.rule(f"r{number}", waiting(), 1)
-    assert decisions(machine.rule("r3", denied(), 5)) == [("r3", "deny")]
-    assert decisions(machine.rule("r1", allowed(), 6)) == [("r1", "allow")]
-    assert decisions(machine.rule("r2", allowed(), 7)) == [("r2", "allow")]
+        assert machine.handle_message(call(number), 1) == [RequestPermission(call(number))]
+        machine.apply_outcome(f"r{number}", waiting(), 1)
+    assert decisions(machine.apply_outcome("r3", denied(), 5)) == [("r3", "deny")]
+    assert decisions(machine.apply_outcome("r1", allowed(), 6)) == [("r1", "allow")]
+    assert decisions(machine.apply_outcome("r2", allowed(), 7)) == [("r2", "allow")]
 
 
 def test_the_prompt_behind_an_allowed_callback_is_answered_from_the_same_grant() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    machine.rule("r1", allowed(tool_input='{"command":"edited"}'), 1)
-    again = call(request_id="net", held=False)
-    commands = machine.hear(again, 2)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", allowed(tool_input='{"command":"edited"}'), 1)
+    again = call(request_id="net", is_callback=False)
+    commands = machine.handle_message(again, 2)
     assert decisions(commands) == [("net", "allow")]
     assert b"edited" in commands[0].data  # type: ignore[union-attr]
 
@@ -207,61 +207,63 @@ def test_the_prompt_behind_an_allowed_callback_is_answered_from_the_same_grant()
 @pytest.mark.parametrize(
     "other",
     [
-        call(request_id="net", held=False, tool_name="Write"),
-        call(request_id="net", held=False, tool_use_id="toolu_9"),
+        call(request_id="net", is_callback=False, tool_name="Write"),
+        call(request_id="net", is_callback=False, tool_use_id="toolu_9"),
         call(request_id="net"),
     ],
 )
 def test_anything_but_that_prompt_is_a_new_question(other: ToolRequest) -> None:
     machine = running()
-    machine.hear(call(), 1)
-    machine.rule("r1", allowed(), 1)
-    assert machine.hear(other, 2) == [Ask(other)]
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", allowed(), 1)
+    assert machine.handle_message(other, 2) == [RequestPermission(other)]
 
 
 def test_a_denied_call_that_comes_again_by_the_prompt_is_asked_again_and_not_allowed() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    machine.rule("r1", denied(), 1)
-    assert machine.hear(call(request_id="net", held=False), 2) == [Ask(call(request_id="net", held=False))]
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", denied(), 1)
+    assert machine.handle_message(call(request_id="net", is_callback=False), 2) == [
+        RequestPermission(call(request_id="net", is_callback=False))
+    ]
 
 
 def test_a_request_said_twice_is_asked_and_answered_once() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    assert machine.hear(call(), 1) == []
-    assert decisions(machine.rule("r1", allowed(), 2)) == [("r1", "allow")]
-    assert machine.hear(call(), 3) == []
+    machine.handle_message(call(), 1)
+    assert machine.handle_message(call(), 1) == []
+    assert decisions(machine.apply_outcome("r1", allowed(), 2)) == [("r1", "allow")]
+    assert machine.handle_message(call(), 3) == []
 
 
 def test_a_call_that_is_already_open_is_not_asked_a_second_time() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(), 1)
-    assert decisions(machine.hear(call(request_id="r2"), 2)) == [("r2", "deny")]
-    assert decisions(machine.rule("r1", allowed(), 3)) == [("r1", "allow")]
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(), 1)
+    assert decisions(machine.handle_message(call(request_id="r2"), 2)) == [("r2", "deny")]
+    assert decisions(machine.apply_outcome("r1", allowed(), 3)) == [("r1", "allow")]
 
 
 def test_a_withdrawn_question_is_closed_and_never_answered() -> None:
     machine, approval = running(), uuid4()
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(approval), 1)
-    commands = machine.hear(Withdrawn("r1"), 2)
-    assert kinds(commands) == [Withdraw, Answered]
-    assert machine.rule("r1", allowed(approval), 3) == []
-    assert machine.hear(Withdrawn("unknown"), 4) == []
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(approval), 1)
+    commands = machine.handle_message(Withdrawn("r1"), 2)
+    assert kinds(commands) == [Withdraw, OutcomeSent]
+    assert machine.apply_outcome("r1", allowed(approval), 3) == []
+    assert machine.handle_message(Withdrawn("unknown"), 4) == []
 
 
 def test_a_question_about_a_plan_brings_the_plan() -> None:
     machine = running()
     block = {"type": "tool_use", "id": "toolu_1", "name": "ExitPlanMode", "input": {"plan": "1. tidy"}}
-    machine.hear(Spoken("assistant", "", {"type": "assistant", "message": {"content": [block]}}), 1)
+    machine.handle_message(OutputMessage("assistant", "", {"type": "assistant", "message": {"content": [block]}}), 1)
     asked = call(tool_name="ExitPlanMode", tool_input="{}")
-    assert machine.hear(asked, 2) == [Ask(asked, "1. tidy")]
+    assert machine.handle_message(asked, 2) == [RequestPermission(asked, "1. tidy")]
 
 
 def test_other_requests_are_refused_and_noted() -> None:
-    commands = running().hear(OtherRequest("x1", "mcp_message"), 1)
+    commands = running().handle_message(OtherRequest("x1", "mcp_message"), 1)
     assert kinds(commands) == [Record, Write]
     [body] = sent(commands)
     assert (body["response"]["subtype"], body["response"]["request_id"]) == ("error", "x1")
@@ -269,14 +271,14 @@ def test_other_requests_are_refused_and_noted() -> None:
 
 def test_deadlines_of_questions_are_told_and_can_be_put_off() -> None:
     machine, approval = running(), uuid4()
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(approval, until=90), 1)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(approval, for_s=89), 1)
     assert machine.next_expiry() == 90
-    assert machine.overdue(89) == []
-    assert machine.overdue(90) == [approval]
-    machine.postpone(approval, 91)
-    assert machine.overdue(90) == []
-    assert decisions(machine.rule("r1", denied("nobody answered"), 91)) == [("r1", "deny")]
+    assert machine.overdue_approvals(89) == []
+    assert machine.overdue_approvals(90) == [approval]
+    machine.postpone_expiry(approval, 91)
+    assert machine.overdue_approvals(90) == []
+    assert decisions(machine.apply_outcome("r1", denied("nobody answered"), 91)) == [("r1", "deny")]
     assert machine.next_expiry() == float("inf")
 
 
@@ -290,12 +292,12 @@ def parked_at_hold(machine: TurnMachine, at: float = 1.0) -> list[Command]:
 
 def test_a_call_nobody_answers_within_the_hold_is_deferred_and_the_turn_parked() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(), 1)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(), 1)
     assert machine.deadline() == 1 + HOLD
     assert decisions(parked_at_hold(machine)) == [("r1", "defer")]
-    assert machine.rule("r1", allowed(), 1 + HOLD) == []  # too late for this process
-    commands = machine.hear(DEFERRED, 2 + HOLD)
+    assert machine.apply_outcome("r1", allowed(), 1 + HOLD) == []  # too late for this process
+    commands = machine.handle_message(DEFERRED, 2 + HOLD)
     assert CloseInput() in commands and Withdraw not in kinds(commands)
     assert machine.outcome and machine.outcome.status == PARKED
     assert machine.deferred_tool_use_id == "toolu_1"
@@ -303,58 +305,58 @@ def test_a_call_nobody_answers_within_the_hold_is_deferred_and_the_turn_parked()
 
 def test_after_a_deferred_call_every_further_one_of_the_turn_is_asked_and_put_off() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(), 1)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(), 1)
     parked_at_hold(machine)
-    [ask] = machine.hear(call(2), 2 + HOLD)
-    assert isinstance(ask, Ask) and ask.put_off
+    [ask] = machine.handle_message(call(2), 2 + HOLD)
+    assert isinstance(ask, RequestPermission) and ask.put_off
     assert machine.tick(2 + 9 * HOLD) == [], "it cannot be deferred as well"
-    assert decisions(machine.rule("r2", denied(), 3 + HOLD)) == [("r2", "deny")]
-    commands = machine.hear(DEFERRED, 4 + HOLD)
+    assert decisions(machine.apply_outcome("r2", denied(), 3 + HOLD)) == [("r2", "deny")]
+    commands = machine.handle_message(DEFERRED, 4 + HOLD)
     assert Withdraw not in kinds(commands)
     assert machine.outcome and machine.outcome.status == PARKED
 
 
 def test_a_sub_agents_call_beside_a_deferred_one_is_refused() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(), 1)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(), 1)
     parked_at_hold(machine)
-    [body] = sent(machine.hear(call(2, agent_id="agent-1"), 2 + HOLD))
+    [body] = sent(machine.handle_message(call(2, agent_id="agent-1"), 2 + HOLD))
     output = body["response"]["response"]["hookSpecificOutput"]
     assert (output["permissionDecision"], output["permissionDecisionReason"]) == ("deny", m.NOT_NOW)
 
 
-@pytest.mark.parametrize("unfit", [{"agent_id": "agent-1"}, {"held": False}])
+@pytest.mark.parametrize("unfit", [{"agent_id": "agent-1"}, {"is_callback": False}])
 def test_a_call_that_cannot_be_deferred_is_held_for_as_long_as_it_takes(unfit: dict[str, Any]) -> None:
     machine = running()
-    machine.hear(call(**unfit), 1)
-    machine.rule("r1", waiting(), 1)
+    machine.handle_message(call(**unfit), 1)
+    machine.apply_outcome("r1", waiting(), 1)
     assert machine.deadline() == float("inf")
     assert machine.tick(1 + 10 * HOLD) == []
-    assert decisions(machine.rule("r1", allowed(), 1 + 11 * HOLD)) == [("r1", "allow")]
+    assert decisions(machine.apply_outcome("r1", allowed(), 1 + 11 * HOLD)) == [("r1", "allow")]
 
 
 def test_nothing_is_deferred_while_a_second_call_is_open() -> None:
     machine = running()
     for number in (1, 2):
-        machine.hear(call(number), 1)
-        machine.rule(f"r{number}", waiting(), 1)
+        machine.handle_message(call(number), 1)
+        machine.apply_outcome(f"r{number}", waiting(), 1)
     assert machine.tick(1 + 2 * HOLD) == []
-    machine.rule("r2", denied(), 2 + 2 * HOLD)
+    machine.apply_outcome("r2", denied(), 2 + 2 * HOLD)
     assert decisions(machine.tick(3 + 2 * HOLD)) == [("r1", "defer")]
 
 
 def test_a_call_that_is_not_put_to_a_person_yet_is_not_deferred() -> None:
     machine = running()
-    machine.hear(call(), 1)
+    machine.handle_message(call(), 1)
     assert machine.tick(1 + 2 * HOLD) == []
 
 
 def test_a_hold_longer_than_the_idle_time_still_parks() -> None:
     machine = running(limits=Limits(hold=2 * IDLE, idle=IDLE, turn=TURN, background=BACKGROUND))
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(), 1)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(), 1)
     assert decisions(machine.tick(1 + 2 * IDLE)) == [("r1", "defer")]
     assert machine.tick(2 + 2 * IDLE) == []
     assert machine.deadline() > 2 + 2 * IDLE
@@ -362,18 +364,20 @@ def test_a_hold_longer_than_the_idle_time_still_parks() -> None:
 
 def test_a_turn_put_off_by_the_cli_alone_is_a_failure_and_not_parked_for_ever() -> None:
     machine = running()
-    machine.hear(DEFERRED, 1)
+    machine.handle_message(DEFERRED, 1)
     assert machine.outcome and machine.outcome.status == Turn.Status.FAILED
 
 
 def test_a_call_too_large_for_the_cli_to_find_again_is_held() -> None:
     machine = running()
     large = call(tool_input=json.dumps({"content": "x" * m.LARGEST_DEFERRED}))
-    machine.hear(large, 1)
-    machine.rule("r1", waiting(), 1)
+    machine.handle_message(large, 1)
+    machine.apply_outcome("r1", waiting(), 1)
     assert machine.tick(1 + 2 * HOLD) == []
     assert machine.deadline() == float("inf")
-    assert decisions(machine.rule("r1", allowed(tool_input=large.tool_input), 2 + 2 * HOLD)) == [("r1", "allow")]
+    assert decisions(machine.apply_outcome("r1", allowed(tool_input=large.tool_input), 2 + 2 * HOLD)) == [
+        ("r1", "allow")
+    ]
 
 
 def test_a_parked_call_that_the_cli_never_repeats_is_taken_up_as_after_a_kill() -> None:
@@ -384,33 +388,33 @@ def test_a_parked_call_that_the_cli_never_repeats_is_taken_up_as_after_a_kill() 
     assert machine.outcome and machine.outcome.status == STOPPED
     assert machine.replay_missed
     late = running(prompt="", replay=True)
-    late.hear(call(), m.REPLAYS_S - 1)
-    late.rule("r1", waiting(), m.REPLAYS_S - 1)
+    late.handle_message(call(), m.REPLAYS_S - 1)
+    late.apply_outcome("r1", waiting(), m.REPLAYS_S - 1)
     assert Signal not in kinds(late.tick(2 * m.REPLAYS_S)) and not late.replay_missed
 
 
 def test_a_replayed_call_is_asked_before_anything_is_said_to_the_cli() -> None:
     machine = running(prompt="", replay=True)
-    assert machine.hear(call(), 1) == [Ask(call())]
-    assert decisions(machine.rule("r1", allowed(), 1)) == [("r1", "allow")]
-    machine.hear(DONE, 2)
+    assert machine.handle_message(call(), 1) == [RequestPermission(call())]
+    assert decisions(machine.apply_outcome("r1", allowed(), 1)) == [("r1", "allow")]
+    machine.handle_message(DONE, 2)
     assert machine.outcome and machine.outcome.status == Turn.Status.COMPLETED
 
 
 def test_a_prompt_follows_after_the_replayed_calls_own_result() -> None:
     machine = running(prompt="next", replay=True)
-    machine.hear(call(), 1)
-    machine.rule("r1", denied("expired"), 1)
-    [prompt] = sent(machine.hear(DONE, 2))
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", denied("expired"), 1)
+    [prompt] = sent(machine.handle_message(DONE, 2))
     assert prompt["message"]["content"] == "next"
-    assert CloseInput() in machine.hear(DONE, 3)
+    assert CloseInput() in machine.handle_message(DONE, 3)
     assert machine.outcome and machine.outcome.status == Turn.Status.COMPLETED
 
 
 def test_a_replayed_call_is_not_parked_again_while_a_prompt_waits_behind_it() -> None:
     machine = running(prompt="next", replay=True)
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(), 1)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(), 1)
     assert machine.tick(1 + 2 * HOLD) == []
 
 
@@ -419,21 +423,21 @@ def test_a_replayed_call_is_not_parked_again_while_a_prompt_waits_behind_it() ->
 
 def test_an_interrupt_withdraws_the_questions_and_ends_the_turn_as_interrupted() -> None:
     machine, approval = running(), uuid4()
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(approval), 1)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(approval), 1)
     commands = machine.interrupt(2)
     assert kinds(commands) == [Withdraw, Write]
     assert sent(commands)[0]["request"] == {"subtype": "interrupt"}
     assert machine.interrupt(3) == []
-    assert machine.rule("r1", allowed(approval), 3) == []
-    machine.hear(ABORTED, 4)
+    assert machine.apply_outcome("r1", allowed(approval), 3) == []
+    machine.handle_message(ABORTED, 4)
     assert machine.outcome and machine.outcome.status == Turn.Status.INTERRUPTED
 
 
 def test_a_call_that_comes_after_an_interrupt_is_denied() -> None:
     machine = running()
     machine.interrupt(1)
-    assert decisions(machine.hear(call(), 2)) == [("r1", "deny")]
+    assert decisions(machine.handle_message(call(), 2)) == [("r1", "deny")]
 
 
 def test_an_interrupt_before_the_prompt_ends_without_sending_it() -> None:
@@ -453,18 +457,18 @@ def test_an_interrupt_that_is_not_obeyed_ends_in_term_and_kill() -> None:
 
 def test_a_stop_parks_the_one_open_call_at_once() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(), 1)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(), 1)
     assert decisions(machine.stop(2)) == [("r1", "defer")]
-    machine.hear(DEFERRED, 3)
+    machine.handle_message(DEFERRED, 3)
     assert machine.outcome and machine.outcome.status == PARKED
 
 
 def test_a_stop_with_two_open_calls_leaves_them_to_another_process() -> None:
     machine = running()
     for number in (1, 2):
-        machine.hear(call(number), 1)
-        machine.rule(f"r{number}", waiting(), 1)
+        machine.handle_message(call(number), 1)
+        machine.apply_outcome(f"r{number}", waiting(), 1)
     commands = machine.stop(2)
     assert Withdraw not in kinds(commands) and Signal(hard=False) in commands
     assert machine.outcome and machine.outcome.status == STOPPED
@@ -485,26 +489,26 @@ def test_a_stop_before_the_prompt_says_that_it_was_not_sent() -> None:
 
 
 @pytest.mark.parametrize("ruling", [allowed(), denied()])
-def test_a_stop_during_the_policys_thinking_takes_effect_with_its_answer(ruling: Ruling) -> None:
+def test_a_stop_during_the_policys_thinking_takes_effect_with_its_answer(ruling: PermissionOutcome) -> None:
     machine = running()
-    machine.hear(call(), 1)
+    machine.handle_message(call(), 1)
     assert machine.stop(2) == []
-    commands = machine.rule("r1", ruling, 3)
+    commands = machine.apply_outcome("r1", ruling, 3)
     assert Signal(hard=False) in commands
     assert machine.outcome and machine.outcome.status == STOPPED
 
 
 def test_a_stop_during_the_policys_thinking_parks_what_a_person_must_answer() -> None:
     machine = running()
-    machine.hear(call(), 1)
+    machine.handle_message(call(), 1)
     machine.stop(2)
-    assert decisions(machine.rule("r1", waiting(), 3)) == [("r1", "defer")]
+    assert decisions(machine.apply_outcome("r1", waiting(), 3)) == [("r1", "defer")]
 
 
 def test_giving_up_withdraws_the_questions_and_asks_the_process_to_end() -> None:
     machine, approval = running(), uuid4()
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(approval), 1)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(approval), 1)
     commands = machine.abandon(failed("x", "because"), 2)
     assert kinds(commands) == [Withdraw, CloseInput, Signal]
     assert machine.abandon(failed("y", "again"), 3) == []
@@ -513,8 +517,8 @@ def test_giving_up_withdraws_the_questions_and_asks_the_process_to_end() -> None
 
 def test_a_refused_login_ends_the_turn_at_once_and_other_retries_do_not() -> None:
     machine = running()
-    assert kinds(machine.hear(ApiRetry(529, {"attempt": 1}), 1)) == [Record]
-    assert Signal(hard=False) in machine.hear(ApiRetry(401, {"attempt": 1}), 2)
+    assert kinds(machine.handle_message(ApiRetry(529, {"attempt": 1}), 1)) == [Record]
+    assert Signal(hard=False) in machine.handle_message(ApiRetry(401, {"attempt": 1}), 2)
     assert machine.outcome and machine.outcome.code == "api_unauthorized"
 
 
@@ -523,10 +527,10 @@ def test_a_refused_login_ends_the_turn_at_once_and_other_retries_do_not() -> Non
 
 def test_silence_ends_the_turn_but_not_while_a_question_is_open() -> None:
     machine = running()
-    machine.hear(call(held=False), 1)
-    machine.rule("r1", waiting(), 1)
+    machine.handle_message(call(is_callback=False), 1)
+    machine.apply_outcome("r1", waiting(), 1)
     assert machine.tick(1 + 5 * IDLE) == []
-    machine.rule("r1", allowed(), 1 + 5 * IDLE)
+    machine.apply_outcome("r1", allowed(), 1 + 5 * IDLE)
     assert machine.tick(5 * IDLE + IDLE - 1) == []
     assert Signal(hard=False) in machine.tick(1 + 6 * IDLE)
     assert machine.outcome and machine.outcome.code == "agent_idle"
@@ -534,22 +538,22 @@ def test_silence_ends_the_turn_but_not_while_a_question_is_open() -> None:
 
 def test_the_time_people_take_does_not_count_for_the_turn() -> None:
     machine = running()
-    machine.hear(call(held=False), 100)
-    machine.rule("r1", waiting(), 100)
-    machine.rule("r1", allowed(), 100 + TURN)
+    machine.handle_message(call(is_callback=False), 100)
+    machine.apply_outcome("r1", waiting(), 100)
+    machine.apply_outcome("r1", allowed(), 100 + TURN)
     at = 100 + TURN
     while at + IDLE / 2 < 2 * TURN:
         at += IDLE / 2
-        assert machine.hear(Delta("x"), at) == [Stream("x")]
+        assert machine.handle_message(Delta("x"), at) == [Stream("x")]
         assert machine.tick(at) == []
-    machine.hear(Delta("x"), 2 * TURN - 1)
+    machine.handle_message(Delta("x"), 2 * TURN - 1)
     assert Signal(hard=False) in machine.tick(2 * TURN)
     assert machine.outcome and machine.outcome.code == "turn_timeout"
 
 
 def test_a_process_that_stays_after_its_last_word_gets_term_once_and_kill_once() -> None:
     machine = running()
-    assert CloseInput() in machine.hear(DONE, 5)
+    assert CloseInput() in machine.handle_message(DONE, 5)
     assert machine.deadline() == 5 + m.AFTER_RESULT_S
     assert machine.tick(6) == []
     assert machine.tick(machine.deadline()) == [Signal(hard=False)]
@@ -561,9 +565,9 @@ def test_a_process_that_stays_after_its_last_word_gets_term_once_and_kill_once()
 
 def test_a_process_that_ends_without_a_last_word_closes_its_questions() -> None:
     machine, approval = running(), uuid4()
-    machine.hear(call(), 1)
-    machine.rule("r1", waiting(approval), 1)
-    assert machine.ended(-9, "") == [Withdraw(approval, "the agent's process ended")]
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", waiting(approval), 1)
+    assert machine.handle_exit(-9, "") == [Withdraw(approval, "the agent's process ended")]
     assert machine.outcome and machine.outcome.code == "agent_killed"
 
 
@@ -577,9 +581,9 @@ WORDS: list[protocol.Message] = [
     ApiRetry(529, {}),
     ApiRetry(401, {}),
     Delta("x"),
-    Garbage("?", 1),
+    UnreadableLine("?", 1),
     OtherRequest("other", ""),
-    Spoken("assistant", "", {"type": "assistant", "message": {"content": 7}}),
+    OutputMessage("assistant", "", {"type": "assistant", "message": {"content": 7}}),
     Reply(protocol.INITIALIZE_ID, "no"),
     Result({"is_error": True, "kind": 1}),
     tasks("t1"),
@@ -631,34 +635,34 @@ class AnyOrder(RuleBasedStateMachine):
             self._requests: dict[str, ToolRequest] = {}
         return self._requests
 
-    @rule(target=asked, held=st.booleans(), agent_id=st.sampled_from(["", "a1"]), same=st.integers(0, 3))
-    def the_cli_asks(self, held: bool, agent_id: str, same: int) -> str:
+    @rule(target=asked, is_callback=st.booleans(), agent_id=st.sampled_from(["", "a1"]), same=st.integers(0, 3))
+    def the_cli_asks(self, is_callback: bool, agent_id: str, same: int) -> str:
         self.count += 1
         tool_use_id = f"toolu_{same}" if same else f"toolu_new_{self.count}"
-        request = call(request_id=f"r{self.count}", tool_use_id=tool_use_id, held=held, agent_id=agent_id)
+        request = call(request_id=f"r{self.count}", tool_use_id=tool_use_id, is_callback=is_callback, agent_id=agent_id)
         self.requests[request.request_id] = request
-        self.do(self.machine.hear(request, self.now))
+        self.do(self.machine.handle_message(request, self.now))
         return request.request_id
 
     @rule(request_id=asked)
     def the_cli_repeats_itself(self, request_id: str) -> None:
-        self.do(self.machine.hear(self.requests[request_id], self.now))
+        self.do(self.machine.handle_message(self.requests[request_id], self.now))
 
     @rule(request_id=asked, ruling=st.sampled_from(["allow", "deny", "wait"]))
     def somebody_rules(self, request_id: str, ruling: str) -> None:
         request = self.requests[request_id]
         if ruling == "allow" and request_id in self.machine.calls:
             self.ruled.add((request.tool_use_id, request.tool_input))
-        made = {"allow": allowed(), "deny": denied(), "wait": waiting(until=self.now + 100)}[ruling]
-        self.do(self.machine.rule(request_id, made, self.now))
+        made = {"allow": allowed(), "deny": denied(), "wait": waiting(for_s=100)}[ruling]
+        self.do(self.machine.apply_outcome(request_id, made, self.now))
 
     @rule(request_id=asked)
     def the_cli_withdraws(self, request_id: str) -> None:
-        self.do(self.machine.hear(Withdrawn(request_id), self.now))
+        self.do(self.machine.handle_message(Withdrawn(request_id), self.now))
 
     @rule(word=st.sampled_from(WORDS))
     def the_cli_speaks(self, word: protocol.Message) -> None:
-        self.do(self.machine.hear(word, self.now))
+        self.do(self.machine.handle_message(word, self.now))
 
     @rule(what=st.sampled_from(["interrupt", "stop", "abandon"]))
     def somebody_stops_it(self, what: str) -> None:
@@ -681,13 +685,13 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def the_process_ends(self) -> None:
-        self.do(self.machine.ended(1, "boom"))
+        self.do(self.machine.handle_exit(1, "boom"))
 
     @invariant()
     def what_is_over_waits_for_nobody(self) -> None:
         if self.machine.outcome is not None:
             assert not self.machine.calls
-            assert not self.machine.waiting_approvals()
+            assert not self.machine.calls
 
     @invariant()
     def the_deadline_comes_again_after_each_tick(self) -> None:
@@ -715,7 +719,7 @@ TestAnyOrder.settings = hypothesis_settings(max_examples=150, stateful_step_coun
 def test_a_request_that_nobody_can_refuse_ends_the_run() -> None:
     machine = TurnMachine(prompt="go", limits=Limits(hold=300, idle=600, turn=3600, background=3600))
     machine.start(0)
-    commands = machine.hear(protocol.parse(b'{"type":"control_request", broken'), 1)
+    commands = machine.handle_message(protocol.parse(b'{"type":"control_request", broken'), 1)
     assert machine.outcome
     assert machine.outcome.code == "agent_garbled"
     assert Signal(hard=False) in commands
@@ -726,9 +730,9 @@ def test_a_request_that_nobody_can_refuse_ends_the_run() -> None:
 
 def test_a_call_that_ran_as_it_was_allowed_is_acknowledged_and_nothing_else() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    machine.rule("r1", allowed(tool_input='{"command":"edited"}'), 1)
-    [answer] = sent(machine.hear(ended("toolu_1", '{"command":"edited"}'), 2))
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", allowed(tool_input='{"command":"edited"}'), 1)
+    [answer] = sent(machine.handle_message(ended("toolu_1", '{"command":"edited"}'), 2))
     assert (answer["response"]["request_id"], answer["response"]["response"]) == ("end_toolu_1", {})
     assert machine.outcome is None
 
@@ -738,70 +742,70 @@ def test_a_call_that_ran_as_it_was_allowed_is_acknowledged_and_nothing_else() ->
 )
 def test_a_tool_that_ran_without_its_decision_kills_the_process_at_once(heard: protocol.Message) -> None:
     machine, waits = running(), uuid4()
-    machine.hear(call(), 1)
-    machine.rule("r1", allowed(tool_input='{"command":"edited"}'), 1)
-    machine.hear(call(2), 2)
-    machine.rule("r2", waiting(waits), 2)
-    commands = machine.hear(heard, 3)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", allowed(tool_input='{"command":"edited"}'), 1)
+    machine.handle_message(call(2), 2)
+    machine.apply_outcome("r2", waiting(waits), 2)
+    commands = machine.handle_message(heard, 3)
     assert commands[0] == Signal(hard=True)
-    assert Report in kinds(commands)
+    assert ReportViolation in kinds(commands)
     assert waits in [command.approval_id for command in commands if isinstance(command, Withdraw)]
-    machine.hear(DONE, 4)
-    machine.ended(-9, "")
+    machine.handle_message(DONE, 4)
+    machine.handle_exit(-9, "")
     assert machine.outcome and (machine.outcome.status, machine.outcome.code) == ("failed", "ran_unapproved")
 
 
 def test_a_violation_counts_after_the_result_too() -> None:
     machine = running()
-    machine.hear(DONE, 1)
-    assert Signal(hard=True) in machine.hear(tool_result("toolu_9"), 2)
+    machine.handle_message(DONE, 1)
+    assert Signal(hard=True) in machine.handle_message(tool_result("toolu_9"), 2)
     assert machine.outcome and machine.outcome.code == "ran_unapproved"
 
 
 def test_a_replayed_call_is_let_go_only_when_its_run_can_be_audited() -> None:
     machine = TurnMachine(prompt="", replay=True, limits=Limits(hold=9, idle=9, turn=9, background=9))
     machine.start(0)
-    machine.hear(call(held=False), 1)
-    assert machine.rule("r1", allowed(), 1) == []
-    commands = machine.hear(READY, 2)
+    machine.handle_message(call(is_callback=False), 1)
+    assert machine.apply_outcome("r1", allowed(), 1) == []
+    commands = machine.handle_message(READY, 2)
     assert decisions(commands) == [("r1", "allow")]
-    assert Answered("r1", None) in commands
+    assert OutcomeSent("r1", None) in commands
 
 
 def test_a_refusal_of_a_replayed_call_waits_for_nothing() -> None:
     machine = TurnMachine(prompt="", replay=True, limits=Limits(hold=9, idle=9, turn=9, background=9))
     machine.start(0)
-    machine.hear(call(held=False), 1)
-    assert decisions(machine.rule("r1", denied(), 1)) == [("r1", "deny")]
+    machine.handle_message(call(is_callback=False), 1)
+    assert decisions(machine.apply_outcome("r1", denied(), 1)) == [("r1", "deny")]
 
 
 def test_the_prompt_behind_a_callback_is_answered_once_with_the_input_of_the_decision() -> None:
     machine = running()
-    machine.hear(call(), 1)
-    machine.rule("r1", allowed(tool_input='{"command":"edited","x":1}'), 1)
-    rewritten = call(request_id="net", held=False, tool_input='{"command":"edited"}')
-    [answer] = machine.hear(rewritten, 2)
+    machine.handle_message(call(), 1)
+    machine.apply_outcome("r1", allowed(tool_input='{"command":"edited","x":1}'), 1)
+    rewritten = call(request_id="net", is_callback=False, tool_input='{"command":"edited"}')
+    [answer] = machine.handle_message(rewritten, 2)
     assert b'{"command":"edited","x":1}' in answer.data  # type: ignore[union-attr]
-    again = call(request_id="net2", held=False)
-    assert machine.hear(again, 3) == [Ask(again)]
+    again = call(request_id="net2", is_callback=False)
+    assert machine.handle_message(again, 3) == [RequestPermission(again)]
 
 
 @pytest.mark.parametrize("head", ['{"type":"user","message":{"content":[{"type":"tool_result",', '"orch_ended"'])
 def test_a_report_too_long_to_be_read_ends_the_run(head: str) -> None:
     machine = running()
-    commands = machine.hear(protocol.parse(protocol.Oversized(head.encode(), 10**9)), 1)
+    commands = machine.handle_message(protocol.parse(protocol.OversizedLine(head.encode(), 10**9)), 1)
     assert Signal(hard=False) in commands
     assert machine.outcome and machine.outcome.code == "unauditable"
 
 
 def test_a_call_that_would_run_elsewhere_is_held_and_not_parked() -> None:
     machine = running(directory="/work")
-    machine.hear(call(folder="/work/sub"), 1)
-    machine.rule("r1", waiting(), 1)
+    machine.handle_message(call(folder="/work/sub"), 1)
+    machine.apply_outcome("r1", waiting(), 1)
     assert machine.tick(1 + HOLD) == []
     machine = running(directory="/work")
-    machine.hear(call(folder="/work"), 1)
-    machine.rule("r1", waiting(), 1)
+    machine.handle_message(call(folder="/work"), 1)
+    machine.apply_outcome("r1", waiting(), 1)
     assert decisions(machine.tick(1 + HOLD)) == [("r1", "defer")]
 
 
@@ -810,50 +814,50 @@ def test_a_call_that_would_run_elsewhere_is_held_and_not_parked() -> None:
 
 def test_a_turn_lasts_while_tasks_live_and_the_last_result_counts() -> None:
     machine = running()
-    machine.hear(tasks("t1"), 1)
-    commands = machine.hear(cost(0.5, result="main text"), 2)
+    machine.handle_message(tasks("t1"), 1)
+    commands = machine.handle_message(cost(0.5, result="main text"), 2)
     assert CloseInput() not in commands
     assert machine.outcome is None
     assert machine.tick(2 + IDLE + 1) == []  # silence is no failure now
-    machine.hear(tasks(), 1000)
-    machine.hear(INIT, 1001)
+    machine.handle_message(tasks(), 1000)
+    machine.handle_message(INIT, 1001)
     assert machine.tick(1500) == []
-    assert CloseInput() not in machine.hear(cost(0.25, result="all done"), 1501)
+    assert CloseInput() not in machine.handle_message(cost(0.25, result="all done"), 1501)
     assert CloseInput() in machine.tick(machine.deadline())
     assert machine.outcome and machine.outcome.text == "all done"
     assert (machine.outcome.cost_usd, machine.outcome.input_tokens, machine.outcome.output_tokens) == (0.75, 20, 2)
 
 
 def test_without_background_tasks_a_result_ends_the_turn_at_once() -> None:
-    assert CloseInput() in running().hear(DONE, 1)
+    assert CloseInput() in running().handle_message(DONE, 1)
 
 
 def test_a_sub_agents_call_stays_open_behind_the_result_and_is_never_parked() -> None:
     machine, approval = running(), uuid4()
-    machine.hear(tasks("t1"), 1)
-    machine.hear(call(agent_id="a1"), 2)
-    machine.rule("r1", waiting(approval), 2)
-    assert not any(isinstance(command, Withdraw) for command in machine.hear(DONE, 3))
+    machine.handle_message(tasks("t1"), 1)
+    machine.handle_message(call(agent_id="a1"), 2)
+    machine.apply_outcome("r1", waiting(approval), 2)
+    assert not any(isinstance(command, Withdraw) for command in machine.handle_message(DONE, 3))
     assert machine.tick(3 + HOLD + BACKGROUND) == []
-    assert decisions(machine.rule("r1", allowed(approval), 20_000)) == [("r1", "allow")]
+    assert decisions(machine.apply_outcome("r1", allowed(approval), 20_000)) == [("r1", "allow")]
     assert machine.tick(20_001) == []  # people's time does not count
     assert machine.outcome is None
 
 
 def test_the_main_call_is_held_and_not_parked_while_a_task_lives() -> None:
     machine = running()
-    machine.hear(tasks("t1"), 1)
-    machine.hear(call(), 2)
-    machine.rule("r1", waiting(), 2)
+    machine.handle_message(tasks("t1"), 1)
+    machine.handle_message(call(), 2)
+    machine.apply_outcome("r1", waiting(), 2)
     assert machine.tick(2 + HOLD + 1) == []
-    machine.hear(tasks(), 400)
+    machine.handle_message(tasks(), 400)
     assert decisions(machine.tick(401)) == [("r1", "defer")]
 
 
 def test_tasks_that_never_end_are_stopped_and_reported() -> None:
     machine = running()
-    machine.hear(tasks("t1", "t2"), 1)
-    [_, note] = machine.hear(DONE, 2)
+    machine.handle_message(tasks("t1", "t2"), 1)
+    [_, note] = machine.handle_message(DONE, 2)
     assert isinstance(note, Record) and "task t1" in note.lines[0][1]
     assert machine.deadline() == 2 + BACKGROUND
     stopped, *rest = machine.tick(2 + BACKGROUND)
@@ -866,8 +870,8 @@ def test_tasks_that_never_end_are_stopped_and_reported() -> None:
 
 def test_an_interrupt_ends_a_turn_that_only_waits_for_its_tasks() -> None:
     machine = running()
-    machine.hear(tasks("t1"), 1)
-    machine.hear(DONE, 2)
+    machine.handle_message(tasks("t1"), 1)
+    machine.handle_message(DONE, 2)
     commands = machine.interrupt(3)
     assert Signal(hard=False) in commands and CloseInput() in commands
     assert machine.outcome and machine.outcome.status == "interrupted"
@@ -875,15 +879,15 @@ def test_an_interrupt_ends_a_turn_that_only_waits_for_its_tasks() -> None:
 
 def test_a_worker_that_must_go_ends_such_a_turn_and_does_not_run_it_again() -> None:
     machine = running()
-    machine.hear(tasks("t1"), 1)
-    machine.hear(DONE, 2)
+    machine.handle_message(tasks("t1"), 1)
+    machine.handle_message(DONE, 2)
     assert CloseInput() in machine.stop(3)
     assert machine.outcome and machine.outcome.status == "completed"
 
 
 def test_a_process_that_dies_behind_its_result_has_completed() -> None:
     machine = running()
-    machine.hear(tasks("t1"), 1)
-    machine.hear(Result(DONE.body | {"result": "main text"}), 2)
-    machine.ended(-9, "")
+    machine.handle_message(tasks("t1"), 1)
+    machine.handle_message(Result(DONE.body | {"result": "main text"}), 2)
+    machine.handle_exit(-9, "")
     assert machine.outcome and (machine.outcome.status, machine.outcome.text) == ("completed", "main text")

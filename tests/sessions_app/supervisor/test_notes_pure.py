@@ -14,9 +14,8 @@ ENDED = ToolEnded(
 
 def test_a_note_is_given_once_and_with_its_own_call_alone() -> None:
     notes, first, second = Notes(), uuid4(), uuid4()
-    notes.keep("t1", "one", first)
-    notes.keep("t2", "two", second)
-    notes.keep("t3", "", uuid4())
+    notes.add("t1", "one", first)
+    notes.add("t2", "two", second)
     assert notes.take("t3") == ("", ())
     assert notes.take("t2") == ("two", (second,))
     assert notes.take("t2") == ("", ())
@@ -26,7 +25,7 @@ def test_a_note_is_given_once_and_with_its_own_call_alone() -> None:
 def test_what_an_earlier_process_left_goes_with_the_next_result() -> None:
     old, own = uuid4(), uuid4()
     notes = Notes(left=[(old, "before")])
-    notes.keep("t1", "now", own)
+    notes.add("t1", "now", own)
     assert notes.take("t1") == ("before\n\nnow", (old, own))
     assert notes.take("t1") == ("", ())
 

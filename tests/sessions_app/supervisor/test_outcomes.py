@@ -91,14 +91,14 @@ def test_a_resume_that_only_defers_again_costs_nothing() -> None:
 def test_an_end_without_a_last_word_is_explained(
     exit_code: int, stderr: str, spoke: bool, code: str, says: str
 ) -> None:
-    outcome = from_exit(exit_code, stderr, spoke=spoke)
+    outcome = from_exit(exit_code, stderr, has_output=spoke)
     assert (outcome.status, outcome.code) == (T.FAILED, code)
     assert says in outcome.detail
 
 
 def test_only_the_end_of_a_long_stderr_is_told() -> None:
-    assert len(from_exit(1, "x" * 10_000 + "the end", spoke=True).detail) < 500
-    assert "the end" in from_exit(1, "x" * 10_000 + "the end", spoke=True).detail
+    assert len(from_exit(1, "x" * 10_000 + "the end", has_output=True).detail) < 500
+    assert "the end" in from_exit(1, "x" * 10_000 + "the end", has_output=True).detail
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sessions_app.supervisor.process import STDERR_KEPT, Bell, CliProcess
+from sessions_app.supervisor.dispatcher import WakePipe
+from sessions_app.supervisor.process import STDERR_KEPT, CliProcess
 
 GUARD_S = 60.0  # far beyond anything that works
 MB = 1024 * 1024
@@ -28,7 +29,7 @@ def spawn(tmp_path: Path) -> Iterator[Spawn]:
 
     def start(script: str, *, env: dict[str, str] | None = None) -> CliProcess:
         command = [sys.executable, "-I", "-S", "-c", script]
-        process = CliProcess.spawn(command, env or {"PATH": os.environ["PATH"]}, str(tmp_path), Bell.make())
+        process = CliProcess.spawn(command, env or {"PATH": os.environ["PATH"]}, str(tmp_path))
         started.append(process)
         return process
 
@@ -39,21 +40,18 @@ def spawn(tmp_path: Path) -> Iterator[Spawn]:
 
 def close(process: CliProcess) -> int:
     """End it and give back everything it holds; again is fine."""
-    if process.bell.read_fd < 0:
+    if process._selector.get_map() is None:
         return process.child.returncode
-    code = process.end()
-    process.bell.close()
-    process.bell.read_fd = process.bell.write_fd = -1
-    return code
+    return process.end()
 
 
 def read_all(process: CliProcess, until: Callable[[bytes], bool] = lambda _: False) -> bytes:
     """Everything on stdout until it is closed and the child has ended, or ``until`` says so."""
     out, end = bytearray(), time.monotonic() + GUARD_S
     while time.monotonic() < end:
-        heard = process.wait(1.0)
-        out += heard.out
-        if (heard.closed and heard.exited) or until(bytes(out)):
+        events = process.wait(1.0)
+        out += events.output
+        if (events.is_stdout_closed and events.has_exited) or until(bytes(out)):
             return bytes(out)
     raise AssertionError(f"no end in {GUARD_S} s; {len(out)} bytes so far")
 
@@ -122,9 +120,9 @@ def test_a_child_that_closes_its_stdin_makes_no_loop_spin(spawn: Spawn) -> None:
 )
 def test_the_end_shows_at_once_with_its_exit_code(spawn: Spawn, script: str, code: int) -> None:
     process = spawn(script)
-    heard = process.wait(GUARD_S)
-    while not heard.exited:
-        heard = process.wait(GUARD_S)
+    events = process.wait(GUARD_S)
+    while not events.has_exited:
+        events = process.wait(GUARD_S)
     assert close(process) == code
 
 
@@ -143,9 +141,9 @@ def test_a_child_that_ignores_term_is_ended_by_kill(spawn: Spawn) -> None:
     )
     read_all(process, lambda out: b"deaf" in out)
     process.signal(hard=False)
-    assert not process.wait(0.3).exited
+    assert not process.wait(0.3).has_exited
     process.signal(hard=True)
-    while not process.wait(1.0).exited:
+    while not process.wait(1.0).has_exited:
         pass
     assert close(process) == -signal.SIGKILL
 
@@ -167,13 +165,13 @@ def test_a_grandchild_that_holds_stdout_open_hides_neither_the_end_nor_the_outpu
     )
     out = bytearray()
     while True:
-        heard = process.wait(GUARD_S)
-        out += heard.out
-        if heard.exited:
+        events = process.wait(GUARD_S)
+        out += events.output
+        if events.has_exited:
             break
-    out += process.wait(0.1).out
-    heard = process.wait(0.1)
-    assert heard.exited and not heard.closed
+    out += process.wait(0.1).output
+    events = process.wait(0.1)
+    assert events.has_exited and not events.is_stdout_closed
     assert close(process) == 0
     os.kill(int(out), signal.SIGKILL)
 
@@ -218,31 +216,35 @@ def test_while_reading_is_paused_the_child_waits_and_nothing_is_lost(spawn: Spaw
     process.pause_reading(True)
     process.pause_reading(True)
     for _ in range(5):
-        assert process.wait(0.1).out == b""
+        assert process.wait(0.1).output == b""
     assert len(process.stderr()) < 100  # it did not get far
     process.pause_reading(False)
     assert len(read_all(process)) == 100 * 65536 + 3
 
 
-def test_the_bell_wakes_a_wait_from_any_thread_and_many_rings_are_one(spawn: Spawn) -> None:
+def test_a_watched_pipe_wakes_a_wait_from_any_thread_and_once_for_many_writers(spawn: Spawn) -> None:
     process = spawn("import time; time.sleep(600)")
+    wake_pipe = WakePipe()
+    process.watch(wake_pipe.read_fd)
     for _ in range(3):
-        ringers = [threading.Thread(target=process.bell.ring) for _ in range(50)]
-        for thread in ringers:
+        threads = [threading.Thread(target=wake_pipe.wake) for _ in range(50)]
+        for thread in threads:
             thread.start()
-        for thread in ringers:
+        for thread in threads:
             thread.join()
-        assert process.wait(GUARD_S).rang
-        assert not process.wait(0.05).rang
+        assert process.wait(GUARD_S).is_woken
+        wake_pipe.drain()
+        assert not process.wait(0.05).is_woken
+    wake_pipe.close()
 
 
-def test_a_bell_never_blocks_and_may_be_rung_after_its_end() -> None:
-    bell = Bell.make()
+def test_a_wake_pipe_never_blocks_and_may_be_used_after_it_was_closed() -> None:
+    wake_pipe = WakePipe()
     for _ in range(100_000):  # far more than a pipe holds
-        bell.ring()
-    bell.silence()
-    bell.close()
-    bell.ring()
+        wake_pipe.wake()
+    wake_pipe.drain()
+    wake_pipe.close()
+    wake_pipe.wake()
 
 
 def test_fifty_children_leave_no_descriptor_no_thread_and_no_zombie_behind(spawn: Spawn) -> None:
@@ -289,22 +291,20 @@ def test_a_child_gets_exactly_the_environment_and_a_umask_session_and_group_of_i
 def test_a_program_or_directory_that_is_not_there_is_an_os_error_and_leaks_nothing(
     program: str, directory: str
 ) -> None:
-    bell = Bell.make()
     before = psutil.Process().num_fds()
     with pytest.raises(OSError):
-        CliProcess.spawn([program, "-c", "pass"], {}, directory, bell)
+        CliProcess.spawn([program, "-c", "pass"], {}, directory)
     gc.collect()
     assert psutil.Process().num_fds() <= before
-    bell.close()
 
 
-def test_a_bell_that_is_closed_rings_in_nobody_elses_file():
-    """The lowest free number is given out again: here it is the next bell's, elsewhere a stdin's."""
-    late = Bell.make()
+def test_a_closed_wake_pipe_writes_to_no_other_file() -> None:
+    """The lowest free number is given out again: here to the next pipe, elsewhere to a stdin."""
+    late = WakePipe()
     late.close()
-    other = Bell.make()
-    assert other.write_fd == late.write_fd
-    late.ring()
+    other = WakePipe()
+    assert other.read_fd == late.read_fd
+    late.wake()
     with pytest.raises(BlockingIOError):
         os.read(other.read_fd, 1)
     other.close()

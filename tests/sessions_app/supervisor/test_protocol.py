@@ -15,17 +15,17 @@ from sessions_app.supervisor import protocol
 from sessions_app.supervisor.protocol import (
     ApiRetry,
     Delta,
-    Garbage,
     LineFramer,
     Message,
     OtherRequest,
-    Oversized,
+    OutputMessage,
+    OversizedLine,
     Reply,
     Result,
-    Spoken,
     ToolRequest,
+    UnreadableLine,
     Withdrawn,
-    joined,
+    join_deltas,
     member_text,
     parse,
 )
@@ -37,10 +37,10 @@ CAP = 40
 # --- lines
 
 
-def framed(data: bytes, cuts: list[int], cap: int = CAP) -> list[bytes | Oversized]:
+def framed(data: bytes, cuts: list[int], cap: int = CAP) -> list[bytes | OversizedLine]:
     framer = LineFramer(cap)
     marks = [0, *sorted(cut for cut in cuts if cut <= len(data)), len(data)]
-    found: list[bytes | Oversized] = []
+    found: list[bytes | OversizedLine] = []
     for start, end in pairwise(marks):
         found += framer.feed(data[start:end])
     return [*found, *framer.rest()]
@@ -59,13 +59,13 @@ streams = st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([b"\n", b"\
 @example(b"x" * (CAP + 1) + b"\nok\n", [3, CAP, CAP + 1])
 def test_any_way_of_cutting_a_stream_gives_the_same_lines(data: bytes, cuts: list[int]) -> None:
     found = framed(data, cuts)
-    assert [line.size if isinstance(line, Oversized) else line for line in found] == plainly(data)
+    assert [line.size if isinstance(line, OversizedLine) else line for line in found] == plainly(data)
 
 
 def test_a_line_over_the_cap_is_reported_with_its_head_and_the_next_line_is_whole() -> None:
     data = b'{"head":"' + b"y" * 10_000 + b'"}\n{"type":"next"}\n'
     long, following = framed(data, list(range(0, len(data), 7)), cap=5000)
-    assert isinstance(long, Oversized)
+    assert isinstance(long, OversizedLine)
     assert (long.head, long.size) == (data[: protocol.HEAD_BYTES], 10_011)
     assert following == b'{"type":"next"}'
 
@@ -90,7 +90,7 @@ others = st.builds(Withdrawn, st.text(max_size=3))
 
 @given(st.lists(st.one_of(pieces, others)))
 def test_joining_pieces_changes_neither_the_text_nor_the_order(messages: list[Delta | Withdrawn]) -> None:
-    found = list(joined(messages))
+    found = list(join_deltas(messages))
     assert [one for one in found if isinstance(one, Withdrawn)] == [
         one for one in messages if isinstance(one, Withdrawn)
     ]
@@ -255,7 +255,7 @@ def test_a_request_that_cannot_be_served_is_refused_by_its_id(line: bytes) -> No
 
 def test_a_request_over_the_line_cap_is_refused_by_its_id() -> None:
     line = hook_line('{"content":"' + "x" * 10_000 + '"}')
-    message = parse(Oversized(line[: protocol.HEAD_BYTES], len(line)))
+    message = parse(OversizedLine(line[: protocol.HEAD_BYTES], len(line)))
     assert message == OtherRequest("r1", "unreadable")
 
 
@@ -264,7 +264,7 @@ def test_the_words_of_a_request_inside_other_text_are_only_text() -> None:
         "type": "assistant",
         "message": {"content": [{"type": "text", "text": '{"type":"control_request","request_id":"r1"}'}]},
     }
-    assert isinstance(parse(json.dumps(body).encode()), Spoken)
+    assert isinstance(parse(json.dumps(body).encode()), OutputMessage)
 
 
 @pytest.mark.parametrize(
@@ -277,9 +277,9 @@ def test_the_words_of_a_request_inside_other_text_are_only_text() -> None:
         (b'{"type":"stream_event","event":{"delta":{"text":"hi"}}}', Delta("hi")),
         (b'{"type":"stream_event","parent_tool_use_id":"t","event":{"delta":{"text":"hi"}}}', Delta("")),
         (b'{"type":"stream_event","event":{"delta":{"text":7}}}', Delta("")),
-        (b"not json", Garbage("not json", 8)),
-        (b"[1,2]", Garbage("[1,2]", 5)),
-        (b'"text"', Garbage('"text"', 6)),
+        (b"not json", UnreadableLine("not json", 8)),
+        (b"[1,2]", UnreadableLine("[1,2]", 5)),
+        (b'"text"', UnreadableLine('"text"', 6)),
     ],
 )
 def test_small_messages_are_told_apart(line: bytes, expected: protocol.Message) -> None:
@@ -289,7 +289,7 @@ def test_small_messages_are_told_apart(line: bytes, expected: protocol.Message) 
 def test_long_integers_in_a_recorded_call_stay_exact() -> None:
     block = '{"type":"tool_use","id":"t","name":"X","input":{"n":123456789012345678901234567890}}'
     message = parse(('{"type":"assistant","message":{"content":[' + block + "]}}").encode())
-    assert isinstance(message, Spoken)
+    assert isinstance(message, OutputMessage)
     assert message.body["message"]["content"][0]["input"]["n"] == 123456789012345678901234567890
 
 
@@ -323,14 +323,14 @@ fragments = st.sampled_from(
 @example(b"")
 def test_reading_never_raises_whatever_the_bytes(line: bytes) -> None:
     parse(line)
-    parse(Oversized(line, 10**9))
+    parse(OversizedLine(line, 10**9))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recorded_line_is_understood(name: str) -> None:
     messages = messages_of(name)
     assert messages
-    assert not [message for message in messages if isinstance(message, Garbage)]
+    assert not [message for message in messages if isinstance(message, UnreadableLine)]
     asks = [json.loads(line) for line in lines_of(name) if b'"control_request"' in line]
     expected = [ask["request_id"] for ask in asks if ask.get("type") == "control_request"]
     assert [message.request_id for message in messages if isinstance(message, ToolRequest)] == expected
@@ -343,7 +343,12 @@ def test_a_recorded_call_arrives_with_its_exact_input() -> None:
     body = json.loads(line)["request"]
     assert json.loads(request.tool_input) == body["input"]["tool_input"]
     assert request.tool_input.encode() in line
-    assert (request.tool_use_id, request.tool_name, request.held, request.agent_id) == ("toolu_H1", "Write", True, "")
+    assert (request.tool_use_id, request.tool_name, request.is_callback, request.agent_id) == (
+        "toolu_H1",
+        "Write",
+        True,
+        "",
+    )
 
 
 def test_a_call_inside_a_sub_agent_says_so() -> None:
@@ -370,16 +375,20 @@ def test_every_result_says_why_it_came() -> None:
 @given(st.text(max_size=200))
 @example('\ud800 "quoted"\n\x00')
 def test_what_is_written_is_one_ascii_json_line_whatever_the_text(text: str) -> None:
-    held = ToolRequest(request_id=text, tool_use_id="t", tool_name="X", tool_input="{}", agent_id="", held=True)
-    asked = ToolRequest(request_id=text, tool_use_id="t", tool_name="X", tool_input="{}", agent_id="", held=False)
+    is_callback = ToolRequest(
+        request_id=text, tool_use_id="t", tool_name="X", tool_input="{}", agent_id="", is_callback=True
+    )
+    asked = ToolRequest(
+        request_id=text, tool_use_id="t", tool_name="X", tool_input="{}", agent_id="", is_callback=False
+    )
     written = [
         protocol.user(text, "u"),
         protocol.interrupt(text),
         protocol.refuse(text, text),
-        protocol.defer(held),
-        protocol.deny(held, text),
+        protocol.defer(is_callback),
+        protocol.deny(is_callback, text),
         protocol.deny(asked, text),
-        protocol.allow(held, "{}"),
+        protocol.allow(is_callback, "{}"),
         protocol.allow(asked, "{}"),
     ]
     for line in written:

@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from sessions_app.supervisor.protocol import Spoken, ToolEnded
+from sessions_app.supervisor.protocol import OutputMessage, ToolEnded
 from sessions_app.supervisor.reconciliation import Reconciliation, digest_of
 
 ACCEPT = {"permission_decision": {"decision": "accept", "source": "hook"}}
 REJECT = {"non_execution_kind": "permission-rule", "permission_decision": {"decision": "reject", "source": "hook"}}
 
 
-def result(tool_use_id: str = "t1", content: Any = "done", *, error: bool = False, meta: Any = None) -> Spoken:
+def result(tool_use_id: str = "t1", content: Any = "done", *, error: bool = False, meta: Any = None) -> OutputMessage:
     block = {"type": "tool_result", "tool_use_id": tool_use_id, "content": content, "is_error": error}
     body: dict[str, Any] = {"message": {"content": [block]}}
     if meta is not None:
         body["tool_result_meta"] = [{"id": tool_use_id, **meta}]
-    return Spoken("user", "", body)
+    return OutputMessage("user", "", body)
 
 
 def ended(tool_input: str, tool_use_id: str = "t1", tool_name: str = "Bash") -> ToolEnded:
@@ -38,7 +38,7 @@ def test_a_call_that_was_allowed_ran_as_allowed(audit: Reconciliation) -> None:
 
 def test_a_result_without_any_decision_is_a_violation_and_says_what_ran(audit: Reconciliation) -> None:
     call = {"type": "tool_use", "id": "t1", "name": "Read", "input": {"file_path": ".env"}}
-    assert audit.check_results(Spoken("assistant", "", {"message": {"content": [call]}})) == []
+    assert audit.check_results(OutputMessage("assistant", "", {"message": {"content": [call]}})) == []
     [found] = audit.check_results(result("t1", "KEY=1"))
     assert (found.tool_name, found.tool_use_id, json.loads(found.tool_input)) == ("Read", "t1", {"file_path": ".env"})
     assert found.reason == "it ran without a decision of this run"
@@ -131,9 +131,9 @@ def test_a_run_that_was_let_go_and_not_reported_is_a_violation_unless_orchestra_
 
 def test_an_error_inside_a_sub_agent_that_was_never_asked_is_no_run(audit: Reconciliation) -> None:
     inner = result("t1", "The user doesn't want to take this action right now", error=True)
-    assert audit.check_results(Spoken("user", "", inner.body | {"parent_tool_use_id": "toolu_agent"})) == []
+    assert audit.check_results(OutputMessage("user", "", inner.body | {"parent_tool_use_id": "toolu_agent"})) == []
     ran = result("t1", "done")
-    assert len(audit.check_results(Spoken("user", "", ran.body | {"parent_tool_use_id": "toolu_agent"}))) == 1
+    assert len(audit.check_results(OutputMessage("user", "", ran.body | {"parent_tool_use_id": "toolu_agent"}))) == 1
 
 
 def test_a_call_that_was_denied_and_then_allowed_may_run(audit: Reconciliation) -> None:
@@ -155,4 +155,4 @@ def test_any_input_has_a_digest(text: str) -> None:
 
 @pytest.mark.parametrize("body", [{}, {"message": 5}, {"message": {"content": "text"}}, {"message": {"content": [5]}}])
 def test_lines_of_any_shape_are_taken(audit: Reconciliation, body: dict[str, Any]) -> None:
-    assert audit.check_results(Spoken("user", "", body | {"tool_result_meta": 7})) == []
+    assert audit.check_results(OutputMessage("user", "", body | {"tool_result_meta": 7})) == []

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_app.supervisor.protocol import Spoken, parse
+from sessions_app.supervisor.protocol import OutputMessage, parse
 from sessions_app.supervisor.transcript_lines import transcript_lines
 from tests.sessions_app.supervisor.recordings import NAMES, messages_of
 
 BLOCK_KINDS = {"text": "text", "thinking": "thinking", "tool_use": "tool_use", "tool_result": "tool_result"}
 
 
-def told(spoken: Spoken) -> list[tuple[str, dict[str, Any]]]:
+def told(spoken: OutputMessage) -> list[tuple[str, dict[str, Any]]]:
     return [(kind, json.loads(payload)) for kind, payload in transcript_lines(spoken)]
 
 
-def spoken(**body: Any) -> Spoken:
+def spoken(**body: Any) -> OutputMessage:
     message = parse(json.dumps(body).encode())
-    assert isinstance(message, Spoken)
+    assert isinstance(message, OutputMessage)
     return message
 
 
@@ -32,7 +32,11 @@ def blocks_of(body: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_block_of_a_recording_becomes_one_event_in_order(name: str) -> None:
     for message in messages_of(name):
-        if not isinstance(message, Spoken) or message.type not in ("assistant", "user") or message.body.get("isReplay"):
+        if (
+            not isinstance(message, OutputMessage)
+            or message.type not in ("assistant", "user")
+            or message.body.get("isReplay")
+        ):
             continue
         events = told(message)
         blocks = blocks_of(message.body)
@@ -61,14 +65,16 @@ def test_what_a_sub_agent_says_names_the_call_it_belongs_to() -> None:
     inner = [
         message
         for message in messages_of("d_subagent_permission")
-        if isinstance(message, Spoken) and message.body.get("parent_tool_use_id")
+        if isinstance(message, OutputMessage) and message.body.get("parent_tool_use_id")
     ]
     assert inner
     assert all(payload["parent_tool_use_id"] for message in inner for _, payload in told(message))
 
 
 def test_a_result_says_who_let_the_tool_run() -> None:
-    events = [event for message in messages_of("d_deny") if isinstance(message, Spoken) for event in told(message)]
+    events = [
+        event for message in messages_of("d_deny") if isinstance(message, OutputMessage) for event in told(message)
+    ]
     decisions = [payload["decision"] for kind, payload in events if kind == "tool_result"]
     assert decisions and decisions[0]["decision"] == "reject"
 
@@ -95,14 +101,14 @@ def test_text_keeps_every_character() -> None:
 def test_numbers_of_a_call_are_not_rounded() -> None:
     call = b'{"type":"tool_use","id":"t","name":"X","input":{"n":123456789012345678901}}'
     message = parse(b'{"type":"assistant","message":{"content":[' + call + b"]}}")
-    assert isinstance(message, Spoken)
+    assert isinstance(message, OutputMessage)
     assert '"n": 123456789012345678901' in transcript_lines(message)[0][1]
 
 
 def test_a_message_too_deep_to_write_down_is_noted_instead() -> None:
     for depth in (900, 1000, 1020):
         message = parse(b'{"type":"x","deep":' + b"[" * depth + b"]" * depth + b"}")
-        if isinstance(message, Spoken):
+        if isinstance(message, OutputMessage):
             assert len(transcript_lines(message)) == 1
 
 
@@ -135,5 +141,5 @@ body = st.fixed_dictionaries(
 @example({"type": "user", "message": {"content": [{"type": "tool_result", "tool_use_id": []}]}, "tool_result_meta": 5})
 @example({"type": "user", "message": {"content": 7}, "tool_result_meta": [{"id": {}}]})
 def test_no_shape_of_a_message_breaks_the_transcript(body: dict[str, Any]) -> None:
-    for kind, payload in transcript_lines(Spoken(str(body["type"]), str(body.get("subtype") or ""), body)):
+    for kind, payload in transcript_lines(OutputMessage(str(body["type"]), str(body.get("subtype") or ""), body)):
         assert kind and payload.isascii()

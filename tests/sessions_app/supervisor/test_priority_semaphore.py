@@ -5,31 +5,31 @@ import time
 
 import pytest
 
-from sessions_app.supervisor.priority_semaphore import ORDINARY, URGENT, Turnstile
+from sessions_app.supervisor.database_access import ORDINARY, URGENT, PrioritySemaphore
 
 PATIENCE_S = 30
 
 
-def arrive(turnstile: Turnstile, urgency: int, name: str, order: list[str]) -> threading.Thread:
+def arrive(semaphore: PrioritySemaphore, priority: int, name: str, order: list[str]) -> threading.Thread:
     """A thread that is in the queue when this returns."""
-    before = len(turnstile._queue)
+    before = len(semaphore._queue)
 
     def go() -> None:
-        with turnstile.place(urgency):
+        with semaphore.hold(priority):
             order.append(name)
 
     thread = threading.Thread(target=go, daemon=True)
     thread.start()
-    while len(turnstile._queue) == before:
+    while len(semaphore._queue) == before:
         pass
     return thread
 
 
 def test_answers_go_first_and_the_others_in_the_order_of_their_arrival() -> None:
-    turnstile, order = Turnstile(1), []
-    with turnstile.place():
+    semaphore, order = PrioritySemaphore(1), []
+    with semaphore.hold():
         queue = [("a", ORDINARY), ("b", ORDINARY), ("c", URGENT), ("d", ORDINARY), ("e", URGENT)]
-        threads = [arrive(turnstile, urgency, name, order) for name, urgency in queue]
+        threads = [arrive(semaphore, priority, name, order) for name, priority in queue]
         assert order == []
     for thread in threads:
         thread.join(PATIENCE_S)
@@ -37,13 +37,13 @@ def test_answers_go_first_and_the_others_in_the_order_of_their_arrival() -> None
 
 
 def test_no_more_go_at_once_than_there_are_places_and_every_place_comes_back() -> None:
-    turnstile, guard = Turnstile(3), threading.Lock()
+    semaphore, guard = PrioritySemaphore(3), threading.Lock()
     inside = most = 0
 
     def go() -> None:
         nonlocal inside, most
         for _ in range(50):
-            with turnstile.place():
+            with semaphore.hold():
                 with guard:
                     inside += 1
                     most = max(most, inside)
@@ -56,12 +56,12 @@ def test_no_more_go_at_once_than_there_are_places_and_every_place_comes_back() -
         thread.start()
     for thread in threads:
         thread.join(PATIENCE_S)
-    assert (inside, most, turnstile._free, turnstile._queue) == (0, 3, 3, [])
+    assert (inside, most, semaphore._free, semaphore._queue) == (0, 3, 3, [])
 
 
 def test_work_that_fails_gives_its_place_back() -> None:
-    turnstile = Turnstile(1)
-    with pytest.raises(ZeroDivisionError), turnstile.place():
+    semaphore = PrioritySemaphore(1)
+    with pytest.raises(ZeroDivisionError), semaphore.hold():
         _ = 1 / 0
-    with turnstile.place():
+    with semaphore.hold():
         pass
