@@ -176,9 +176,10 @@ class ApprovalViewSet(OrchestraViewSet):
         return self.answer(approval_id)
 
     def known_id(self, pk: str) -> UUID:
-        """The id in the path, if this caller may know of it."""
+        """Return the id in the path, if this caller may know of it: all who may read or are about to decide."""
         approval_id = id_or_not_found(pk, ApprovalNotFound, "Approval not found")
-        if not may(self.request.user, Right.READ) and not self.get_queryset().filter(pk=approval_id).exists():
+        may_know = may(self.request.user, Right.READ) or Right.DECIDE in self.rights[self.action]
+        if not may_know and not self.get_queryset().filter(pk=approval_id).exists():
             raise ApprovalNotFound("Approval not found")
         return approval_id
 
