@@ -278,6 +278,15 @@ def test_an_own_permission_that_is_taken_away_ends_what_it_opened(hub_web: Web) 
         assert hers.closed() == 4401
 
 
+def test_who_may_only_see_their_own_requests_from_now_on_is_shown_no_others(hub_web: Web) -> None:
+    vera = make_user("vera", group="Viewer")
+    vera.groups.add(Group.objects.get(name="Asker"))
+    with client(hub_web.port, token_for(vera)) as hers:
+        hers.subscribe("approvals")
+        Group.objects.get(name="Viewer").permissions.clear()
+        assert hers.closed() == 4401
+
+
 def test_permissions_count_for_the_next_message_of_an_open_socket(hub_web: Web) -> None:
     approvers = Group.objects.get(name="Approver")
     with client(hub_web.port, token_for(make_user("bea", group="Approver"))) as bea:
