@@ -1,4 +1,6 @@
-"""The kernel's tables, the accounts and the API tokens in the admin, and the rights every page of it follows."""
+"""The admin pages of the kernel's tables, accounts, groups and API tokens, and the base classes of
+all admin pages.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,9 +33,10 @@ else:
 
 
 class ByRights:
-    """Reading needs ``needed``; changing anything needs the right to administer. Django's own permissions say nothing.
+    """Reading takes the right ``needed``; changing takes the right to administer. Other permissions
+    do not count.
 
-    ``editable = False`` makes a page that nobody changes by hand.
+    With ``editable = False`` rows cannot be added, changed or deleted by hand.
     """
 
     needed: ClassVar[Right] = Right.READ
@@ -56,14 +59,16 @@ class ByRights:
 
 
 class Reading(ByRights, PlainAdmin):
-    """Rows that people read and nobody edits."""
+    """Rows that are read, never edited."""
 
     editable = False
     show_full_result_count = False
     list_per_page = 50
 
     def action_checkbox(self, obj: Any) -> SafeString:
-        """As Django draws it, but labelled with the id: the row's own text was written by somebody else."""
+        """Return Django's checkbox, labelled with the id, because agents and programs wrote the
+        row's own text.
+        """
         box = CheckboxInput({"class": "action-select", "aria-label": f"Select {obj.pk}"}, lambda value: False)
         return box.render(ACTION_CHECKBOX_NAME, str(obj.pk))
 
@@ -73,7 +78,9 @@ class Reading(ByRights, PlainAdmin):
 
 
 class Holdable(Reading):
-    """Rows that a legal hold keeps from retention; ``set_hold`` is the command that sets and releases it."""
+    """Rows that a legal hold keeps from retention. ``set_hold`` is the command that sets and
+    releases a hold.
+    """
 
     set_hold: ClassVar[Callable[..., int]]
 
@@ -100,7 +107,7 @@ class Holdable(Reading):
 
 
 class Housekeeping(Reading):
-    """Orchestra's own bookkeeping: for administrators' eyes."""
+    """Orchestra's own bookkeeping, which administrators alone may read."""
 
     needed = Right.ADMINISTER
 
@@ -134,7 +141,7 @@ class IdempotentRequestAdmin(Housekeeping):
 
 @admin.register(SignInLink)
 class SignInLinkAdmin(Housekeeping):
-    """Who was given a link and whether it was used; the hash of its secret is nobody's business."""
+    """For whom a link was made and whether it was used. The hash of its token is not shown."""
 
     list_display = ("user", "created_at", "expires_at", "used_at")
     fields = ("user", "created_at", "expires_at", "used_at")
@@ -144,7 +151,7 @@ class SignInLinkAdmin(Housekeeping):
 
 @admin.register(SignInAttempt)
 class SignInAttemptAdmin(Housekeeping):
-    """Who tried a password, from where, and whether it was right; kept for a month."""
+    """Attempts to sign in by password: account, address and result, kept for 30 days."""
 
     list_display = ("at", "username", "address", "succeeded")
     list_filter = ("succeeded",)
@@ -170,7 +177,8 @@ class RightsField(PermissionsField):
 class HoldsRights(ByRights, PlainAdmin):
     """Rows that hold permissions, in the field ``permissions_field``.
 
-    The form offers the permissions that Orchestra checks. Others, set elsewhere, are kept as they are.
+    The form offers the permissions that Orchestra checks. Others, set elsewhere, are kept as they
+    are.
     """
 
     needed = Right.ADMINISTER
@@ -258,7 +266,10 @@ class RoleAdmin(HoldsRights, GroupAdmin):
 
 @admin.register(AuthToken)
 class TokenAdmin(ByRights, AuthTokenAdmin):
-    """API tokens: made here, shown once, known by their first letters afterwards; deleting one ends it."""
+    """API tokens.
+
+    A new one is shown once, and named by its first characters afterwards; deleting it ends it.
+    """
 
     needed = Right.ADMINISTER
     list_display = ("token_key", "user", "created", "expiry", "works")

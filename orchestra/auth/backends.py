@@ -15,7 +15,9 @@ class RightsBackend(ModelBackend):
     """Browsers' sessions carry this class's path: renaming it would sign everybody out."""
 
     def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
-        """Read own and groups' permissions together, where Django takes two statements, and note the groups' names."""
+        """Read own and groups' permissions together, where Django takes two statements, and note
+        the groups' names.
+        """
         known = hasattr(user_obj, "_perm_cache") or not user_obj.is_active or user_obj.is_superuser
         if known or user_obj.is_anonymous or obj is not None:
             return super().get_all_permissions(user_obj, obj)
@@ -28,7 +30,9 @@ class RightsBackend(ModelBackend):
         return super().get_all_permissions(user_obj)
 
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
-        """Administrators hold the permissions of every other table, too; of the rights each counts by itself."""
+        """Administrators hold the permissions of every other table, too; of the rights each counts
+        by itself.
+        """
         held = super().has_perm
         administer = Right.ADMINISTER.permission
         return held(user_obj, perm, obj) or (perm not in RIGHTS and held(user_obj, administer))

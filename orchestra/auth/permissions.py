@@ -1,8 +1,8 @@
 """Rights of people and programs. Behind each right stands one Django permission.
 
 Groups hold permissions, and an account may hold some by itself. Every surface checks
-``may(user, Right.X)``, which asks ``user.has_perm``: what an administrator changes in the admin counts
-from the next request on.
+``may(user, Right.X)``, which asks ``user.has_perm``: what an administrator changes in the admin
+counts from the next request on.
 """
 
 from typing import Any
@@ -45,13 +45,17 @@ BUILT_IN_GROUPS: dict[str, frozenset[Right]] = {
     "Asker": frozenset({Right.ASK}),
     "Administrator": frozenset(Right),
 }
-"""The groups of a new installation and the rights that they start with; administrators may change both."""
+"""The groups of a new installation and the rights that they start with; administrators may change
+both.
+"""
 
 
 def rights_of(user: Any) -> frozenset[Right]:
-    """Return the rights that ``user`` holds now; none for anonymous and inactive ones, all for superusers.
+    """Return the rights that ``user`` holds now; none for anonymous and inactive ones, all for
+    superusers.
 
-    Django reads permissions once for each user object. No surface keeps one for longer than a request or a message.
+    Django reads permissions once for each user object. No surface keeps one for longer than a
+    request or a message.
     """
     if not getattr(user, "is_active", False):
         return frozenset()
@@ -66,7 +70,8 @@ def may(user: Any, right: Right) -> bool:
 def holds(username: str, right: Right) -> sql.Statement:
     """An SQL condition that is true while ``may`` is true of the account called ``username``.
 
-    A person at a terminal without an account holds every right, because ``manage.py`` can write to the database anyway.
+    A person at a terminal without an account holds every right, because ``manage.py`` can write to
+    the database anyway.
     """
     if username.startswith(SHELL):  # no account can have such a name; one that has it after all is judged by its rights
         absent = "NOT EXISTS (SELECT 1 FROM auth_user WHERE username = %s)"

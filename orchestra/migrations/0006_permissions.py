@@ -1,4 +1,6 @@
-"""Give the five groups the permissions by which rights are judged from now on, so that their members keep what they had."""
+"""Give the five groups the permissions by which rights are judged from now on, so that their
+members keep what they had.
+"""
 
 from django.apps.registry import Apps
 from django.db import migrations, models

@@ -1,4 +1,6 @@
-"""``manage.py archive``: take what was closed long ago out of the database, into files."""
+"""``manage.py archive`` moves sessions and approvals that were closed long ago from the database to
+files.
+"""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""``manage.py create_token USER [--days 90]``: the key alone as the last line on stdout."""
+"""``manage.py create_token USER [--days 90]`` prints the key alone as the last line on stdout."""
 
 from datetime import timedelta
 from typing import Any
@@ -33,7 +33,7 @@ class Command(BaseCommand):
             raise CommandError(f"--days is a number from 1 to {LONGEST_DAYS}.")
         if options["create"] and not group:
             raise CommandError("--create needs --group: an account without a group may do nothing.")
-        user = _made(options["user"]) if options["create"] else find_account(options["user"])
+        user = _get_or_create_account(options["user"]) if options["create"] else find_account(options["user"])
         if group:
             user.groups.add(_group(group))
         if not rights_of(user):
@@ -50,8 +50,8 @@ def _group(name: str) -> Group:
         raise CommandError(f"There is no group {name!r}. There are: {', '.join(known)}.") from None
 
 
-def _made(name: str) -> User:
-    """The account of that name, made without a password if there is none."""
+def _get_or_create_account(name: str) -> User:
+    """Return the account of that name; create it without a password if there is none."""
     user, new = User.objects.get_or_create(username=name)
     if new:
         user.set_unusable_password()

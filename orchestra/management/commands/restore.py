@@ -1,4 +1,4 @@
-"""``manage.py restore``: put a backup in the place of the database."""
+"""``manage.py restore`` replaces the database by a backup."""
 
 import sys
 from pathlib import Path

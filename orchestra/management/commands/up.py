@@ -1,4 +1,4 @@
-"""``manage.py up``: all processes of an installation in the foreground, with one log."""
+"""``manage.py up`` runs all processes of an installation in the foreground, with one log."""
 
 import errno
 import os
@@ -29,7 +29,8 @@ LEFT_OVER_BROKER_S = 20.0
 class Command(BaseCommand):
     help = "Start web, workers, beat and, unless REDIS_URL names one, the embedded Valkey server. Ctrl-C stops them."
 
-    # Not all of them: loading every route doubles the wait, and the web process loads them anyway.
+    # Not all checks: loading every route doubles the time to start, and the web process checks them
+    # anyway.
     requires_system_checks = (Tags.security, "orchestra")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -39,7 +40,7 @@ class Command(BaseCommand):
         if orchestra.console_host and orchestra.host == "127.0.0.1" and console_host.has_ipv6_loopback():
             refuse_busy_port("::1", orchestra.port)
         self.stdout.write("Orchestra is starting ...")
-        # nobody listens yet, and an embedded broker is not even there
+        # No process listens yet, and the embedded broker does not run.
         with notify.muted(), ThreadPoolExecutor(1) as beside:
             advice = beside.submit(import_string(settings.UP_ADVICE))
             call_command("migrate", interactive=False, verbosity=0)
@@ -62,7 +63,10 @@ class Command(BaseCommand):
         runner.become(plan, keep=[lock.fileno()])
 
     def banner(self, advice: list[tuple[str, str]]) -> str:
-        """What a person wants to know first; for the terminal only, there is a sign-in link in it."""
+        """Return the text for the terminal when all processes run.
+
+        It holds a sign-in link, so it is never logged.
+        """
         orchestra = settings.ORCHESTRA
         facts = [("Open", f"{sign_in_links.base_url()}/")]
         if orchestra.embedded:
@@ -75,10 +79,11 @@ class Command(BaseCommand):
 
 
 def hold(data_dir: Path) -> TextIO:
-    """Lock the data folder for this process and the runner it becomes; the kernel lets go when that ends.
+    """Lock the data folder for this process and the runner it becomes; the kernel releases the lock
+    at its end.
 
     Raises:
-        CommandError: another one holds it.
+        CommandError: another process holds the lock.
     """
     try:
         return data_lock.take(data_dir)
@@ -92,7 +97,8 @@ def hold(data_dir: Path) -> TextIO:
 def refuse_busy_port(host: str, port: int) -> None:
     """
     Raises:
-        CommandError: somebody listens there already (named, if the system tells), or it cannot be had at all.
+        CommandError: another process listens there (named, if the system shows it), or the address
+        cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -111,7 +117,7 @@ def refuse_busy_port(host: str, port: int) -> None:
 
 
 def listener(port: int) -> str:
-    """Who listens on ``port``, as far as this account may know."""
+    """Name the process that listens on ``port``, as far as this account may see it."""
     try:
         pids = {
             found.pid
@@ -125,10 +131,11 @@ def listener(port: int) -> str:
 
 
 def make_way_for(path: Path) -> None:
-    """Wait until a broker that a killed runner left behind is gone: it is ending, and would take the socket along.
+    """Wait for the end of a broker that a killed runner left behind, because it removes the socket
+    when it ends.
 
     Raises:
-        CommandError: it stays, or the folder is not ours.
+        CommandError: it does not end in time, or the folder belongs to another account.
     """
     try:
         embedded.prepare(path)
