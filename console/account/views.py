@@ -21,7 +21,7 @@ from console.shell import show
 from orchestra.auth import login_throttle
 from orchestra.auth import next_page as destinations
 from orchestra.auth.permissions import Right, rights_of
-from orchestra.auth.views import FRESH, SIGNED_IN_AT, address_of, counted, end_everywhere
+from orchestra.auth.views import FRESH, SIGNED_IN_AT, address_of, count_or_refuse, end_everywhere
 from orchestra.models import BrowserSession
 
 
@@ -71,12 +71,12 @@ def _may_try(request: HttpRequest, user: User) -> bool:
     if not user.has_usable_password():
         return True
     try:
-        attempt = counted(user.get_username(), address_of(request))
+        attempt = count_or_refuse(user.get_username(), address_of(request))
     except ValidationError as error:
         messages.error(request, error.message)
         return False
     if user.check_password(request.POST.get("old_password", "")):
-        login_throttle.succeed(attempt)
+        login_throttle.mark_succeeded(attempt)
     return True
 
 

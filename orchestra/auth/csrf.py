@@ -17,7 +17,7 @@ the refusal.
 
 OLD = "The form was too old. Load the page again, and repeat what you did."
 NO_COOKIE = (
-    "The browser sent no CSRF cookie with this form, so nobody can tell whether you meant it. Allow cookies for "
+    "The browser sent no CSRF cookie with this form, so Orchestra cannot know that you sent it. Allow cookies for "
     "{host}, load the page again, and repeat it. Programs need none: they send `Authorization: Token <key>`."
 )
 PLAIN_HTTP = (

@@ -26,7 +26,7 @@ class TooManyAttempts(Exception):
     wait: timedelta
 
 
-def begin(*, username: str, address: str) -> SignInAttempt:
+def count_attempt(*, username: str, address: str) -> SignInAttempt:
     """Count an attempt as failed before the password is checked, so that parallel attempts cannot
     exceed the limit.
 
@@ -43,12 +43,12 @@ def begin(*, username: str, address: str) -> SignInAttempt:
     return attempt
 
 
-def succeed(attempt: SignInAttempt) -> None:
+def mark_succeeded(attempt: SignInAttempt) -> None:
     """Record that the password was right, so that the attempt no longer counts."""
     SignInAttempt.objects.filter(pk=attempt.pk).update(succeeded=True)
 
 
-def left(attempt: SignInAttempt) -> int:
+def attempts_left(attempt: SignInAttempt) -> int:
     """Return how many more attempts this account has from this address."""
     which, limit = _limits(attempt)[0]
     return max(0, limit - _recent(which).count())

@@ -48,12 +48,12 @@ class PasswordForm(AuthenticationForm):
         name, word = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if not name or not word:
             return super().clean()
-        attempt = counted(name, address_of(self.request))
+        attempt = count_or_refuse(name, address_of(self.request))
         try:
             cleaned: dict[str, Any] = super().clean()
         except ValidationError as error:
-            raise ValidationError(f"{error.message} {_tries(attempt)}", code=error.code) from None
-        login_throttle.succeed(attempt)
+            raise ValidationError(f"{error.message} {_attempts_left_in_words(attempt)}", code=error.code) from None
+        login_throttle.mark_succeeded(attempt)
         return cleaned
 
 
@@ -112,14 +112,14 @@ class SignIn(LoginView):
         return response
 
 
-def counted(username: str, address: str) -> SignInAttempt:
+def count_or_refuse(username: str, address: str) -> SignInAttempt:
     """Count an attempt to sign in.
 
     Raises:
         ValidationError: there were too many; its text says how long to wait.
     """
     try:
-        return login_throttle.begin(username=username, address=address)
+        return login_throttle.count_attempt(username=username, address=address)
     except login_throttle.TooManyAttempts as many:
         seconds = math.ceil(many.wait.total_seconds())
         minutes = math.ceil(seconds / 60)
@@ -151,7 +151,7 @@ def end_everywhere(user: User, *, keep: str = "", tokens: bool = True) -> None:
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End this browser's session; the next sign-in leads back to the page that was open."""
     logout(request)
-    return destinations.to_sign_in(_left(request))
+    return destinations.to_sign_in(_page_left(request))
 
 
 @require_POST
@@ -164,7 +164,7 @@ def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
     return redirect("sign-in-form")
 
 
-def _left(request: HttpRequest) -> str:
+def _page_left(request: HttpRequest) -> str:
     """Return the page from which a person signed out; empty for the account page, which the next
     person may not want.
     """
@@ -191,8 +191,8 @@ def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
     return answer
 
 
-def _tries(attempt: SignInAttempt) -> str:
-    tries = login_throttle.left(attempt)
+def _attempts_left_in_words(attempt: SignInAttempt) -> str:
+    tries = login_throttle.attempts_left(attempt)
     rest = f"{login_throttle.WINDOW // timedelta(minutes=1)} minutes of rest"
     return f"{tries} {'try' if tries == 1 else 'tries'} left, then {rest}." if tries else f"Now {rest}."
 

@@ -11,7 +11,9 @@ import pytest
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
@@ -202,6 +204,21 @@ def test_a_change_of_permissions_is_in_the_audit(boss: Client) -> None:
     assert actions == {("group_changed", "boss", "admin"), ("account_changed", "boss", "admin")}
     said = "\n".join(AuditEntry.objects.order_by("id").values_list("reason", flat=True))
     assert "Can answer approvals" in said and "Can view approval" in said
+
+
+def test_every_change_of_permissions_is_announced_to_open_sockets() -> None:
+    anna, group, read = make_user("anna"), group_named("Viewer"), permissions_of(Right.READ)[0]
+    changes: dict[str, Any] = {
+        "taken from a group": lambda: group.permissions.remove(read),
+        "given to a group": lambda: read.group_set.add(group),
+        "given to an account": lambda: anna.user_permissions.add(read),
+        "taken from an account": lambda: anna.user_permissions.clear(),
+        "a group is deleted": lambda: group.delete(),
+    }
+    for what, change in changes.items():
+        with CaptureQueriesContext(connection) as statements:
+            change()
+        assert any("pg_notify" in one["sql"] and "person" in one["sql"] for one in statements), what
 
 
 # --- words

@@ -18,7 +18,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         days = settings.KEEPING.retention / timedelta(days=1)
         parser.add_argument("--days", type=float, default=days, help=f"in place of RETENTION_DAYS ({days:g})")
-        parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
+        parser.add_argument("--dry-run", action="store_true", help="only print how many there are")
 
     def handle(self, *args: Any, days: float, dry_run: bool, **options: Any) -> None:
         if not 0 <= days < 100_000:
@@ -37,6 +37,6 @@ class Command(BaseCommand):
         for name in report.files:
             self.stdout.write(f"  {settings.KEEPING.archive_dir / name}")
         if report.stayed:
-            self.stdout.write(f"{report.stayed} changed meanwhile and stay until the next run")
+            self.stdout.write(f"{report.stayed} changed during the run and stay until the next one")
         for name, number in report.pruned.items():
             self.stdout.write(f"{number} {name} deleted")

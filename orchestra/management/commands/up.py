@@ -35,7 +35,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         orchestra = settings.ORCHESTRA
-        lock = hold(orchestra.data_dir)
+        lock = lock_data_folder(orchestra.data_dir)
         refuse_busy_port(orchestra.host, orchestra.port)
         if orchestra.console_host and orchestra.host == "127.0.0.1" and console_host.has_ipv6_loopback():
             refuse_busy_port("::1", orchestra.port)
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         programs = import_string(settings.UP_PROGRAMS)()
         for program in programs:
             if program.socket:
-                make_way_for(Path(program.socket))
+                wait_for_left_over_broker(Path(program.socket))
         plan = runner.Plan(
             programs=programs,
             directory=str(settings.BASE_DIR),
@@ -78,7 +78,7 @@ class Command(BaseCommand):
         return "\n".join(["", self.style.SUCCESS("Orchestra is ready."), *lines, ""])
 
 
-def hold(data_dir: Path) -> TextIO:
+def lock_data_folder(data_dir: Path) -> TextIO:
     """Lock the data folder for this process and the runner it becomes; the kernel releases the lock
     at its end.
 
@@ -108,7 +108,7 @@ def refuse_busy_port(host: str, port: int) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise CommandError(
-                    f"Port {port} on {host} is taken by {listener(port)}. Stop it, or choose another port: "
+                    f"Port {port} on {host} is taken by {describe_listener(port)}. Stop it, or choose another port: "
                     f"ORCHESTRA_PORT={port + 1} make run"
                 ) from None
             raise CommandError(
@@ -116,7 +116,7 @@ def refuse_busy_port(host: str, port: int) -> None:
             ) from None
 
 
-def listener(port: int) -> str:
+def describe_listener(port: int) -> str:
     """Name the process that listens on ``port``, as far as this account may see it."""
     try:
         pids = {
@@ -130,7 +130,7 @@ def listener(port: int) -> str:
         return "a process of another account"
 
 
-def make_way_for(path: Path) -> None:
+def wait_for_left_over_broker(path: Path) -> None:
     """Wait for the end of a broker that a killed runner left behind, because it removes the socket
     when it ends.
 
