@@ -103,6 +103,10 @@ class Approval(Base):
     class Meta:
         db_table = "approvals"
         ordering = ["-created_at"]
+        permissions = [  # orchestra.auth.permissions
+            ("decide_approval", "Can answer approvals"),
+            ("request_approval", "Can send requests from programs and read its own"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="pending_exactly_while_undecided",

@@ -23,12 +23,14 @@ from uuid import UUID
 
 import requests
 from django.conf import settings
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.db import connections
 from knox.models import get_token_model
 
 from approvals.models import Approval, AuditEntry
 from orchestra.auth import sign_in_links
+from orchestra.auth.groups import permissions_of
+from orchestra.auth.permissions import BUILT_IN_GROUPS
 
 APPROVER, ASKER = "Approver", "Asker"
 TITLE = "Drill: nothing will run, please leave it alone"
@@ -249,7 +251,8 @@ def _account(name: str, group: str) -> User:
         user.set_unusable_password()
     user.is_active = user.is_staff = True
     user.save()
-    user.groups.set([Group.objects.get(name=group)])
+    user.groups.clear()  # administrators may change what a group may do
+    user.user_permissions.set(permissions_of(*BUILT_IN_GROUPS[group]))
     return user
 
 

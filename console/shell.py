@@ -15,7 +15,8 @@ from django.views.decorators.http import require_safe
 
 from console.navigation import ENTRIES, navigation_item, open_sessions
 from orchestra.auth import next_page
-from orchestra.auth.permissions import GROUP_RIGHTS, Right, groups_with, may, rights_of
+from orchestra.auth.groups import groups_of, groups_with
+from orchestra.auth.permissions import Right, may, rights_of
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
@@ -84,10 +85,12 @@ def rights_in_words(user: Any) -> dict[str, bool]:
 
 
 def role_of(user: Any) -> str:
-    """The name of the smallest group that includes all rights of ``user``."""
-    held = rights_of(user)
-    fitting = [name for name, rights in GROUP_RIGHTS.items() if held <= rights]
-    return min(fitting, key=lambda name: len(GROUP_RIGHTS[name])) if held else "No rights"
+    """Return the names of the groups that give ``user`` their rights, as the header of every page shows them."""
+    if user.is_superuser:
+        return "Administrator"
+    if names := groups_of(user):
+        return ", ".join(names)
+    return "Own permissions" if rights_of(user) else "No rights"
 
 
 @require_safe

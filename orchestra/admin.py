@@ -1,4 +1,6 @@
-"""The kernel's tables, the accounts and the API tokens in the admin, and the rights every page of it follows."""
+"""The admin pages of the kernel's tables, accounts, groups and API tokens, and the base classes of
+all admin pages.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -6,31 +8,35 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db.models import QuerySet
-from django.forms import CheckboxInput
+from django.forms import CheckboxInput, CheckboxSelectMultiple, ModelMultipleChoiceField
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from knox.admin import AuthTokenAdmin
 from knox.models import AuthToken
 
-from orchestra.auth.permissions import GROUP_RIGHTS, Right, may
+from orchestra.auth.groups import permissions_of, right_of
+from orchestra.auth.permissions import Right, may
 from orchestra.auth.views import end_everywhere
 from orchestra.models import Archive, IdempotentRequest, Lease, SignInAttempt, SignInLink, Tally
 
 if TYPE_CHECKING:
     PlainAdmin = admin.ModelAdmin[Any]
     PlainUserAdmin = UserAdmin[User]
+    PermissionsField = ModelMultipleChoiceField[Permission]
 else:
     PlainAdmin = admin.ModelAdmin
     PlainUserAdmin = UserAdmin
+    PermissionsField = ModelMultipleChoiceField
 
 
 class ByRights:
-    """Reading needs ``needed``; changing anything needs the right to administer. Django's own permissions say nothing.
+    """Reading takes the right ``needed``; changing takes the right to administer. Other permissions
+    do not count.
 
-    ``editable = False`` makes a page that nobody changes by hand.
+    With ``editable = False`` rows cannot be added, changed or deleted by hand.
     """
 
     needed: ClassVar[Right] = Right.READ
@@ -53,14 +59,16 @@ class ByRights:
 
 
 class Reading(ByRights, PlainAdmin):
-    """Rows that people read and nobody edits."""
+    """Rows that are read, never edited."""
 
     editable = False
     show_full_result_count = False
     list_per_page = 50
 
     def action_checkbox(self, obj: Any) -> SafeString:
-        """As Django draws it, but labelled with the id: the row's own text was written by somebody else."""
+        """Return Django's checkbox, labelled with the id, because agents and programs wrote the
+        row's own text.
+        """
         box = CheckboxInput({"class": "action-select", "aria-label": f"Select {obj.pk}"}, lambda value: False)
         return box.render(ACTION_CHECKBOX_NAME, str(obj.pk))
 
@@ -70,7 +78,9 @@ class Reading(ByRights, PlainAdmin):
 
 
 class Holdable(Reading):
-    """Rows that a legal hold keeps from retention; ``set_hold`` is the command that sets and releases it."""
+    """Rows that a legal hold keeps from retention. ``set_hold`` is the command that sets and
+    releases a hold.
+    """
 
     set_hold: ClassVar[Callable[..., int]]
 
@@ -97,7 +107,7 @@ class Holdable(Reading):
 
 
 class Housekeeping(Reading):
-    """Orchestra's own bookkeeping: for administrators' eyes."""
+    """Orchestra's own bookkeeping, which administrators alone may read."""
 
     needed = Right.ADMINISTER
 
@@ -131,7 +141,7 @@ class IdempotentRequestAdmin(Housekeeping):
 
 @admin.register(SignInLink)
 class SignInLinkAdmin(Housekeeping):
-    """Who was given a link and whether it was used; the hash of its secret is nobody's business."""
+    """For whom a link was made and whether it was used. The hash of its token is not shown."""
 
     list_display = ("user", "created_at", "expires_at", "used_at")
     fields = ("user", "created_at", "expires_at", "used_at")
@@ -141,7 +151,7 @@ class SignInLinkAdmin(Housekeeping):
 
 @admin.register(SignInAttempt)
 class SignInAttemptAdmin(Housekeeping):
-    """Who tried a password, from where, and whether it was right; kept for a month."""
+    """Attempts to sign in by password: account, address and result, kept for 30 days."""
 
     list_display = ("at", "username", "address", "succeeded")
     list_filter = ("succeeded",)
@@ -154,11 +164,48 @@ admin.site.unregister(Group)
 admin.site.unregister(AuthToken)
 
 
-@admin.register(User)
-class PersonAdmin(ByRights, PlainUserAdmin):
-    """Accounts. What somebody may do follows from the groups alone; "staff" lets them into this site."""
+class RightsField(PermissionsField):
+    """The permissions behind the rights, in the words of the rights."""
+
+    widget = CheckboxSelectMultiple
+
+    def label_from_instance(self, obj: Any) -> str:
+        right = right_of(obj)
+        return str(right.label) if right else str(obj)
+
+
+class HoldsRights(ByRights, PlainAdmin):
+    """Rows that hold permissions, in the field ``permissions_field``.
+
+    The form offers the permissions that Orchestra checks. Others, set elsewhere, are kept as they
+    are.
+    """
 
     needed = Right.ADMINISTER
+    permissions_field: ClassVar[str]
+
+    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **options: Any) -> Any:
+        if db_field.name != self.permissions_field:
+            return super().formfield_for_manytomany(db_field, request, **options)
+        return RightsField(permissions_of(*Right), required=False, label="May", help_text=CHECKED_AT_ONCE)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        chosen = form.cleaned_data.get(self.permissions_field)
+        if chosen is not None:
+            held: QuerySet[Permission] = getattr(form.instance, self.permissions_field).all()
+            others = held.exclude(pk__in=permissions_of(*Right).values("pk"))
+            form.cleaned_data[self.permissions_field] = [*chosen, *others]
+        super().save_related(request, form, formsets, change)
+
+
+CHECKED_AT_ONCE = "A change counts from the next request on, on every surface."
+
+
+@admin.register(User)
+class PersonAdmin(HoldsRights, PlainUserAdmin):
+    """Accounts. Rights come from groups and from the account itself; "staff" opens this site."""
+
+    permissions_field = "user_permissions"
     list_display = (
         "username",
         "first_name",
@@ -175,13 +222,14 @@ class PersonAdmin(ByRights, PlainUserAdmin):
         (
             "Rights",
             {
-                "fields": ("is_active", "is_staff", "groups", "is_superuser"),
-                "description": "Rights come from the groups.",
+                "fields": ("is_active", "is_staff", "groups", "user_permissions", "is_superuser"),
+                "description": "Rights come from the groups and from the account itself.",
             },
         ),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
 
+    filter_horizontal = ("groups",)
     actions = ("sign_out_selected",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
@@ -199,23 +247,29 @@ class PersonAdmin(ByRights, PlainUserAdmin):
 
 
 @admin.register(Group)
-class RoleAdmin(ByRights, GroupAdmin):
-    """The groups are part of the code; their members are chosen on the account's page."""
+class RoleAdmin(HoldsRights, GroupAdmin):
+    """Groups and the rights of their members. Members are chosen on the account's page."""
 
-    needed = Right.ADMINISTER
-    editable = False
+    permissions_field = "permissions"
     list_display = ("name", "may_do")
-    fields = ("name", "may_do")
+    fields = ("name", "permissions")
     filter_horizontal = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
+        return super().get_queryset(request).prefetch_related("permissions__content_type")
 
     @admin.display(description="may")
     def may_do(self, group: Group) -> str:
-        return "; ".join(right.label for right in Right if right in GROUP_RIGHTS.get(group.name, ())) or "nothing"
+        held = {right_of(permission) for permission in group.permissions.all()}
+        return "; ".join(right.label for right in Right if right in held) or "nothing"
 
 
 @admin.register(AuthToken)
 class TokenAdmin(ByRights, AuthTokenAdmin):
-    """API tokens: made here, shown once, known by their first letters afterwards; deleting one ends it."""
+    """API tokens.
+
+    A new one is shown once, and named by its first characters afterwards; deleting it ends it.
+    """
 
     needed = Right.ADMINISTER
     list_display = ("token_key", "user", "created", "expiry", "works")

@@ -1,4 +1,7 @@
-"""The admin site: for staff and administrators, who come in, go out and change their password as everybody does."""
+"""The admin site, for staff and administrators.
+
+It uses the console's pages to sign in, sign out and change a password.
+"""
 
 from functools import wraps
 from typing import Any
@@ -24,9 +27,10 @@ class OrchestraAdminSite(AdminSite):
     enable_nav_sidebar = False  # the pages need the width; the header leads to what people come for
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """As Django does, but what no page of ours sends is a 400.
+        """Wrap ``view`` as Django does, and answer malformed parameters with 400 instead of 500.
 
-        An address may name a field that does not exist (``_to_field=``), an action rows with ids that are none.
+        An address may name a field that does not exist (``_to_field=``); an action may name invalid
+        ids.
         """
 
         @wraps(view)
@@ -50,7 +54,7 @@ class OrchestraAdminSite(AdminSite):
         return _to_sign_in(request)
 
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        from orchestra.auth.views import sign_out  # late: the gate draws on the tables, which this site is made before
+        from orchestra.auth.views import sign_out  # late: it needs the models, which are loaded after this site
 
         return sign_out(request)
 
@@ -60,7 +64,7 @@ class OrchestraAdminSite(AdminSite):
 
 @never_cache
 def _to_sign_in(request: HttpRequest) -> HttpResponse:
-    """Whoever may not open the admin is told so there, signed in or not."""
+    """Redirect to the sign-in page, which also explains a missing permission to a signed-in person."""
     wanted = request.GET.get("next", reverse("admin:index"))
     return redirect(f"{reverse('sign-in-form')}?{urlencode({'next': wanted})}")
 
@@ -69,6 +73,6 @@ class OrchestraAdminConfig(AdminConfig):
     default_site = "orchestra.admin_site.OrchestraAdminSite"
 
     def ready(self) -> None:
-        """Find the admin's pages, in the processes that could show one."""
+        """Import the apps' admin modules, unless this process cannot serve a page."""
         if not is_light():
             super().ready()

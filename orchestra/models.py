@@ -59,6 +59,18 @@ class Tally(models.Model):
         return f"{self.name}{{{self.labels}}}"
 
 
+class Installation(models.Model):
+    """No table: the installation as a whole, for permissions that belong to no row (``orchestra.auth.permissions``)."""
+
+    class Meta:
+        managed = False
+        default_permissions = ()
+        permissions = [("administer_installation", "Can do everything, and use the admin site")]
+
+    def __str__(self) -> str:
+        return "Orchestra"
+
+
 class IdempotentRequest(Base):
     """The response to the first POST with an ``Idempotency-Key``, kept for 24 hours.
 

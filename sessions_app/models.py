@@ -66,6 +66,9 @@ class AgentSession(Base):
     class Meta:
         db_table = "agent_sessions"
         ordering = ["-created_at"]
+        permissions = [  # orchestra.auth.permissions
+            ("operate_agentsession", "Can start sessions, send messages, cancel"),
+        ]
         indexes = [
             models.Index(name="sessions_by_status", fields=["status"]),
             models.Index(name="sessions_queued", fields=["created_at"], condition=Q(status="queued")),

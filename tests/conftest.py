@@ -21,12 +21,17 @@ hypothesis_settings.register_profile("busy", deadline=None, suppress_health_chec
 hypothesis_settings.load_profile("busy")
 
 make_groups = import_module("orchestra.migrations.0002_groups").make_groups
+fill_groups = import_module("orchestra.migrations.0006_permissions").fill_groups
 
 
 def _groups_again(sender: Any, **_signal: Any) -> None:
     """Tests with real commits end by emptying all tables, the groups that a migration made included."""
+    from approvals.audit.changes import recorded_elsewhere  # late: it needs the models
+
     if sender.name == "django.contrib.auth":
         make_groups(apps, None)
+        with recorded_elsewhere():
+            fill_groups(apps, None)
 
 
 post_migrate.connect(_groups_again, weak=False)

@@ -5,13 +5,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.utils import timezone
 from knox.models import AuthToken
 from rest_framework.test import APIClient
 
 from approvals.models import Approval
 from approvals.policy.digest import input_digest
+from orchestra.auth.groups import group_named
 from sessions_app.models import AgentSession, Schedule, Turn
 
 
@@ -21,7 +22,7 @@ def make_user(username: str = "", *, group: str = "", **overrides: Any) -> User:
     user.set_unusable_password()
     user.save()
     if group:
-        user.groups.add(Group.objects.get_or_create(name=group)[0])
+        user.groups.add(group_named(group))
     return user
 
 

@@ -60,7 +60,9 @@ def test_only_the_settings_read_our_own_variables() -> None:
     assert found == []
 
 
-GIVES_POWER = r"\b(Rule|User|Group|AuthToken|SignInLink|Schedule|PeriodicTask|Approver|tokens|rules_in_force)\b"
+GIVES_POWER = (
+    r"\b(Rule|User|Group|Permission|AuthToken|SignInLink|Schedule|PeriodicTask|Approver|tokens|rules_in_force)\b"
+)
 SILENT = {"update", "aupdate", "bulk_create", "abulk_create", "bulk_update", "abulk_update", "_raw_delete"}
 # Statements that send no signal, in functions that know models whose changes are audited; each with its reason.
 ACCOUNTED_FOR = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.utils import timezone
 from knox.models import AuthToken
 
@@ -17,6 +17,7 @@ def watch_all() -> None:
     watch(Rule, Watched(noun="rule", fields=RULE))
     watch(User, Watched(noun="account", fields=ACCOUNT, secrets=("password",), related=("groups", "user_permissions")))
     watch(Group, Watched(noun="group", fields=("name",), related=("permissions", "user_set")))
+    watch(Permission, Watched(noun="permission", fields=("codename",), related=("group_set", "user_set")))
     watch(AuthToken, Watched(noun="token", fields=("user", "expiry"), name=_token, matters=_in_force))
     watch(SignInLink, Watched(noun="link", fields=("expires_at",), secrets=("user",), name=str, deletions=False))
 

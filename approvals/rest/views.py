@@ -180,7 +180,8 @@ class ApprovalViewSet(OrchestraViewSet):
         approval.
         """
         approval_id = id_or_not_found(pk, ApprovalNotFound, "Approval not found")
-        if not may(self.request.user, Right.READ) and not self.get_queryset().filter(pk=approval_id).exists():
+        may_know = may(self.request.user, Right.READ) or Right.DECIDE in self.rights[self.action]
+        if not may_know and not self.get_queryset().filter(pk=approval_id).exists():
             raise ApprovalNotFound("Approval not found")
         return approval_id
 

@@ -1,4 +1,4 @@
-"""The page of one's own account: rights, open browsers, API tokens, password."""
+"""The page of the reader's own account: rights, open browser sessions, API tokens, password."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ from console.shell import show
 from orchestra.auth import login_throttle
 from orchestra.auth import next_page as destinations
 from orchestra.auth.permissions import Right, rights_of
-from orchestra.auth.views import FRESH, SIGNED_IN_AT, address_of, counted, end_everywhere
+from orchestra.auth.views import FRESH, SIGNED_IN_AT, address_of, count_or_refuse, end_everywhere
 from orchestra.models import BrowserSession
 
 
@@ -29,7 +29,6 @@ from orchestra.models import BrowserSession
 @sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
 def account(request: HttpRequest) -> HttpResponse:
-    """One's own account: rights, where one is signed in, tokens, password."""
     user = request.user
     if not isinstance(user, User):
         return destinations.to_sign_in(request.path)
@@ -54,8 +53,12 @@ def account(request: HttpRequest) -> HttpResponse:
 
 
 def _password_form(request: HttpRequest, user: User) -> "SetPasswordForm[User] | None":
-    """The old password is asked for; who never had one must have signed in just now, so that a browser
-    left alone cannot be turned into a way in for ever."""
+    """Return the form for a new password; None for an account without one that signed in too long
+    ago.
+
+    The form wants the old password. An account without one must have signed in lately, so that a
+    person at an unattended browser cannot set one.
+    """
     data = request.POST if request.method == "POST" else None
     if user.has_usable_password():
         return PasswordChangeForm(user, data)
@@ -64,16 +67,16 @@ def _password_form(request: HttpRequest, user: User) -> "SetPasswordForm[User] |
 
 
 def _may_try(request: HttpRequest, user: User) -> bool:
-    """Whether the old password may be looked at; guessing it here is as slow as at the sign-in."""
+    """Whether the old password may be checked; attempts here count like attempts to sign in."""
     if not user.has_usable_password():
         return True
     try:
-        attempt = counted(user.get_username(), address_of(request))
+        attempt = count_or_refuse(user.get_username(), address_of(request))
     except ValidationError as error:
         messages.error(request, error.message)
         return False
     if user.check_password(request.POST.get("old_password", "")):
-        login_throttle.succeed(attempt)
+        login_throttle.mark_succeeded(attempt)
     return True
 
 

@@ -1,7 +1,8 @@
-"""Who acts right now, and through which surface: what the audit of changes says about their author.
+"""The author of the present change and the surface it came through, for the audit of changes.
 
-A request, a message on a socket or a command at a terminal sets it; receivers of model signals, which know nothing of
-requests, read it. Without any, the system itself acts: a worker, beat, a migration.
+A request, a socket message or a terminal command sets the actor. Receivers of model signals, which
+do not see the request, read it. Where none is set the system itself acts: a worker, beat, a
+migration.
 """
 
 import contextlib
@@ -21,7 +22,9 @@ from django.utils.decorators import sync_and_async_middleware
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An account's name, or ``shell:<login>``; ``surface`` is a value of ``approvals.models.DecisionSource``."""
+    """An account's name, or ``shell:<login>``; ``surface`` is a value of
+    ``approvals.models.DecisionSource``.
+    """
 
     name: str = ""
     surface: str = "system"
@@ -32,14 +35,16 @@ _current: ContextVar[Callable[[], Actor] | None] = ContextVar("orchestra_actor",
 
 
 def current() -> Actor:
-    """The one who acts in this context."""
+    """Return the actor of this context."""
     known = _current.get()
     return known() if known else Actor()
 
 
 @contextlib.contextmanager
 def acting(find: Callable[[], Actor]) -> Iterator[None]:
-    """Within this block the result of ``find`` acts; it is called when somebody wants to know, not before."""
+    """Make the result of ``find`` the actor within this block. ``find`` is called only when an
+    actor is read.
+    """
     token = _current.set(find)
     try:
         yield
@@ -48,13 +53,18 @@ def acting(find: Callable[[], Actor]) -> Iterator[None]:
 
 
 def at_terminal() -> contextlib.AbstractContextManager[None]:
-    """Within this block the login at this machine acts, unless this is one of Orchestra's own processes."""
+    """Make the login of this machine the actor within this block, unless this is one of Orchestra's
+    own processes.
+    """
     return acting(_at_terminal)
 
 
 @sync_and_async_middleware
 def by_request(get_response: Any) -> Any:
-    """Middleware, after the authentication: whoever sent the request acts. REST sets the account later, for a token."""
+    """Middleware, after the authentication: make the account of the request the actor.
+
+    The account is read late, because REST sets the one of a token only inside the view.
+    """
 
     async def answer_async(request: HttpRequest) -> HttpResponseBase:
         with acting(lambda: _of_request(request)):

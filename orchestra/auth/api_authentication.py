@@ -1,4 +1,6 @@
-"""Who is calling the REST door, and whether they may. Apart from the views, which name these as defaults."""
+"""Authentication and permission classes of REST, in a module without views: the settings name them
+as defaults.
+"""
 
 from typing import Any
 
@@ -11,7 +13,10 @@ from orchestra.auth.permissions import rights_of
 
 
 class KnownToken(TokenAuthentication):
-    """knox's tokens; one that is not even text is wrong like any other."""
+    """knox's tokens.
+
+    A token that is not ASCII text is invalid; knox alone would raise an error on it.
+    """
 
     def authenticate_credentials(self, token: bytes) -> Any:
         if not token.isascii() or b"\0" in token:
@@ -20,7 +25,9 @@ class KnownToken(TokenAuthentication):
 
 
 class HasRight(BasePermission):
-    """The caller holds one of the rights that the view's table names for this action; no row, no way in."""
+    """Allow callers with one of the rights that the view's ``rights`` names for the action; an
+    action without a row is refused.
+    """
 
     message = "You have no right to do this."
 

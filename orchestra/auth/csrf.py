@@ -1,7 +1,7 @@
-"""Why a browser's form was refused by the CSRF check, and what helps, in words for whoever reads the page.
+"""Why the CSRF check refused a browser's form, and what helps, in words for the reader of the page.
 
-Most refusals are old forms. The others do not go away by loading the page again: a browser that keeps no cookies, and
-a proxy in front of Orchestra that hides under which address the browser sees it.
+Most refusals are old forms. Two causes do not go away when the page is loaded again: a browser that
+keeps no cookies, and a proxy that hides the address under which the browser sees Orchestra.
 """
 
 import re
@@ -11,11 +11,13 @@ from django.conf import settings
 from django.http import HttpRequest
 
 HEADER = "X-Refused-Because"
-"""Repeats the sentence where the page itself is not shown: the console's forms are sent by script."""
+"""Carries the sentence to the console's script, which sends the forms and does not show the page of
+the refusal.
+"""
 
 OLD = "The form was too old. Load the page again, and repeat what you did."
 NO_COOKIE = (
-    "The browser sent no CSRF cookie with this form, so nobody can tell whether you meant it. Allow cookies for "
+    "The browser sent no CSRF cookie with this form, so Orchestra cannot know that you sent it. Allow cookies for "
     "{host}, load the page again, and repeat it. Programs need none: they send `Authorization: Token <key>`."
 )
 PLAIN_HTTP = (
@@ -36,7 +38,10 @@ ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", re
 
 
 def why_refused(request: HttpRequest, reason: str) -> str:
-    """One or two sentences in ASCII, safe to paste into a shell or a header. ``reason`` is Django's own."""
+    """Return one or two sentences in ASCII, safe to paste into a shell or a header.
+
+    ``reason`` is the text that Django passes to ``CSRF_FAILURE_VIEW``.
+    """
     if reason.startswith("Origin checking failed"):
         return _of_origin(request, request.headers.get("Origin", ""))
     if reason.startswith("Referer checking failed"):
@@ -59,7 +64,7 @@ def _of_origin(request: HttpRequest, origin: str) -> str:
 
 
 def _cure(origin: str) -> str:
-    """The whole value to set, with what the setting holds already."""
+    """Return the whole setting to write, with the values that it holds already."""
     return f"set ORCHESTRA_TRUSTED_ORIGINS={','.join([*settings.CSRF_TRUSTED_ORIGINS, origin])}"
 
 

@@ -1,4 +1,4 @@
-"""Slowing down those who guess passwords. A person who is signed in, and an API token, are never slowed down."""
+"""A rate limit for passwords that fail. It never slows down signed-in people or API tokens."""
 
 import logging
 from dataclasses import dataclass
@@ -19,16 +19,19 @@ PER_PERSON_AND_PLACE, PER_PLACE, PER_PERSON = 5, 50, 100  # failures within the 
 
 @dataclass(frozen=True, slots=True)
 class TooManyAttempts(Exception):
-    """Not even looked at: too many failed lately, for this account, from this address, or both."""
+    """The password was not checked: too many attempts failed lately for this account, from this
+    address, or both.
+    """
 
     wait: timedelta
 
 
-def begin(*, username: str, address: str) -> SignInAttempt:
-    """Count an attempt as failed before the password is looked at, so that many at once cannot slip through.
+def count_attempt(*, username: str, address: str) -> SignInAttempt:
+    """Count an attempt as failed before the password is checked, so that parallel attempts cannot
+    exceed the limit.
 
     Raises:
-        TooManyAttempts: and nothing was counted.
+        TooManyAttempts: the limit is reached; the attempt is not counted.
     """
     SignInAttempt.objects.filter(at__lt=Now() - KEPT).delete()
     attempt = SignInAttempt.objects.create(username=username.lower()[:150], address=address[:100])
@@ -40,13 +43,13 @@ def begin(*, username: str, address: str) -> SignInAttempt:
     return attempt
 
 
-def succeed(attempt: SignInAttempt) -> None:
-    """That one was right; it no longer counts."""
+def mark_succeeded(attempt: SignInAttempt) -> None:
+    """Record that the password was right, so that the attempt no longer counts."""
     SignInAttempt.objects.filter(pk=attempt.pk).update(succeeded=True)
 
 
-def left(attempt: SignInAttempt) -> int:
-    """How many more tries this account has from this address."""
+def attempts_left(attempt: SignInAttempt) -> int:
+    """Return how many more attempts this account has from this address."""
     which, limit = _limits(attempt)[0]
     return max(0, limit - _recent(which).count())
 
@@ -57,7 +60,11 @@ def _limits(attempt: SignInAttempt) -> list[tuple[Q, int]]:
 
 
 def _wait(attempt: SignInAttempt, which: Q, limit: int) -> timedelta:
-    """Until the attempt would fit under ``limit``; zero if it does. Told by our clock, judged by the database's."""
+    """Return the time until the attempt fits under ``limit``; zero if it does now.
+
+    The database's clock decides which attempts count; this host's clock only computes the time
+    shown.
+    """
     earlier = _recent(which).filter(pk__lt=attempt.pk).order_by("-pk").values_list("at", flat=True)
     filling = earlier[limit - 1 : limit].first()
     return max(timedelta(seconds=1), filling + WINDOW - timezone.now()) if filling else timedelta()

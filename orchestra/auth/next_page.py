@@ -1,4 +1,7 @@
-"""Where somebody was going who had to sign in first: kept through every step, and never another site."""
+"""The page that a person asked for before the sign-in.
+
+It is kept through every step, and is never on another site.
+"""
 
 import re
 from datetime import timedelta
@@ -21,7 +24,8 @@ FIT_FOR_A_SHELL = re.compile(r"/[A-Za-z0-9/_.-]*")
 def safe(wanted: str) -> str:
     """Return ``wanted`` if it is the path of a page on this very host, or an empty text.
 
-    A path only: an address with a host would be compared with the header ``Host``, which a client writes.
+    A path only: an address with a host would be compared with the header ``Host``, which a client
+    writes.
     """
     is_path = wanted.startswith("/") and len(wanted) <= LONGEST and wanted.isprintable()
     if not is_path or not url_has_allowed_host_and_scheme(wanted, allowed_hosts=None):
@@ -30,13 +34,15 @@ def safe(wanted: str) -> str:
 
 
 def wanted_by(request: HttpRequest) -> str:
-    """Return what the form or the address names as ``next``, else what this browser was last asked to sign in for."""
+    """Return what the form or the address names as ``next``, else the page for which this browser
+    last had to sign in.
+    """
     named = request.POST.get("next") or request.GET.get("next")
     return safe(named if named is not None else unquote(request.COOKIES.get(COOKIE, "")))
 
 
 def page_of(request: HttpRequest) -> str:
-    """Return the page a person is on: the one they ask for, or the one whose form they sent."""
+    """Return the page that a person looks at: the requested one, or the one whose form was sent."""
     if request.method in ("GET", "HEAD"):
         return safe(request.get_full_path())
     came_from = urlsplit(request.headers.get("Referer", ""))
@@ -46,14 +52,15 @@ def page_of(request: HttpRequest) -> str:
 
 
 def to_sign_in(wanted: str) -> HttpResponse:
-    """Send a person to the sign-in, and from there to ``wanted``."""
+    """Redirect to the sign-in, which leads on to ``wanted``."""
     return redirect_to_login(wanted, settings.LOGIN_URL) if wanted else redirect(settings.LOGIN_URL)
 
 
 def remember(response: HttpResponseBase, wanted: str) -> None:
-    """Have this browser know where it was going, in case a one-time link opens in it; forget it if ``wanted`` is empty.
+    """Keep ``wanted`` in a cookie, for a one-time link that opens in this browser; an empty
+    ``wanted`` deletes it.
 
-    The cookie is sent to the sign-in pages alone.
+    The browser sends the cookie to the sign-in pages alone.
     """
     if not wanted:
         response.delete_cookie(COOKIE, path=settings.LOGIN_URL, samesite="Lax")
@@ -65,5 +72,7 @@ def remember(response: HttpResponseBase, wanted: str) -> None:
 
 
 def for_a_shell(wanted: str) -> str:
-    """Return ``wanted`` if it may stand in a command that a person is told to copy, or an empty text."""
+    """Return ``wanted`` if it is safe in a shell command that a page offers to copy, or an empty
+    text.
+    """
     return wanted if wanted != "/" and FIT_FOR_A_SHELL.fullmatch(wanted) else ""

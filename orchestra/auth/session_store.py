@@ -1,7 +1,7 @@
-"""Django's session engine over a table that knows whose browser it is (settings.SESSION_ENGINE).
+"""Django's session engine over a table with a column for the account (``settings.SESSION_ENGINE``).
 
-The key is in the browser's cookie and nowhere else. The table, and so every backup, holds its SHA-256: who reads a
-row cannot sign in with it.
+Only the browser's cookie holds the key. The table, and so every backup, holds its SHA-256, with
+which a reader of the table cannot sign in.
 """
 
 import hashlib
@@ -16,15 +16,18 @@ from orchestra.models import BrowserSession
 
 
 def hashed(session_key: str) -> str:
-    """What the table holds for a key. The key has 165 random bits, so a salt or a slow hash would add nothing."""
+    """Return the hash of a key, as the table holds it.
+
+    The key has 165 random bits, so a salt or a slow hash would add nothing.
+    """
     return hashlib.sha256(session_key.encode(errors="surrogatepass")).hexdigest()
 
 
 class SessionStore(DatabaseStore):
     """Sessions in ``browser_sessions``, found by the hash of their key.
 
-    The methods of Django's store that name the column are repeated here; all others call these. The asynchronous ones
-    are those of the base class, which call the synchronous ones.
+    This class repeats the methods of Django's store that name the column; all others call these.
+    The asynchronous methods are those of the base class, because they call the synchronous ones.
     """
 
     @classmethod

@@ -1,4 +1,7 @@
-"""One-time sign-in links: made in the shell, opened in a browser, good for one person, once, for ten minutes."""
+"""One-time sign-in links.
+
+A shell command makes one; it signs one person in, once, within ten minutes.
+"""
 
 import hashlib
 import secrets
@@ -23,9 +26,9 @@ FIRST_ACCOUNT = "admin"
 
 
 def make_link(user: User, *, wanted: str = "") -> str:
-    """Return a fresh link for ``user`` that leads to the page ``wanted``, a path.
+    """Return a new link for ``user`` that leads to the page ``wanted``, a path.
 
-    The token exists in the returned URL only, the table keeps its hash.
+    Only the returned URL holds the token; the table keeps its hash.
     """
     token = secrets.token_urlsafe(32)
     SignInLink.objects.filter(expires_at__lte=Now()).delete()
@@ -35,7 +38,9 @@ def make_link(user: User, *, wanted: str = "") -> str:
 
 
 def owner() -> User:
-    """The account of the person at this machine: the oldest active superuser, made if there is none."""
+    """Return the account of the person at this machine: the oldest active superuser, created if
+    there is none.
+    """
     found = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
     if found is None:
         found, _ = User.objects.get_or_create(username=FIRST_ACCOUNT)
@@ -46,7 +51,9 @@ def owner() -> User:
 
 
 def base_url() -> str:
-    """Where a browser on this machine, or one that knows the public address, finds the web process."""
+    """Return the address of the web process: the public one if it is set, else the one for browsers
+    of this machine.
+    """
     orchestra = settings.ORCHESTRA
     if orchestra.public_url:
         return str(orchestra.public_url).rstrip("/")
@@ -56,7 +63,9 @@ def base_url() -> str:
 
 
 def local_url(host: str, port: int) -> str:
-    """The address of a server of this machine that listens on ``host``."""
+    """Return the address at which a browser of this machine reaches a server that listens on
+    ``host``.
+    """
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
     name = everywhere.get(host, host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
@@ -65,9 +74,10 @@ def local_url(host: str, port: int) -> str:
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in(request: HttpRequest, token: str) -> HttpResponse:
-    """GET shows a button, which a link preview cannot press; POST uses the link up and signs in.
+    """Show a button on GET, because link previews send GET; use the link up and sign in on POST.
 
-    Used, expired, unknown: all three look the same. Who has a link that works may know the console's host.
+    Used, expired and unknown links get the same page. Only the holder of a working link is
+    redirected to the console's host, whose name is private.
     """
     alive = SignInLink.objects.filter(token_sha256=_digest(token), used_at__isnull=True, expires_at__gt=Now())
     if not console_host.keeps_sessions(request.get_host()):
@@ -93,7 +103,8 @@ def _gone(request: HttpRequest) -> HttpResponse:
 
 def _page(request: HttpRequest, template: str, context: dict[str, object], status: int) -> HttpResponse:
     response = render(request, template, context, status=status)
-    # The address is the secret. Not "no-referrer": browsers then post with "Origin: null", which CSRF refuses.
+    # The address is the secret. With "no-referrer" browsers would post "Origin: null", which the
+    # CSRF check refuses.
     response["Referrer-Policy"] = "same-origin"
     return response
 

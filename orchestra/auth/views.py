@@ -1,4 +1,6 @@
-"""The way in and out for people: password, sign out here or everywhere, a new password."""
+"""Authentication views for browsers: sign in by password, sign out here or everywhere, refused
+forms.
+"""
 
 import math
 from datetime import timedelta
@@ -35,7 +37,7 @@ SIGNED_IN_AT = "signed_in_at"
 
 
 class PasswordForm(AuthenticationForm):
-    """Name and password, looked at only as often as ``attempts`` allows."""
+    """Name and password, checked only as often as ``login_throttle`` allows."""
 
     error_messages = {
         "invalid_login": "Name or password is wrong.",
@@ -46,17 +48,17 @@ class PasswordForm(AuthenticationForm):
         name, word = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if not name or not word:
             return super().clean()
-        attempt = counted(name, address_of(self.request))
+        attempt = count_or_refuse(name, address_of(self.request))
         try:
             cleaned: dict[str, Any] = super().clean()
         except ValidationError as error:
-            raise ValidationError(f"{error.message} {_tries(attempt)}", code=error.code) from None
-        login_throttle.succeed(attempt)
+            raise ValidationError(f"{error.message} {_attempts_left_in_words(attempt)}", code=error.code) from None
+        login_throttle.mark_succeeded(attempt)
         return cleaned
 
 
 class SignIn(LoginView):
-    """Sign in by password; afterwards what was asked for opens, if it is a page of ours."""
+    """Sign in by password, then open the requested page if it is one of this site."""
 
     template_name = "sign_in/password.html"
     authentication_form = PasswordForm
@@ -69,22 +71,26 @@ class SignIn(LoginView):
         return super().get_context_data(**context, **more, for_a_shell=destinations.for_a_shell(wanted))
 
     def get_redirect_url(self, request: HttpRequest | None = None) -> str:
-        """Return what the person came for; not what this browser wanted before, when nothing is named now."""
+        """Return the page that this request names; the page of an earlier request, kept in the
+        cookie, does not count.
+        """
         asked = request or self.request
         return destinations.safe(asked.POST.get("next", asked.GET.get("next", "")))
 
     def render_to_response(self, context: dict[str, Any], **response: Any) -> HttpResponse:
-        """Remember where the person is going: a one-time link may be what lets them in."""
+        """Keep the requested page in a cookie, because the person may sign in by a one-time link
+        instead.
+        """
         answer = super().render_to_response(context, **response)
         if not context["elsewhere"]:
             destinations.remember(answer, context["wanted"])
         return answer
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
-        """Where no session may live, whoever knows the password gets a one-time link to where it may.
+        """Sign in, or on a host that keeps no sessions show a one-time link to the host that does.
 
-        It is a page and no redirect: the content security policy would stop one that leaves the form's host, or the
-        policy would have to name the console's host to everybody.
+        It is a page and not a redirect: the content security policy stops a redirect that leaves
+        the form's host, unless it names the console's private host to every visitor.
         """
         if console_host.keeps_sessions(self.request.get_host()):
             answer = super().form_valid(form)
@@ -106,10 +112,14 @@ class SignIn(LoginView):
         return response
 
 
-def counted(username: str, address: str) -> SignInAttempt:
-    """A counted attempt; a form's error that says how long to wait if there were too many."""
+def count_or_refuse(username: str, address: str) -> SignInAttempt:
+    """Count an attempt to sign in.
+
+    Raises:
+        ValidationError: there were too many; its text says how long to wait.
+    """
     try:
-        return login_throttle.begin(username=username, address=address)
+        return login_throttle.count_attempt(username=username, address=address)
     except login_throttle.TooManyAttempts as many:
         seconds = math.ceil(many.wait.total_seconds())
         minutes = math.ceil(seconds / 60)
@@ -120,14 +130,15 @@ def counted(username: str, address: str) -> SignInAttempt:
 
 
 def address_of(request: HttpRequest | None) -> str:
-    """Where the browser is, as the server sees it."""
+    """Return the address from which the request came, as the server sees it."""
     return str(request.META.get("REMOTE_ADDR") or "") if request else ""
 
 
 def end_everywhere(user: User, *, keep: str = "", tokens: bool = True) -> None:
-    """End the sessions of ``user``, except the one with the key ``keep``, the unused links and, if asked, the tokens.
+    """End the sessions of ``user`` except the one with the key ``keep``, the unused links and, with
+    ``tokens``, the API tokens.
 
-    Open sockets hear of it with the commit and close (``orchestra.realtime.attendance``).
+    Open sockets are notified with the commit, and close (``orchestra.realtime.attendance``).
     """
     with transaction.atomic():
         BrowserSession.objects.filter(user=user).exclude(session_key=hashed(keep)).delete()
@@ -138,14 +149,14 @@ def end_everywhere(user: User, *, keep: str = "", tokens: bool = True) -> None:
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """End this browser's session; whoever signs in next comes back to the page that was open."""
+    """End this browser's session; the next sign-in leads back to the page that was open."""
     logout(request)
-    return destinations.to_sign_in(_left(request))
+    return destinations.to_sign_in(_page_left(request))
 
 
 @require_POST
 def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
-    """End all sessions and API tokens of the person who asks, this one included."""
+    """End all sessions and API tokens of the account, the present session included."""
     if isinstance(request.user, User):
         end_everywhere(request.user)
     logout(request)
@@ -153,19 +164,25 @@ def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
     return redirect("sign-in-form")
 
 
-def _left(request: HttpRequest) -> str:
-    """Return the page somebody signed out from; their own account is nothing to come back to."""
+def _page_left(request: HttpRequest) -> str:
+    """Return the page from which a person signed out; empty for the account page, which the next
+    person may not want.
+    """
     page = destinations.safe(request.POST.get("next", "")) or destinations.page_of(request)
     return "" if page.startswith(reverse("account")) else page
 
 
 def _is_refused(request: HttpRequest, wanted: str) -> bool:
-    """Whether who is signed in may not open the admin, which sends them here without a word."""
+    """Whether the signed-in account may not open the admin, which redirects here without an
+    explanation.
+    """
     return wanted.startswith(reverse("admin:index")) and not admin.site.has_permission(request)
 
 
 def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """What the CSRF check answers with: nothing was done, why, and what helps."""
+    """Answer a form that the CSRF check refused (``CSRF_FAILURE_VIEW``): why nothing was changed,
+    and what helps.
+    """
     why = why_refused(request, reason)
     if request.path.startswith("/api/"):
         return JsonResponse({"code": "forbidden", "detail": why}, status=403)
@@ -174,14 +191,16 @@ def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
     return answer
 
 
-def _tries(attempt: SignInAttempt) -> str:
-    tries = login_throttle.left(attempt)
+def _attempts_left_in_words(attempt: SignInAttempt) -> str:
+    tries = login_throttle.attempts_left(attempt)
     rest = f"{login_throttle.WINDOW // timedelta(minutes=1)} minutes of rest"
     return f"{tries} {'try' if tries == 1 else 'tries'} left, then {rest}." if tries else f"Now {rest}."
 
 
 def note_sign_in(sender: Any, request: HttpRequest, user: Any, **_signal: Any) -> None:
-    """Receiver of ``user_logged_in``: a session knows since when; those that are over go."""
+    """Receive ``user_logged_in``: note the time in the session, and delete expired sessions of all
+    accounts.
+    """
     request.session[SIGNED_IN_AT] = timezone.now().timestamp()
     BrowserSession.objects.filter(expire_date__lt=Now()).delete()
 

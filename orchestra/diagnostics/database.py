@@ -109,6 +109,7 @@ def _ours() -> list[str]:
         for config in apps.get_app_configs()
         if Path(config.path).parent == own
         for model in config.get_models()
+        if model._meta.managed
     )
 
 

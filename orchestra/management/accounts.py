@@ -1,14 +1,13 @@
-"""Accounts as command lines name them."""
+"""Accounts that a command line names."""
 
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 
 
 def find_account(name: str) -> User:
-    """The account a command line names.
-
+    """
     Raises:
-        CommandError: there is none; says how to make one.
+        CommandError: there is no such account; the text says how to make one.
     """
     try:
         return User.objects.get(username=name)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from knox.models import AuthToken
 
@@ -28,6 +29,9 @@ def connect() -> None:
         (post_save, user),
         (post_delete, user),
         (m2m_changed, user.groups.through),
+        (m2m_changed, user.user_permissions.through),
+        (m2m_changed, Group.permissions.through),
+        (post_delete, Group),
     )
     for signal, sender in senders:
         signal.connect(announce, sender=sender, dispatch_uid=f"orchestra.attendance.{id(signal)}.{sender.__name__}")

@@ -143,8 +143,9 @@ class Socket:
     async def judge(self, user: Any | None) -> None:
         """See ``attendance.Guest``: whoever may no longer see what they follow is out."""
         rights = rights_of(user)
-        topics = [topic for topic in self._subscriptions if not _rights_for(topic) & rights]
-        if user is None or topics:
+        shown = self._subscriptions.items()
+        lost = [topic for topic, one in shown if not _rights_for(topic, own=not one.sees_all) & rights]
+        if user is None or lost:
             await self._close(NOT_SIGNED_IN)
 
     # --- signing in
@@ -340,15 +341,16 @@ def batched(frames: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (frames[start : start + size] for start in range(0, len(frames), size))
 
 
-def _rights_for(topic: str) -> frozenset[Any]:
-    """Those of which one opens ``topic``.
+def _rights_for(topic: str, *, own: bool = True) -> frozenset[Any]:
+    """Return the rights of which one opens ``topic``; with ``own`` also those that open the caller's own rows.
 
     Raises:
         UnknownTopic: there is no such topic.
     """
     prefix, colon, key = topic.partition(":")
     if topic in registry.lists:
-        return registry.lists[topic].rights | registry.lists[topic].own_rights
+        known = registry.lists[topic]
+        return known.rights | known.own_rights if own else known.rights
     if colon and key and prefix in registry.logs:
         return registry.logs[prefix].rights
     raise UnknownTopic("There is no such topic.")

@@ -11,6 +11,9 @@ LONGEST_DELTA = 64 * 1024  # characters that wait for a socket; more is dropped,
 
 
 class Subscription(Protocol):
+    sees_all: bool
+    """Whether it shows rows of all owners, which takes more than an asker's right to its own rows."""
+
     async def next(self) -> list[str]:
         """The messages to send now, a bounded number; none when there is nothing new."""
 
@@ -25,6 +28,7 @@ class ListSubscription:
         self.feed = feed
         self.seen = feed.version
         self.wake = wake
+        self.sees_all = owner is None
         self._owner = owner
         self._seq = 0
         self._head = text({"type": "event", "topic": feed.name})[:-1]
@@ -57,6 +61,7 @@ class LogSubscription:
         self.feed = feed
         self.seen = after
         self.wake = wake
+        self.sees_all = True
         self._said = ""
         feed.viewers.add(self)
 

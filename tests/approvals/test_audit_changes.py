@@ -25,6 +25,8 @@ from approvals.audit import chain
 from approvals.commands import decide_approval
 from approvals.models import AuditEntry, AuditSeal, Rule
 from escalation.models import Approver
+from orchestra.auth.groups import permissions_of
+from orchestra.auth.permissions import Right
 from orchestra.auth.sign_in_links import make_link
 from orchestra.models import SignInLink
 from sessions_app.models import AgentSession, Schedule
@@ -155,6 +157,7 @@ def recipes() -> dict[Any, tuple[dict[str, Any] | None, dict[str, Any] | None]]:
     return {
         Rule: (ALLOW, ALLOW | {"effect": "deny"}),
         User: (person, account),
+        Group: ({"name": "Night shift"}, {"name": "Night shift", "permissions": permissions_of(Right.DECIDE)[0].pk}),
         AuthToken: ({"user": anna.pk}, None),
         Approver: ({"user": anna.pk}, None),
         Schedule: (schedule, schedule | {"prompt": "Delete everything"}),
@@ -299,6 +302,19 @@ def test_the_other_end_of_a_group_counts_as_well() -> None:
     group.user_set.add(anna)
     group.delete()
     assert 'name "Administrator"' in reasons().splitlines()[-1] and '["anna"]' in reasons().splitlines()[-1]
+
+
+def test_permissions_count_from_whichever_end_they_are_given() -> None:
+    anna, group = make_user("anna"), Group.objects.get(name="Viewer")
+    decide = permissions_of(Right.DECIDE)[0]
+    AuditEntry.objects.all().delete()
+    decide.group_set.add(group)
+    decide.user_set.add(anna)
+    decide.group_set.clear()
+    assert [action for action, *_ in entries()] == ["permission_changed"] * 3
+    added, own, removed = reasons().splitlines()
+    assert 'group_set + ["Viewer"]' in added and 'user_set + ["anna"]' in own
+    assert "group_set - " in removed and '"Viewer"' in removed and '"Approver"' in removed
 
 
 def test_signing_in_is_no_change(client: Client) -> None:

@@ -9,7 +9,7 @@ from django.test import Client
 from approvals.audit.chain import content_of
 from approvals.models import AuditEntry, Violation
 from approvals.violations import record_violation
-from orchestra.auth.permissions import GROUP_RIGHTS
+from orchestra.auth.permissions import BUILT_IN_GROUPS
 from tests.factories import make_session, make_user
 
 BANNER = "A tool ran without approval."
@@ -72,7 +72,7 @@ def test_the_page_of_its_session_shows_the_banner(client: Client, db: None) -> N
     assert BANNER in client.get(f"/sessions/{violation.session}").content.decode()
 
 
-@pytest.mark.parametrize("group", sorted(set(GROUP_RIGHTS) - {"Administrator"}))
+@pytest.mark.parametrize("group", sorted(set(BUILT_IN_GROUPS) - {"Administrator"}))
 def test_nobody_else_acknowledges(client: Client, db: None, group: str) -> None:
     violation = make_violation()
     client.force_login(make_user(group=group))

@@ -16,7 +16,7 @@ from django.test import Client
 from knox.models import AuthToken
 
 from orchestra.auth import sign_in_links
-from orchestra.auth.permissions import GROUP_RIGHTS, Right, rights_of
+from orchestra.auth.permissions import BUILT_IN_GROUPS, Right, rights_of
 from orchestra.models import SignInLink
 
 
@@ -190,7 +190,7 @@ def test_an_account_for_a_program_is_made_on_request(capsys: Any) -> None:
         (["create_token", "nobody"], "createsuperuser --username nobody"),
         (["sign_in_link", "nobody"], "There is no account 'nobody'"),
         (["create_token", "robot", "--create"], "--create needs --group"),
-        (["create_token", "robot", "--create", "--group", "Boss"], "invalid choice"),
+        (["create_token", "robot", "--create", "--group", "Boss"], "There is no group 'Boss'. There are: Viewer, "),
         (["create_token", "robot", "--create", "--group", "Asker", "--days", "0"], "--days is a number from 1"),
         (["create_token", "robot", "--create", "--group", "Asker", "--days", "x"], "invalid int value"),
     ],
@@ -209,8 +209,8 @@ def test_an_account_that_is_switched_off_gets_no_link(anna: User) -> None:
 
 @pytest.mark.django_db
 def test_the_migration_made_the_groups_whose_rights_are_known() -> None:
-    assert set(Group.objects.values_list("name", flat=True)) == set(GROUP_RIGHTS)
-    assert set(import_module("orchestra.migrations.0002_groups").GROUPS) == set(GROUP_RIGHTS)
+    assert set(Group.objects.values_list("name", flat=True)) == set(BUILT_IN_GROUPS)
+    assert set(import_module("orchestra.migrations.0002_groups").GROUPS) == set(BUILT_IN_GROUPS)
 
 
 @pytest.mark.django_db

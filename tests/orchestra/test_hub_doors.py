@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client as Browser
 from django.utils import timezone
 from knox.models import AuthToken
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from approvals.models import Approval
+from orchestra.auth.groups import permissions_of
+from orchestra.auth.permissions import Right
 from orchestra.auth.views import end_everywhere
 from orchestra.realtime import origin, registry
 from orchestra.realtime.consumers import LARGEST_INTRODUCTION, LARGEST_MESSAGE, MOST_SUBSCRIPTIONS
@@ -229,6 +231,14 @@ def lose_the_group(user: User, browser: Browser) -> None:
     user.groups.clear()
 
 
+def lose_the_permission(user: User, browser: Browser) -> None:
+    Group.objects.get(name="Viewer").permissions.clear()
+
+
+def see_the_group_deleted(user: User, browser: Browser) -> None:
+    Group.objects.get(name="Viewer").delete()
+
+
 def take_a_new_password(user: User, browser: Browser) -> None:
     user.set_password("a longer one than before")
     user.save()
@@ -242,7 +252,10 @@ def be_deleted(user: User, browser: Browser) -> None:
     user.delete()
 
 
-ENDINGS = (sign_out, lose_the_account, lose_the_group, take_a_new_password, sign_out_everywhere, be_deleted)
+ENDINGS = (
+    sign_out, lose_the_account, lose_the_group, lose_the_permission, see_the_group_deleted, take_a_new_password,
+    sign_out_everywhere, be_deleted,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -254,6 +267,35 @@ def test_a_page_ends_with_what_it_was_opened_with(hub_web: Web, ada: Client, end
         ending(vera, browser)
         assert hers.closed() == 4401
     assert ada.ask("ping")["type"] == "pong", "nobody else is shown out"
+
+
+def test_an_own_permission_that_is_taken_away_ends_what_it_opened(hub_web: Web) -> None:
+    vera = make_user("vera")
+    vera.user_permissions.set(permissions_of(Right.READ))
+    with client(hub_web.port, token_for(vera)) as hers:
+        hers.subscribe("approvals")
+        vera.user_permissions.clear()
+        assert hers.closed() == 4401
+
+
+def test_who_may_only_see_their_own_requests_from_now_on_is_shown_no_others(hub_web: Web) -> None:
+    vera = make_user("vera", group="Viewer")
+    vera.groups.add(Group.objects.get(name="Asker"))
+    with client(hub_web.port, token_for(vera)) as hers:
+        hers.subscribe("approvals")
+        Group.objects.get(name="Viewer").permissions.clear()
+        assert hers.closed() == 4401
+
+
+def test_permissions_count_for_the_next_message_of_an_open_socket(hub_web: Web) -> None:
+    approvers = Group.objects.get(name="Approver")
+    with client(hub_web.port, token_for(make_user("bea", group="Approver"))) as bea:
+        bea.subscribe("approvals")
+        approvers.permissions.remove(*permissions_of(Right.DECIDE))
+        approval = make_approval()
+        assert bea.ask("decide", approval=str(approval.pk), approved=True)["code"] == "forbidden"
+        approvers.permissions.add(*permissions_of(Right.DECIDE))
+        assert bea.ask("decide", approval=str(approval.pk), approved=True)["type"] == "accepted"
 
 
 @pytest.mark.parametrize("ending", ["deleted", "expired", "unannounced"])

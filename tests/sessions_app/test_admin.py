@@ -52,7 +52,7 @@ def test_viewers_see_the_work_and_nothing_of_the_house(name):
 
 @pytest.mark.parametrize("name", LISTS)
 def test_only_administrators_add_by_hand_and_never_what_the_machine_writes(name):
-    by_hand = {"approvals_rule", "knox_authtoken", "auth_user"}
+    by_hand = {"approvals_rule", "knox_authtoken", "auth_user", "auth_group"}
     assert signed_in("Approver").get(reverse(f"admin:{name}_add")).status_code == 403
     answer = signed_in("Administrator").get(reverse(f"admin:{name}_add"))
     expected = 200 if name in by_hand | {"sessions_app_agentsession"} else 403

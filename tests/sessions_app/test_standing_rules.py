@@ -17,7 +17,7 @@ from pytest_django import Settings
 from approvals.commands import decide_approval
 from approvals.models import Rule
 from approvals.policy import Surroundings
-from orchestra.auth.permissions import GROUP_RIGHTS, Right, may, may_by_name
+from orchestra.auth.permissions import BUILT_IN_GROUPS, Right, may, may_by_name
 from sessions_app.commands import SessionRequest, send_message, start_session
 from sessions_app.models import AgentSession, Turn
 from sessions_app.schedules import commands as schedules
@@ -222,7 +222,7 @@ def test_the_page_says_whom_a_rule_serves() -> None:
     assert "serves turns of <bdi>olga and whoever may decide their own requests</bdi>" in page
 
 
-@pytest.mark.parametrize("group", ["", *GROUP_RIGHTS])
+@pytest.mark.parametrize("group", ["", *BUILT_IN_GROUPS])
 @pytest.mark.parametrize("account", [{}, {"is_active": False}, {"is_superuser": True}], ids=str)
 def test_rights_read_in_sql_are_the_rights(group: str, account: dict[str, Any]) -> None:
     user = make_user("x", group=group, **account)

@@ -1,4 +1,6 @@
-"""``manage.py archive``: take what was closed long ago out of the database, into files."""
+"""``manage.py archive`` moves sessions and approvals that were closed long ago from the database to
+files.
+"""
 
 from datetime import timedelta
 from typing import Any
@@ -16,7 +18,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         days = settings.KEEPING.retention / timedelta(days=1)
         parser.add_argument("--days", type=float, default=days, help=f"in place of RETENTION_DAYS ({days:g})")
-        parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
+        parser.add_argument("--dry-run", action="store_true", help="only print how many there are")
 
     def handle(self, *args: Any, days: float, dry_run: bool, **options: Any) -> None:
         if not 0 <= days < 100_000:
@@ -35,6 +37,6 @@ class Command(BaseCommand):
         for name in report.files:
             self.stdout.write(f"  {settings.KEEPING.archive_dir / name}")
         if report.skipped:
-            self.stdout.write(f"{report.skipped} changed meanwhile and stay until the next run")
+            self.stdout.write(f"{report.skipped} changed during the run and stay until the next one")
         for name, number in report.pruned.items():
             self.stdout.write(f"{number} {name} deleted")

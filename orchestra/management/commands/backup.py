@@ -1,4 +1,4 @@
-"""``manage.py backup``: a consistent copy of the database, while everything runs."""
+"""``manage.py backup`` writes a consistent copy of the database while Orchestra runs."""
 
 from pathlib import Path
 from typing import Any

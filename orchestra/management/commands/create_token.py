@@ -1,4 +1,4 @@
-"""``manage.py create_token USER [--days 90]``: the key alone as the last line on stdout."""
+"""``manage.py create_token USER [--days 90]`` prints the key alone as the last line on stdout."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,7 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from knox.models import get_token_model
 
-from orchestra.auth.permissions import GROUP_RIGHTS, rights_of
+from orchestra.auth.groups import group_named
+from orchestra.auth.permissions import BUILT_IN_GROUPS, rights_of
 from orchestra.management.accounts import find_account
 
 DAYS = 90
@@ -21,7 +22,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER")
         parser.add_argument("--days", type=int, default=DAYS, help=f"how long the key is good (default {DAYS})")
-        parser.add_argument("--group", choices=GROUP_RIGHTS, help="put the account into this group, too")
+        groups = ", ".join(BUILT_IN_GROUPS)
+        parser.add_argument("--group", help=f"put the account into this group, too ({groups}, or one of your own)")
         parser.add_argument("--create", action="store_true", help="make the account if there is none (needs --group)")
 
     @transaction.atomic
@@ -31,17 +33,25 @@ class Command(BaseCommand):
             raise CommandError(f"--days is a number from 1 to {LONGEST_DAYS}.")
         if options["create"] and not group:
             raise CommandError("--create needs --group: an account without a group may do nothing.")
-        user = _made(options["user"]) if options["create"] else find_account(options["user"])
+        user = _get_or_create_account(options["user"]) if options["create"] else find_account(options["user"])
         if group:
-            user.groups.add(Group.objects.get_or_create(name=group)[0])
+            user.groups.add(_group(group))
         if not rights_of(user):
-            self.stderr.write(f"{options['user']} is in no group and may do nothing; see --group.")
+            self.stderr.write(f"{options['user']} has no rights and may do nothing; see --group.")
         _, key = get_token_model().objects.create(user, expiry=timedelta(days=days))
         self.stdout.write(key)
 
 
-def _made(name: str) -> User:
-    """The account of that name, made without a password if there is none."""
+def _group(name: str) -> Group:
+    try:
+        return group_named(name)
+    except Group.DoesNotExist:
+        known = dict.fromkeys([*BUILT_IN_GROUPS, *Group.objects.order_by("name").values_list("name", flat=True)])
+        raise CommandError(f"There is no group {name!r}. There are: {', '.join(known)}.") from None
+
+
+def _get_or_create_account(name: str) -> User:
+    """Return the account of that name; create it without a password if there is none."""
     user, new = User.objects.get_or_create(username=name)
     if new:
         user.set_unusable_password()

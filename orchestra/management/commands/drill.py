@@ -1,4 +1,4 @@
-"""``manage.py drill``: rehearse a disaster and write down what still worked."""
+"""``manage.py drill`` cuts off each dependency in turn and reports which ways to decide still work."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """
         Raises:
-            CommandError: some way was closed that must be open; the report names it.
+            CommandError: a way to decide failed that must work; the report names it.
         """
         began = datetime.now(UTC)
         rows, failed = [], 0

@@ -1,4 +1,4 @@
-"""``manage.py restore``: put a backup in the place of the database."""
+"""``manage.py restore`` replaces the database by a backup."""
 
 import sys
 from pathlib import Path
@@ -42,6 +42,6 @@ class Command(BaseCommand):
 
     def _ask(self) -> None:
         if not sys.stdin.isatty():
-            raise CommandError("Nobody can be asked here; say --yes.")
+            raise CommandError("The input is not a terminal, so there is no way to confirm; pass --yes.")
         if input("Put it in the place of the present database? Type yes: ").strip() != "yes":
             raise CommandError("Nothing was changed.")

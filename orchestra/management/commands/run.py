@@ -1,4 +1,6 @@
-"""``manage.py run NAME``: one process of an installation in the foreground, for systemd or compose to keep running."""
+"""``manage.py run NAME`` runs one process of an installation in the foreground, under systemd or
+compose.
+"""
 
 import os
 from typing import Any
@@ -18,18 +20,19 @@ class Command(BaseCommand):
         parser.add_argument("name", help="web, sessions, worker, beat or telegram")
 
     def handle(self, *args: Any, name: str, **options: Any) -> None:
-        """Becomes the program, so that signals reach it and its exit code is the supervisor's.
+        """Replace this process by the program, so that systemd sends it signals and sees its exit
+        code.
 
         Raises:
             CommandError: this installation has no such process.
-            SystemExit: a backup is being restored just now.
+            SystemExit: a restore of a backup is running.
         """
         programs = {program.name: program for program in import_string(settings.UP_PROGRAMS)()}
         if name not in programs:
             known = ", ".join(programs)
             raise CommandError(f"There is no process {name!r} with these settings. There are: {known}.")
         program = programs[name]
-        data_lock.share_or_exit()  # the program does so itself; here it is said without the program's own noise
+        data_lock.share_or_exit()  # the program takes it, too; a refusal here prints one line and no traceback
         connections.close_all()
         os.chdir(settings.BASE_DIR)
         os.execvpe(program.command[0], program.command, os.environ | program.environment)

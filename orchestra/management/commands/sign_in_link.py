@@ -1,4 +1,4 @@
-"""``manage.py sign_in_link USER [--next PATH]``: the URL alone as the last line."""
+"""``manage.py sign_in_link USER [--next PATH]`` prints the URL alone as the last line on stdout."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``manage.py up``: all processes of an installation in the foreground, with one log."""
+"""``manage.py up`` runs all processes of an installation in the foreground, with one log."""
 
 import errno
 import os
@@ -29,17 +29,18 @@ LEFT_OVER_BROKER_S = 20.0
 class Command(BaseCommand):
     help = "Start web, workers, beat and, unless REDIS_URL names one, the embedded Valkey server. Ctrl-C stops them."
 
-    # Not all of them: loading every route doubles the wait, and the web process loads them anyway.
+    # Not all checks: loading every route doubles the time to start, and the web process checks them
+    # anyway.
     requires_system_checks = (Tags.security, "orchestra")
 
     def handle(self, *args: Any, **options: Any) -> None:
         orchestra = settings.ORCHESTRA
-        lock = hold(orchestra.data_dir)
+        lock = lock_data_folder(orchestra.data_dir)
         refuse_busy_port(orchestra.host, orchestra.port)
         if orchestra.console_host and orchestra.host == "127.0.0.1" and console_host.has_ipv6_loopback():
             refuse_busy_port("::1", orchestra.port)
         self.stdout.write("Orchestra is starting ...")
-        # nobody listens yet, and an embedded broker is not even there
+        # No process listens yet, and the embedded broker does not run.
         with notify.suppressed(), ThreadPoolExecutor(1) as beside:
             advice = beside.submit(import_string(settings.UP_ADVICE))
             call_command("migrate", interactive=False, verbosity=0)
@@ -48,7 +49,7 @@ class Command(BaseCommand):
         programs = import_string(settings.UP_PROGRAMS)()
         for program in programs:
             if program.socket:
-                make_way_for(Path(program.socket))
+                wait_for_left_over_broker(Path(program.socket))
         plan = runner.Plan(
             programs=programs,
             directory=str(settings.BASE_DIR),
@@ -62,7 +63,10 @@ class Command(BaseCommand):
         runner.replace_process(plan, keep=[lock.fileno()])
 
     def banner(self, advice: list[tuple[str, str]]) -> str:
-        """What a person wants to know first; for the terminal only, there is a sign-in link in it."""
+        """Return the text for the terminal when all processes run.
+
+        It holds a sign-in link, so it is never logged.
+        """
         orchestra = settings.ORCHESTRA
         facts = [("Open", f"{sign_in_links.base_url()}/")]
         if orchestra.embedded:
@@ -74,11 +78,12 @@ class Command(BaseCommand):
         return "\n".join(["", self.style.SUCCESS("Orchestra is ready."), *lines, ""])
 
 
-def hold(data_dir: Path) -> TextIO:
-    """Lock the data folder for this process and the runner it becomes; the kernel lets go when that ends.
+def lock_data_folder(data_dir: Path) -> TextIO:
+    """Lock the data folder for this process and the runner it becomes; the kernel releases the lock
+    at its end.
 
     Raises:
-        CommandError: another one holds it.
+        CommandError: another process holds the lock.
     """
     try:
         return data_lock.lock_runner(data_dir)
@@ -92,7 +97,8 @@ def hold(data_dir: Path) -> TextIO:
 def refuse_busy_port(host: str, port: int) -> None:
     """
     Raises:
-        CommandError: somebody listens there already (named, if the system tells), or it cannot be had at all.
+        CommandError: another process listens there (named, if the system shows it), or the address
+        cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -102,7 +108,7 @@ def refuse_busy_port(host: str, port: int) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise CommandError(
-                    f"Port {port} on {host} is taken by {listener(port)}. Stop it, or choose another port: "
+                    f"Port {port} on {host} is taken by {describe_listener(port)}. Stop it, or choose another port: "
                     f"ORCHESTRA_PORT={port + 1} make run"
                 ) from None
             raise CommandError(
@@ -110,8 +116,8 @@ def refuse_busy_port(host: str, port: int) -> None:
             ) from None
 
 
-def listener(port: int) -> str:
-    """Who listens on ``port``, as far as this account may know."""
+def describe_listener(port: int) -> str:
+    """Name the process that listens on ``port``, as far as this account may see it."""
     try:
         pids = {
             found.pid
@@ -124,11 +130,12 @@ def listener(port: int) -> str:
         return "a process of another account"
 
 
-def make_way_for(path: Path) -> None:
-    """Wait until a broker that a killed runner left behind is gone: it is ending, and would take the socket along.
+def wait_for_left_over_broker(path: Path) -> None:
+    """Wait for the end of a broker that a killed runner left behind, because it removes the socket
+    when it ends.
 
     Raises:
-        CommandError: it stays, or the folder is not ours.
+        CommandError: it does not end in time, or the folder belongs to another account.
     """
     try:
         embedded.prepare(path)

@@ -1,4 +1,4 @@
-"""``manage.py verify_backup``: would this backup restore?"""
+"""``manage.py verify_backup`` checks whether a backup can be restored."""
 
 from pathlib import Path
 from typing import Any
