@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from orchestra.db import leases
 from orchestra.diagnostics import probes
-from orchestra.metrics import process
+from orchestra.metrics import migrations, process
 from orchestra.runtime import heartbeats, queues
 
 CANARY = "canary:"
@@ -18,6 +18,7 @@ CANARY = "canary:"
 def families() -> Iterator[Metric]:
     """Every name is there from the first scrape. What was never heard of is infinitely old, so that alerts see it."""
     yield from process.families()
+    yield from migrations.families()
     processes = heartbeats.said()
     yield from heartbeats.families(processes)
     beat = leases.ages(probes.BEAT).get(probes.BEAT, math.inf)

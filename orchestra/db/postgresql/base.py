@@ -1,7 +1,7 @@
 """Django's PostgreSQL backend, with a pool that never hands out a connection the server has closed.
 
-Django's own answer (``CONN_HEALTH_CHECKS``) asks the server each time, 0.1 to 0.2 ms of every request. A server that
-ends a connection says so on its socket at once, so looking there is enough, and takes microseconds.
+Django's own check (``CONN_HEALTH_CHECKS``) sends a statement each time, 0.1 to 0.2 ms of every request. A server that
+ends a connection reports that on its socket at once, so a look at the socket is enough, and takes microseconds.
 """
 
 import select
@@ -14,7 +14,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """The name that Django looks for."""
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """A connection from the pool; those that were closed meanwhile are given back for good."""
+        """Return an open connection from the pool; the pool replaces those that the server has closed."""
         connection = super().get_new_connection(conn_params)
         while self.pool and has_been_closed(connection):
             connection.close()
@@ -24,7 +24,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def has_been_closed(connection: Any) -> bool:
-    """Whether there is anything to read from an idle connection: its server's last words, or its end."""
+    """Whether an idle connection has anything to read: the last message of its server, or end of file."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
