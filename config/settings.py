@@ -112,7 +112,7 @@ MIDDLEWARE = [
     "orchestra.middleware.request_id.observed",
     "django.middleware.security.SecurityMiddleware",
     "orchestra.middleware.security_headers.Headers",
-    "orchestra.middleware.static_files.StaticFiles",
+    "servestatic.middleware.ServeStaticMiddleware",
     "orchestra.middleware.console_host.one_host",
     "orchestra.middleware.nul_bytes.without_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -276,4 +276,4 @@ USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
-WHITENOISE_USE_FINDERS = True
+SERVESTATIC_USE_FINDERS = True
