@@ -7,13 +7,14 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.cache import caches
 from django.db import DatabaseError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.utils import load_backend
 from django.http import HttpResponse
-from django.test import AsyncRequestFactory, Client
+from django.test import AsyncClient, AsyncRequestFactory, Client
 from prometheus_client import REGISTRY
 
 from orchestra.metrics import migrations
@@ -84,6 +85,13 @@ def test_the_hooks_run_on_the_event_loop() -> None:
     response = asyncio.run(middleware(AsyncRequestFactory().get("/health/live")))
     assert response.status_code == 200
     assert threads == {threading.get_ident()}
+
+
+def test_rest_responses_are_counted_under_the_asynchronous_server() -> None:
+    """They are template responses, whose hook Django calls as a bound method."""
+    response = async_to_sync(AsyncClient().get)("/api/sessions")
+    assert response.status_code == 401
+    assert count("django_http_responses_total_by_templatename_total", templatename="None") > 0
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ from orchestra.db.postgresql import base
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Counts a connection when it is made; django-prometheus's own backend would count each use of a pooled one."""
+    """Counts a connection when it is made; django-prometheus's own backend would count each use of
+    a pooled one.
+    """
 
     def get_connection_params(self) -> dict[str, Any]:
         params = super().get_connection_params()
@@ -23,4 +25,4 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _configure_connection(self, connection: Any) -> bool:
         """Django and its pool call this once for each new connection."""
         connections_total.labels(self.alias, self.vendor).inc()
-        return bool(super()._configure_connection(connection))
+        return bool(super()._configure_connection(connection))  # type: ignore[misc]
