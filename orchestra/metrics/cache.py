@@ -1,4 +1,6 @@
-"""Django's in-memory cache, whose reads are counted in the ``django_cache_*`` families of django-prometheus."""
+"""Django's in-memory cache, whose reads are counted in the ``django_cache_*`` families of
+django-prometheus.
+"""
 
 from typing import Any
 
@@ -14,7 +16,9 @@ _MISSING = object()
 
 
 class LocMemCache(locmem.LocMemCache):
-    """The class of the same name in django-prometheus returns the default for every stored value that is false."""
+    """The class of the same name in django-prometheus returns the default for every stored value
+    that is false.
+    """
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         django_cache_get_total.labels(backend=BACKEND).inc()

@@ -11,8 +11,9 @@ from prometheus_client.values import MultiProcessValue
 def name_by_host_and_process() -> None:
     """Let prometheus_client name this process's files by host and process id.
 
-    Its own names hold the process id alone, and containers that share the folder have equal process ids. Every metric
-    object keeps the class it was made with, so the settings call this before any metric is made.
+    Its own names hold the process id alone, and containers that share the folder have equal process
+    ids. Every metric object keeps the class it was made with, so the settings call this before any
+    metric is made.
     """
     values.ValueClass = MultiProcessValue(_host_and_process)  # type: ignore[no-untyped-call]
 

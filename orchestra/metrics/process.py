@@ -1,9 +1,11 @@
-"""What processes count for themselves: requests, tasks and statements, in files that the metrics page joins.
+"""Counts of requests, tasks and statements, which processes keep in files and the metrics page adds
+up.
 
-Each process of a machine writes files of its own into one folder (``PROMETHEUS_MULTIPROC_DIR``, set by the settings
-before prometheus_client is imported), so a scrape sees all of them, whichever process answers it. Files of processes
-that have ended stay until everything starts anew: a counter must not shrink. Figures about the state of things are in
-the database instead, since files do not show that a process has ended.
+Each process of a machine writes files of its own into one folder (``PROMETHEUS_MULTIPROC_DIR``, set
+by the settings before prometheus_client is imported), so a scrape sees all of them, whichever
+process answers it. Files of processes that have ended stay until everything starts anew: a counter
+must not shrink. Figures about the state of things are in the database instead, since files do not
+show that a process has ended.
 """
 
 import os
@@ -23,13 +25,13 @@ REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60
 DJANGO_FAMILIES = ("django_http_", "django_db_", "django_cache_")
 TASK_BUCKETS_S = (0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which the joined files do not have either
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each; the joined files have none either
 _registry = CollectorRegistry()
 
 REQUESTS = Counter("http_requests_total", "Requests answered.", ["method", "view", "status"], registry=_registry)
 REQUEST_SECONDS = ProcessHistogram(
     "http_request_duration_seconds",
-    "Seconds from a request to the head of its answer.",
+    "Seconds from a request to the head of its response.",
     registry=_registry,
     buckets=REQUEST_BUCKETS_S,
 )
@@ -50,7 +52,9 @@ RequestMetrics.get_instance()  # makes its families: a worker's export names tho
 
 
 def families() -> Iterable[Metric]:
-    """Return the counts of all processes of this machine, or of this process where there is no folder."""
+    """Return the counts of all processes of this machine, or of this process where there is no
+    folder.
+    """
     django = (family for family in REGISTRY.collect() if family.name.startswith(DJANGO_FAMILIES))
     known = [*_registry.collect(), *django]
     if not FOLDER:
@@ -62,6 +66,9 @@ def families() -> Iterable[Metric]:
 
 
 def start_anew(folder: Path) -> None:
-    """Delete the counts of an earlier start. Only the process that starts all others may call this."""
+    """Delete the counts of an earlier start.
+
+    Only the process that starts all others may call this.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
