@@ -7,6 +7,8 @@ import socket
 from prometheus_client import values
 from prometheus_client.values import MultiProcessValue
 
+_HOST = re.sub("[^A-Za-z0-9.-]", "-", socket.gethostname())  # read once: each increment asks for the name
+
 
 def name_by_host_and_process() -> None:
     """Let prometheus_client name this process's files by host and process id.
@@ -19,4 +21,4 @@ def name_by_host_and_process() -> None:
 
 
 def _host_and_process() -> str:
-    return f"{re.sub('[^A-Za-z0-9.-]', '-', socket.gethostname())}-{os.getpid()}"
+    return f"{_HOST}-{os.getpid()}"
