@@ -178,7 +178,7 @@ def redis_server() -> str:
 
 
 def beat() -> str:
-    """Check that a worker received beat's message lately; every sweep needs both."""
+    """Check that a worker received beat's message within four intervals; every sweep needs both."""
     return OK if leases.touched_within(BEAT, BEAT_LATE_AFTER) else DOWN
 
 
