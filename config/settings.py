@@ -68,9 +68,14 @@ ORCHESTRA = OrchestraSettings.from_env(
 METRICS = MetricsSettings.from_env(env)
 KEEPING = KeepingSettings.from_env(env, data_dir=DATA_DIR)
 METRICS_DIR = DATA_DIR / "run" / "metrics"
-if METRICS.enabled and ORCHESTRA.process:
+COUNTS_METRICS = METRICS.enabled and bool(ORCHESTRA.process)
+if COUNTS_METRICS:
     METRICS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(METRICS_DIR))  # prometheus_client reads it on import
+    from orchestra.metrics import files
+
+    files.name_by_host_and_process()
+PROMETHEUS_LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, float("inf"))  # seconds
 APPROVALS = ApprovalSettings.from_env(env, embedded=EMBEDDED)
 AGENTS = AgentSettings.from_env(env, data_dir=DATA_DIR)
 TELEGRAM = TelegramSettings.from_env(env)
@@ -105,10 +110,11 @@ INSTALLED_APPS = [
     "console",
 ]
 MIDDLEWARE = [
+    *(["orchestra.middleware.prometheus.Before"] if METRICS.enabled else []),
     "orchestra.middleware.request_id.observed",
     "django.middleware.security.SecurityMiddleware",
     "orchestra.middleware.security_headers.Headers",
-    "orchestra.middleware.static_files.StaticFiles",
+    "servestatic.middleware.ServeStaticMiddleware",
     "orchestra.middleware.console_host.one_host",
     "orchestra.middleware.nul_bytes.without_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -118,6 +124,7 @@ MIDDLEWARE = [
     "orchestra.auth.actor.by_request",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    *(["orchestra.middleware.prometheus.After"] if METRICS.enabled else []),
 ]
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
@@ -167,6 +174,8 @@ else:
     _database["OPTIONS"]["options"] = f"{_frozen} {_database['OPTIONS'].get('options', '')}".strip()
     _database["CONN_MAX_AGE"] = 0
     _database["ENGINE"] = "orchestra.db.postgresql"
+if COUNTS_METRICS:
+    _database["ENGINE"] = f"orchestra.db.counted.{_database['ENGINE'].rpartition('.')[2]}"
 
 # --- people
 AUTHENTICATION_BACKENDS = ["orchestra.auth.backends.RightsBackend"]
@@ -198,7 +207,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 # --- REST
-_IN_MEMORY = "django.core.cache.backends.locmem.LocMemCache"
+_IN_MEMORY = "orchestra.metrics.cache.LocMemCache"
 CACHES = {
     "default": {"BACKEND": _IN_MEMORY},
     "throttles": {"BACKEND": _IN_MEMORY, "LOCATION": "throttles", "OPTIONS": {"MAX_ENTRIES": 20_000}},
@@ -271,4 +280,4 @@ USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
-WHITENOISE_USE_FINDERS = True
+SERVESTATIC_USE_FINDERS = True

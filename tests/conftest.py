@@ -20,6 +20,10 @@ from orchestra.environment import Environment
 hypothesis_settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("busy")
 
+# Django's test client is synchronous and servestatic is not: each request would change to an event loop and back, and
+# fail where a loop runs already, as under Playwright. Real web processes serve static files in test_api_live.py.
+settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if not name.startswith("servestatic.")]
+
 make_groups = import_module("orchestra.migrations.0002_groups").make_groups
 fill_groups = import_module("orchestra.migrations.0006_permissions").fill_groups
 

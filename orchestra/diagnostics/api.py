@@ -1,4 +1,7 @@
-"""The REST door for whoever is on call: what the system knows about itself. Apps add doors of their own beside it."""
+"""REST views about the state of the system, for the person on call.
+
+Apps add views of their own below the same path.
+"""
 
 import math
 from collections.abc import Iterable
@@ -25,7 +28,7 @@ from orchestra.rest.schema import read
 from orchestra.rest.viewsets import OrchestraViewSet, any_of
 from orchestra.runtime import heartbeats, queues
 
-# The runbook's spelling, and the series behind each.
+# The runbook's names, and the series of each.
 FIGURES = {
     "QueueSize": "escalation_queue_size",
     "EnqueueTotal": "escalation_queue_enqueue_total",
@@ -56,32 +59,37 @@ class DiagnosticsViewSet(OrchestraViewSet):
     pagination_class = None
     filter_backends = []
 
-    @read("How the database is", DatabaseSerializer)
+    @read("State of the database", DatabaseSerializer)
     @action(detail=False)
     def database(self, request: Request) -> Response:
         return Response(database_facts.overview())
 
-    @read("How fast the database is", PerformanceSerializer)
+    @read("Performance of the database", PerformanceSerializer)
     @action(detail=False, url_path="database/performance")
     def performance(self, request: Request) -> Response:
-        """What the engine does not count is null: SQLite knows neither sizes of tables nor slow statements."""
+        """Values that the engine does not have are null: SQLite has no sizes of tables and no slow
+        statements.
+        """
         return Response(database_facts.performance())
 
     @read("The metrics as JSON", FiguresSerializer)
     @action(detail=False, url_path="metrics")
     def figures(self, request: Request) -> Response:
-        """The figures of the metrics page that people ask for by hand, in the spelling of the runbook."""
+        """The figures of the metrics page that the runbook uses, under its names."""
         return Response(figures_of(exposition.collect()))
 
     @read("Workers, queues and beat", WorkersSerializer)
     @action(detail=False)
     def workers(self, request: Request) -> Response:
-        """Every process that was heard of within five minutes, on every machine. ``depth`` is null without a broker."""
+        """All processes of all machines with a heartbeat within five minutes.
+
+        ``depth`` is null without a broker.
+        """
         return Response(workers())
 
 
 def figures_of(families: Iterable[Metric]) -> dict[str, Any]:
-    """The runbook's JSON; a whole number where there can be no other."""
+    """Return the runbook's JSON; counts are integers."""
     values: dict[str, float] = {}
     for family in families:
         for sample in family.samples:
@@ -94,9 +102,11 @@ def figures_of(families: Iterable[Metric]) -> dict[str, Any]:
 
 
 def workers() -> dict[str, Any]:
-    """The last word of every process, what waits in the queues, and when beat was heard of."""
-    recent = heartbeats.read_recent()
-    consumed = {queue for heartbeat in recent for queue in heartbeat.state.get("queues", ())}
+    """Return the last heartbeat of every process, the length of the queues, and the age of beat's
+    last message.
+    """
+    processes = heartbeats.read_recent()
+    consumed = {queue for heartbeat in processes for queue in heartbeat.state.get("queues", ())}
     depths = queues.depths(consumed)
     beat = leases.ages(probes.BEAT).get(probes.BEAT)
     return {
@@ -107,12 +117,12 @@ def workers() -> dict[str, Any]:
                 "name": queue,
                 "depth": (depths or {}).get(queue),
                 "workers": sum(
-                    heartbeat.is_alive and queue in heartbeat.state.get("queues", ()) for heartbeat in recent
+                    heartbeat.is_alive and queue in heartbeat.state.get("queues", ()) for heartbeat in processes
                 ),
             }
             for queue in sorted({*queues.ALWAYS, *consumed})
         ],
-        "processes": [_process(heartbeat) for heartbeat in recent],
+        "processes": [_process(heartbeat) for heartbeat in processes],
     }
 
 
@@ -127,7 +137,7 @@ def _process(heartbeat: heartbeats.Heartbeat) -> dict[str, Any]:
         "lives": heartbeat.is_alive,
         "worker": state.get("worker"),
         "queues": state.get("queues", []),
-        # it was said some time ago
+        # the state is as old as the heartbeat
         "canary_age_seconds": None if canary is None else round(canary + heartbeat.age, 1),
         "memory_bytes": state["memory_bytes"],
         "threads": state["threads"],

@@ -1,6 +1,7 @@
-"""How the database is doing: SQLite and PostgreSQL, as far as each of them knows.
+"""State and performance of the database, as far as SQLite or PostgreSQL reports them.
 
-Nothing here walks through a large table. Texts of statements are the server's own, with placeholders, and scrubbed.
+No statement here scans a large table. Texts of statements come from the server, with placeholders,
+and are redacted.
 """
 
 import time
@@ -15,8 +16,8 @@ from django.db.migrations.executor import MigrationExecutor
 
 from orchestra.logs.redaction import scrub, visible
 
-ASKED = 20  # times, for the latency
-EXACT_UP_TO = 10_000  # rows; PostgreSQL's estimate is good enough above
+ASKED = 20  # statements that measure the latency
+EXACT_UP_TO = 10_000  # rows; above, PostgreSQL's estimate is returned
 LONGEST_TEXT = 500
 SLOW_S = 1.0
 MOST_SLOW = 10
@@ -25,7 +26,7 @@ Rows = list[tuple[Any, ...]]
 
 
 def overview() -> dict[str, Any]:
-    """Engine, version, latency, migrations, rows."""
+    """Return engine, version, latency, migrations and numbers of rows."""
     executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return {
@@ -42,7 +43,10 @@ def overview() -> dict[str, Any]:
 
 
 def performance() -> dict[str, Any]:
-    """Latency, sizes, indexes, slow statements, pool. What an engine does not count is null."""
+    """Return latency, sizes, indexes, slow statements and the pool.
+
+    Values that the engine does not have are null.
+    """
     latencies = _latencies_ms(ASKED)
     postgres = connection.vendor == "postgresql"
     return {
@@ -63,20 +67,20 @@ def performance() -> dict[str, Any]:
 
 
 def pool() -> dict[str, int] | None:
-    """This process's own pool of connections; None on SQLite, which has none."""
+    """Return the state of this process's connection pool; None on SQLite, which has none."""
     own = getattr(connection, "pool", None) if connection.vendor == "postgresql" else None
     if own is None:
         return None
-    told = own.get_stats()
+    stats = own.get_stats()
     return {
-        "least": told.get("pool_min", 0),
-        "most": told.get("pool_max", 0),
-        "open": told.get("pool_size", 0),
-        "free": told.get("pool_available", 0),
-        "requests_waiting": told.get("requests_waiting", 0),
-        "requests": told.get("requests_num", 0),
-        "requests_that_waited": told.get("requests_queued", 0),
-        "connections_lost": told.get("connections_lost", 0),
+        "least": stats.get("pool_min", 0),
+        "most": stats.get("pool_max", 0),
+        "open": stats.get("pool_size", 0),
+        "free": stats.get("pool_available", 0),
+        "requests_waiting": stats.get("requests_waiting", 0),
+        "requests": stats.get("requests_num", 0),
+        "requests_that_waited": stats.get("requests_queued", 0),
+        "connections_lost": stats.get("connections_lost", 0),
     }
 
 
@@ -87,12 +91,12 @@ def _rows(statement: str, *values: Any) -> Rows:
 
 
 def _latencies_ms(times: int) -> list[float]:
-    told = []
+    latencies = []
     for _ in range(times):
-        began = time.perf_counter()
+        started = time.perf_counter()
         _rows("SELECT 1")
-        told.append((time.perf_counter() - began) * 1000)
-    return told
+        latencies.append((time.perf_counter() - started) * 1000)
+    return latencies
 
 
 def _version() -> str:
@@ -101,8 +105,8 @@ def _version() -> str:
     return str(_rows("SELECT sqlite_version()")[0][0])
 
 
-def _ours() -> list[str]:
-    """The tables of our own apps."""
+def _own_tables() -> list[str]:
+    """Return the tables of our own apps."""
     own = Path(settings.BASE_DIR)
     return sorted(
         model._meta.db_table
@@ -115,8 +119,8 @@ def _ours() -> list[str]:
 
 def _counts() -> dict[str, int]:
     if connection.vendor != "postgresql":
-        return {table: _count(table) for table in _ours()}
-    estimates = _rows("SELECT relname, reltuples::bigint FROM pg_class WHERE relname = ANY(%s)", _ours())
+        return {table: _count(table) for table in _own_tables()}
+    estimates = _rows("SELECT relname, reltuples::bigint FROM pg_class WHERE relname = ANY(%s)", _own_tables())
     return {table: rows if rows > EXACT_UP_TO else _count(table) for table, rows in estimates}
 
 
@@ -134,7 +138,7 @@ def _postgres_tables() -> list[dict[str, Any]]:
     found = _rows(
         "SELECT relname, pg_total_relation_size(relid), n_live_tup, n_dead_tup, seq_scan, idx_scan"
         " FROM pg_stat_user_tables WHERE relname = ANY(%s) ORDER BY 2 DESC",
-        _ours(),
+        _own_tables(),
     )
     names = ("name", "size_bytes", "rows", "dead_rows", "scans", "index_scans")
     return [dict(zip(names, row, strict=True)) for row in found]
@@ -150,7 +154,7 @@ def _postgres_indexes() -> list[dict[str, Any]]:
     found = _rows(
         "SELECT indexrelname, relname, pg_relation_size(indexrelid), idx_scan FROM pg_stat_user_indexes"
         " WHERE relname = ANY(%s) ORDER BY idx_scan DESC, 1",
-        _ours(),
+        _own_tables(),
     )
     return [dict(zip(("name", "table", "size_bytes", "used"), row, strict=True)) for row in found]
 
@@ -158,12 +162,14 @@ def _postgres_indexes() -> list[dict[str, Any]]:
 def _sqlite_indexes() -> list[dict[str, Any]]:
     """SQLite does not count how often an index was used."""
     found = _rows("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index' ORDER BY tbl_name, name")
-    own = set(_ours())
+    own = set(_own_tables())
     return [{"name": name, "table": table, "size_bytes": None, "used": None} for name, table in found if table in own]
 
 
 def _slow_statements() -> list[dict[str, Any]] | None:
-    """What took longest on average, if the server has ``pg_stat_statements``; None if it does not keep that."""
+    """Return the statements with the longest average time; None without the extension
+    ``pg_stat_statements``.
+    """
     if not _rows("SELECT 1 FROM pg_extension WHERE extname = 'pg_stat_statements'"):
         return None
     found = _rows(
@@ -179,7 +185,7 @@ def _slow_statements() -> list[dict[str, Any]] | None:
 
 
 def _running_statements() -> list[dict[str, Any]]:
-    """What has been running for longer than a second just now."""
+    """Return the statements that have been running for more than a second."""
     found = _rows(
         "SELECT query, state, wait_event, EXTRACT(EPOCH FROM now() - query_start) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"

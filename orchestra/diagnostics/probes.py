@@ -1,8 +1,8 @@
-"""Is Orchestra well? Apps register probes; the health pages ask them all and import nobody.
+"""Health probes. Apps register probes; the health pages run them all and import no app.
 
-A probe is asked on a thread of its own and given up after a second, so that a hanging database or a dead
-Redis costs an answer, never the page. At most one thread per probe exists at any time: pages that come
-while a probe is still hanging wait for that one.
+Each probe runs on a thread of its own and is given up after a second, so the page responds although
+the database hangs or Redis is dead. A probe has at most one thread at any time: a page that comes
+while it still runs waits for that one.
 """
 
 import enum
@@ -38,21 +38,24 @@ Status = Literal["ok", "degraded", "down"]
 
 
 class Weight(enum.Enum):
-    """What it means for the whole when a part is not ok."""
+    """The effect on the overall status when a part is not ok."""
 
     VITAL = enum.auto()
-    """Nothing works without it: down, HTTP 503."""
+    """Nothing works without this part: the status is down, HTTP 503."""
     USEFUL = enum.auto()
-    """Something is slower or missing: degraded, HTTP 200."""
+    """Some function is slow or missing: the status is degraded, HTTP 200."""
     NOTE = enum.auto()
-    """Said for information; no answer is a bad one."""
+    """For information; it never changes the status."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One part of the system. ``check`` returns a word, "ok" if all is well; raising means "down".
+    """One part of the system.
 
-    ``about`` and ``mend`` are for people: what it is for, and what to do when it does not work.
+    ``check`` returns a word, "ok" if the part works; an exception means "down".
+
+    ``about`` and ``mend`` are for people: the purpose of the part, and what to do when it does not
+    work.
     """
 
     name: str
@@ -69,12 +72,14 @@ _lock = threading.Lock()
 
 
 def register(probe: Probe) -> None:
-    """Have the health pages ask ``probe`` from now on; called from an app's ``ready``."""
+    """Add ``probe`` to the health pages; an app calls this in its ``ready``."""
     _probes[probe.name] = probe
 
 
 def examine(probes: Iterable[Probe]) -> tuple[Status, dict[str, str]]:
-    """Ask all probes at once; the sum of their answers, and each, within a second or so."""
+    """Run all probes in parallel, for about a second; return the overall status and the result of
+    each.
+    """
     asked = [(probe, _ask(probe)) for probe in probes]
     end = time.monotonic() + PATIENCE_S
     parts = {probe.name: _answer(future, end) for probe, future in asked}
@@ -85,12 +90,14 @@ def examine(probes: Iterable[Probe]) -> tuple[Status, dict[str, str]]:
 
 
 def parts() -> dict[str, str]:
-    """What each part answers, for pages that name those that do not work; takes a second at worst."""
+    """Return the result of each fast probe, for pages that name the parts that fail; takes a second
+    at most.
+    """
     return examine([probe for probe in _probes.values() if not probe.ready_only])[1]
 
 
 def asked() -> list[tuple[Probe, str]]:
-    """Every part with its answer, the slow ones included, for the page of diagnostics."""
+    """Return every probe with its result, the slow ones included, for the page of diagnostics."""
     answers = examine(list(_probes.values()))[1]
     return [(_probes[name], answer) for name, answer in answers.items()]
 
@@ -98,21 +105,24 @@ def asked() -> list[tuple[Probe, str]]:
 @require_safe
 @never_cache
 def health(request: HttpRequest) -> HttpResponse:
-    """Every part but the slow ones; 503 only when the database is out."""
+    """Run all probes except the slow ones; 503 only while the database is unavailable."""
     return _page(probe for probe in _probes.values() if not probe.ready_only)
 
 
 @require_safe
 @never_cache
 def ready(request: HttpRequest) -> HttpResponse:
-    """May traffic come here? As ``health``, and 503 also while migrations are missing."""
+    """Run all probes.
+
+    Like ``health``, and 503 also while migrations are missing: whether to send traffic here.
+    """
     return _page(_probes.values())
 
 
 @require_safe
 @never_cache
 def live(request: HttpRequest) -> HttpResponse:
-    """Does this process answer? Asks nothing and nobody."""
+    """Respond at once, without any probe: whether this process is alive."""
     return JsonResponse({"status": OK, "parts": {}})
 
 
@@ -136,7 +146,7 @@ def _ask(probe: Probe) -> "Future[str]":
 def _run(probe: Probe, future: "Future[str]") -> None:
     try:
         answer = probe.check()
-    except Exception as error:  # whatever it is, the part is not well and the page must say so
+    except Exception as error:  # any exception means that the part does not work, and the page has to show it
         logger.warning("health probe %s: %s", probe.name, type(error).__name__)
         answer = DOWN
     finally:
@@ -152,14 +162,14 @@ def _answer(future: "Future[str]", end: float) -> str:
 
 
 def database() -> str:
-    """Whether a statement comes back."""
+    """Check that the database executes a statement."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
     return OK
 
 
 def redis_server() -> str:
-    """Whether the broker answers."""
+    """Check that the broker responds."""
     try:
         redis_client().ping()
     except (redis.RedisError, OSError):
@@ -168,18 +178,18 @@ def redis_server() -> str:
 
 
 def beat() -> str:
-    """Whether beat's message reached a worker lately; both are needed for any sweep to run."""
+    """Check that a worker received beat's message within four intervals; every sweep needs both."""
     return OK if leases.was_touched_within(BEAT, BEAT_LATE_AFTER) else DOWN
 
 
 def migrations() -> str:
-    """Whether the tables are those this code expects."""
+    """Check that no migration of this version is missing."""
     executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     return "missing" if executor.migration_plan(executor.loader.graph.leaf_nodes()) else OK
 
 
 def register_own() -> None:
-    """The parts every installation has."""
+    """Register the probes that every installation has."""
     register(
         Probe(
             "database",
@@ -201,7 +211,7 @@ def register_own() -> None:
         Probe(
             "beat",
             beat,
-            about="rings the sweeps, and a worker answers",
+            about="runs periodic jobs",
             mend="See that beat and a worker of the queue default run; deadlines hold meanwhile.",
         )
     )

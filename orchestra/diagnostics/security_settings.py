@@ -15,7 +15,7 @@ class Fact:
 
 
 def facts() -> list[Fact]:
-    """Whether this is production, and who may read the metrics."""
+    """Return a line about the environment and a line about access to the metrics."""
     open_figures = settings.METRICS.enabled and not settings.METRICS.token
     production = settings.ORCHESTRA.environment == "production"
     return [

@@ -1,4 +1,4 @@
-"""What the diagnostics answer with, for the OpenAPI schema."""
+"""Responses of the diagnostics, for the OpenAPI schema."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ class MigrationsSerializer(serializers.Serializer[Any]):
 
 
 class DatabaseSerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(choices=["ok"], help_text="Anything else is a 503.")
+    status = serializers.ChoiceField(choices=["ok"], help_text="Without the database the response is a 503.")
     engine = serializers.ChoiceField(choices=["sqlite", "postgresql"])
     version = serializers.CharField()
-    latency_ms = serializers.FloatField(help_text="Of one statement, there and back.")
+    latency_ms = serializers.FloatField(help_text="Round trip of one statement.")
     migrations = MigrationsSerializer()
     counts = serializers.DictField(
         child=serializers.IntegerField(), help_text="Rows by table; an estimate above 10,000 on PostgreSQL."
@@ -32,7 +32,7 @@ class TableSerializer(serializers.Serializer[Any]):
     rows = serializers.IntegerField()
     size_bytes = serializers.IntegerField(allow_null=True, help_text="With its indexes.")
     dead_rows = serializers.IntegerField(allow_null=True)
-    scans = serializers.IntegerField(allow_null=True, help_text="How often the whole table was walked through.")
+    scans = serializers.IntegerField(allow_null=True, help_text="How often the whole table was scanned.")
     index_scans = serializers.IntegerField(allow_null=True)
 
 
@@ -40,7 +40,9 @@ class IndexSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     table = serializers.CharField()
     size_bytes = serializers.IntegerField(allow_null=True)
-    used = serializers.IntegerField(allow_null=True, help_text="How often, since the server's statistics began.")
+    used = serializers.IntegerField(
+        allow_null=True, help_text="How often it was used since the server's statistics were reset."
+    )
 
 
 class SlowStatementSerializer(serializers.Serializer[Any]):
@@ -62,7 +64,7 @@ class PoolSerializer(serializers.Serializer[Any]):
     most = serializers.IntegerField()
     open = serializers.IntegerField()
     free = serializers.IntegerField()
-    requests_waiting = serializers.IntegerField(help_text="For a connection, just now.")
+    requests_waiting = serializers.IntegerField(help_text="Requests that wait for a connection now.")
     requests = serializers.IntegerField()
     requests_that_waited = serializers.IntegerField()
     connections_lost = serializers.IntegerField()
@@ -81,9 +83,9 @@ class PerformanceSerializer(serializers.Serializer[Any]):
     indexes = IndexSerializer(many=True)
     slow_statements = SlowStatementSerializer(many=True, allow_null=True, help_text="Needs pg_stat_statements.")
     running_statements = RunningStatementSerializer(
-        many=True, allow_null=True, help_text="For longer than a second just now."
+        many=True, allow_null=True, help_text="Statements that have been running for more than a second."
     )
-    pool = PoolSerializer(allow_null=True, help_text="Of the web process that answers.")
+    pool = PoolSerializer(allow_null=True, help_text="The pool of the web process that responds.")
     server = ServerSerializer(allow_null=True)
 
 
@@ -106,29 +108,32 @@ class FiguresSerializer(serializers.Serializer[Any]):
 
 class QueueSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
-    depth = serializers.IntegerField(allow_null=True, help_text="Messages no worker has taken.")
-    workers = serializers.IntegerField(help_text="How many consume it.")
+    depth = serializers.IntegerField(allow_null=True, help_text="Messages that no worker has taken.")
+    workers = serializers.IntegerField(help_text="How many workers consume it.")
 
 
 class ProcessSerializer(serializers.Serializer[Any]):
     process = serializers.CharField()
     host = serializers.CharField()
     pid = serializers.IntegerField()
-    age_seconds = serializers.FloatField(help_text="Since it was heard of; every 15 s is normal.")
+    age_seconds = serializers.FloatField(help_text="Seconds since its last heartbeat; one every 15 s is normal.")
     lives = serializers.BooleanField()
     worker = serializers.CharField(allow_null=True, help_text="Its name in Celery, if it is a worker.")
     queues = serializers.ListField(child=serializers.CharField())
     canary_age_seconds = serializers.FloatField(
-        allow_null=True, help_text="Since it proved that it consumes; every 15 s is normal."
+        allow_null=True, help_text="Seconds since its last liveness check; one every 15 s is normal."
     )
     memory_bytes = serializers.IntegerField()
     threads = serializers.IntegerField()
     open_files = serializers.IntegerField()
-    connections = serializers.IntegerField(help_text="To PostgreSQL, in its pool.")
+    connections = serializers.IntegerField(help_text="Connections to PostgreSQL in its pool.")
 
 
 class WorkersSerializer(serializers.Serializer[Any]):
     broker = serializers.ChoiceField(choices=["ok", "down"])
-    beat_age_seconds = serializers.FloatField(allow_null=True, help_text="Every 10 s is normal; null if never.")
+    beat_age_seconds = serializers.FloatField(
+        allow_null=True,
+        help_text="Seconds since a worker received beat's message; one every 10 s is normal, null if there was none.",
+    )
     queues = QueueSerializer(many=True)
     processes = ProcessSerializer(many=True)

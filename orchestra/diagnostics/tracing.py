@@ -1,8 +1,10 @@
-"""Spans of OpenTelemetry: one tree for each session, from the request that started it to the end of its processes.
+"""Spans of OpenTelemetry: one tree for each session, from the request that started it to the end of
+its processes.
 
-Nothing happens, and nothing is imported, unless ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set. A session remembers the trace
-context (W3C ``traceparent``) of the request that began it, since its turns run in other processes, some of them days
-later. Spans carry ids, names and codes, never what a person or an agent wrote.
+Without ``OTEL_EXPORTER_OTLP_ENDPOINT`` no span is made and no library is imported. A session stores
+the trace context (W3C ``traceparent``) of the request that started it, since its turns run in other
+processes, some of them days later. Spans carry ids, names and codes, never what a person or an
+agent wrote.
 """
 
 from collections.abc import Iterator
@@ -20,12 +22,12 @@ LIBRARY = "opentelemetry.sdk"
 
 
 def enabled() -> bool:
-    """Whether spans go anywhere."""
+    """Whether spans are exported."""
     return bool(settings.METRICS.export_to) and installed()
 
 
 def installed() -> bool:
-    """Whether the optional packages are here."""
+    """Whether the optional packages are installed."""
     try:
         return find_spec(LIBRARY) is not None
     except ModuleNotFoundError:
@@ -33,18 +35,25 @@ def installed() -> bool:
 
 
 def check_installed(**_kwargs: object) -> list[CheckMessage]:
-    """An endpoint without the packages would send nothing and say nothing."""
+    """Report an endpoint without the packages, which would export nothing."""
     if settings.METRICS.export_to and not installed():
         hint = "Install requirements-otel.txt, or unset OTEL_EXPORTER_OTLP_ENDPOINT."
-        return [Error("OpenTelemetry is asked for and not installed.", hint=hint, id="orchestra.E020")]
+        return [
+            Error(
+                "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed.",
+                hint=hint,
+                id="orchestra.E020",
+            )
+        ]
     return []
 
 
 @contextmanager
 def span(name: str, *, parent: str = "", kind: str = INTERNAL, **attributes: object) -> Iterator[Any]:
-    """Within the ``with`` is a span; what it yields takes ``set_attribute``, or is None if nobody listens.
+    """Run the ``with`` block in a span and yield the span, or None if spans are not exported.
 
-    ``parent`` is a ``traceparent``; without one the surrounding span is the parent, if there is one.
+    ``parent`` is a ``traceparent``; without one the surrounding span is the parent, if there is
+    one.
     """
     if not enabled():
         yield None
@@ -58,7 +67,7 @@ def span(name: str, *, parent: str = "", kind: str = INTERNAL, **attributes: obj
 
 
 def past_span(name: str, *, parent: str, start: datetime, end: datetime, **attributes: object) -> None:
-    """A span that is over already, such as the time a person took."""
+    """Record a span that has ended, such as the time a person took to decide."""
     if enabled():
         began = _tracer().start_span(
             name, context=_context(parent), start_time=_nanoseconds(start), attributes=_plain(attributes)
@@ -67,7 +76,7 @@ def past_span(name: str, *, parent: str, start: datetime, end: datetime, **attri
 
 
 def traceparent() -> str:
-    """The present span for others to continue; empty if there is none."""
+    """Return the current span as a ``traceparent`` for other processes; empty if there is none."""
     if not enabled():
         return ""
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -78,7 +87,7 @@ def traceparent() -> str:
 
 
 def resource() -> Any:
-    """Who is speaking."""
+    """Return the OpenTelemetry resource of this process."""
     from opentelemetry.sdk.resources import Resource
 
     orchestra = settings.ORCHESTRA

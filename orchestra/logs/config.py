@@ -1,6 +1,7 @@
-"""Log lines: readable in development, JSON in production; who wrote them, about which session; no secrets.
+"""Format of log lines: text in development, JSON in production; with process and session ids,
+without secrets.
 
-Modules log with ``logging.getLogger(__name__)``; structlog only gives the lines their form.
+Modules log with ``logging.getLogger(__name__)``; structlog only formats the lines.
 """
 
 import logging
@@ -17,13 +18,14 @@ from orchestra.logs.file import LogFile
 from orchestra.logs.redaction import scrub, visible
 
 IDS = ("session", "approval")
-OURS = frozenset({"timestamp", "level", "logger", "process"})  # nothing from outside is in these
+OURS = frozenset({"timestamp", "level", "logger", "process"})  # these never contain text from outside
 
 
 def bind(**ids: object) -> AbstractContextManager[None]:
-    """Within the ``with``, every line of this thread or task carries ``ids``: ``bind(session=..., approval=...)``.
+    """Add ``ids`` to every log line of this thread or task: ``with bind(session=...,
+    approval=...)``.
 
-    What is None is left out.
+    Ids that are None are left out.
     """
     known = {name: str(value) for name, value in ids.items() if value is not None}
     return structlog.contextvars.bound_contextvars(**known)
@@ -31,7 +33,10 @@ def bind(**ids: object) -> AbstractContextManager[None]:
 
 @contextmanager
 def only(**ids: object) -> Iterator[None]:
-    """As `bind`, and whatever is bound within ends with it; for what stands outermost, such as a request."""
+    """Like `bind`, but clear all other ids before and after.
+
+    For the outermost scope, such as a request.
+    """
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**ids)
     try:
@@ -41,7 +46,7 @@ def only(**ids: object) -> Iterator[None]:
 
 
 class FileHandler(logging.Handler):
-    """Writes lines into a file that other processes write, too."""
+    """Writes lines into a file that several processes write."""
 
     def __init__(self, path: Path, days: int) -> None:
         super().__init__()
@@ -50,17 +55,17 @@ class FileHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._file.write(self.format(record))
-        except Exception:  # as every handler of logging: a line that cannot be formatted is told of on stderr
+        except Exception:  # as in every handler of logging, which reports a line it cannot format on stderr
             self.handleError(record)
 
 
 def logging_config(
     *, production: bool, process: str, typed: bool = False, file: Path | None = None, days: int = 7
 ) -> dict[str, Any]:
-    """Django's ``LOGGING``: every line in one form, whichever library it comes from.
+    """Return Django's ``LOGGING``: lines of all libraries have the same format.
 
-    To stderr; and to ``file``, if there is one, which keeps ``days`` days. A command that a person ``typed`` says
-    itself what it did; of its log only warnings reach the terminal.
+    Lines go to stderr, and to ``file`` if there is one, which keeps ``days`` days. A command that a
+    person ``typed`` prints its own result, so only warnings of its log reach the terminal.
     """
     level = "WARNING" if typed and not production else "INFO"
     stream = {"class": "logging.StreamHandler", "formatter": "orchestra", "level": level}
@@ -96,7 +101,7 @@ def logging_config(
         "root": {"handlers": list(handlers), "level": "INFO"},
         "loggers": {
             "django": {"handlers": [], "level": "INFO", "propagate": True},
-            # one line per message and one per beat would drown everything else: sweeps run every few seconds
+            # sweeps run every few seconds, and these loggers write a line for each message
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},
@@ -108,7 +113,7 @@ def logging_config(
 
 
 def named(process: str) -> Processor:
-    """A processor that adds which kind of process is speaking, and its id."""
+    """Return a processor that adds the kind and the id of the process."""
 
     def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         return {**event, "process": process or "manage", "pid": os.getpid()}
@@ -117,14 +122,16 @@ def named(process: str) -> Processor:
 
 
 def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A processor that takes secrets out of every text of a line, tracebacks included."""
+    """A processor that removes secrets from all texts of a line, tracebacks included."""
     return {
         name: scrub(value) if isinstance(value, str) and name not in OURS else value for name, value in event.items()
     }
 
 
 def readable(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """One line for people; a traceback follows, indented so that none of it passes for a line of its own."""
+    """Format one line for people; a traceback follows, indented so that no part of it looks like a
+    log line.
+    """
     rest = {name: value for name, value in event.items() if name not in ("process", "pid")}
     time, level, name, text = (str(rest.pop(key, "")) for key in ("timestamp", "level", "logger", "event"))
     trace = [str(rest.pop(key)) for key in ("exception", "stack") if rest.get(key)]

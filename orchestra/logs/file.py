@@ -1,7 +1,9 @@
-"""The log file: plain appending, a new file each day, old ones compressed and in the end deleted.
+"""The log file: processes append lines; each day has a new file; old files are compressed and later
+deleted.
 
-Any number of processes may write it: under ``up`` it is the runner alone, in containers and services each process. (Of
-`logging`'s own rotating handler, one process renames the file that another still writes, and lines are lost.)
+Any number of processes may write it: under ``up`` only the runner does, in containers and services
+each process does. The rotating handler of `logging` loses lines then, since one process renames the
+file that another still writes.
 """
 
 import fcntl
@@ -18,10 +20,12 @@ DAY_S = 86400
 
 
 class LogFile:
-    """Appends lines to ``path``; yesterday's lines move to ``<path>.<date>.gz``, of which ``days`` are kept.
+    """Appends lines to ``path``; yesterday's lines move to ``<path>.<date>.gz``, of which ``days``
+    are kept.
 
-    Days are UTC, as the times in the lines. Safe to use from several threads and processes. The file is opened for each
-    line: it may be moved or deleted under us. A full disk loses lines, never the caller.
+    Days are in UTC, like the times in the lines. Several threads and processes may write. The file
+    is opened for each line, since it may be moved or deleted at any time. On a full disk lines are
+    lost, and no error is raised.
     """
 
     def __init__(self, path: Path, *, days: int) -> None:
@@ -32,16 +36,17 @@ class LogFile:
         self._between_processes = path.with_name(f".{path.name}.lock")
 
     def write(self, line: str) -> None:
-        """Append one line, without its end; rotate first if the day is another one."""
+        """Append ``line``, which has no line end; rotate first if the last line is of another day."""
         with self._lock, suppress(OSError):
             if self._is_old():
                 self._rotate()
-            # nobody moves the file between opening and writing, so no line ends up in one that is being compressed
+            # the shared lock keeps the file from being moved and compressed between opening and
+            # writing
             with _held(self._between_processes, fcntl.LOCK_SH), self._path.open("ab", buffering=0) as file:
                 file.write(line.encode(errors="replace") + b"\n")
 
     def _is_old(self) -> bool:
-        """Whether the last line is of another day: the first to write after midnight finds that."""
+        """Whether the last line is of another day."""
         try:
             return int(self._path.stat().st_mtime) // DAY_S != int(time.time()) // DAY_S
         except FileNotFoundError:
@@ -50,13 +55,15 @@ class LogFile:
     def _rotate(self) -> None:
         with _held(self._between_processes, fcntl.LOCK_EX), suppress(FileNotFoundError):
             if not self._is_old():
-                return  # somebody else was quicker
+                return  # another process has rotated it
             finished = time.strftime("%Y-%m-%d", time.gmtime(self._path.stat().st_mtime))
             self._path.rename(_unused(self._path.with_name(f"{self._path.name}.{finished}")))
         threading.Thread(target=self._tidy, daemon=True).start()
 
     def _tidy(self) -> None:
-        """Compress what is not yet compressed, also what an earlier crash left, and keep the newest ``days``."""
+        """Compress rotated files, including those that an earlier crash left, and keep the newest
+        ``days`` of them.
+        """
         with suppress(OSError), _held(self._between_processes.with_suffix(".tidy"), fcntl.LOCK_EX):
             for plain in self._rotated():
                 if plain.suffix != ".gz":
@@ -70,7 +77,7 @@ class LogFile:
 
 @contextmanager
 def _held(path: Path, how: int) -> Iterator[None]:
-    """Hold a lock between processes; the kernel lets go of it when its holder dies."""
+    """Hold a lock between processes; the kernel releases it when the holder dies."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, how)
@@ -80,7 +87,7 @@ def _held(path: Path, how: int) -> Iterator[None]:
 
 
 def _unused(path: Path) -> Path:
-    """``path``, or with a number behind it where a clock that jumped has been before."""
+    """Return ``path``, with a number if the name is taken, as after a jump of the clock."""
     number, free = 1, path
     while free.exists() or free.with_name(f"{free.name}.gz").exists():
         number, free = number + 1, path.with_name(f"{path.name}-{number}")

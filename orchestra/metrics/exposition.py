@@ -1,7 +1,9 @@
-"""The Prometheus page. Figures come from the database, so they are true across processes, hosts and restarts.
+"""The Prometheus page.
 
-Apps register sources; the page imports nobody. What must never shrink is kept in ``Tally`` rows, which
-outlive the rows they were counted from.
+Figures come from the database, so they are true across processes, hosts and restarts.
+
+Apps register sources, and the page imports no app. Counters are kept in ``Tally`` rows, which
+outlive the rows that were counted.
 """
 
 import hmac
@@ -37,7 +39,7 @@ UNAUTHENTICATED = "Unauthenticated. Send `Authorization: Bearer <token>` with th
 
 
 def register_source(source: Source) -> None:
-    """Have every scrape ask ``source`` too; called from an app's ``ready``."""
+    """Add the families of ``source`` to every scrape; an app calls this in its ``ready``."""
     if source not in _sources:
         _sources.append(source)
 
@@ -45,7 +47,10 @@ def register_source(source: Source) -> None:
 @require_safe
 @never_cache
 def page(request: HttpRequest) -> HttpResponse:
-    """All figures, in the format the scraper prefers; 503 while the database is out: a gap must show as a gap."""
+    """Return all figures in the format that the scraper prefers.
+
+    The status is 503 while the database is unavailable, so that Prometheus has a gap and not zeros.
+    """
     if not _may_read(request):
         return HttpResponse(
             f"{UNAUTHENTICATED}\n", status=401, content_type="text/plain", headers={"WWW-Authenticate": "Bearer"}
@@ -61,19 +66,19 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def collect() -> Iterable[Metric]:
-    """Every figure there is, now."""
+    """Return the current families of all sources."""
     return _Everything().collect()
 
 
 def counter(name: str, text: str, value: float) -> CounterMetricFamily:
-    """A counter without labels; ``name`` ends in ``_total``."""
+    """Return a counter without labels; ``name`` ends in ``_total``."""
     return CounterMetricFamily(name.removesuffix("_total"), text, value=value)
 
 
 def check_token(**_kwargs: object) -> list[CheckMessage]:
-    """A production start without a token warns: the figures tell how busy the house is."""
-    open_house = settings.METRICS.enabled and not settings.METRICS.token
-    if settings.ORCHESTRA.environment == "production" and open_house:
+    """Warn in production without a token: the figures show how much the installation is used."""
+    is_open = settings.METRICS.enabled and not settings.METRICS.token
+    if settings.ORCHESTRA.environment == "production" and is_open:
         return [
             Warning("/metrics is readable by anybody who reaches it.", hint="Set METRICS_TOKEN.", id="orchestra.W001")
         ]
@@ -87,9 +92,9 @@ def _may_read(request: HttpRequest) -> bool:
 
 
 class _Everything(Collector):
-    """Every source's families."""
+    """The families of all sources, for a registry of prometheus_client."""
 
     def collect(self) -> Iterator[Metric]:
-        """Those of the runbook first, in its order: its ``head -50`` must show them."""
+        """Yield the families of the runbook first, in its order: its ``head -50`` must show them."""
         families = [family for source in _sources for family in source()]
         yield from sorted(families, key=lambda family: PLACES.get(family.name, len(PLACES)))

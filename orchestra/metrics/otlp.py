@@ -1,6 +1,7 @@
-"""The figures of the metrics page, sent to an OpenTelemetry collector; the same numbers by another road.
+"""Sends the figures of the metrics page to an OpenTelemetry collector.
 
-One task of beat sends them, so that an installation sends each figure once, however many processes it has.
+One task of beat sends them, so an installation sends each figure once, however many processes it
+has.
 """
 
 import itertools
@@ -24,7 +25,10 @@ SINCE_NS = time.time_ns()
 
 
 def export() -> int:
-    """Send all figures, at most ``METRICS_MAX_POINTS``; return how many. 0 if nobody wants them, or nobody answers."""
+    """Send all figures, at most ``METRICS_MAX_POINTS``; return how many were sent.
+
+    It is 0 without a configured collector, and if the collector does not accept them.
+    """
     if not tracing.enabled():
         return 0
     from opentelemetry.sdk.metrics.export import MetricExportResult
@@ -41,7 +45,7 @@ def export() -> int:
 
 
 def capped(families: Sequence[Metric], most: int) -> tuple[list[Metric], int, int]:
-    """Whole families as long as they fit; how many points they have, and how many are left out."""
+    """Return the families that fit, how many points they have, and how many points are left out."""
     kept: list[Metric] = []
     points = left_out = 0
     for family in families:
@@ -55,7 +59,7 @@ def capped(families: Sequence[Metric], most: int) -> tuple[list[Metric], int, in
 
 
 def as_otlp(families: Iterable[Metric]) -> Any:
-    """The families as the SDK's own data, all of this moment."""
+    """Return the families as data of the SDK, with the current time."""
     from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -73,18 +77,18 @@ def _metric(family: Metric, now: int) -> Any:
         NumberDataPoint,
         Sum,
     )
-    from opentelemetry.sdk.metrics.export import Metric as Told
+    from opentelemetry.sdk.metrics.export import Metric as OtlpMetric
 
-    whole = AggregationTemporality.CUMULATIVE
+    cumulative = AggregationTemporality.CUMULATIVE
     data: Any
     if family.type == "histogram":
         points = [HistogramDataPoint(labels, SINCE_NS, now, *shape, 0.0, 0.0) for labels, shape in _histograms(family)]
-        data = Histogram(points, whole)
+        data = Histogram(points, cumulative)
     else:
         numbers = [NumberDataPoint(sample.labels, SINCE_NS, now, sample.value) for sample in family.samples]
-        data = Sum(numbers, whole, is_monotonic=True) if family.type == "counter" else Gauge(numbers)
+        data = Sum(numbers, cumulative, is_monotonic=True) if family.type == "counter" else Gauge(numbers)
     name = f"{family.name}_total" if family.type == "counter" else family.name
-    return Told(name, family.documentation, "", data)
+    return OtlpMetric(name, family.documentation, "", data)
 
 
 Shape = tuple[int, float, list[int], list[float]]
@@ -92,13 +96,15 @@ Shape = tuple[int, float, list[int], list[float]]
 
 
 def _histograms(family: Metric) -> list[tuple[dict[str, str], Shape]]:
-    """Prometheus counts everything up to an edge, OpenTelemetry what lies between two."""
+    """Convert buckets: Prometheus counts all values up to a bound, OpenTelemetry those between two
+    bounds.
+    """
 
-    def who(sample: Sample) -> list[tuple[str, str]]:
+    def labels_without_bound(sample: Sample) -> list[tuple[str, str]]:
         return sorted((name, value) for name, value in sample.labels.items() if name != "le")
 
     found = []
-    for labels, group in itertools.groupby(sorted(family.samples, key=who), key=who):
+    for labels, group in itertools.groupby(sorted(family.samples, key=labels_without_bound), key=labels_without_bound):
         samples = list(group)
         edges = sorted((float(s.labels["le"]), s.value) for s in samples if s.name.endswith("_bucket"))
         total = next((s.value for s in samples if s.name.endswith("_sum")), 0.0)

@@ -1,13 +1,15 @@
-"""The one host of this machine on which the console's cookies live.
+"""The one host name of this machine that carries the console's cookies.
 
-Browsers send a cookie to every port of the host that set it. On ``127.0.0.1`` or ``localhost`` that would hand a
-person's session to whatever else serves pages on this machine, an agent's preview server above all. So the console has
-a host of its own, a name below ``.localhost``, which browsers resolve to this machine by themselves. The name is
-private: it is derived from the secret key, and only who reads the terminal or has given a password is told, since a
-page that knew it could send a browser to another port of it. ``front_host`` is the name that anybody may know: it asks
-for the password, and holds no session.
+Browsers send a cookie to every port of the host that set it. On ``127.0.0.1`` or ``localhost``
+every other server on this machine, such as the preview server of an agent, would get a person's
+session. Therefore the console has a host name of its own below ``.localhost``, which browsers
+resolve to this machine without DNS. The name is private: it is derived from the secret key, and
+only the terminal and a person who has given a password see it, since a page that knew it could send
+a browser to another port of it. ``front_host`` is the public name: it has the form for the
+password, and no session.
 
-On every other host the cookies of a request are not looked at and none are set. Programs go on as before there.
+On every other host the middleware removes the cookies of requests and responses. The API works
+there unchanged.
 """
 
 import contextlib
@@ -32,29 +34,31 @@ MESSAGES_COOKIE = "messages"
 
 @sync_and_async_middleware
 def one_host(get_response: Any) -> Any:
-    """Middleware, before the sessions."""
+    """Middleware; it must stand before the session middleware."""
 
     async def answer_async(request: HttpRequest) -> HttpResponseBase:
         cookies = _cookies_to_drop(request)
-        response = _to_the_front(request) or await get_response(request)
-        return _without(cookies, response)
+        response = _redirect_to_front(request) or await get_response(request)
+        return _remove_cookies(cookies, response)
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         cookies = _cookies_to_drop(request)
-        response = _to_the_front(request) or get_response(request)
-        return _without(cookies, response)
+        response = _redirect_to_front(request) or get_response(request)
+        return _remove_cookies(cookies, response)
 
     return answer_async if iscoroutinefunction(get_response) else answer
 
 
 def keeps_sessions(host: str) -> bool:
-    """Whether a browser may be signed in on that host, given as the header ``Host`` spells it."""
+    """Whether a browser may be signed in on ``host``, the value of a ``Host`` header."""
     console = settings.ORCHESTRA.console_host
     return not console or _name(host) == console
 
 
 def address(request: HttpRequest, host: str, path: str) -> str:
-    """That path on another name of this server, at the port by which the browser came: it may be a tunnel's."""
+    """Return the URL of ``path`` on another name of this server, at the port of the request (a
+    tunnel may have another).
+    """
     port = split_domain_port(request.get_host())[1]
     return f"{request.scheme}://{host}{f':{port}' if port else ''}{path}"
 
@@ -68,7 +72,7 @@ def has_ipv6_loopback() -> bool:
 
 
 def facts() -> list[Fact]:
-    """For the page of diagnostics."""
+    """Return the line about the host for the page of diagnostics."""
     orchestra = settings.ORCHESTRA
     if not orchestra.console_host:
         return [
@@ -82,26 +86,28 @@ def facts() -> list[Fact]:
 
 
 def _cookies_to_drop(request: HttpRequest) -> tuple[str, ...]:
-    """Which cookies are nobody's on this host; they are taken out of the request."""
+    """Remove the cookies from the request that this host must not have, and return their names."""
     host = request.get_host()
     if keeps_sessions(host):
         return ()
     names: tuple[str, ...] = (settings.SESSION_COOKIE_NAME, MESSAGES_COOKIE, next_page.COOKIE)
-    if _name(host) != settings.ORCHESTRA.front_host:  # whose form for the password needs it
+    if _name(host) != settings.ORCHESTRA.front_host:  # the front host needs it for the form
         names = (*names, settings.CSRF_COOKIE_NAME)
     for name in names:
         request.COOKIES.pop(name, None)
     return names
 
 
-def _without(cookies: tuple[str, ...], response: HttpResponseBase) -> HttpResponseBase:
+def _remove_cookies(cookies: tuple[str, ...], response: HttpResponseBase) -> HttpResponseBase:
     for name in cookies:
         response.cookies.pop(name, None)
     return response
 
 
-def _to_the_front(request: HttpRequest) -> HttpResponse | None:
-    """People who come to another name of this machine are sent on; programs are served."""
+def _redirect_to_front(request: HttpRequest) -> HttpResponse | None:
+    """Return a redirect to the front host for requests of people; None for programs, which every
+    host serves.
+    """
     front = settings.ORCHESTRA.front_host
     host = request.get_host()
     if keeps_sessions(host) or _name(host) == front or _is_for_programs(request.path):

@@ -1,6 +1,8 @@
-"""Addresses with a NUL in them: it names nothing here, and PostgreSQL refuses every statement with one.
+"""Refuses addresses with a NUL character: no route has one, and PostgreSQL refuses every statement
+with one.
 
-REST judges its own: an unknown id is 404 there, a wrong filter names itself.
+REST views refuse it themselves: with 404 for an unknown id, with 400 and the name of the filter for
+a query.
 """
 
 from inspect import iscoroutinefunction
@@ -15,7 +17,10 @@ REFUSAL = "This address contains a NUL character (%00), which names nothing here
 
 @sync_and_async_middleware
 def without_nul(get_response: Any) -> Any:
-    """Middleware: such an address is answered by 400 before a view looks at it. Bodies are their readers' business."""
+    """Middleware that answers such an address with 400 before any view runs.
+
+    Views check bodies themselves.
+    """
 
     async def answer_async(request: HttpRequest) -> HttpResponseBase:
         return refused(request) or await get_response(request)
@@ -27,7 +32,7 @@ def without_nul(get_response: Any) -> Any:
 
 
 def refused(request: HttpRequest) -> HttpResponse | None:
-    """The refusal, or None."""
+    """Return the 400 response, or None for a valid address."""
     odd = "%00" in request.META.get("QUERY_STRING", "") or "\0" in request.path_info
     if not odd or request.path_info.startswith("/api/"):
         return None

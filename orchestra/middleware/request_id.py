@@ -1,4 +1,6 @@
-"""The outermost middleware: every request has an id, on every line about it, and is counted."""
+"""Middleware that gives every request an id, adds it to every log line of the request, and counts
+the request.
+"""
 
 import re
 import time
@@ -23,42 +25,51 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 @sync_and_async_middleware
 def observed(get_response: Any) -> Any:
-    """Async where the server is, so that it costs no change of threads."""
+    """Middleware, asynchronous under an asynchronous server, where a synchronous one would cost a
+    change of threads.
+    """
 
     async def answer_async(request: HttpRequest) -> HttpResponseBase:
-        began = time.perf_counter()
+        started = time.perf_counter()
         request_id = id_of(request)
         with only(request=request_id), _span(request) as span:
             response = await get_response(request)
-            return _noted(request, response, request_id, time.perf_counter() - began, span)
+            return _record(request, response, request_id, time.perf_counter() - started, span)
 
     def answer(request: HttpRequest) -> HttpResponseBase:
-        began = time.perf_counter()
+        started = time.perf_counter()
         request_id = id_of(request)
         with only(request=request_id), _span(request) as span:
             response = get_response(request)
-            return _noted(request, response, request_id, time.perf_counter() - began, span)
+            return _record(request, response, request_id, time.perf_counter() - started, span)
 
     return answer_async if iscoroutinefunction(get_response) else answer
 
 
 def id_of(request: HttpRequest) -> str:
-    """The id that a proxy gave, if it looks like one, or a fresh one."""
+    """Return the id that a proxy sent, if it is a valid one, or a new id."""
     given = request.headers.get(HEADER, "")
     return given if GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def _span(request: HttpRequest) -> AbstractContextManager[Any]:
-    """A span around changing requests; who only looks, the scraper above all, would bury them."""
+    """Return a span for a request that changes something.
+
+    Reads, above all scrapes, would outnumber those.
+    """
     if request.method in ("GET", "HEAD", "OPTIONS") or not tracing.enabled():
         return nullcontext()
     return tracing.span(f"{request.method}", parent=request.headers.get("traceparent", ""), kind=tracing.SERVER)
 
 
-def _noted(
+def _record(
     request: HttpRequest, response: HttpResponseBase, request_id: str, seconds: float, span: Any
 ) -> HttpResponseBase:
-    """Labels have few values, whatever clients send: an unknown method is one of them, an unknown path another."""
+    """Count the request and add its id to the response.
+
+    Labels have few values, whatever clients send: all unknown methods are one value, all unknown
+    paths another.
+    """
     match = request.resolver_match
     view = (match.view_name if match else "") or ""
     method = request.method if request.method in METHODS else "other"
@@ -67,7 +78,7 @@ def _noted(
     if settings.METRICS.detailed:
         VIEW_SECONDS.labels(view).observe(seconds)
     if span is not None:
-        span.update_name(f"{method} {view}")  # the path has ids in it
+        span.update_name(f"{method} {view}")  # the path contains ids
         span.set_attributes({"http.route": view, "http.response.status_code": response.status_code})
     response.headers[HEADER] = request_id
     return response

@@ -1,4 +1,4 @@
-"""What every answer tells the browser not to do."""
+"""Response headers that restrict what browsers do with our pages."""
 
 from typing import Any
 
@@ -20,20 +20,24 @@ POLICY: dict[str, Any] = {
     "img-src": ["'self'"],
     "font-src": ["'self'"],
     "manifest-src": ["'self'"],
-    "connect-src": ["'self'"],  # sockets of our own host included
+    "connect-src": ["'self'"],  # includes WebSockets to our own host
     "form-action": ["'self'"],
     "base-uri": ["'none'"],
     "frame-ancestors": ["'none'"],
 }
 SWAGGER = {"img-src": ["'self'", "data:"]}
-"""Swagger UI draws its arrows from data: addresses. Scripts and styles stay as strict as everywhere."""
+"""Swagger UI has images in data: addresses.
+
+Its scripts and styles are restricted like all others.
+"""
 
 
 class Headers(CSPMiddleware):
-    """The content security policy and its smaller siblings, on every answer, static files included.
+    """Adds the content security policy and related headers to every response, static files
+    included.
 
-    Resources are for our own pages alone: a foreign page cannot even include the script that Swagger UI starts with,
-    which carries a CSRF token.
+    Only our own pages may load our resources: the script that starts Swagger UI contains a CSRF
+    token, and a foreign page cannot include it.
     """
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

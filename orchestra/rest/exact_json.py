@@ -1,4 +1,6 @@
-"""JSON at the REST door: nothing rounded, reordered or dropped on the way out, nothing unusable on the way in."""
+"""JSON of the REST API: responses round, reorder and drop nothing; requests must be strict JSON of
+bounded depth.
+"""
 
 import codecs
 import json
@@ -18,13 +20,15 @@ DEEPEST = 100  # levels; json gives up near 1000 of them, PostgreSQL and clients
 
 @dataclass(frozen=True, slots=True)
 class RawJSON:
-    """JSON text that becomes part of an answer as it stands: long integers, repeated keys and escapes survive."""
+    """JSON text that becomes part of a response unchanged, with its long integers, repeated keys
+    and escapes.
+    """
 
     text: str
 
 
 def dumps(data: object) -> str:
-    """``data`` as one line of JSON, every ``RawJSON`` in it word for word.
+    """Return ``data`` as one line of JSON, with every ``RawJSON`` in it unchanged.
 
     Line breaks between the tokens of a raw text (the only place JSON allows them) become spaces.
     """
@@ -42,7 +46,10 @@ def dumps(data: object) -> str:
 
 
 class ExactJSONRenderer(JSONRenderer):
-    """Answers of the REST door. A lone surrogate, which UTF-8 cannot carry, leaves as its JSON escape."""
+    """Renders responses.
+
+    A lone surrogate, which UTF-8 cannot encode, is written as its JSON escape.
+    """
 
     def render(
         self,
@@ -54,7 +61,7 @@ class ExactJSONRenderer(JSONRenderer):
 
 
 class ExactJSONParser(JSONParser):
-    """Bodies of the REST door: strict JSON of bounded depth, whose numbers are numbers."""
+    """Parses request bodies: strict JSON of bounded depth, without ``NaN`` and infinities."""
 
     def parse(
         self,
@@ -75,10 +82,11 @@ class TooDeep(ValueError):
 
 
 def strict_loads(text: str) -> Any:
-    """Strict JSON of bounded depth, whose numbers are numbers.
+    """Parse strict JSON of bounded depth, without ``NaN`` and infinities.
 
     Raises:
-        TooDeep, ValueError: it is nested too deeply; it is not JSON.
+        TooDeep: the JSON is nested in more than ``DEEPEST`` levels.
+        ValueError: the text is not JSON.
     """
     try:
         data = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
@@ -100,7 +108,7 @@ def too_deep(data: object) -> bool:
 
 
 def texts_in(data: object) -> Iterator[str]:
-    """Every string in parsed JSON of bounded depth, keys included."""
+    """Yield every string in parsed JSON of bounded depth, keys included."""
     if isinstance(data, str):
         yield data
     for inner in _inside(data):

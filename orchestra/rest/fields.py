@@ -1,4 +1,6 @@
-"""Serializer fields that take JSON at its word: the string "5" is no number, the number 5 is no text."""
+"""Serializer fields without type conversion: the string "5" is no number, the number 5 is no
+string.
+"""
 
 import json
 from typing import Any
@@ -11,7 +13,7 @@ from orchestra.rest.exact_json import RawJSON, texts_in
 
 
 class Text(serializers.CharField):
-    """A JSON string, kept as it is; NUL and lone surrogates are refused by the base class."""
+    """A JSON string, unchanged; the base class refuses NUL and lone surrogates."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"trim_whitespace": False} | options)
@@ -54,7 +56,7 @@ class Number(serializers.FloatField):
 
 @extend_schema_field(OpenApiTypes.OBJECT)
 class JSONObject(serializers.Field[dict[str, Any], Any, Any, Any]):
-    """A JSON object that will be kept as text, so that any string may be in it."""
+    """A JSON object that is stored as text, so it may contain any string."""
 
     default_error_messages = {"invalid": "This must be a JSON object.", "too_long": "This is too long."}
     longest = 1024 * 1024  # characters of its JSON text
@@ -71,7 +73,9 @@ class JSONObject(serializers.Field[dict[str, Any], Any, Any, Any]):
 
 
 class StoredObject(JSONObject):
-    """A JSON object for a JSON column, which takes neither NUL nor lone surrogates (``jsonb`` refuses both)."""
+    """A JSON object for a JSON column, which takes neither NUL nor lone surrogates (``jsonb``
+    refuses both).
+    """
 
     default_error_messages = {"characters": "Texts in this may contain neither NUL nor invalid Unicode."}
     longest = 64 * 1024
@@ -85,7 +89,7 @@ class StoredObject(JSONObject):
 
 @extend_schema_field(OpenApiTypes.ANY)
 class ExactJSON(serializers.Field[Any, Any, Any, Any]):
-    """Kept JSON text, shown word for word; ``null`` if there is none."""
+    """Stored JSON text, returned unchanged; ``null`` for the empty text."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(read_only=True, **options)

@@ -1,4 +1,4 @@
-"""``Idempotency-Key``: a POST that is sent again gets the first answer again, and is done once."""
+"""``Idempotency-Key``: a repeated POST gets the response of the first, and its action runs once."""
 
 import hashlib
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from orchestra.rest.exact_json import RawJSON, dumps
 HEADER = "Idempotency-Key"
 LONGEST_KEY, LONGEST_PATH = 200, 300  # characters
 KEPT = timedelta(hours=24)
-ABANDONED_AFTER = timedelta(minutes=2)  # no answer for so long: its process is gone, the key may be used again
+ABANDONED_AFTER = timedelta(minutes=2)  # without a response: its process has died, and the key may be used again
 
 Action = Callable[..., Response]
 
@@ -37,10 +37,12 @@ class RequestInProgress(Conflict):
 
 
 def idempotent(action: Action) -> Action:
-    """Make a view's POST safe to send again under the same key; without the header nothing changes.
+    """Return a view action that is safe to repeat with the same key; without the header it runs as
+    before.
 
-    What the action writes commits together with its answer: after a crash there are both or neither.
-    Refusals are answers too; a 5xx is undone and forgotten, so that it may be tried again.
+    What the action writes commits together with its response: after a crash there are both or
+    neither. A 4xx is stored like any response; a 5xx is rolled back and not stored, so the client
+    may retry.
     """
 
     @wraps(action)
@@ -66,12 +68,18 @@ def idempotent(action: Action) -> Action:
 
 
 def _names_something(path: str) -> bool:
-    """Whether the table can hold this path; all that leads to something is of the kind, the action refuses the rest."""
+    """Whether the table can hold this path.
+
+    Every valid path fits; the action refuses all others with 404.
+    """
     return "\0" not in path and len(path) <= LONGEST_PATH
 
 
 def _claim(request: Request, key: str) -> tuple[UUID, IdempotentRequest | None]:
-    """A new row's id, or the answered row of an earlier request; what has aged goes on the way."""
+    """Return the id of a new row, or the row of an earlier request with its response.
+
+    Expired rows are deleted.
+    """
     if not (key.isascii() and key.isprintable() and 0 < len(key) <= LONGEST_KEY):
         raise Invalid(f"{HEADER} is 1 to {LONGEST_KEY} printable ASCII characters.")
     IdempotentRequest.objects.filter(created_at__lt=Now() - KEPT).delete()
@@ -91,7 +99,11 @@ def _claim(request: Request, key: str) -> tuple[UUID, IdempotentRequest | None]:
 
 
 def _answer(view: Any, action: Action, *args: Any, **kwargs: Any) -> Response:
-    """The action's answer, or the refusal it raised (its audit entries stay); a bug is raised on."""
+    """Return the action's response, or that of the `OrchestraError` it raised, whose audit entries
+    stay.
+
+    Other exceptions pass.
+    """
     try:
         return action(view, *args, **kwargs)
     except Exception as error:
@@ -100,7 +112,9 @@ def _answer(view: Any, action: Action, *args: Any, **kwargs: Any) -> Response:
 
 
 def _keep(claim: UUID, response: Response) -> None:
-    """Raises ``RequestInProgress``, undoing the action, if the claim was taken over in the meantime."""
+    """Store the response; raise ``RequestInProgress``, which rolls the action back, if another
+    request took the claim.
+    """
     unanswered = IdempotentRequest.objects.filter(pk=claim, status_code=None)
     if not unanswered.update(status_code=response.status_code, answer=dumps(response.data)):
         raise RequestInProgress("This request took too long, and another with its key took over.")

@@ -1,4 +1,7 @@
-"""Lists at the REST door: pages, filters, order. Apart from the views, which name the pages as their default."""
+"""Lists of the REST API: pages, filters, order.
+
+A module of its own, since the settings name it as the default.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class Pages(PageNumberPagination):
-    """Numbered pages that stay quick on a long table: nobody counts beyond ``count_limit`` rows."""
+    """Numbered pages that stay fast on a long table, because rows are counted up to ``count_limit``
+    only.
+    """
 
     page_size = 50
     page_size_query_param = "page_size"
@@ -72,7 +77,7 @@ class Pages(PageNumberPagination):
 
 
 class Ordering(filters.OrderingFilter):
-    """``?ordering=``; rows that are equal in it keep one order over all pages."""
+    """``?ordering=``; rows with equal values keep the same order on all pages."""
 
     def filter(self, rows: QuerySet[Any], value: Any) -> QuerySet[Any]:
         ordered: QuerySet[Any] = super().filter(rows, value)
@@ -80,7 +85,7 @@ class Ordering(filters.OrderingFilter):
 
 
 class StrictFilters(filters.FilterSet):
-    """Refuses a parameter it does not know: a misspelt filter would silently show everything."""
+    """Refuses unknown parameters: with a misspelt filter the list would show all rows."""
 
     def is_valid(self) -> bool:
         for name in set(self.data) - set(self.filters) - {"page", "page_size"}:

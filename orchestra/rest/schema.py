@@ -1,4 +1,6 @@
-"""What the OpenAPI schema says beyond what drf-spectacular finds by itself."""
+"""Decorators that add to the OpenAPI schema what drf-spectacular cannot derive: errors, examples,
+headers.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -14,10 +16,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
-    """Every refusal. Further facts may stand beside these, such as who decided first, or a field's complaints."""
+    """The body of every error.
 
-    code = serializers.CharField(help_text="Stable; programs may rely on it.")
-    detail = serializers.CharField(help_text="One sentence a person understands.")
+    An error may have further fields, such as `decided_by` or `fields`.
+    """
+
+    code = serializers.CharField(help_text="A stable name of the error, for programs.")
+    detail = serializers.CharField(help_text="One sentence for people.")
 
 
 READING = (400, 401, 403, 404, 503)
@@ -26,12 +31,15 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     HEADER,
     {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[ -~]+$"},
     OpenApiParameter.HEADER,
-    description="The same key and body within 24 hours get the first answer again.",
+    description="A request with the same key and body within 24 hours gets the first response again.",
 )
 
 
 def read(summary: str, answer: Any, *, parameters: Sequence[OpenApiParameter] = (), **more: Any) -> Callable[[F], F]:
-    """Describe a GET. ``answer`` is a serializer, or ``{(status, media type): what}`` if it is not JSON."""
+    """Describe a GET.
+
+    ``answer`` is a serializer, or ``{(status, media type): type}`` if it is not JSON.
+    """
     described: Callable[[F], F] = extend_schema(
         summary=summary,
         parameters=list(parameters),
@@ -44,7 +52,7 @@ def read(summary: str, answer: Any, *, parameters: Sequence[OpenApiParameter] = 
 def write(
     summary: str, request: Any, answer: Any, *, status: int = 200, example: Mapping[str, Any] | None = None
 ) -> Callable[[F], F]:
-    """Describe a POST; all of them take an idempotency key. ``example`` is a body that somebody would send."""
+    """Describe a POST; all of them take an idempotency key. ``example`` is a typical body."""
     described: Callable[[F], F] = extend_schema(
         summary=summary,
         request=request,
@@ -58,7 +66,7 @@ def write(
 def change(
     summary: str, request: Any, answer: Any, *, status: int = 200, example: Mapping[str, Any] | None = None
 ) -> Callable[[F], F]:
-    """Describe a PATCH or DELETE: safe to send again as it is, so without an idempotency key."""
+    """Describe a PATCH or DELETE: repeating one is safe, so it takes no idempotency key."""
     described: Callable[[F], F] = extend_schema(
         summary=summary, request=request, responses={status: answer} | _errors(WRITING), examples=_bodies(example)
     )
@@ -66,13 +74,13 @@ def change(
 
 
 def query(name: str, description: str, *, least: int, most: int) -> OpenApiParameter:
-    """A whole number in the query string."""
+    """Describe a whole number in the query string."""
     number = {"type": "integer", "minimum": least, "maximum": most}
     return OpenApiParameter(name, number, OpenApiParameter.QUERY, description=description)
 
 
 def one_form(endpoints: list[tuple[str, str, str, Any]], **_: Any) -> list[tuple[str, str, str, Any]]:
-    """Paths without the optional slash at their end."""
+    """drf-spectacular hook: leave out the optional slash at the end of paths."""
     return [(path.rstrip("/"), regex, method, view) for path, regex, method, view in endpoints]
 
 

@@ -1,4 +1,6 @@
-"""How much an account may change over REST. Counted a web process, in its memory: nothing else has to be up for it."""
+"""Rate limits of changes over REST, for each account and web process; they need no database and no
+Redis.
+"""
 
 from django.conf import settings
 from django.core.cache import caches
@@ -9,7 +11,9 @@ from rest_framework.throttling import SimpleRateThrottle
 
 
 class Throttle(SimpleRateThrottle):
-    """A 429 with ``Retry-After`` for whoever is beyond ``most`` within a minute, unless it is 0. Reading is free."""
+    """Answers 429 with ``Retry-After`` above ``most`` changes of an account in a minute; 0 is no
+    limit.
+    """
 
     cache = caches["throttles"]
 
@@ -32,7 +36,7 @@ class Throttle(SimpleRateThrottle):
 
 
 class Creations(Throttle):
-    """What begins something new, whatever it is."""
+    """Limits requests that create an object, of any kind."""
 
     def most(self) -> int:
         return int(settings.ORCHESTRA.writes_per_minute)
@@ -45,7 +49,9 @@ class Creations(Throttle):
 
 
 class Repetitions(Throttle):
-    """The same done to the same thing: so a first answer and a first cancel are never held up, whatever came before."""
+    """Limits repetitions of one action on one object, so a first decision and a first cancel always
+    pass.
+    """
 
     def most(self) -> int:
         return -(-int(settings.ORCHESTRA.writes_per_minute) // 10)  # rounded up: a small limit is not none

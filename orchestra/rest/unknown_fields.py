@@ -1,4 +1,7 @@
-"""What a body says that nobody reads: a misspelt ``updated_input`` must not approve the original."""
+"""Fields of a body that no serializer reads.
+
+A misspelt ``updated_input`` must not approve the original call.
+"""
 
 import difflib
 from collections.abc import Mapping
@@ -6,14 +9,14 @@ from typing import Any
 
 from rest_framework import serializers
 
-MOST_NAMED = 10  # of a body that is something else altogether
+MOST_NAMED = 10  # a body of another kind would fill the response with names
 LONGEST_NAME = 100
 
 
 def unknown_fields(serializer: serializers.BaseSerializer[Any], data: object) -> dict[str, list[str]]:
-    """Complaints by name, as validation errors have them; fields of nested objects are named as ``outer.inner``.
+    """Return an error for each unknown field, by its name; nested fields are named ``outer.inner``.
 
-    What is known are the serializer's own fields, those for reading only left out.
+    Known are the fields of the serializer that are not read-only.
     """
     return dict(list(_complaints(serializer, data, "").items())[:MOST_NAMED])
 

@@ -1,4 +1,4 @@
-"""REST habits every app shares: errors to statuses, rights, routes."""
+"""What all REST views share: the mapping of errors to HTTP statuses, permission checks, routes."""
 
 import logging
 import math
@@ -53,13 +53,16 @@ STATUS_OF: tuple[tuple[type[OrchestraError], int], ...] = (
     (IdempotencyMismatch, 422),
     (Unavailable, 503),
 )
-CSRF_FAILED = "CSRF Failed: "  # how DRF begins what Django's check says
+CSRF_FAILED = "CSRF Failed: "  # DRF's prefix of the reason that Django's check gives
 ENTITY_GONE = "Attempted to update or delete an entity that does not exist"
 DATABASE_OUT = "The database does not answer just now; nothing was changed."
 
 
 def answer_for_error(error: Exception, context: Mapping[str, Any]) -> Response | None:
-    """The one place where an exception becomes an HTTP answer; None (a bug of ours) becomes a 500."""
+    """Turn an exception into an HTTP response.
+
+    DRF turns None, which means a bug of ours, into a 500.
+    """
     set_rollback()
     if isinstance(error, OrchestraError):
         status = next((status for kind, status in STATUS_OF if isinstance(error, kind)), None)
@@ -86,8 +89,11 @@ def answer_for_error(error: Exception, context: Mapping[str, Any]) -> Response |
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler404: JSON below /api, the ordinary page elsewhere; who only looks finds a page either way,
-    with or without the slash at its end."""
+    """Django's handler404: JSON below /api, the ordinary page elsewhere.
+
+    A GET with a surplus or missing slash at the end of its path is redirected to the page, if there
+    is one.
+    """
     if (other := _other_form(request)) is not None:
         return HttpResponseRedirect(other)
     if request.path.startswith("/api/"):
@@ -96,9 +102,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def _other_form(request: HttpRequest) -> str | None:
-    """The address with the slash that is too much taken off, or the one that is missing, if that leads to a page.
+    """Return the path with or without a slash at its end, whichever resolves to a view; None if
+    neither does.
 
-    Below ``/admin/`` everything leads to a page, the one that says there is none.
+    Paths below ``/admin/`` are left out: the admin resolves all of them, to a 404 of its own.
     """
     path = request.path_info
     bare = path.rstrip("/")
@@ -111,7 +118,9 @@ def _other_form(request: HttpRequest) -> str | None:
 
 
 def failed(request: HttpRequest) -> HttpResponse:
-    """Django's handler500: JSON below /api, and never a word about the cause but that it may pass by itself."""
+    """Django's handler500: JSON below /api. The response gives no cause, except that the database
+    is unavailable (503).
+    """
     if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
         return _database_out(request)
     if request.path.startswith("/api/"):
@@ -120,7 +129,7 @@ def failed(request: HttpRequest) -> HttpResponse:
 
 
 def _database_out(request: HttpRequest) -> HttpResponse:
-    """Also for pages whose session could not even be looked up."""
+    """Used for pages as well, whose session cannot be read without the database."""
     if request.path.startswith("/api/"):
         refusal = {"code": Unavailable.code, "detail": DATABASE_OUT}
         return JsonResponse(refusal, status=503, headers=RETRY_LATER)
@@ -128,24 +137,31 @@ def _database_out(request: HttpRequest) -> HttpResponse:
 
 
 class OnlyJSON(DefaultContentNegotiation):
-    """Errors are JSON, whatever the caller accepts: a browser's EventSource accepts event streams alone."""
+    """Ignore ``Accept``: errors are always JSON, and a browser's EventSource accepts event streams
+    only.
+    """
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
         return renderers[0], renderers[0].media_type
 
 
 class OrchestraViewSet(GenericViewSet[Any]):
-    """Base of all REST views. ``rights`` says per action which rights open it, any one of them."""
+    """Base of all REST views.
+
+    ``rights`` maps each action to the permissions of which one is enough.
+    """
 
     rights: ClassVar[Mapping[str, frozenset[Right]]]
     permission_classes = [HasRight]
     content_negotiation_class = OnlyJSON
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Measure the body. Without a Content-Length (chunked) DRF takes it for empty, and
-        an empty body approves: what was really sent counts, not what was announced."""
+        """Set Content-Length from the body that arrived.
+
+        Without the header (chunked) DRF takes the body for empty, and an empty body approves.
+        """
         django_request = request._request
-        body = django_request.body  # RequestDataTooBig if it was announced so
+        body = django_request.body  # raises RequestDataTooBig if Content-Length exceeds the limit
         if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise RequestDataTooBig
         django_request.META["CONTENT_LENGTH"] = str(len(body))
@@ -154,31 +170,33 @@ class OrchestraViewSet(GenericViewSet[Any]):
         super().initial(request, *args, **kwargs)
 
     def permission_denied(self, request: Request, message: str | None = None, code: str | None = None) -> Any:
-        """A wrong method is told as such to whoever is signed in, not as a missing right."""
+        """Answer 405, not 403, to an authenticated request with a method that the view does not
+        have.
+        """
         if self.action in (None, "metadata") and request.user and request.user.is_authenticated:
             raise exceptions.MethodNotAllowed(str(request.method))
         super().permission_denied(request, message, code)
 
     def body(self, serializer: type[Any]) -> dict[str, Any]:
-        """The request's body as ``serializer`` understands it; fields it does not know are refused by their names."""
+        """Validate the request's body with ``serializer``, and refuse unknown fields."""
         return checked(serializer, self.request.data)
 
     @property
     def username(self) -> str:
-        """Who is calling, as rows remember people."""
+        """The name of the authenticated user, as database rows store it."""
         return self.request.user.get_username()
 
     @property
     def address(self) -> str:
-        """Where the caller is, for the audit."""
+        """The IP address of the client, for the audit."""
         return str(self.request.META.get("REMOTE_ADDR", ""))
 
 
 def checked(serializer: type[Any], data: object) -> dict[str, Any]:
-    """``data`` as ``serializer`` understands it.
+    """Return ``data`` as validated by ``serializer``.
 
     Raises:
-        ValidationError: it does not fit, or has a field that nobody would read.
+        ValidationError: a field is invalid, or unknown to the serializer.
     """
     filled = serializer(data=data)
     if unknown := unknown_fields(filled, data):
@@ -196,7 +214,9 @@ def _uuid(text: str) -> UUID | None:
 
 
 def id_or_not_found(text: str, error: type[NotFound], detail: str) -> UUID:
-    """The id in a path; what is no UUID is as unknown as a wrong one."""
+    """Return the id in a path, and raise ``error`` for a text that is no UUID, as for an unknown
+    id.
+    """
     found = _uuid(text)
     if found is None:
         raise error(detail)
@@ -204,10 +224,10 @@ def id_or_not_found(text: str, error: type[NotFound], detail: str) -> UUID:
 
 
 def query_number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
-    """A whole number from the query string.
+    """Return a whole number from the query string.
 
     Raises:
-        ValidationError: it is none, or out of range.
+        ValidationError: the text is no whole number, or the number is out of range.
     """
     text = request.query_params.get(name, "")
     if not text:
@@ -218,7 +238,9 @@ def query_number(request: Request, name: str, *, default: int, least: int, most:
 
 
 def afresh(request: HttpRequest) -> HttpRequest:
-    """The same request as if it came in now: who signed out or lost their account since is nobody."""
+    """Return the request with its user read anew: anonymous if the user signed out or was disabled
+    since.
+    """
     again = copy(request)
     again.session = type(request.session)(request.session.session_key)
     again.user = get_user(again)
@@ -226,12 +248,12 @@ def afresh(request: HttpRequest) -> HttpRequest:
 
 
 def any_of(*rights: Right) -> frozenset[Right]:
-    """The rights of which one is enough."""
+    """Return the permissions of which one is enough."""
     return frozenset(rights)
 
 
 class Routes(SimpleRouter):
-    """``/api/x`` and ``/api/x/`` both answer, without a redirect that would drop a POST body."""
+    """``/api/x`` and ``/api/x/`` lead to the same view: a redirect would drop the body of a POST."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -245,7 +267,7 @@ def _answer(
     facts: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """``code`` and ``detail`` are always those of the error itself, whatever the facts are called."""
+    """Build an error response. ``facts`` cannot replace ``code`` and ``detail``."""
     error = {"code": code, "detail": detail}
     return Response({**error, **(facts or {}), **error}, status=status, headers=dict(headers or {}))
 
@@ -257,7 +279,7 @@ def _code(error: exceptions.APIException) -> str:
 
 
 def _detail(error: exceptions.APIException, context: Mapping[str, Any]) -> str:
-    """What happened and what helps, where the library says only the first."""
+    """Return the cause and the cure, where the library names the cause only."""
     detail = str(error.detail)
     if isinstance(error, exceptions.NotAuthenticated):
         return UNAUTHENTICATED
@@ -270,7 +292,7 @@ def _detail(error: exceptions.APIException, context: Mapping[str, Any]) -> str:
 
 def _headers(error: exceptions.APIException) -> dict[str, str]:
     headers = {}
-    if scheme := getattr(error, "auth_header", None):  # set by DRF when it turns a missing sign-in into an answer
+    if scheme := getattr(error, "auth_header", None):  # DRF sets it for unauthenticated requests
         headers["WWW-Authenticate"] = str(scheme)
     if wait := getattr(error, "wait", None):  # of a throttle
         headers["Retry-After"] = str(math.ceil(wait))

@@ -198,6 +198,18 @@ def test_the_api_page_needs_no_other_host(web: Web) -> None:
     assert web.ask("GET", "/static/nothing.js").status == 404
 
 
+def test_static_files_are_cached_and_asked_for_again_by_their_tag(web: Web) -> None:
+    icon = "/static/orchestra/favicon.svg"
+    answer = web.ask("GET", icon, Authorization="")
+    assert (answer.status, answer.getheader("Content-Type")) == (200, "image/svg+xml")
+    assert answer.getheader("Cache-Control") == "max-age=60, public"
+    assert answer.getheader("X-Request-ID")
+    assert answer.read().startswith(b"<svg")
+    tag = answer.getheader("ETag") or ""
+    again = web.ask("GET", icon, Authorization="", **{"If-None-Match": tag})
+    assert (again.status, again.read()) == (304, b"")
+
+
 def test_with_redis_dead_people_start_decide_and_are_told_what_cannot_be(tmp_path: Path) -> None:
     with running(tmp_path, REDIS_URL=f"unix://{tmp_path}/nobody.sock") as web:
         assert web.ask("POST", "/api/sessions", json.dumps({"prompt": "x"})).status == 201
