@@ -178,10 +178,11 @@ def _started(dsn: str, folder: Path) -> Iterator[Bench]:
         stack.callback(server.execute, f"drop database {name} with (force)")
         _manage(env, "migrate", "-v", "0")
         token = _manage(env, "create_token", "bench", "--create", "--group", MANAGER).strip().splitlines()[-1]
+        ours = ["orchestra.realtime.daphne_server", "-v", "0", "-p", str(ports["orchestra"])]
         commands = {
             "bridge": ["bench.floors.ws_bridge", "serve"],
             "group_send": ["daphne", "-v", "0", "-p", str(ports["group_send"]), "bench.floors.group_send:application"],
-            "orchestra": ["daphne", "-v", "0", "-p", str(ports["orchestra"]), "config.asgi:application"],
+            "orchestra": [*ours, "config.asgi:application"],
         }
         running = {side: _server(stack, env, folder, side, command) for side, command in commands.items()}
         modules = {

@@ -3,6 +3,8 @@
 import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import WebsocketDenier
+from channels.sessions import SessionMiddlewareStack
 from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
@@ -10,8 +12,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 http = get_asgi_application()  # sets Django up: what follows imports models
 
-from orchestra.realtime.consumers import hub, nowhere  # noqa: E402
+from orchestra.realtime.consumers import HubConsumer  # noqa: E402
+from orchestra.realtime.credentials import HubAuthMiddleware  # noqa: E402
+from orchestra.realtime.origin import HubOriginValidator  # noqa: E402
 
+hub = HubOriginValidator(SessionMiddlewareStack(HubAuthMiddleware(HubConsumer.as_asgi())))
 # Django's stubs know of HTTP views only
-sockets = URLRouter([re_path(r"^ws/hub/?$", hub), re_path(r"", nowhere)])  # type: ignore[arg-type]
+sockets = URLRouter([re_path(r"^ws/hub/?$", hub), re_path(r"", WebsocketDenier.as_asgi())])  # type: ignore[arg-type]
 application = ProtocolTypeRouter({"http": http, "websocket": sockets})

@@ -20,7 +20,7 @@ def programs() -> list[Program]:
     """What runs, in the order it is started. Doors close first, then work stops, the broker last."""
     orchestra = settings.ORCHESTRA
     host = orchestra.hostname
-    daphne = ["-m", "daphne", "-b", orchestra.host, "-p", str(orchestra.port)]
+    daphne = ["-m", "orchestra.realtime.daphne_server", "-b", orchestra.host, "-p", str(orchestra.port)]
     if settings.BEHIND_TLS:
         daphne.append("--proxy-headers")  # the audit and the limits want the person's address, not the proxy's
     daphne += _other_loopback()

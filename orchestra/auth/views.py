@@ -127,7 +127,7 @@ def address_of(request: HttpRequest | None) -> str:
 def end_everywhere(user: User, *, keep: str = "", tokens: bool = True) -> None:
     """End the sessions of ``user``, except the one with the key ``keep``, the unused links and, if asked, the tokens.
 
-    Open sockets hear of it with the commit and close (``orchestra.realtime.attendance``).
+    Their open sockets are closed after the commit (``orchestra.realtime.sockets``).
     """
     with transaction.atomic():
         BrowserSession.objects.filter(user=user).exclude(session_key=hashed(keep)).delete()

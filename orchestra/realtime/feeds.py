@@ -144,7 +144,7 @@ class ListFeed:
                     await asyncio.wait_for(self._rung.wait(), max(0.0, compare_at - time.monotonic()))
                 self._rung.clear()
             except Exception as error:
-                complain(self.name, error)
+                log_failure(self.name, error)
                 compare_at = 0.0
                 await asyncio.sleep(RETRY_S)
 
@@ -242,7 +242,7 @@ class LogFeed:
                     self._keep(entries)
                 await asyncio.sleep(BETWEEN_READS_S)
             except Exception as error:
-                complain(self.name, error)
+                log_failure(self.name, error)
                 self._rung.set()
                 await asyncio.sleep(RETRY_S)
 
@@ -257,7 +257,7 @@ class LogFeed:
             viewer.wake()
 
 
-def complain(name: str, error: Exception) -> None:
+def log_failure(name: str, error: Exception) -> None:
     """Log why a topic could not be read; a database that is away is no bug."""
     if isinstance(error, DatabaseError):
         logger.warning("topic %s: the database does not answer (%s)", name, type(error).__name__)

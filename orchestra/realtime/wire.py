@@ -13,9 +13,14 @@ def text(data: object) -> str:
     return dumps(data).encode("utf-8", "backslashreplace").decode()
 
 
+def envelope(kind: str, ref: object = None, **fields: object) -> dict[str, object]:
+    """Return a message to the client; ``ref`` is that of the request that it answers."""
+    return {"type": kind, **({"ref": ref} if ref is not None else {}), **fields}
+
+
 def message(kind: str, ref: object = None, **fields: object) -> str:
-    """One message of ours; ``ref`` is that of the request it answers."""
-    return text({"type": kind, **({"ref": ref} if ref is not None else {}), **fields})
+    """Return an ``envelope`` as text."""
+    return text(envelope(kind, ref, **fields))
 
 
 def joined(object_text: str, more: Mapping[str, object]) -> str:

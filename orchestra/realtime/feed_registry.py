@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from orchestra.db import notify
 from orchestra.db.async_notify import in_thread
 from orchestra.realtime import live, registry
-from orchestra.realtime.feeds import COMPARE_S, ListFeed, LogFeed, complain
+from orchestra.realtime.feeds import COMPARE_S, ListFeed, LogFeed, log_failure
 
 LINGER_S = 30.0  # a topic that everybody left is kept so long
 
@@ -22,7 +22,7 @@ class _Followed:
     stop: contextlib.ExitStack
 
 
-class Keeper:
+class FeedRegistry:
     """Lives on one event loop; made when the first socket opens."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Keeper:
             try:
                 await self._compare_logs()
             except Exception as error:
-                complain("of logs", error)
+                log_failure("of logs", error)
 
     async def _compare_logs(self) -> None:
         for log in set(registry.logs.values()):
