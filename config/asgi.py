@@ -4,7 +4,7 @@ import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import WebsocketDenier
-from channels.sessions import SessionMiddlewareStack
+from channels.sessions import CookieMiddleware
 from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
@@ -16,7 +16,7 @@ from orchestra.realtime.consumers import HubConsumer  # noqa: E402
 from orchestra.realtime.credentials import HubAuthMiddleware  # noqa: E402
 from orchestra.realtime.origin import HubOriginValidator  # noqa: E402
 
-hub = HubOriginValidator(SessionMiddlewareStack(HubAuthMiddleware(HubConsumer.as_asgi())))
+hub = HubOriginValidator(CookieMiddleware(HubAuthMiddleware(HubConsumer.as_asgi())))
 # Django's stubs know of HTTP views only
 sockets = URLRouter([re_path(r"^ws/hub/?$", hub), re_path(r"", WebsocketDenier.as_asgi())])  # type: ignore[arg-type]
 application = ProtocolTypeRouter({"http": http, "websocket": sockets})

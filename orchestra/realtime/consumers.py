@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -25,8 +25,9 @@ from orchestra.rest.viewsets import answer_for_error
 logger = logging.getLogger(__name__)
 
 SIGN_IN_S = 5.0
-SLOW_S = 10.0  # how long a message may wait for a client that does not read
+SLOW_S = 10.0  # how long messages may wait for a client that does not read
 MOST_SUBSCRIPTIONS = 100
+MESSAGES_AT_ONCE = 20  # between two looks at whether the topic is still subscribed
 LARGEST_NUMBER = 2**63 - 1
 ENVELOPE = ("type", "ref")
 HOW = 'Send {"type": "authenticate", "token": "<key>"}; make a key with `./manage.py create_token USER`.'
@@ -277,10 +278,11 @@ class HubConsumer(AsyncJsonWebsocketConsumer):
         """Send a bounded number of messages of each topic; return whether there may be more."""
         may_have_more = False
         for topic, subscription in list(self._subscriptions.items()):
-            for text in await subscription.next():
+            texts = await subscription.next()
+            for start in range(0, len(texts), MESSAGES_AT_ONCE):
                 if self._is_closing or self._subscriptions.get(topic) is not subscription:
                     break
-                await self.send(text_data=text)
+                await self._send_texts(texts[start : start + MESSAGES_AT_ONCE])
                 may_have_more = True
         return may_have_more
 
@@ -298,12 +300,16 @@ class HubConsumer(AsyncJsonWebsocketConsumer):
         await self.send_json(wire.envelope(kind, ref, **fields))
 
     async def send(self, text_data: str | None = None, bytes_data: bytes | None = None, close: bool = False) -> None:
-        """Send a message, unless the socket is closing; close it if the client does not read for ``SLOW_S``."""
-        if self._is_closing:
-            return
+        if text_data is not None:
+            await self._send_texts([text_data])
+
+    async def _send_texts(self, texts: Sequence[str]) -> None:
+        """Send messages, unless the socket is closing; close it if the client does not read for ``SLOW_S``."""
         try:
             async with asyncio.timeout(SLOW_S):
-                await super().send(text_data=text_data, bytes_data=bytes_data, close=close)
+                for text in texts:
+                    if not self._is_closing:
+                        await super().send(text_data=text)
         except TimeoutError:
             if not self._is_closing:
                 logger.info("a socket from %s is closed, for it does not read", self._address)

@@ -32,10 +32,15 @@ class Credential:
 class HubAuthMiddleware(AuthMiddleware):
     """Channels' ``AuthMiddleware``, with ``scope["user"]`` read as HTTP requests read it.
 
-    Django's own ``get_user`` also accepts SECRET_KEY_FALLBACKS, where Channels' would delete the session.
-    The cookie counts only for a page (``HubOriginValidator`` has checked its origin) that connects to
-    the host on which the console keeps its sessions.
+    It opens the session itself: Channels' ``SessionMiddleware`` would look at the session with each message
+    that is sent, which doubles the cost of one. Django's own ``get_user`` accepts SECRET_KEY_FALLBACKS,
+    where Channels' would delete the session. The cookie counts only for a page (``HubOriginValidator`` has
+    checked its origin) that connects to the host on which the console keeps its sessions.
     """
+
+    def populate_scope(self, scope: dict[str, Any]) -> None:
+        scope["session"] = _open_session(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
+        super().populate_scope(scope)
 
     async def resolve_scope(self, scope: dict[str, Any]) -> None:
         user = None
@@ -72,9 +77,13 @@ def find_accounts(credentials: Collection[Credential]) -> dict[Credential, Any |
     return {credential: find_account(credential) for credential in credentials}
 
 
+def _open_session(key: str | None) -> Any:
+    return import_module(settings.SESSION_ENGINE).SessionStore(key)
+
+
 def _user_of_session(key: str) -> Any | None:
     request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    request.session = _open_session(key)
     user = get_user(request)  # compares the hash that a new password changes
     return user if user.is_authenticated else None
 

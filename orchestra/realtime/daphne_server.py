@@ -48,6 +48,13 @@ class BackPressureProtocol(WebSocketProtocol):
             payload = content if binary else content.encode()
             self.sendPreparedMessage(self.factory.prepareMessage(payload, binary, doNotCompress=True))
 
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Write to the transport, without the log line that Autobahn formats and colours even if logging is off.
+
+        That line is most of the cost of a frame; ``sync`` and ``chopsize`` exist for tests of protocols.
+        """
+        self.transport.write(data)
+
     def serverClose(self, code: int | None = None) -> None:
         """Start the closing handshake; unlike ``sendClose``, ``sendCloseFrame`` takes every code."""
         self.sendCloseFrame(code=1000 if code is None else code)
