@@ -109,7 +109,8 @@ class HubConsumer(AsyncJsonWebsocketConsumer):
             self._is_closing = True
             sender.cancel()
             self._cancel_sign_in_deadline()
-            sockets().remove(self)
+            if self.credential:
+                sockets().remove(self)
             for subscription in self._subscriptions.values():
                 subscription.end()
 
@@ -298,6 +299,10 @@ class HubConsumer(AsyncJsonWebsocketConsumer):
 
     async def _reply(self, kind: str, ref: object, **fields: object) -> None:
         await self.send_json(wire.envelope(kind, ref, **fields))
+
+    async def send_json(self, content: object, close: bool = False) -> None:
+        """Channels' own ``send_json`` calls its parent's ``send`` and so would miss the one below."""
+        await self.send(text_data=await self.encode_json(content))
 
     async def send(self, text_data: str | None = None, bytes_data: bytes | None = None, close: bool = False) -> None:
         if text_data is not None:
