@@ -17,6 +17,5 @@ from orchestra.realtime.credentials import HubAuthMiddleware  # noqa: E402
 from orchestra.realtime.origin import HubOriginValidator  # noqa: E402
 
 hub = HubOriginValidator(CookieMiddleware(HubAuthMiddleware(HubConsumer.as_asgi())))
-# Django's stubs know of HTTP views only
-sockets = URLRouter([re_path(r"^ws/hub/?$", hub), re_path(r"", WebsocketDenier.as_asgi())])  # type: ignore[arg-type]
+sockets = URLRouter([re_path(r"^ws/hub/?$", hub), re_path(r"", WebsocketDenier.as_asgi())])
 application = ProtocolTypeRouter({"http": http, "websocket": sockets})
