@@ -6,8 +6,8 @@ Per round the bare bridge (one Redis subscription, a loop over the sockets, noth
 and Orchestra tell the same number of clients the same number of events; only ratios of the same round count:
 
   latency   an event begins to commit (is published) in one process -> a client has its frame
-  push      what telling costs the process that tells
-  burst     events as fast as they come: how many a client never hears of
+  push      what publishing costs the process that publishes
+  burst     events as fast as they come: how many a client never receives
 
 Then, once: many viewers of one session that streams, some of whom never read. The servers are private, and PostgreSQL
 does not wait for the disk: how long a commit takes there is no property of the hub (bench/decision_latency.py has it).
