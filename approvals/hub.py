@@ -1,4 +1,4 @@
-"""The socket door of approvals: what the hub shows of them, and ``decide``."""
+"""Approvals on the hub: the rows of its topics, and the commands ``decide`` and ``reopen``."""
 
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -19,57 +19,57 @@ from orchestra.realtime import registry, wire
 from orchestra.realtime.registry import Caller, Command, Row
 from orchestra.rest.viewsets import any_of, checked, id_or_not_found
 
-S = Approval.Status
-LATELY = timedelta(minutes=2)  # asked and closed within it, though no ring was heard, is still told
-MARK = ("status", "expires_at", "consumed_at")
+RECENTLY = timedelta(minutes=2)  # requests created and closed within it are sent even if every notification was lost
+FINGERPRINT = ("status", "expires_at", "consumed_at")
 
 
 class ApprovalRows:
-    """Open requests, the most urgent first; a closed one is told once."""
+    """Open approvals, the most urgent first; a closed one is sent once more."""
 
     created = "approval.requested"
     changed = "approval.changed"
 
-    def hears(self, topic: str, known: Row | None) -> bool:
+    def is_affected_by(self, topic: str, known: Row | None) -> bool:
         return topic == "approval"
 
-    def marks(self) -> dict[str, object]:
-        rows = Approval.objects.order_by().values_list("pk", *MARK)
-        lately = rows.filter(created_at__gt=Now() - LATELY)
-        return {str(pk): tuple(mark) for pk, *mark in [*rows.filter(status=S.PENDING), *lately]}
+    def fingerprints(self) -> dict[str, object]:
+        rows = Approval.objects.order_by().values_list("pk", *FINGERPRINT)
+        recent = rows.filter(created_at__gt=Now() - RECENTLY)
+        pending = rows.filter(status=Approval.Status.PENDING)
+        return {str(pk): tuple(values) for pk, *values in [*pending, *recent]}
 
     def rows(self, keys: Collection[str]) -> Sequence[Row]:
-        return [_row(approval, _as_json()) for approval in readable_approvals().filter(pk__in=keys)]
+        return [_row(approval, _serializer()) for approval in readable_approvals().filter(pk__in=keys)]
 
 
 @cache
-def _as_json() -> ApprovalSerializer:
-    """One for all: making its fields takes longer than reading a row."""
+def _serializer() -> ApprovalSerializer:
+    """Return one serializer for all rows: making its fields takes longer than reading a row."""
     return ApprovalSerializer()
 
 
-def _row(approval: Any, as_json: ApprovalSerializer) -> Row:
-    shown = dict(as_json.to_representation(approval))
+def _row(approval: Any, serializer: ApprovalSerializer) -> Row:
+    shown = dict(serializer.to_representation(approval))
     left = shown.pop("seconds_left")
     ends_at = None if left is None else time.monotonic() + left
     return Row(
         key=str(approval.pk),
-        text=wire.text(shown),
-        mark=tuple(getattr(approval, name) for name in MARK),
-        listed=approval.is_open,
-        rank=approval.expires_at,
+        json_text=wire.text(shown),
+        fingerprint=tuple(getattr(approval, name) for name in FINGERPRINT),
+        is_listed=approval.is_open,
+        sort_key=approval.expires_at,
         owner=approval.requested_by,
-        passing=partial(_passing, ends_at if approval.is_open else 0.0),
+        volatile_fields=partial(_seconds_left, ends_at if approval.is_open else 0.0),
     )
 
 
-def _passing(ends_at: float | None) -> Mapping[str, object]:
-    """``ends_at`` is None for what never expires."""
+def _seconds_left(ends_at: float | None) -> Mapping[str, object]:
+    """``ends_at`` is in seconds of the monotonic clock; None for an approval that never expires."""
     return {"seconds_left": None if ends_at is None else max(0, round(ends_at - time.monotonic()))}
 
 
 def decide(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
-    """As ``POST /api/approvals/{id}/approve``."""
+    """Do the same as ``POST /api/approvals/{id}/approve`` and ``/reject``."""
     wanted = checked(DecideSerializer, data)
     approval_id = id_or_not_found(wanted["approval"], ApprovalNotFound, "Approval not found")
     via = DecisionSource.DASHBOARD if caller.by_cookie else DecisionSource.WEBSOCKET
@@ -78,7 +78,7 @@ def decide(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
 
 
 def reopen(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
-    """As ``POST /api/approvals/{id}/reopen``; answered with the request that is open then."""
+    """Do the same as ``POST /api/approvals/{id}/reopen``; return the approval that is open then."""
     wanted = checked(ReopenSerializer, data)
     approval_id = id_or_not_found(wanted["approval"], ApprovalNotFound, "Approval not found")
     via = DecisionSource.DASHBOARD if caller.by_cookie else DecisionSource.WEBSOCKET
@@ -87,28 +87,28 @@ def reopen(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
 
 
 class OpenApprovals:
-    """How many questions wait, and how many of them are overdue."""
+    """The number of pending approvals."""
 
     created = changed = "queue.changed"
 
-    def hears(self, topic: str, known: Row | None) -> bool:
+    def is_affected_by(self, topic: str, known: Row | None) -> bool:
         return topic == "approval"
 
-    def marks(self) -> dict[str, object]:
+    def fingerprints(self) -> dict[str, object]:
         return {"approvals": self._count()}
 
     def rows(self, keys: Collection[str]) -> Sequence[Row]:
         count = self._count()
         text = wire.text({"part": "queue", "name": "approvals", "pending": count})
-        return [Row(key="approvals", text=text, mark=count, listed=True, rank=(0, "approvals"))]
+        return [Row(key="approvals", json_text=text, fingerprint=count, is_listed=True, sort_key=(0, "approvals"))]
 
     def _count(self) -> int:
-        return Approval.objects.filter(status=S.PENDING).count()
+        return Approval.objects.filter(status=Approval.Status.PENDING).count()
 
 
 def connect() -> None:
-    """Called once when the app is ready."""
-    registry.show_rows("approvals", ApprovalRows(), rights=any_of(Right.READ), own_rights=any_of(Right.ASK))
-    registry.show_rows("diagnostics", OpenApprovals(), rights=any_of(Right.READ))
-    registry.obey("decide", Command(any_of(Right.DECIDE), decide))
-    registry.obey("reopen", Command(any_of(Right.DECIDE), reopen))
+    """Register topics and commands. ``AppConfig.ready`` calls this once."""
+    registry.register_rows("approvals", ApprovalRows(), rights=any_of(Right.READ), own_rights=any_of(Right.ASK))
+    registry.register_rows("diagnostics", OpenApprovals(), rights=any_of(Right.READ))
+    registry.register_command("decide", Command(any_of(Right.DECIDE), decide))
+    registry.register_command("reopen", Command(any_of(Right.DECIDE), reopen))

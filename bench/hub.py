@@ -7,8 +7,8 @@ group_send and Orchestra send the same number of events to the same number of cl
 of the same round count:
 
   latency   an event begins to commit (is published) in one process -> a client has its frame
-  push      the time that sending costs the process that sends
-  burst     events without a pause: how many a client never receives
+  push      what publishing costs the process that publishes
+  burst     events as fast as they come: how many a client never receives
 
 Then, once: many viewers of one streaming session, some of whom never read. The servers are private,
 and PostgreSQL does not wait for the disk, because the duration of a commit is not a property of the
@@ -180,10 +180,11 @@ def _started(dsn: str, folder: Path) -> Iterator[Bench]:
         stack.callback(server.execute, f"drop database {name} with (force)")
         _manage(env, "migrate", "-v", "0")
         token = _manage(env, "create_token", "bench", "--create", "--group", MANAGER).strip().splitlines()[-1]
+        ours = ["orchestra.realtime.daphne_server", "-v", "0", "-p", str(ports["orchestra"])]
         commands = {
             "bridge": ["bench.floors.ws_bridge", "serve"],
             "group_send": ["daphne", "-v", "0", "-p", str(ports["group_send"]), "bench.floors.group_send:application"],
-            "orchestra": ["daphne", "-v", "0", "-p", str(ports["orchestra"]), "config.asgi:application"],
+            "orchestra": [*ours, "config.asgi:application"],
         }
         running = {side: _server(stack, env, folder, side, command) for side, command in commands.items()}
         modules = {

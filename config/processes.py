@@ -22,7 +22,7 @@ def programs() -> list[Program]:
     """
     orchestra = settings.ORCHESTRA
     host = orchestra.hostname
-    daphne = ["-m", "daphne", "-b", orchestra.host, "-p", str(orchestra.port)]
+    daphne = ["-m", "orchestra.realtime.daphne_server", "-b", orchestra.host, "-p", str(orchestra.port)]
     if settings.BEHIND_TLS:
         daphne.append("--proxy-headers")  # audit and throttles need the client's address, not the proxy's
     daphne += _other_loopback()

@@ -1,4 +1,4 @@
-"""The socket door of sessions: what the hub shows of them, and how they are started, continued and ended."""
+"""Sessions on the hub: the rows and logs of its topics, and the commands that start, continue and cancel one."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
@@ -27,55 +27,55 @@ from sessions_app.rest.serializers import (
 from sessions_app.rest.starts import start
 from sessions_app.transcript.streams import event_data
 
-FINISHED_LATELY = 50
+NEWEST = 50  # listed whatever their status
 URGENCY = ("waiting", "running", "queued")
-MARK = (
+FINGERPRINT = (
     "status", "parked", "title", "last_seq", "cost_usd", "input_tokens", "output_tokens", "finished_at", "failure_code",
 )  # fmt: skip
 
 
 class SessionRows:
-    """Sessions that are open or were started lately, those that need a person first."""
+    """Open sessions and the newest ones, those that need a person first."""
 
     created = "session.created"
     changed = "session.changed"
 
-    def hears(self, topic: str, known: Row | None) -> bool:
-        """A question makes its session wait; what it does after the answer shows first in its transcript."""
-        return topic in ("session", "approval") or (topic == "events" and known is not None and known.rank[0] == 0)
+    def is_affected_by(self, topic: str, known: Row | None) -> bool:
+        """A new approval makes its session wait; what follows the decision shows first in its transcript."""
+        return topic in ("session", "approval") or (topic == "events" and known is not None and known.sort_key[0] == 0)
 
-    def marks(self) -> dict[str, object]:
-        rows = readable_sessions().order_by().values_list("pk", *MARK)
-        lately = rows.order_by("-created_at")[:FINISHED_LATELY]
-        return {str(pk): tuple(mark) for pk, *mark in [*rows.filter(status__in=OPEN_SESSION), *lately]}
+    def fingerprints(self) -> dict[str, object]:
+        rows = readable_sessions().order_by().values_list("pk", *FINGERPRINT)
+        newest = rows.order_by("-created_at")[:NEWEST]
+        return {str(pk): tuple(values) for pk, *values in [*rows.filter(status__in=OPEN_SESSION), *newest]}
 
     def rows(self, keys: Collection[str]) -> Sequence[Row]:
         asking = Approval.objects.filter(pk__in=keys).values("session")
         found = readable_sessions().filter(Q(pk__in=keys) | Q(pk__in=asking))
-        return [_session(session, _as_json()) for session in found]
+        return [_session_row(session, _serializer()) for session in found]
 
 
 @cache
-def _as_json() -> SessionRowSerializer:
-    """One for all: making its fields takes longer than reading a row."""
+def _serializer() -> SessionRowSerializer:
+    """Return one serializer for all rows: making its fields takes longer than reading a row."""
     return SessionRowSerializer()
 
 
-def _session(session: Any, as_json: SessionRowSerializer) -> Row:
+def _session_row(session: Any, serializer: SessionRowSerializer) -> Row:
     urgency = URGENCY.index(session.status) if session.status in URGENCY else len(URGENCY)
     return Row(
         key=str(session.pk),
-        text=wire.text(as_json.to_representation(session)),
-        mark=tuple(getattr(session, name) for name in MARK),
-        listed=True,
-        rank=(urgency, -session.created_at.timestamp(), str(session.pk)),
+        json_text=wire.text(serializer.to_representation(session)),
+        fingerprint=tuple(getattr(session, name) for name in FINGERPRINT),
+        is_listed=True,
+        sort_key=(urgency, -session.created_at.timestamp(), str(session.pk)),
     )
 
 
 class Transcripts:
     """``session:<id>``: the session as REST shows it, then its events."""
 
-    rings = "events"
+    notification_topic = "events"
     rights = any_of(Right.READ)
 
     def snapshot(self, key: str) -> tuple[str, Mapping[str, object], int]:
@@ -90,7 +90,7 @@ class Transcripts:
             (event.seq, wire.text(_without_seq(event_data(event)))) for event in events_after(UUID(key), after, limit)
         ]
 
-    def heads(self, keys: Collection[str]) -> Mapping[str, int]:
+    def newest_numbers(self, keys: Collection[str]) -> Mapping[str, int]:
         return {str(pk): seq for pk, seq in AgentSession.objects.filter(pk__in=keys).values_list("pk", "last_seq")}
 
 
@@ -103,41 +103,43 @@ class Agents:
 
     created = changed = "agent.changed"
 
-    def hears(self, topic: str, known: Row | None) -> bool:
-        return False  # discovery rings nobody; comparing finds it
+    def is_affected_by(self, topic: str, known: Row | None) -> bool:
+        return False  # discovery sends no notification; the comparison finds a change
 
-    def marks(self) -> dict[str, object]:
-        return {row.key: row.mark for row in self._all()}
+    def fingerprints(self) -> dict[str, object]:
+        return {row.key: row.fingerprint for row in self._all()}
 
     def rows(self, keys: Collection[str]) -> Sequence[Row]:
         return [row for row in self._all() if row.key in keys]
 
     def _all(self) -> list[Row]:
-        return [_agent(agent) for agent in readable_agents()]
+        return [_agent_row(agent) for agent in readable_agents()]
 
 
-def _agent(agent: Agent) -> Row:
+def _agent_row(agent: Agent) -> Row:
     shown = AgentSerializer(agent).data
-    mark = wire.text({name: value for name, value in shown.items() if name != "last_seen_at"})
+    fingerprint = wire.text({name: value for name, value in shown.items() if name != "last_seen_at"})
     text = wire.text({"part": "agent", **shown})
-    return Row(key=str(agent.pk), text=text, mark=mark, listed=True, rank=(1, agent.host, agent.name))
+    return Row(
+        key=str(agent.pk), json_text=text, fingerprint=fingerprint, is_listed=True, sort_key=(1, agent.host, agent.name)
+    )
 
 
 class OpenSessions:
-    """How many sessions are queued, running and waiting."""
+    """The numbers of queued, running and waiting sessions."""
 
     created = changed = "queue.changed"
 
-    def hears(self, topic: str, known: Row | None) -> bool:
+    def is_affected_by(self, topic: str, known: Row | None) -> bool:
         return topic in ("session", "approval")
 
-    def marks(self) -> dict[str, object]:
+    def fingerprints(self) -> dict[str, object]:
         return {"sessions": self._counts()}
 
     def rows(self, keys: Collection[str]) -> Sequence[Row]:
         counts = self._counts()
         text = wire.text({"part": "queue", "name": "sessions", **counts})
-        return [Row(key="sessions", text=text, mark=counts, listed=True, rank=(0, "sessions"))]
+        return [Row(key="sessions", json_text=text, fingerprint=counts, is_listed=True, sort_key=(0, "sessions"))]
 
     def _counts(self) -> dict[str, int]:
         open_ones = AgentSession.objects.order_by()
@@ -145,14 +147,14 @@ class OpenSessions:
 
 
 def start_session(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
-    """As ``POST /api/sessions``."""
+    """Do the same as ``POST /api/sessions``."""
     return {
         "session": str(start(caller.user, checked(SessionRequestSerializer, data), via=DecisionSource.WEBSOCKET).pk)
     }
 
 
 def send_message(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
-    """As ``POST /api/sessions/{id}/messages``."""
+    """Do the same as ``POST /api/sessions/{id}/messages``."""
     wanted = checked(MessageToSerializer, data)
     turn = commands.send_message(
         session_id=_id(wanted), prompt=wanted["prompt"], attachments=wanted.get("attachments", []),
@@ -162,7 +164,7 @@ def send_message(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object
 
 
 def cancel_session(caller: Caller, data: Mapping[str, Any]) -> Mapping[str, object]:
-    """As ``POST /api/sessions/{id}/cancel``."""
+    """Do the same as ``POST /api/sessions/{id}/cancel``."""
     session = commands.cancel_session(session_id=_id(checked(SessionIdSerializer, data)), by=caller.username)
     return {"session": str(session.pk)}
 
@@ -172,10 +174,10 @@ def _id(wanted: Mapping[str, Any]) -> Any:
 
 
 def connect() -> None:
-    """Called once when the app is ready."""
-    registry.show_rows("sessions", SessionRows(), rights=any_of(Right.READ))
-    registry.show_rows("diagnostics", OpenSessions(), rights=any_of(Right.READ))
-    registry.show_rows("diagnostics", Agents(), rights=any_of(Right.READ))
-    registry.show_log("session", Transcripts())
+    """Register topics and commands. ``AppConfig.ready`` calls this once."""
+    registry.register_rows("sessions", SessionRows(), rights=any_of(Right.READ))
+    registry.register_rows("diagnostics", OpenSessions(), rights=any_of(Right.READ))
+    registry.register_rows("diagnostics", Agents(), rights=any_of(Right.READ))
+    registry.register_log("session", Transcripts())
     for run in (start_session, send_message, cancel_session):
-        registry.obey(run.__name__, Command(any_of(Right.OPERATE), run))
+        registry.register_command(run.__name__, Command(any_of(Right.OPERATE), run))

@@ -28,7 +28,8 @@ class Web:
             self.port = free.getsockname()[1]
         known = connection.settings_dict
         url = f"postgres://{known['USER']}@/{known['NAME']}?host={known['HOST'] or known['OPTIONS'].get('host', '')}"
-        command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "config.asgi:application"]
+        server = [sys.executable, "-m", "orchestra.realtime.daphne_server"]
+        command = [*server, "-b", "127.0.0.1", "-p", str(self.port), "config.asgi:application"]
         self.name = f"web-{self.port}"
         pool = {"DB_POOL_MIN_SIZE": "1", "DB_POOL_MAX_SIZE": "4"}
         own = {"DATABASE_URL": url, "PGAPPNAME": self.name} | pool | environment

@@ -14,21 +14,21 @@ from orchestra.realtime import registry, wire
 from orchestra.realtime.registry import Row
 from orchestra.rest.viewsets import any_of
 
-LATELY = timedelta(minutes=2)  # begun and lifted within it, though no ring was heard, is still told
-MARK = ("mode", "lifted_at")
+RECENTLY = timedelta(minutes=2)  # stops started and lifted within it are sent even if every notification was lost
+FINGERPRINT = ("mode", "lifted_at")
 
 
 class StopRows:
-    """The stop in force, if there is one; one that was lifted is told once more."""
+    """The stop in force, if there is one; a lifted one is sent once more."""
 
     created = changed = "stop.changed"
 
-    def hears(self, topic: str, known: Row | None) -> bool:
+    def is_affected_by(self, topic: str, known: Row | None) -> bool:
         return topic == stops.TOPIC
 
-    def marks(self) -> dict[str, object]:
-        shown = Stop.objects.filter(Q(lifted_at__isnull=True) | Q(started_at__gt=Now() - LATELY))
-        return {str(pk): tuple(mark) for pk, *mark in shown.order_by().values_list("pk", *MARK)}
+    def fingerprints(self) -> dict[str, object]:
+        shown = Stop.objects.filter(Q(lifted_at__isnull=True) | Q(started_at__gt=Now() - RECENTLY))
+        return {str(pk): tuple(values) for pk, *values in shown.order_by().values_list("pk", *FINGERPRINT)}
 
     def rows(self, keys: Collection[str]) -> Sequence[Row]:
         return [_row(stop) for stop in Stop.objects.filter(pk__in=keys)]
@@ -37,13 +37,13 @@ class StopRows:
 def _row(stop: Stop) -> Row:
     return Row(
         key=str(stop.pk),
-        text=wire.text({"stopped": stop.is_in_force, **StopSerializer(stop).data}),
-        mark=tuple(getattr(stop, name) for name in MARK),
-        listed=stop.is_in_force,
-        rank=stop.started_at,
+        json_text=wire.text({"stopped": stop.is_in_force, **StopSerializer(stop).data}),
+        fingerprint=tuple(getattr(stop, name) for name in FINGERPRINT),
+        is_listed=stop.is_in_force,
+        sort_key=stop.started_at,
     )
 
 
 def connect() -> None:
-    """Called once when the app is ready. Everybody may know, also who only asks."""
-    registry.show_rows("stop", StopRows(), rights=any_of(Right.READ, Right.ASK))
+    """Register the topic. Every account with a right may see it, also one that only creates requests."""
+    registry.register_rows("stop", StopRows(), rights=any_of(Right.READ, Right.ASK))

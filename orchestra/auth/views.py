@@ -138,7 +138,7 @@ def end_everywhere(user: User, *, keep: str = "", tokens: bool = True) -> None:
     """End the sessions of ``user`` except the one with the key ``keep``, the unused links and, with
     ``tokens``, the API tokens.
 
-    Open sockets are notified with the commit, and close (``orchestra.realtime.attendance``).
+    Open sockets are notified with the commit, and close (``orchestra.realtime.sockets``).
     """
     with transaction.atomic():
         BrowserSession.objects.filter(user=user).exclude(session_key=hashed(keep)).delete()

@@ -1,4 +1,4 @@
-"""What changes who is in, told to every web process: apart from those who listen, since commands announce, too."""
+"""Notifies every web process of changes of access. Apart from the sockets, since commands change access, too."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,13 +14,13 @@ from orchestra.models import BrowserSession
 TOPIC = "person"
 
 
-def announce(**_signal: Any) -> None:
-    """Have every web process look again at who is in, once this transaction commits."""
+def notify_access_changed(**_signal: Any) -> None:
+    """Have every web process check its sockets once this transaction commits."""
     notify.send(TOPIC, "")
 
 
 def connect() -> None:
-    """Called once when the app is ready."""
+    """Connect the signals. ``OrchestraConfig.ready`` calls this once."""
     user = get_user_model()
     senders: Iterable[tuple[Any, Any]] = (
         (post_delete, BrowserSession),
@@ -34,4 +34,5 @@ def connect() -> None:
         (post_delete, Group),
     )
     for signal, sender in senders:
-        signal.connect(announce, sender=sender, dispatch_uid=f"orchestra.attendance.{id(signal)}.{sender.__name__}")
+        uid = f"orchestra.access.{id(signal)}.{sender.__name__}"
+        signal.connect(notify_access_changed, sender=sender, dispatch_uid=uid)

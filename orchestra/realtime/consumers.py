@@ -1,56 +1,44 @@
-"""``/ws/hub``: one socket. What it shows and does is in the registry; API.md's table is what it says."""
+"""``/ws/hub``: the consumer of one socket. ``registry`` holds its topics and commands, docs/api.md its messages."""
 
 import asyncio
-import contextlib
 import logging
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.conf import settings
 
 from orchestra.auth.actor import Actor, acting
 from orchestra.auth.permissions import rights_of
 from orchestra.db.async_notify import in_thread
 from orchestra.errors import Forbidden, Invalid, NotFound, OrchestraError
-from orchestra.middleware import console_host
-from orchestra.realtime import origin, registry, wire
-from orchestra.realtime.allowance import Allowance
-from orchestra.realtime.attendance import Attendance
-from orchestra.realtime.daphne import TooSlow, Wire
-from orchestra.realtime.keeper import Keeper
-from orchestra.realtime.people import Credential, by_token, person
+from orchestra.realtime import registry, wire
+from orchestra.realtime.credentials import Credential, credential_of_token, find_account
+from orchestra.realtime.feed_registry import FeedRegistry
+from orchestra.realtime.limits import LARGEST_MESSAGE, LARGEST_MESSAGE_BEFORE_SIGN_IN, RateLimiter
 from orchestra.realtime.registry import Caller
+from orchestra.realtime.sockets import SocketRegistry
 from orchestra.realtime.subscriptions import ListSubscription, LogSubscription, Subscription
 from orchestra.rest.viewsets import answer_for_error
 
 logger = logging.getLogger(__name__)
 
 SIGN_IN_S = 5.0
-SLOW_S = 10.0  # how long the far side may leave 64 KiB unread
-LARGEST_MESSAGE = 1024 * 1024  # bytes; anything longer goes through REST
-LARGEST_INTRODUCTION = 8 * 1024  # bytes, of a message before the sign-in
+SLOW_S = 10.0  # how long messages may wait for a client that does not read
 MOST_SUBSCRIPTIONS = 100
-FRAMES_AT_ONCE = 20  # between two looks at whether the far side reads
+MESSAGES_AT_ONCE = 20  # between two looks at whether the topic is still subscribed
 LARGEST_NUMBER = 2**63 - 1
 ENVELOPE = ("type", "ref")
 HOW = 'Send {"type": "authenticate", "token": "<key>"}; make a key with `./manage.py create_token USER`.'
 SIGN_IN_FIRST = f"Unauthenticated. {HOW}"
 BAD_TOKEN = f"Unauthenticated. This token is unknown or has expired, or its account is closed. {HOW}"
-NOT_SIGNED_IN, FOREIGN_ORIGIN, TOO_MANY, SLOW_READER, FAILED = 4401, 4403, 4429, 1013, 1011
-
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+NOT_SIGNED_IN, TOO_MANY, TOO_LONG, FAILED, SLOW_READER = 4401, 4429, 1009, 1011, 1013
+MESSAGE_LIMIT = "orchestra.message_limit"  # an ASGI extension of ``daphne_server``
 
 
-class Gone(Exception):
-    """The far side has closed the socket."""
-
-
-class Closing(Exception):
-    """We close it, with this code."""
+class CloseSocket(Exception):
+    """Raised while a message is handled to close the socket with ``code``."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -58,7 +46,7 @@ class Closing(Exception):
 
 
 class NotAuthenticated(OrchestraError):
-    """Nobody has signed in on this socket, or not successfully."""
+    """The socket is not signed in, or its token is wrong."""
 
     code = "not_authenticated"
 
@@ -76,273 +64,272 @@ class UnknownTopic(NotFound):
 
 
 class TooManySubscriptions(Forbidden):
-    """This socket follows as much as one socket may."""
+    """This socket has as many subscriptions as one socket may have."""
 
     code = "too_many_subscriptions"
 
 
-async def hub(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-    """The ASGI application."""
-    await Socket(scope, receive, send).run()
-
-
-async def nowhere(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-    """The ASGI application of every other address: no handshake."""
-    await receive()
-    await send({"type": "websocket.close"})
+@cache
+def feeds() -> FeedRegistry:
+    """Return the feeds of this process; they live on its event loop."""
+    return FeedRegistry()
 
 
 @cache
-def keeper() -> Keeper:
-    """This process's feeds."""
-    return Keeper()
+def sockets() -> SocketRegistry:
+    """Return the signed-in sockets of this process."""
+    return SocketRegistry()
 
 
-@cache
-def attendance() -> Attendance:
-    """This process's sockets."""
-    return Attendance()
+class HubConsumer(AsyncJsonWebsocketConsumer):
+    """One socket, from the handshake to its end.
 
+    Two coroutines send: the handler of the client's messages, which Channels calls one after the other, and
+    ``_send_changes``. Both wait while the client does not read, if the server's ``send`` waits
+    (``daphne_server``); after ``SLOW_S`` the socket is closed. A socket has no queue of its own.
+    """
 
-class Socket:
-    """From the handshake to the end."""
-
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        self._receive = receive
-        self._send = send
-        self._headers = {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
-        self._address = str((scope.get("client") or [""])[0])
-        self._wire = Wire(send)
-        self._allowance = Allowance()
-        self._subscriptions: dict[str, Subscription] = {}
-        self._news = asyncio.Event()
-        self._closed = False
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.credential: Credential | None = None
         self.username = ""
+        self._address = ""
+        self._is_closing = False
+        self._rate_limiter = RateLimiter()
+        self._subscriptions: dict[str, Subscription] = {}
+        self._has_changes = asyncio.Event()
+        self._sign_in_deadline: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Serve the socket until one side closes it."""
-        await self._receive()  # websocket.connect
-        await self._send({"type": "websocket.accept"})  # a close before this would reach nobody with its code
-        self._wire.take_at_most(LARGEST_INTRODUCTION)
-        teller = asyncio.create_task(self._tell())
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve the socket; whatever ends it, an error or a stop of the server included, frees what it held."""
+        sender = asyncio.create_task(self._send_changes())
         try:
-            await self._serve()
-        except Gone:
-            self._closed = True
-        except Closing as closing:
-            await self._close(closing.code)
-        except TooSlow:
-            await self._close_slow()
+            await super().__call__(scope, receive, send)
         finally:
-            attendance().leave(self)
-            teller.cancel()
+            self._is_closing = True
+            sender.cancel()
+            self._cancel_sign_in_deadline()
+            if self.credential:
+                sockets().remove(self)
             for subscription in self._subscriptions.values():
                 subscription.end()
 
-    async def judge(self, user: Any | None) -> None:
-        """See ``attendance.Guest``: whoever may no longer see what they follow is out."""
+    async def dispatch(self, message: Mapping[str, Any]) -> None:
+        try:
+            await super().dispatch(message)
+        except CloseSocket as closing:
+            await self.close(closing.code)
+
+    # --- signing in
+
+    async def connect(self) -> None:
+        self._address = str((self.scope.get("client") or [""])[0])
+        await self.accept()
+        if self.scope["user"].is_authenticated:
+            await self._sign_in(Credential("session", self.scope["session"].session_key), None)
+        else:
+            self._sign_in_deadline = asyncio.create_task(self._close_after_deadline())
+
+    async def _close_after_deadline(self) -> None:
+        await asyncio.sleep(SIGN_IN_S)
+        await self.close(NOT_SIGNED_IN)
+
+    def _cancel_sign_in_deadline(self) -> None:
+        if self._sign_in_deadline is not None:
+            self._sign_in_deadline.cancel()
+
+    async def _authenticate(self, data: Mapping[str, Any], ref: object) -> None:
+        if self.credential is not None:
+            raise Invalid("This socket is signed in already.")
+        self._cancel_sign_in_deadline()  # from here on the token decides, however long the database takes
+        token = data.get("token")
+        credential = await in_thread(credential_of_token, token) if isinstance(token, str) else None
+        if credential is None:
+            await self._reply("error", ref, code=NotAuthenticated.code, detail=BAD_TOKEN)
+            raise CloseSocket(NOT_SIGNED_IN)
+        await self._sign_in(credential, ref)
+
+    async def _sign_in(self, credential: Credential, ref: object) -> None:
+        caller = await in_thread(self._find_caller, credential)
+        limit = settings.ORCHESTRA.sockets_per_account
+        if limit and sockets().count_of(caller.username) >= limit:
+            raise CloseSocket(TOO_MANY)
+        self.credential, self.username = credential, caller.username
+        sockets().add(self)
+        if MESSAGE_LIMIT in self.scope.get("extensions", {}):
+            await self.base_send({"type": MESSAGE_LIMIT, "bytes": LARGEST_MESSAGE})
+        await self._reply("authenticated", ref, user=caller.username, rights=sorted(caller.rights))
+
+    async def apply_access(self, user: Any | None) -> None:
+        """See ``sockets.SignedInSocket``."""
         rights = rights_of(user)
         shown = self._subscriptions.items()
         lost = [topic for topic, one in shown if not _rights_for(topic, own=not one.sees_all) & rights]
         if user is None or lost:
-            await self._close(NOT_SIGNED_IN)
-
-    # --- signing in
-
-    async def _serve(self) -> None:
-        page = self._headers.get("origin")
-        if page is not None and not origin.allowed(page, self._headers.get("host", "")):
-            raise Closing(FOREIGN_ORIGIN)
-        if page is not None and console_host.keeps_sessions(self._headers.get("host", "")):
-            await self._sign_in_by_cookie()
-        deadline = time.monotonic() + SIGN_IN_S
-        while self.credential is None:
-            try:
-                frame = await asyncio.wait_for(self._frame(), deadline - time.monotonic())
-            except TimeoutError:
-                raise Closing(NOT_SIGNED_IN) from None
-            await self._answer(frame)
-        self._wire.take_at_most(LARGEST_MESSAGE)
-        while True:
-            await self._answer(await self._frame())
-
-    async def _sign_in_by_cookie(self) -> None:
-        cookies = SimpleCookie()
-        with contextlib.suppress(CookieError):
-            cookies.load(self._headers.get("cookie", ""))
-        if key := cookies.get(settings.SESSION_COOKIE_NAME):
-            credential = Credential("session", key.value)
-            if await in_thread(person, credential) is not None:
-                await self._welcome(credential, None)
-
-    async def _authenticate(self, data: Mapping[str, Any], ref: object) -> None:
-        if self.credential is not None:
-            raise Invalid("Somebody is signed in on this socket already.")
-        token = data.get("token")
-        credential = await in_thread(by_token, token) if isinstance(token, str) else None
-        if credential is None:
-            await self._say(wire.message("error", ref, code=NotAuthenticated.code, detail=BAD_TOKEN))
-            raise Closing(NOT_SIGNED_IN)
-        await self._welcome(credential, ref)
-
-    async def _welcome(self, credential: Credential, ref: object) -> None:
-        caller = await in_thread(self._caller, credential)
-        most = settings.ORCHESTRA.sockets_per_account
-        if most and attendance().sockets_of(caller.username) >= most:
-            raise Closing(TOO_MANY)
-        self.credential, self.username = credential, caller.username
-        attendance().enter(self)
-        await self._say(wire.message("authenticated", ref, user=caller.username, rights=sorted(caller.rights)))
+            await self.close(NOT_SIGNED_IN)
 
     # --- requests
 
-    async def _frame(self) -> str:
-        """The next message of the client."""
-        message = await self._receive()
-        if message["type"] == "websocket.disconnect":
-            raise Gone
-        if self._closed:
-            return await self._frame()
-        if not self._allowance.spend():
-            raise Closing(TOO_MANY)
-        return str(message.get("text") or "")  # bytes are no message of ours
-
-    async def _answer(self, frame: str) -> None:
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        if self._is_closing:
+            return
+        limit = LARGEST_MESSAGE if self.credential else LARGEST_MESSAGE_BEFORE_SIGN_IN
+        if len(text_data or bytes_data or "") > limit:  # under servers without the extension
+            raise CloseSocket(TOO_LONG)
+        if not self._rate_limiter.take():
+            raise CloseSocket(TOO_MANY)
         ref: object = None
         try:
-            data = wire.parsed(frame)
-            ref = wire.ref_of(data)
-            await self._obey(data["type"], data, ref)
-        except (Gone, Closing, TooSlow):
+            content = await self.decode_json(text_data or "")  # binary messages have no meaning here
+            ref = wire.ref_of(content)
+            await self.receive_json(content, ref=ref)
+        except CloseSocket:
             raise
         except Exception as error:
-            await self._say(await in_thread(_refusal, error, ref))
+            await self._reply("error", ref, **await in_thread(_describe_error, error))
 
-    async def _obey(self, kind: str, data: Mapping[str, Any], ref: object) -> None:
+    async def receive_json(self, content: dict[str, Any], ref: object = None, **kwargs: Any) -> None:
+        kind = content["type"]
         if kind == "authenticate":
-            await self._authenticate(data, ref)
+            await self._authenticate(content, ref)
         elif self.credential is None:
             raise NotAuthenticated(SIGN_IN_FIRST)
         elif kind == "ping":
-            await self._say(wire.message("pong", ref))
+            await self._reply("pong", ref)
         elif kind == "subscribe":
-            await self._subscribe(_topic_of(data), _after(data), ref)
+            await self._subscribe(_topic_of(content), _after(content), ref)
         elif kind == "unsubscribe":
-            topic = _topic_of(data)
-            self._drop(topic)
-            await self._say(wire.message("unsubscribed", ref, topic=topic))
+            topic = _topic_of(content)
+            self._unsubscribe(topic)
+            await self._reply("unsubscribed", ref, topic=topic)
         elif kind in registry.commands:
-            await self._say(wire.message("accepted", ref, **await in_thread(self._perform, kind, data)))
+            await self._reply("accepted", ref, **await in_thread(self._run_command, kind, content))
         else:
             raise UnknownType("There is no message of this type.")
 
-    def _perform(self, kind: str, data: Mapping[str, Any]) -> Mapping[str, object]:
-        """On a thread: the caller's rights are those of this moment."""
-        command, caller = registry.commands[kind], self._caller(self.credential)
+    def _run_command(self, kind: str, content: Mapping[str, Any]) -> Mapping[str, object]:
+        """On a thread: run a command with the caller's current rights."""
+        command, caller = registry.commands[kind], self._find_caller(self.credential)
         if not command.rights & caller.rights:
             raise Forbidden("You have no right to do this.")
         surface = "dashboard" if caller.by_cookie else "websocket"
         with acting(lambda: Actor(caller.username, surface, self._address)):
-            return command.run(caller, {name: data[name] for name in data if name not in ENVELOPE})
+            return command.run(caller, {name: content[name] for name in content if name not in ENVELOPE})
 
-    def _caller(self, credential: Credential | None) -> Caller:
-        """On a thread.
+    def _find_caller(self, credential: Credential | None) -> Caller:
+        """On a thread: return the account with its current rights.
 
         Raises:
-            Closing: what they signed in with no longer counts.
+            CloseSocket: the credential no longer counts.
         """
-        user = person(credential) if credential else None
+        user = find_account(credential) if credential else None
         if user is None or credential is None:
-            raise Closing(NOT_SIGNED_IN)
+            raise CloseSocket(NOT_SIGNED_IN)
         return Caller(user, self._address, by_cookie=credential.kind == "session")
 
-    # --- what is shown
+    # --- subscriptions
 
     async def _subscribe(self, topic: str, after: int, ref: object) -> None:
         wanted = _rights_for(topic)
-        caller = await in_thread(self._caller, self.credential)
+        caller = await in_thread(self._find_caller, self.credential)
         if not wanted & caller.rights:
             raise Forbidden("You have no right to see this.")
         if topic not in self._subscriptions and len(self._subscriptions) >= MOST_SUBSCRIPTIONS:
             raise TooManySubscriptions(f"A socket follows {MOST_SUBSCRIPTIONS} topics at most.")
         if topic in registry.lists:
-            await self._follow_list(topic, caller, ref)
+            await self._subscribe_to_list(topic, caller, ref)
         else:
-            await self._follow_log(topic, after, ref)
-        self._news.set()
+            await self._subscribe_to_log(topic, after, ref)
+        self._has_changes.set()
 
-    async def _follow_list(self, topic: str, caller: Caller, ref: object) -> None:
+    async def _subscribe_to_list(self, topic: str, caller: Caller, ref: object) -> None:
         sees_all = registry.lists[topic].rights & caller.rights
-        feed = await keeper().list_feed(topic)
-        self._drop(topic)
-        subscription = ListSubscription(feed, None if sees_all else caller.username, self._news.set)
-        await self._say(subscription.snapshot(ref))
+        feed = await feeds().list_feed(topic)
+        self._unsubscribe(topic)
+        subscription = ListSubscription(feed, None if sees_all else caller.username, self._has_changes.set)
+        await self.send(text_data=subscription.snapshot(ref))
         self._subscriptions[topic] = subscription
 
-    async def _follow_log(self, topic: str, after: int, ref: object) -> None:
-        prefix, _, spelled = topic.partition(":")
+    async def _subscribe_to_log(self, topic: str, after: int, ref: object) -> None:
+        prefix, _, given_key = topic.partition(":")
         log = registry.logs[prefix]
-        key, fields, head = await in_thread(log.snapshot, spelled)
+        key, fields, head = await in_thread(log.snapshot, given_key)
         topic = f"{prefix}:{key}"
-        self._drop(topic)
-        await self._say(wire.message("snapshot", ref, topic=topic, **fields, last_seq=head))
-        feed = keeper().log_feed(topic, key, log, head)
-        self._subscriptions[topic] = LogSubscription(feed, after, self._news.set)
+        self._unsubscribe(topic)
+        await self._reply("snapshot", ref, topic=topic, **fields, last_seq=head)
+        feed = feeds().log_feed(topic, key, log, head)
+        self._subscriptions[topic] = LogSubscription(feed, after, self._has_changes.set)
 
-    def _drop(self, topic: str) -> None:
+    def _unsubscribe(self, topic: str) -> None:
         if old := self._subscriptions.pop(topic, None):
             old.end()
 
-    async def _tell(self) -> None:
-        """Send what is new, topic by topic, as fast as the far side reads."""
+    async def _send_changes(self) -> None:
+        """Send what is new in each topic in turn, as fast as the client reads."""
         try:
-            while True:
-                await self._news.wait()
-                self._news.clear()
-                while await self._tell_a_little():
+            while not self._is_closing:
+                await self._has_changes.wait()
+                self._has_changes.clear()
+                while await self._send_next_changes():
                     pass
-        except TooSlow:
-            await self._close_slow()
         except Exception:
-            logger.exception("a socket could not be told")
-            await self._close(FAILED)
+            logger.exception("the changes of a socket could not be sent")
+            await self.close(FAILED)
 
-    async def _tell_a_little(self) -> bool:
-        more = False
+    async def _send_next_changes(self) -> bool:
+        """Send a bounded number of messages of each topic; return whether there may be more."""
+        may_have_more = False
         for topic, subscription in list(self._subscriptions.items()):
-            for frames in batched(await subscription.next(), FRAMES_AT_ONCE):
-                await self._wire.room(SLOW_S)
-                if self._closed or self._subscriptions.get(topic) is not subscription:
+            texts = await subscription.next()
+            for start in range(0, len(texts), MESSAGES_AT_ONCE):
+                if self._is_closing or self._subscriptions.get(topic) is not subscription:
                     break
-                await self._wire.send(frames)
-                more = True
-        return more
+                await self._send_texts(texts[start : start + MESSAGES_AT_ONCE])
+                may_have_more = True
+        return may_have_more
 
-    # --- the way out
+    # --- sending
 
-    async def _say(self, frame: str) -> None:
-        await self._wire.room(SLOW_S)
-        if not self._closed:
-            await self._wire.send([frame])
+    @classmethod
+    async def decode_json(cls, text_data: str) -> dict[str, Any]:
+        return wire.parsed(text_data)
 
-    async def _close_slow(self) -> None:
-        logger.info("a socket from %s is closed, for it does not read", self._address)
-        await self._close(SLOW_READER)
+    @classmethod
+    async def encode_json(cls, content: object) -> str:
+        return wire.text(content)
 
-    async def _close(self, code: int) -> None:
-        if not self._closed:
-            self._closed = True
-            await self._wire.close(code)
+    async def _reply(self, kind: str, ref: object, **fields: object) -> None:
+        await self.send_json(wire.envelope(kind, ref, **fields))
 
+    async def send_json(self, content: object, close: bool = False) -> None:
+        """Channels' own ``send_json`` calls its parent's ``send`` and so would miss the one below."""
+        await self.send(text_data=await self.encode_json(content))
 
-def batched(frames: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """``frames`` in pieces of ``size``."""
-    return (frames[start : start + size] for start in range(0, len(frames), size))
+    async def send(self, text_data: str | None = None, bytes_data: bytes | None = None, close: bool = False) -> None:
+        if text_data is not None:
+            await self._send_texts([text_data])
+
+    async def _send_texts(self, texts: Sequence[str]) -> None:
+        """Send messages, unless the socket is closing; close it if the client does not read for ``SLOW_S``."""
+        try:
+            async with asyncio.timeout(SLOW_S):
+                for text in texts:
+                    if not self._is_closing:
+                        await super().send(text_data=text)
+        except TimeoutError:
+            if not self._is_closing:
+                logger.info("a socket from %s is closed, for it does not read", self._address)
+                await self.close(SLOW_READER)
+
+    async def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Start the closing handshake once; nothing is sent afterwards."""
+        if not self._is_closing:
+            self._is_closing = True
+            await super().close(code=code, reason=reason)
 
 
 def _rights_for(topic: str, *, own: bool = True) -> frozenset[Any]:
-    """Return the rights of which one opens ``topic``; with ``own`` also those that open the caller's own rows.
+    """Return the rights of which any one opens ``topic``; with ``own`` also those that open the caller's own rows.
 
     Raises:
         UnknownTopic: there is no such topic.
@@ -356,15 +343,15 @@ def _rights_for(topic: str, *, own: bool = True) -> frozenset[Any]:
     raise UnknownTopic("There is no such topic.")
 
 
-def _topic_of(data: Mapping[str, Any]) -> str:
-    topic = data.get("topic")
+def _topic_of(content: Mapping[str, Any]) -> str:
+    topic = content.get("topic")
     if not isinstance(topic, str):
         raise Invalid("The request is not valid: topic: a text.", {"topic": ["A text."]})
     return topic
 
 
-def _after(data: Mapping[str, Any]) -> int:
-    after = data.get("after")
+def _after(content: Mapping[str, Any]) -> int:
+    after = content.get("after")
     if after is None:
         return 0
     if type(after) is not int or not 0 <= after <= LARGEST_NUMBER:
@@ -372,12 +359,12 @@ def _after(data: Mapping[str, Any]) -> int:
     return after
 
 
-def _refusal(error: Exception, ref: object) -> str:
-    """The same code, detail and facts as at the REST door."""
+def _describe_error(error: Exception) -> dict[str, Any]:
+    """Return the code, detail and facts that REST would answer with."""
     response = answer_for_error(error, {})
-    if response is None:
-        if not isinstance(error, OrchestraError):
-            logger.error("a message of a socket failed", exc_info=error)
-            return wire.message("error", ref, code="error", detail="Something went wrong on our side; it was logged.")
-        return wire.message("error", ref, code=error.code, detail=error.detail, **error.facts)
-    return wire.message("error", ref, **response.data)
+    if response is not None:
+        return dict(response.data)
+    if isinstance(error, OrchestraError):
+        return {"code": error.code, "detail": error.detail, **error.facts}
+    logger.error("a message of a socket failed", exc_info=error)
+    return {"code": "error", "detail": "Something went wrong on our side; it was logged."}

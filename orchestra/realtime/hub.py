@@ -1,7 +1,7 @@
-"""Publishing to whoever watches: best effort, off the caller's path.
+"""Publish streaming text to the web processes: best effort, and never on the caller's time.
 
-Messages are hints; what matters is a row, and watchers re-read rows. ``publish`` never raises, never blocks and holds
-one connection per process.
+Messages are hints: what matters is in rows, which subscribers read again. ``publish`` never raises, never blocks
+and holds one connection per process.
 """
 
 import json
@@ -20,12 +20,12 @@ LONGEST_QUEUE = 1000
 
 
 def channel(topic: str) -> str:
-    """The Redis channel of a topic such as ``session:<id>``, of this installation alone."""
+    """Return the Redis channel of a topic such as ``session:<id>``; each installation has its own."""
     return f"orchestra:{settings.ORCHESTRA.instance}:{topic}"
 
 
 class _Publisher:
-    """One thread that publishes what the others hand it; when the queue is full, the news is dropped."""
+    """One thread that publishes the messages of all others; when its queue is full, messages are dropped."""
 
     def __init__(self) -> None:
         self._queue: queue.Queue[tuple[str, bytes]] = queue.Queue(LONGEST_QUEUE)
@@ -53,5 +53,5 @@ _publisher = _Publisher()
 
 
 def publish(topic: str, message: dict[str, Any]) -> bool:
-    """Tell watchers of ``topic``; False if the message was dropped because Redis cannot keep up."""
+    """Send a message to the subscribers of ``topic``; return False if it was dropped because Redis cannot keep up."""
     return _publisher.put(topic, json.dumps(message, ensure_ascii=True).encode("ascii"))

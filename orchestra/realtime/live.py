@@ -1,6 +1,6 @@
-"""What other processes publish through the hub, for whoever watches in this one.
+"""Receive what other processes publish with ``hub.publish``.
 
-One Redis subscription per process, handed on in memory. Nothing is promised: what is missed here stands in the rows.
+One Redis subscription per process, handed on in memory. Messages may be lost: the rows have what matters.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 RECONNECT_S = 1.0
 LISTEN_SLICE_S = 5.0
-MOST_UNREAD = 200  # messages a slow watcher may owe; older ones are dropped
+MOST_UNREAD = 200  # messages that wait for a slow subscriber; older ones are dropped
 
 Message = dict[str, Any]
 Inbox = deque[Message]
@@ -32,9 +32,9 @@ _thread: threading.Thread | None = None
 
 
 @contextlib.contextmanager
-def inbox(topic: str, ring: Callable[[], None]) -> Iterator[Inbox]:
-    """Messages of ``topic`` as they come; ``ring`` is called, from another thread, when there is a new one."""
-    entry: tuple[Inbox, Callable[[], None]] = (deque(maxlen=MOST_UNREAD), ring)
+def inbox(topic: str, wake: Callable[[], None]) -> Iterator[Inbox]:
+    """Yield a queue of the messages of ``topic``; another thread calls ``wake`` after each new one."""
+    entry: tuple[Inbox, Callable[[], None]] = (deque(maxlen=MOST_UNREAD), wake)
     with _lock:
         _inboxes.setdefault(channel(topic), []).append(entry)
         _start()
@@ -61,7 +61,9 @@ def _run() -> None:
         try:
             _listen()
         except (redis.RedisError, OSError) as error:
-            logger.warning("live subscription lost (%s); watchers see rows only until it is back", type(error).__name__)
+            logger.warning(
+                "live subscription lost (%s); until it is back, subscribers get rows only", type(error).__name__
+            )
             time.sleep(RECONNECT_S)
 
 
@@ -87,8 +89,8 @@ def _hand_on(name: str, data: bytes) -> None:
     except ValueError:
         message = None
     if not isinstance(message, dict):
-        logger.warning("somebody published on %s what is no message of ours", name)
+        logger.warning("a message on %s is not a JSON object and was ignored", name)
         return
-    for unread, ring in entries:
+    for unread, wake in entries:
         unread.append(message)
-        ring()
+        wake()

@@ -1,4 +1,4 @@
-"""What the hub shows and does. Apps register in their ``ready``; the hub imports none of them."""
+"""The topics and commands of the hub. Apps register theirs in ``AppConfig.ready``; the hub imports no app."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ JSONText = str
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who speaks on a socket, judged afresh for this message. ``by_cookie``: a browser's session, not a token."""
+    """The account behind a message, read for this message. ``by_cookie``: by a browser's session, not by a token."""
 
     user: Any
     address: str
@@ -30,92 +30,102 @@ class Caller:
 class Row:
     """A row as a list topic shows it.
 
-    ``text`` is a JSON object that is not empty; ``passing()`` gives the fields that change by themselves, such as
-    seconds left. Rows with equal ``mark`` look alike. ``listed`` rows stand in snapshots, by ``rank``; the others are
-    told once. ``owner`` may see the row without the right to see all.
+    ``json_text`` is a JSON object that is not empty. ``volatile_fields`` returns further fields that change with
+    time alone, such as seconds left. Rows with equal ``fingerprint`` look alike. Snapshots contain the rows with
+    ``is_listed``, in the order of ``sort_key``; other rows are sent once, as a patch. ``owner`` may see the row
+    without the right to see all.
     """
 
     key: str
-    text: JSONText
-    mark: object
-    listed: bool
-    rank: Any
+    json_text: JSONText
+    fingerprint: object
+    is_listed: bool
+    sort_key: Any
     owner: str = ""
-    passing: Callable[[], Mapping[str, object]] = field(default=dict)
+    volatile_fields: Callable[[], Mapping[str, object]] = field(default=dict)
 
 
-class Rows(Protocol):
-    """What a list topic is made of; ``created`` and ``changed`` are the kinds of its patches."""
+class RowSource(Protocol):
+    """Rows of a list topic; ``created`` and ``changed`` are the kinds of its patches."""
 
     created: str
     changed: str
 
-    def hears(self, topic: str, known: Row | None) -> bool:
-        """Whether a ring of the doorbell is about one of these rows; ``known`` is the row with the ring's key, if any.
+    def is_affected_by(self, topic: str, known: Row | None) -> bool:
+        """Return whether a notification of ``topic`` is about one of these rows.
 
-        Asked on the event loop, for each ring.
+        ``known`` is the row with the notification's key, if there is one. Called on the event loop, for each
+        notification.
         """
 
-    def marks(self) -> Mapping[str, object]:
-        """Key and mark of every listed row now, maybe of others; as few columns as possible. Read on a thread."""
+    def fingerprints(self) -> Mapping[str, object]:
+        """Return key and fingerprint of at least every listed row. Runs on a thread; reads as few columns as it can."""
 
     def rows(self, keys: Collection[str]) -> Sequence[Row]:
-        """The rows as they are now that these keys of theirs, or of rings they hear, are about. Read on a thread."""
+        """Return the current rows that have one of ``keys``, or that a notification with such a key is about.
+
+        Runs on a thread.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListTopic:
-    """Rows which everybody with one of ``rights`` sees, and who has one of ``own_rights`` as far as they own them."""
+    """Accounts with one of ``rights`` see all rows; accounts with one of ``own_rights`` see the rows they own."""
 
     rights: frozenset[Right]
     own_rights: frozenset[Right] = frozenset()
-    sources: list[Rows] = field(default_factory=list)
+    sources: list[RowSource] = field(default_factory=list)
 
 
-class Log(Protocol):
-    """What a topic ``<prefix>:<key>`` is made of: numbered entries in the order of their commits; read on a thread."""
+class LogSource(Protocol):
+    """The logs ``<prefix>:<key>``: numbered entries in the order of their commits. All methods run on a thread."""
 
-    rings: str
+    notification_topic: str
     rights: frozenset[Right]
 
     def snapshot(self, key: str) -> tuple[str, Mapping[str, object], int]:
-        """The key as the database spells it, the snapshot's own fields, and the number of the newest entry.
+        """Return the canonical key, the fields of the snapshot, and the number of the newest entry.
 
         Raises:
-            NotFound: there is no such thing.
+            NotFound: there is no such log.
         """
 
     def entries(self, key: str, after: int, limit: int) -> Sequence[tuple[int, JSONText]]:
-        """Up to ``limit`` entries with a greater number, in order: the number, and the other fields of the message."""
+        """Return up to ``limit`` entries with a greater number, in order: number and fields of the message."""
 
-    def heads(self, keys: Collection[str]) -> Mapping[str, int]:
-        """The newest number of each."""
+    def newest_numbers(self, keys: Collection[str]) -> Mapping[str, int]:
+        """Return the number of the newest entry of each log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a client may ask for. ``run`` works on a thread, raises what a REST view may, returns what was accepted."""
+    """A message type that changes something.
+
+    ``run`` runs on a thread, may raise what a REST view may, and returns the fields of ``accepted``.
+    """
 
     rights: frozenset[Right]
     run: Callable[[Caller, Mapping[str, Any]], Mapping[str, object]]
 
 
 lists: dict[str, ListTopic] = {}
-logs: dict[str, Log] = {}
+logs: dict[str, LogSource] = {}
 commands: dict[str, Command] = {}
 
 
-def show_rows(topic: str, rows: Rows, *, rights: frozenset[Right], own_rights: frozenset[Right] = frozenset()) -> None:
-    """Add ``rows`` to a list topic; whoever adds to the same topic names the same rights."""
+def register_rows(
+    topic: str, source: RowSource, *, rights: frozenset[Right], own_rights: frozenset[Right] = frozenset()
+) -> None:
+    """Add a source of rows to a list topic; all sources of a topic name the same rights."""
     known = lists.setdefault(topic, ListTopic(rights=rights, own_rights=own_rights))
-    known.sources.append(rows)
+    known.sources.append(source)
 
 
-def show_log(prefix: str, log: Log) -> None:
+def register_log(prefix: str, log: LogSource) -> None:
     """Offer ``<prefix>:<key>`` as topics."""
     logs[prefix] = log
 
 
-def obey(kind: str, command: Command) -> None:
+def register_command(kind: str, command: Command) -> None:
     """Accept messages of type ``kind``."""
     commands[kind] = command

@@ -1,4 +1,4 @@
-"""One socket's place in one topic: a number, up to which it was told."""
+"""One socket's subscription to one topic: the number up to which it was sent."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,7 +7,7 @@ from orchestra.realtime.feeds import ListFeed, LogFeed
 from orchestra.realtime.wire import message, text
 
 ROWS_IN_A_SNAPSHOT = 200
-LONGEST_DELTA = 64 * 1024  # characters that wait for a socket; more is dropped, the entry follows anyway
+LONGEST_DELTA = 64 * 1024  # characters that wait for a socket; the rest is dropped, since the entry follows anyway
 
 
 class Subscription(Protocol):
@@ -15,7 +15,7 @@ class Subscription(Protocol):
     """Whether it shows rows of all owners, which takes more than an asker's right to its own rows."""
 
     async def next(self) -> list[str]:
-        """The messages to send now, a bounded number; none when there is nothing new."""
+        """Return the messages to send now, a bounded number; none when there is nothing new."""
 
     def end(self) -> None:
         """Leave the feed."""
@@ -32,22 +32,22 @@ class ListSubscription:
         self._owner = owner
         self._seq = 0
         self._head = text({"type": "event", "topic": feed.name})[:-1]
-        feed.viewers.add(self)
+        feed.subscribers.add(self)
 
     def snapshot(self, ref: object) -> str:
-        """What is listed, as of the version from which the patches go on."""
+        """Return the listed rows as of the version from which the patches go on."""
         rows = self.feed.snapshot(self._owner)
-        items = ",".join(told.payload() for told in rows[:ROWS_IN_A_SNAPSHOT])
+        items = ",".join(published.payload() for published in rows[:ROWS_IN_A_SNAPSHOT])
         head = message("snapshot", ref, topic=self.feed.name, count=len(rows), last_seq=self._seq)
         return f'{head[:-1]},"items":[{items}]}}'
 
     async def next(self) -> list[str]:
-        newer = self.feed.since(self.seen, self._owner)
+        newer = self.feed.changes_after(self.seen, self._owner)
         self.seen = self.feed.version
-        return [self._patch(told.kind, told.payload()) for told in newer]
+        return [self._patch(published.kind, published.payload()) for published in newer]
 
     def end(self) -> None:
-        self.feed.viewers.discard(self)
+        self.feed.subscribers.discard(self)
 
     def _patch(self, kind: str, payload: str) -> str:
         self._seq += 1
@@ -55,31 +55,31 @@ class ListSubscription:
 
 
 class LogSubscription:
-    """Entries of a log after a number, each once and in order; between them text as it is said."""
+    """Entries of a log after a number, each once and in order; between them streaming text."""
 
     def __init__(self, feed: LogFeed, after: int, wake: Callable[[], None]) -> None:
         self.feed = feed
         self.seen = after
         self.wake = wake
         self.sees_all = True
-        self._said = ""
-        feed.viewers.add(self)
+        self._text = ""
+        feed.subscribers.add(self)
 
-    def say(self, words: str) -> None:
-        """Text on its way: for those who keep up, never repeated."""
-        if len(self._said) + len(words) <= LONGEST_DELTA:
-            self._said += words
+    def add_text(self, text: str) -> None:
+        """Queue streaming text; it is dropped if the socket is slow, and never repeated."""
+        if len(self._text) + len(text) <= LONGEST_DELTA:
+            self._text += text
             self.wake()
 
     async def next(self) -> list[str]:
-        frames = []
-        if self._said:
-            frames.append(message("delta", topic=self.feed.name, text=self._said))
-            self._said = ""
-        entries = await self.feed.after(self.seen)
+        messages = []
+        if self._text:
+            messages.append(message("delta", topic=self.feed.name, text=self._text))
+            self._text = ""
+        entries = await self.feed.entries_after(self.seen)
         if entries:
             self.seen = entries[-1][0]
-        return [*frames, *(frame for _, frame in entries)]
+        return [*messages, *(entry for _, entry in entries)]
 
     def end(self) -> None:
-        self.feed.viewers.discard(self)
+        self.feed.subscribers.discard(self)

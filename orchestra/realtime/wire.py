@@ -1,4 +1,4 @@
-"""Messages of the hub as text."""
+"""Messages of the hub as JSON text."""
 
 import json
 from collections.abc import Mapping
@@ -9,22 +9,27 @@ from orchestra.rest.exact_json import dumps, strict_loads
 
 
 def text(data: object) -> str:
-    """JSON that UTF-8 can carry: a lone surrogate leaves as its escape, as at the REST door."""
+    """Return JSON that UTF-8 can encode: a lone surrogate becomes its escape, as in REST."""
     return dumps(data).encode("utf-8", "backslashreplace").decode()
 
 
+def envelope(kind: str, ref: object = None, **fields: object) -> dict[str, object]:
+    """Return a message to the client; ``ref`` is that of the request that it answers."""
+    return {"type": kind, **({"ref": ref} if ref is not None else {}), **fields}
+
+
 def message(kind: str, ref: object = None, **fields: object) -> str:
-    """One message of ours; ``ref`` is that of the request it answers."""
-    return text({"type": kind, **({"ref": ref} if ref is not None else {}), **fields})
+    """Return an ``envelope`` as text."""
+    return text(envelope(kind, ref, **fields))
 
 
 def joined(object_text: str, more: Mapping[str, object]) -> str:
-    """The JSON object ``object_text``, which is not empty, with further fields at its end."""
+    """Return the JSON object ``object_text``, which is not empty, with further fields at its end."""
     return f"{object_text[:-1]},{text(more)[1:]}" if more else object_text
 
 
 def parsed(frame: str) -> dict[str, Any]:
-    """What a client sent.
+    """Return the message that a client sent.
 
     Raises:
         Invalid: it is not a JSON object with a ``type``.
@@ -39,10 +44,10 @@ def parsed(frame: str) -> dict[str, Any]:
 
 
 def ref_of(data: Mapping[str, Any]) -> object:
-    """The request's ``ref``, a text or a number; None if it has none.
+    """Return the request's ``ref``, a text or a number; None if it has none.
 
     Raises:
-        Invalid: it is something else, or long.
+        Invalid: it is of another type, or too long.
     """
     ref = data.get("ref")
     if ref is None or (isinstance(ref, str | int | float) and len(json.dumps(ref)) <= LONGEST_REF):

@@ -192,13 +192,13 @@ def test_a_terminal_judges_the_account_it_is_told_to_act_as() -> None:
 
 def test_the_hub_lists_the_stop_in_force_and_tells_of_the_lift() -> None:
     rows = StopRows()
-    assert rows.hears("stop", None) and not rows.hears("approval", None)
+    assert rows.is_affected_by("stop", None) and not rows.is_affected_by("approval", None)
     stop, _ = stops.stop_all(by="anna", via="api", reason="wait")
-    [row] = rows.rows(rows.marks())
-    assert row.listed and '"stopped":true' in row.text and '"reason":"wait"' in row.text
+    [row] = rows.rows(rows.fingerprints())
+    assert row.is_listed and '"stopped":true' in row.json_text and '"reason":"wait"' in row.json_text
     stops.lift_stop(by="anna", via="api")
     [row] = rows.rows([str(stop.pk)])
-    assert not row.listed and '"stopped":false' in row.text
+    assert not row.is_listed and '"stopped":false' in row.json_text
 
 
 def gauge() -> Any:

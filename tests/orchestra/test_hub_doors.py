@@ -21,7 +21,8 @@ from orchestra.auth.groups import permissions_of
 from orchestra.auth.permissions import Right
 from orchestra.auth.views import end_everywhere
 from orchestra.realtime import origin, registry
-from orchestra.realtime.consumers import LARGEST_INTRODUCTION, LARGEST_MESSAGE, MOST_SUBSCRIPTIONS
+from orchestra.realtime.consumers import MOST_SUBSCRIPTIONS
+from orchestra.realtime.limits import LARGEST_MESSAGE, LARGEST_MESSAGE_BEFORE_SIGN_IN
 from sessions_app.models import AgentSession
 from tests.factories import make_approval, make_session, make_user, token_for
 from tests.hub import Client, client
@@ -161,7 +162,7 @@ def test_there_is_no_socket_elsewhere(hub_web: Web) -> None:
 def test_which_pages_may_open_a_socket(settings: Any, page: str, host: str, fits: bool) -> None:
     settings.ALLOWED_HOSTS = ["localhost", "testserver"]
     settings.CSRF_TRUSTED_ORIGINS = ["https://orchestra.example", "https://*.team.example"]
-    assert origin.allowed(page, host) is fits
+    assert origin.is_allowed(page, host) is fits
 
 
 # --- what one may do
@@ -328,7 +329,7 @@ def test_rights_are_those_of_the_moment(hub_web: Web) -> None:
 
 def test_too_long_a_message_ends_the_socket(hub_web: Web) -> None:
     with client(hub_web.port) as mine:
-        mine.say("authenticate", token="x" * LARGEST_INTRODUCTION)
+        mine.say("authenticate", token="x" * LARGEST_MESSAGE_BEFORE_SIGN_IN)
         assert mine.closed() == 1009
     with client(hub_web.port, hub_web.token) as mine:
         fits = LARGEST_MESSAGE - 100
