@@ -24,9 +24,9 @@ def right_of(permission: Permission) -> Right | None:
 
 
 def groups_with(right: Right) -> list[str]:
-    """Return the names of the groups whose members hold ``right`` now."""
+    """Return the names of the groups whose members hold ``right`` now, the oldest group first."""
     groups = Group.objects.filter(permissions__in=permissions_of(right)).distinct()
-    return list(groups.order_by("name").values_list("name", flat=True))
+    return list(groups.order_by("pk").values_list("name", flat=True))
 
 
 def groups_of(user: Any) -> list[str]:

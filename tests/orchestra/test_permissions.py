@@ -230,7 +230,7 @@ def test_pages_name_the_groups_of_their_reader_and_those_that_would_help(boss: C
     save_group(boss, "Onlookers", Right.READ)
     refused = browser_of(anna).get("/").content.decode()
     assert "(Asker, Night shift)" in refused
-    assert "add you to a group that has it: Administrator, Approver, Onlookers, Operator, Viewer." in refused
+    assert "add you to a group that has it: Viewer, Operator, Approver, Administrator, Onlookers." in refused
 
 
 def test_pages_work_without_any_group() -> None:
