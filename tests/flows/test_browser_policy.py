@@ -93,9 +93,7 @@ def test_a_script_that_got_into_a_page_does_not_run(browser, live_server):
             assert f"policy: {directive}" in told
 
 
-@pytest.mark.parametrize(
-    "path", ["/sign-in/x", "/api/approvals", "/health", "/nothing", "/static/console/tokens.css"]
-)
+@pytest.mark.parametrize("path", ["/sign-in/x", "/api/approvals", "/health", "/nothing", "/static/console/tokens.css"])
 def test_every_answer_carries_the_headers(client, path):
     headers = client.get(path).headers
     policy = headers["Content-Security-Policy"]
