@@ -63,18 +63,10 @@ def readable_agents() -> QuerySet[Agent]:
 
 def open_by_status() -> dict[str, int]:
     """How many sessions are waiting, running and queued; one statement, over partial indexes."""
-    found = sql.row(
-        "SELECT (SELECT count(*) FROM agent_sessions WHERE status = 'waiting'),"
-        " (SELECT count(*) FROM agent_sessions WHERE status = 'running'),"
-        " (SELECT count(*) FROM agent_sessions WHERE status = 'queued')"
-    )
-    return dict(
-        zip(
-            (AgentSession.Status.WAITING, AgentSession.Status.RUNNING, AgentSession.Status.QUEUED),
-            found or (0, 0, 0),
-            strict=True,
-        )
-    )
+    Status = AgentSession.Status
+    statuses = (Status.WAITING, Status.RUNNING, Status.QUEUED)
+    counts = sql.count_each(*(AgentSession.objects.filter(status=status) for status in statuses))
+    return dict(zip(statuses, counts, strict=True))
 
 
 def count_open_sessions() -> int:

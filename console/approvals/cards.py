@@ -16,6 +16,7 @@ from approvals.presentation.redacted import Shown, hidden_text, shown_of
 from approvals.presentation.render import answers_given
 from approvals.presentation.safe_text import one_line, visible
 from approvals.presentation.session_scope import scope_pattern, scope_sentence
+from approvals.presentation.surfaces import names_of
 from approvals.queries import can_decide, is_own
 from approvals.reopening import may_be_reopened
 from orchestra.auth.permissions import Right, may
@@ -32,16 +33,6 @@ VERBS = {
     "Agent": "Start a sub-agent",
 }  # fmt: skip
 OBVIOUS_REASONS = frozenset({"runs a command", "changes a file", "only looks", "only reads", "asks you something"})
-SURFACE_PHRASES = {
-    DecisionSource.TELEGRAM: "on Telegram",
-    DecisionSource.ADMIN: "in the admin",
-    DecisionSource.API: "by API",
-    DecisionSource.DASHBOARD: "here",
-    DecisionSource.WEBSOCKET: "here",
-    DecisionSource.CLI: "in the terminal",
-    DecisionSource.POLICY: "by rule",
-    DecisionSource.SYSTEM: "by the system",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +309,7 @@ def outcome_of(approval: Approval) -> Outcome | None:
     if approval.is_open:
         return None
     who = visible(approval.decided_by)
-    surface = SURFACE_PHRASES.get(DecisionSource(approval.decided_via), "") if approval.decided_via else ""
+    surface = names_of(approval.decided_via).on_card
     if who and approval.decided_via == DecisionSource.SYSTEM:  # a person acted on the session, e.g. cancelled it
         surface = ""
     by = ", ".join(part for part in (f"by {who}" if who else "", surface) if part)

@@ -17,8 +17,9 @@ from approvals.presentation.readable import fact_lines, in_one_line
 from approvals.presentation.reading import Extent, extent_of, offered_proof
 from approvals.presentation.redacted import REVEALED, Shown, shown_of
 from approvals.presentation.safe_text import exact_json, pretty, visible
+from approvals.presentation.surfaces import names_of
 from approvals.queries import can_decide, open_approvals, similar_approvals
-from console.approvals.cards import SURFACE_PHRASES, Card, address_of, card_for, outcome_of, session_link_of, verb_of
+from console.approvals.cards import Card, address_of, card_for, outcome_of, session_link_of, verb_of
 from console.approvals.decision_views import audit_reveal, decide_and_respond, found_or_404
 from console.shell import page, part, show
 from orchestra.auth.permissions import Right
@@ -234,9 +235,7 @@ def _order(approval: Approval) -> dict[str, Any]:
 
 def _step(entry: AuditEntry, shown: Shown) -> Step:
     who = f"by {visible(entry.by)}" if entry.by else ""
-    surface = (
-        SURFACE_PHRASES.get(DecisionSource(entry.via), "") if entry.via and entry.via != DecisionSource.SYSTEM else ""
-    )
+    surface = names_of(entry.via).on_card if entry.via != DecisionSource.SYSTEM else ""
     by = ", ".join(words for words in (who, surface) if words)
     if not entry.won:
         return Step(

@@ -16,7 +16,7 @@ from approvals.statistics import median_response_time
 from console.sessions.states import StateLabel, label_of
 from orchestra.db import sql
 from orchestra.statistics import LAST_DAY, period_of
-from sessions_app.models import AgentSession, Event
+from sessions_app.models import Agent, AgentSession, Event, Run
 from sessions_app.queries import readable_sessions
 from sessions_app.transcript.render import describe_event
 
@@ -133,9 +133,6 @@ def agent_capacity() -> dict[str, int]:
     """Processes that run (``taken``) of those allowed (``places``), and real agents ``found`` and
     ``ready``.
     """
-    counts = sql.row(
-        "SELECT (SELECT count(*) FROM runs WHERE ended_at IS NULL),"
-        " (SELECT count(*) FROM agents WHERE name <> 'demo'),"
-        " (SELECT count(*) FROM agents WHERE name <> 'demo' AND status = 'ready')"
-    ) or (0, 0, 0)
+    live, found = Run.objects.filter(ended_at=None), Agent.objects.exclude(name="demo")
+    counts = sql.count_each(live, found, found.filter(status=Agent.Status.READY))
     return {"taken": counts[0], "found": counts[1], "ready": counts[2], "places": settings.AGENTS.max_concurrent}

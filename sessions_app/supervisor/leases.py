@@ -248,7 +248,7 @@ def close_turn(session: QuerySet[AgentSession], turn: QuerySet[Turn], outcome: O
     """
     failure = {"failure_code": outcome.code, "failure_detail": writer.storable(outcome.detail)}
     if not TURN_FLOW.move(turn, to=outcome.status, result=writer.storable(outcome.text), finished_at=Now(), **failure):
-        return  # cancelled meanwhile
+        return  # it was cancelled before
     to = S.FAILED if outcome.status == T.FAILED else S.COMPLETED
     SESSION_FLOW.move(session, to=to, finished_at=Now(), **(failure if to == S.FAILED else {}))
     why = outcome.detail or "the turn ended"
@@ -315,10 +315,10 @@ def _ends_turn(session_id: UUID) -> Approval | None:
     expired one only if no other was decided. A request that was reopened no longer counts: the
     newer request does.
     """
-    ours = Approval.objects.filter(taken_up_by_turn(), session=session_id)
-    asked = ours.exclude(decided_via=DecisionSource.POLICY).order_by("decided_at")
+    requests = Approval.objects.filter(taken_up_by_turn(), session=session_id)
+    decided = requests.exclude(decided_via=DecisionSource.POLICY).order_by("decided_at")
     unsent = PermissionRequest.objects.filter(session=session_id, answered_at__isnull=True).values("approval")
-    closed = list(asked.filter(pk__in=unsent)) or list(asked.reverse()[:1])
+    closed = list(decided.filter(pk__in=unsent)) or list(decided.reverse()[:1])
     still = [one for one in closed if one.reopened_as is None]
     order = {A.CANCELLED: 0, A.EXPIRED: 2}
     return min(reversed(still), key=lambda one: order.get(A(one.status), 1), default=None)

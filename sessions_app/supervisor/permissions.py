@@ -146,7 +146,7 @@ def outcome_from_row(claim: Claim, request: ToolRequest, approval_id: UUID) -> P
     An approval is consumed here, under the fence and by one statement: a call for which this
     returns ``allow`` may run exactly once. That the session runs again is written later, by
     ``mark_answered``, since the agent waits now. The policy has not seen an input that a person
-    edited, so it is evaluated here, on the host where the call would run: nobody can lift a
+    edited, so it is evaluated here, on the host where the call would run: no approval lifts a
     guardrail.
 
     Raises:
@@ -261,7 +261,7 @@ def denial_message(approval: Approval) -> str:
 def _mark_answered(approval_ids: Collection[UUID]) -> None:
     marks = ", ".join(["%s"] * len(approval_ids))
     sql.run(
-        f"UPDATE permission_requests SET answered_at = {sql.now()}"  # noqa: S608 - names and marks of ours
+        f"UPDATE permission_requests SET answered_at = {sql.now()}"  # noqa: S608 - constant text
         f" WHERE answered_at IS NULL AND approval_id IN ({marks})",
         *approval_ids,
     )
@@ -517,8 +517,8 @@ def _fence(claim: Claim) -> sql.Statement:
 
 def _require_ours(claim: Claim) -> None:
     """Raise StaleFence unless the claim holds the session and it is open."""
-    ours = _fence(claim)
-    found = sql.row(f"SELECT {ours.text}", *ours.values)
+    fence = _fence(claim)
+    found = sql.row(f"SELECT {fence.text}", *fence.values)
     require_fence(bool(found and found[0]))
 
 

@@ -32,7 +32,7 @@ class ProcessEvents:
 
 @dataclass(slots=True)
 class CliProcess:
-    """A running child with non-blocking pipes. Used by one thread only, but for ``bell``."""
+    """A running child with non-blocking pipes. It is used by one thread only."""
 
     child: subprocess.Popen[bytes]
     started: float

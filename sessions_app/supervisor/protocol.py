@@ -172,7 +172,7 @@ class Result:
         """``completed``, ``tool_deferred``, ``api_error``, ``max_turns`` …; empty if the CLI gave
         none.
 
-        A call that is deferred again after a resume is told by ``stop_reason`` alone.
+        A call that is deferred again after a resume is recognized by ``stop_reason`` alone.
         """
         return _word(self.body.get("terminal_reason")) or _word(self.body.get("stop_reason"))
 

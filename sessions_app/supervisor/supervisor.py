@@ -488,7 +488,7 @@ class Supervisor:
 
     def _in_database(self, work: Callable[[], T]) -> T | Unavailable:
         """Do one unit of work. A supervisor that waits for a decision goes first, also with its
-        other work, since it cannot handle a notification meanwhile.
+        other work, since it cannot handle a notification at the same time.
         """
         return self.database.run(work, is_urgent=bool(self._awaited_approvals()))
 

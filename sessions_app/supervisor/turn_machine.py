@@ -388,7 +388,7 @@ class TurnMachine:
             return [*self._finish(Outcome(status=STOPPED)), *self._escalate(1)]
         if now >= self._last_message_at + self.limits.idle:
             minutes = self.limits.idle / 60
-            return self.abandon(failed("agent_idle", f"The agent said nothing for {minutes:g} minutes."), now)
+            return self.abandon(failed("agent_idle", f"The agent wrote nothing for {minutes:g} minutes."), now)
         if now >= self._started_at + self.limits.turn + self._waited_s:
             return self.abandon(failed("turn_timeout", "The turn took longer than it may."), now)
         return []
@@ -473,7 +473,7 @@ class TurnMachine:
         """Kill the process at once if a tool ran without a decision."""
         if violation is None:
             return []
-        detail = f"{violation.tool_name} ran although nobody allowed it ({violation.reason}); the agent was stopped."
+        detail = f"{violation.tool_name} ran without permission ({violation.reason}); the agent was stopped."
         withdrawn = self._withdraw_all(detail)
         self.outcome = failed(RAN_UNAPPROVED, detail)
         self._closing_at = self.now
@@ -511,7 +511,7 @@ class TurnMachine:
         self._waited_at_result_s = self._waited_s
         tasks = self._background.described()
         if self.stopping:
-            return self._finish_in_background("the worker was told to stop")
+            return self._finish_in_background("the worker is stopping")
         if not tasks:
             return []
         note = line(Event.Kind.STATUS, status="background", tasks=tasks, limit_seconds=self.limits.background)
@@ -671,8 +671,8 @@ class TurnMachine:
         if any(call.approval_id is None and not call.is_held for call in self.calls.values()):
             return []  # the policy has not decided yet; its outcome comes back here
         if self._last_result is not None:
-            withdrawn = self._withdraw_all("the worker was told to stop")
-            return [*withdrawn, *self._finish_in_background("the worker was told to stop")]
+            withdrawn = self._withdraw_all("the worker is stopping")
+            return [*withdrawn, *self._finish_in_background("the worker is stopping")]
         return self._leave()
 
     def _leave(self) -> list[Command]:
@@ -695,7 +695,7 @@ class TurnMachine:
         self._signalled = step
         self._reconciliation.is_stopping = True
         if self.outcome is None:
-            self.outcome = self._adjusted(failed("agent_stuck", "The agent did not end when it was told to."))
+            self.outcome = self._adjusted(failed("agent_stuck", "The agent did not end when it had to."))
         if self._closing_at is None:
             self._closing_at = self.now - AFTER_RESULT_S
         return [Signal(hard=step == 2)]

@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, InvalidDecision, SelfApproval
 from approvals.models import Approval
 from approvals.presentation.render import one_line
+from approvals.presentation.surfaces import names_of
 from approvals.stop.commands import is_stopped
 from escalation.models import Button, Message
 from escalation.queries import read_approval
@@ -23,7 +24,6 @@ from escalation.telegram.inbound import rejections
 from escalation.telegram.inbound.after_commit import AfterCommitActions
 from escalation.telegram.inbound.people import Json, Person
 from escalation.telegram.messages import cards, posting
-from escalation.telegram.messages.outcomes import SURFACES
 
 Action, Status = Button.Action, Approval.Status
 # A button that only shows something works again after this time, in case its message was lost.
@@ -143,7 +143,8 @@ def describe_closed(approval: Approval) -> str:
         return "Too late: nobody answered in time. Nothing was changed."
     name = f" by {_short_name(approval.decided_by)}" if approval.decided_by else ""
     return (
-        f"Already {approval.status}{name} {SURFACES.get(approval.decided_via, '')}".rstrip() + ". Nothing was changed."
+        f"Already {approval.status}{name} {names_of(approval.decided_via).in_message}".rstrip()
+        + ". Nothing was changed."
     )
 
 

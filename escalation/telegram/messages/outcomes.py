@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 from approvals.presentation.readable import in_one_line
 from approvals.presentation.render import one_line
+from approvals.presentation.surfaces import names_of
 from escalation.channels.base import Notice, Outcome
 from escalation.telegram.messages.markup import (
     NOTHING,
@@ -26,10 +27,6 @@ SIZES = ((4000, 100), (1500, 100), (600, 40), (300, 20), (150, 8), (100, 4), (60
 OUTCOMES = {
     "approved": ("✅", "Approved"), "rejected": ("⛔", "Rejected"),
     "expired": ("⌛", "Nobody answered in time"), "cancelled": ("⚪", "Withdrawn"),
-}  # fmt: skip
-SURFACES = {
-    "telegram": "in Telegram", "admin": "in the admin", "api": "by the API", "dashboard": "on the dashboard",
-    "websocket": "on the dashboard", "cli": "in a terminal", "policy": "by a rule", "system": "by Orchestra",
 }  # fmt: skip
 
 
@@ -67,7 +64,7 @@ def _describe(notice: Notice, outcome: Outcome, width: int, most: int) -> Piece:
 def _render_first_line(outcome: Outcome) -> Piece:
     mark, verb = mark_and_verb(outcome)
     who = words(" by ") + quote(one_line(outcome.decided_by, LONGEST_NAME)) if outcome.decided_by else NOTHING
-    surface = words(f" {SURFACES.get(outcome.decided_via, '')}".rstrip())
+    surface = words(f" {names_of(outcome.decided_via).in_message}".rstrip())
     at = words(", ") + day_and_time(outcome.decided_at) if outcome.decided_at else NOTHING
     return words(f"{mark} ") + strong(verb) + who + surface + at
 
