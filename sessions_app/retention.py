@@ -20,7 +20,7 @@ from orchestra.models import Archive
 from sessions_app import metrics
 from sessions_app.models import OPEN_SESSION, AgentSession, Run
 from sessions_app.schedules import commands as schedules
-from sessions_app.supervisor import conversation_files
+from sessions_app.supervisor.cli import conversation_files
 
 logger = logging.getLogger(__name__)
 

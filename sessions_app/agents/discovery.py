@@ -24,7 +24,7 @@ from sessions_app.agents.login import login_instructions
 from sessions_app.agents.selftest import Inconclusive, run_selftest
 from sessions_app.demo_agent import VERSION as DEMO_VERSION
 from sessions_app.models import Agent
-from sessions_app.supervisor.launch import cli_path, inherited_environment
+from sessions_app.supervisor.cli.launch import cli_path, inherited_environment
 
 logger = logging.getLogger(__name__)
 

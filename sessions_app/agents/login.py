@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from sessions_app.supervisor.launch import cli_path, inherited_environment
+from sessions_app.supervisor.cli.launch import cli_path, inherited_environment
 
 
 def login_instructions() -> str:

@@ -29,7 +29,7 @@ from approvals.policy import ALLOW, DENY, Call
 from approvals.policy.standing_rules import rules_for
 from sessions_app.errors import AttachmentRefused
 from sessions_app.supervisor import permissions
-from sessions_app.supervisor.launch import wrapper
+from sessions_app.supervisor.cli.launch import wrapper
 from sessions_app.supervisor.leases import Claim
 from sessions_app.workspace import directory_problem
 

@@ -10,7 +10,7 @@ background unless its call says otherwise.
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessions_app.supervisor.protocol import OutputMessage
+from sessions_app.supervisor.cli.protocol import OutputMessage
 
 SETTLES_S = 5.0  # a follow-up turn begins much earlier, or not at all
 MOST_TASKS_SHOWN = 20

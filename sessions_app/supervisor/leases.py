@@ -28,9 +28,9 @@ from sessions_app.dispatch import dispatch_on_commit
 from sessions_app.errors import StaleFence
 from sessions_app.models import OPEN_TURN, SESSION_FLOW, TURN_FLOW, AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.reopened import awaited_by_turn, repeats_parked_call, taken_up_by_turn
+from sessions_app.supervisor.cli.plan_mode import is_in_plan_mode
+from sessions_app.supervisor.cli.protocol import Result
 from sessions_app.supervisor.outcomes import GOES_ON, PARKED, STOPPED, UNSENT, Outcome, Spent, failed, from_result
-from sessions_app.supervisor.plan_mode import is_in_plan_mode
-from sessions_app.supervisor.protocol import Result
 from sessions_app.transcript import writer
 
 logger = logging.getLogger(__name__)

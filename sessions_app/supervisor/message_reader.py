@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator
 
-from sessions_app.supervisor.process import CliProcess, ProcessEvents
-from sessions_app.supervisor.protocol import LineFramer, Message, join_deltas, parse
+from sessions_app.supervisor.cli.process import CliProcess, ProcessEvents
+from sessions_app.supervisor.cli.protocol import LineFramer, Message, join_deltas, parse
 
 DRAIN_S = 1.0  # how long the stdout of an exited process is still read while a grandchild holds it open
 PIPE_BYTES = 64 * 1024  # more than this cannot come from the process itself once it has exited

@@ -11,7 +11,7 @@ import psutil
 from django.conf import settings
 
 from sessions_app.models import Run
-from sessions_app.supervisor.launch import INSTANCE_MARKER, MARKER
+from sessions_app.supervisor.cli.launch import INSTANCE_MARKER, MARKER
 
 logger = logging.getLogger(__name__)
 

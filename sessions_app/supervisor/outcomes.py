@@ -6,8 +6,8 @@ from typing import Any
 
 from sessions_app.models import Turn
 from sessions_app.prompts.slash_commands import UNAVAILABLE_REPLY
-from sessions_app.supervisor.api_failures import FRESH_START, explain
-from sessions_app.supervisor.protocol import Result
+from sessions_app.supervisor.cli.api_failures import FRESH_START, explain
+from sessions_app.supervisor.cli.protocol import Result
 
 T = Turn.Status
 PARKED = "parked"  # the CLI keeps the open call and repeats it when it is resumed

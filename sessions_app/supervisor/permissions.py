@@ -48,10 +48,10 @@ from orchestra.runtime import embedded
 from sessions_app.models import SESSION_FLOW, AgentSession, PermissionRequest, Run
 from sessions_app.notes import note_text
 from sessions_app.reopened import approvals_of_call, usable_grant
+from sessions_app.supervisor.cli.plan_files import NO_PLAN, own_plan_file, plan_of
+from sessions_app.supervisor.cli.protocol import ToolRequest
 from sessions_app.supervisor.leases import Claim, require_fence
 from sessions_app.supervisor.permission_outcome import PermissionOutcome
-from sessions_app.supervisor.plan_files import NO_PLAN, own_plan_file, plan_of
-from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.supervisor.reconciliation import Violation
 from sessions_app.transcript.writer import storable
 

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessions_app.supervisor.protocol import OutputMessage, ToolEnded
+from sessions_app.supervisor.cli.protocol import OutputMessage, ToolEnded
 
 RAN_UNAPPROVED = "ran_unapproved"
 NOTHING_RAN = "<tool_use_error>"

@@ -9,11 +9,12 @@ from sessions_app.agents.setting_files import setting_files_problem
 from sessions_app.commands import refuse_settings
 from sessions_app.errors import AttachmentRefused, SettingsNotAllowed
 from sessions_app.prompts import attachments
-from sessions_app.supervisor import conversation_files, leases
-from sessions_app.supervisor.launch import CliMissing, Launch, command_line, environment
+from sessions_app.supervisor import leases
+from sessions_app.supervisor.cli import conversation_files
+from sessions_app.supervisor.cli.launch import CliMissing, Launch, command_line, environment
+from sessions_app.supervisor.cli.process import CliProcess
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import Outcome, failed
-from sessions_app.supervisor.process import CliProcess
 from sessions_app.workspace import directory_problem
 
 

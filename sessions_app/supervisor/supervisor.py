@@ -27,16 +27,17 @@ from sessions_app import notes, reopened
 from sessions_app.agents.login import login_instructions
 from sessions_app.errors import StaleFence
 from sessions_app.models import Event
-from sessions_app.supervisor import conversation_files, database_access, leases, orphan_reaper, permissions
-from sessions_app.supervisor.api_failures import NOT_LOGGED_IN
+from sessions_app.supervisor import database_access, leases, orphan_reaper, permissions
+from sessions_app.supervisor.cli import conversation_files
+from sessions_app.supervisor.cli.api_failures import NOT_LOGGED_IN
+from sessions_app.supervisor.cli.launch import inherited_environment
+from sessions_app.supervisor.cli.process import CliProcess
+from sessions_app.supervisor.cli.protocol import Message, OutputMessage
 from sessions_app.supervisor.database_access import UNAVAILABLE, DatabaseAccess, Unavailable
 from sessions_app.supervisor.dispatcher import Notification, Subscription, dispatcher, requested_action
-from sessions_app.supervisor.launch import inherited_environment
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.message_reader import MessageReader
 from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
-from sessions_app.supervisor.process import CliProcess
-from sessions_app.supervisor.protocol import Message, OutputMessage
 from sessions_app.supervisor.reconciliation import Violation
 from sessions_app.supervisor.start import attached_texts, start_process
 from sessions_app.supervisor.transcript_buffer import TranscriptBuffer, session_full_outcome
@@ -297,27 +298,31 @@ class Supervisor:
     def _execute(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
-                case Write(data):
-                    self.process.write(data)
+                case Write() | CloseInput() | Signal():
+                    self._execute_on_process(command)
                 case Record(lines):
                     self._record(*lines)
                 case Stream(text):
                     self.transcript.add_text(text)
                 case RequestPermission():
                     self._request_permission(command)
-                case OutcomeSent(_, approval_id):
-                    if approval_id:
-                        self._mark_sent_later(approval_id)
+                case OutcomeSent(_, UUID() as approval_id):
+                    self._mark_sent_later(approval_id)
                 case NotesDelivered(approval_ids):
                     self._record_notes(approval_ids)
                 case Withdraw(approval_id, reason):
                     self._cancel_request(approval_id, reason)
-                case CloseInput():
-                    self.process.close_input()
-                case Signal(hard):
-                    self.process.signal(hard=hard)
                 case ReportViolation(violation):
                     self._report_violation(violation)
+
+    def _execute_on_process(self, command: Write | CloseInput | Signal) -> None:
+        match command:
+            case Write(data):
+                self.process.write(data)
+            case CloseInput():
+                self.process.close_input()
+            case Signal(hard):
+                self.process.signal(hard=hard)
 
     def _request_permission(self, command: RequestPermission) -> None:
         request = command.request

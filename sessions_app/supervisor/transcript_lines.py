@@ -3,9 +3,9 @@
 from typing import Any
 
 from sessions_app.models import Event
-from sessions_app.supervisor.api_failures import shown_time
+from sessions_app.supervisor.cli.api_failures import shown_time
+from sessions_app.supervisor.cli.protocol import OutputMessage, ToolRequest
 from sessions_app.supervisor.permission_outcome import PermissionOutcome
-from sessions_app.supervisor.protocol import OutputMessage, ToolRequest
 from sessions_app.supervisor.reconciliation import RAN_UNAPPROVED, Violation
 from sessions_app.transcript.writer import Line, line, payload_text
 

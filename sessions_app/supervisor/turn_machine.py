@@ -9,9 +9,23 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 from sessions_app.models import Event, Turn
-from sessions_app.supervisor import protocol
-from sessions_app.supervisor.api_failures import RESETS_AT, explain_status
 from sessions_app.supervisor.background import Background
+from sessions_app.supervisor.cli import protocol
+from sessions_app.supervisor.cli.api_failures import RESETS_AT, explain_status
+from sessions_app.supervisor.cli.protocol import (
+    ApiRetry,
+    Delta,
+    Message,
+    OtherRequest,
+    OutputMessage,
+    OversizedReport,
+    Reply,
+    Result,
+    ToolEnded,
+    ToolRequest,
+    UnreadableLine,
+    Withdrawn,
+)
 from sessions_app.supervisor.notes import Notes
 from sessions_app.supervisor.outcomes import (
     GOES_ON,
@@ -26,20 +40,6 @@ from sessions_app.supervisor.outcomes import (
     from_result,
 )
 from sessions_app.supervisor.permission_outcome import PermissionOutcome
-from sessions_app.supervisor.protocol import (
-    ApiRetry,
-    Delta,
-    Message,
-    OtherRequest,
-    OutputMessage,
-    OversizedReport,
-    Reply,
-    Result,
-    ToolEnded,
-    ToolRequest,
-    UnreadableLine,
-    Withdrawn,
-)
 from sessions_app.supervisor.reconciliation import RAN_UNAPPROVED, Reconciliation, Violation
 from sessions_app.supervisor.transcript_lines import resets_at, transcript_lines
 from sessions_app.transcript.writer import Line, line
@@ -274,17 +274,23 @@ class TurnMachine:
                 return self._handle_reply(request_id, error)
             case ApiRetry():
                 return self._handle_api_retry(message)
+            case OtherRequest() | OversizedReport() | UnreadableLine():
+                return self._handle_unusable(message)
+
+    def _handle_unusable(self, message: OtherRequest | OversizedReport | UnreadableLine) -> list[Command]:
+        """Record a message that Orchestra does not serve or cannot read; give up the run if it may hide a call."""
+        match message:
             case OtherRequest(request_id, subtype):
                 note = line(Event.Kind.RAW, note="refused a request of the CLI", subtype=subtype)
                 return [Record([note]), Write(protocol.refuse(request_id, "Orchestra does not serve this request"))]
             case OversizedReport(size):
                 note = line(Event.Kind.RAW, note="a report of what ran, too long to be read", size_bytes=size)
                 detail = "The agent's report of what it ran is too long to be read, so the run could not be audited."
-                return [Record([note]), *self.abandon(failed("unauditable", detail), now)]
+                return [Record([note]), *self.abandon(failed("unauditable", detail), self.now)]
             case UnreadableLine(text, size, is_request):
                 note = line(Event.Kind.RAW, note="not a message", text=text, size_bytes=size)
                 garbled = failed("agent_garbled", "The agent asked for something in a form that cannot be read.")
-                return [Record([note]), *(self.abandon(garbled, now) if is_request else [])]
+                return [Record([note]), *(self.abandon(garbled, self.now) if is_request else [])]
 
     def apply_outcome(self, request_id: str, outcome: PermissionOutcome, now: float) -> list[Command]:
         """Apply what the policy, a person or the deadline decided about an open call."""

@@ -18,10 +18,10 @@ from approvals.policy.digest import input_digest
 from sessions_app.errors import StaleFence
 from sessions_app.models import AgentSession, Run
 from sessions_app.supervisor import leases, orphan_reaper, permissions
+from sessions_app.supervisor.cli.protocol import ToolRequest
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import Outcome
 from sessions_app.supervisor.permissions import surroundings
-from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.transcript import writer
 from tests.chaos.failpoints import failing
 from tests.chaos.world import World

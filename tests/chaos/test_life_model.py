@@ -26,10 +26,10 @@ from sessions_app.commands import cancel_session, send_message
 from sessions_app.errors import SessionBusy, SessionCancelled, StaleFence
 from sessions_app.models import AgentSession, Run, Turn
 from sessions_app.supervisor import leases, permissions
+from sessions_app.supervisor.cli.protocol import ToolRequest
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import PARKED, Outcome
 from sessions_app.supervisor.permission_outcome import PermissionOutcome
-from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.transcript import writer
 from tests.chaos.checker import Deed, Evidence, violations
 from tests.factories import make_session, make_turn

@@ -16,9 +16,10 @@ from pytest_django.fixtures import Settings
 
 from approvals.models import AuditEntry, Violation
 from sessions_app.commands import SessionRequest, start_session
-from sessions_app.supervisor import launch, protocol, turn_machine
+from sessions_app.supervisor import turn_machine
+from sessions_app.supervisor.cli import launch, protocol
+from sessions_app.supervisor.cli.protocol import ToolRequest
 from sessions_app.supervisor.permission_outcome import PermissionOutcome
-from sessions_app.supervisor.protocol import ToolRequest
 from tests.dialog import Dialog
 from tests.fakes.real_cli import MessagesApi, real_cli_env
 from tests.gate.cells import ASKED

@@ -14,7 +14,7 @@ from approvals.commands import decide_approval
 from approvals.models import Approval
 from approvals.policy import Surroundings
 from sessions_app.supervisor import leases, permissions
-from sessions_app.supervisor.protocol import ToolRequest
+from sessions_app.supervisor.cli.protocol import ToolRequest
 from tests.factories import make_session, make_turn
 
 WANTED = ToolRequest(

@@ -8,8 +8,8 @@ from pytest_django import Settings
 
 from approvals.models import Approval, Rule
 from sessions_app.supervisor import permissions
+from sessions_app.supervisor.cli.protocol import ToolRequest, parse
 from sessions_app.supervisor.permission_outcome import PermissionOutcome
-from sessions_app.supervisor.protocol import ToolRequest, parse
 from tests.sessions_app.test_standing_rules import call, claimed, session_of
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,7 @@ from pytest_django.fixtures import Settings
 from approvals.commands import decide_approval
 from approvals.errors import InvalidDecision
 from approvals.models import Approval
-from sessions_app.supervisor import plan_files
+from sessions_app.supervisor.cli import plan_files
 from tests.dialog import Dialog, Start
 from tests.factories import make_approval
 from tests.sessions_app.test_real_cli import ECHO

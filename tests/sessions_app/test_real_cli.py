@@ -34,7 +34,7 @@ ECHO = "heard: {{last_tool_result}}"
 
 
 def test_the_cli_is_the_pinned_one() -> None:
-    from sessions_app.supervisor.process import CliProcess  # the way Orchestra starts it
+    from sessions_app.supervisor.cli.process import CliProcess  # the way Orchestra starts it
 
     process = CliProcess.spawn([str(real_cli_path()), "--version"], {}, "/")
     said = until(lambda: process.wait(1).output, "a version")

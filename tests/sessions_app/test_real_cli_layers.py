@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 from approvals.models import Approval, Violation
 from sessions_app.commands import cancel_session, interrupt_session
 from sessions_app.models import Event, Run
-from sessions_app.supervisor import launch
+from sessions_app.supervisor.cli import launch
 from tests.dialog import Dialog, Start
 from tests.sessions_app.test_real_cli import ECHO, bash
 from tests.stack import until

@@ -17,7 +17,8 @@ from sessions_app.agents.selftest import Inconclusive, run_selftest, scenes
 from sessions_app.commands import SessionRequest, start_session
 from sessions_app.errors import UnfitAgent
 from sessions_app.models import Agent, Turn
-from sessions_app.supervisor import launch, protocol, worker
+from sessions_app.supervisor import worker
+from sessions_app.supervisor.cli import launch, protocol
 from tests.factories import make_user, token_for
 from tests.fakes.real_cli import real_cli_path
 

@@ -18,8 +18,8 @@ from sessions_app.errors import CommandRefused, InvalidSession, SessionBusy, Set
 from sessions_app.hub import send_message as send_over_hub
 from sessions_app.models import AgentSession, Event, Turn
 from sessions_app.prompts.slash_commands import KNOWN, command_in
+from sessions_app.supervisor.cli.protocol import Result
 from sessions_app.supervisor.outcomes import from_result
-from sessions_app.supervisor.protocol import Result
 from sessions_app.transcript.render import describe_event
 from tests.factories import client_of, make_approval, make_session, make_turn, make_user
 

@@ -23,10 +23,10 @@ from sessions_app.models import AgentSession, Turn
 from sessions_app.schedules import commands as schedules
 from sessions_app.schedules.commands import Timing
 from sessions_app.supervisor import leases, permissions
+from sessions_app.supervisor.cli.protocol import ToolRequest
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import PARKED, Outcome
 from sessions_app.supervisor.permission_outcome import PermissionOutcome
-from sessions_app.supervisor.protocol import ToolRequest
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db

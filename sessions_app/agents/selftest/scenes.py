@@ -9,10 +9,10 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from sessions_app.agents.selftest.scripted_model import ScriptedModel, ToolCall, scripted_model
-from sessions_app.supervisor import protocol
-from sessions_app.supervisor.launch import MARKER, CliMissing, Launch, command_line, environment
-from sessions_app.supervisor.process import CliProcess
-from sessions_app.supervisor.protocol import LineFramer, Message, Reply, Result, ToolEnded, ToolRequest, parse
+from sessions_app.supervisor.cli import protocol
+from sessions_app.supervisor.cli.launch import MARKER, CliMissing, Launch, command_line, environment
+from sessions_app.supervisor.cli.process import CliProcess
+from sessions_app.supervisor.cli.protocol import LineFramer, Message, Reply, Result, ToolEnded, ToolRequest, parse
 
 PATIENCE_S = 60.0
 HELD_S = 1.0  # how long the decision on a call is held back; a CLI that does not wait runs it at once
@@ -153,21 +153,18 @@ def _converse(process: CliProcess, prompt: str, decide: Decide, *, is_late: bool
         process.write(protocol.initialize())
     for message in _messages(process, silence_s=LATE_S if is_late else PATIENCE_S):
         match message:
-            case None if is_late:
-                process.write(protocol.initialize())
-                is_late = False
-            case Reply(protocol.INITIALIZE_ID, error):
-                if error:
-                    received.refused = True
-                    break
-                if prompt:
-                    process.write(protocol.user(prompt, str(uuid4())))
-            case ToolRequest():
-                received.requests.append(message)
-                process.write(decide(message))
+            case None | ToolRequest():
+                if message is not None:
+                    received.requests.append(message)
+                    process.write(decide(message))
                 if is_late:
                     process.write(protocol.initialize())
                     is_late = False
+            case Reply(protocol.INITIALIZE_ID, error) if error:
+                received.refused = True
+                break
+            case Reply(protocol.INITIALIZE_ID) if prompt:
+                process.write(protocol.user(prompt, str(uuid4())))
             case ToolEnded():
                 received.reported.append(message)
                 process.write(protocol.acknowledge(message))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sessions_app.supervisor.protocol import Message, Result, parse
+from sessions_app.supervisor.cli.protocol import Message, Result, parse
 
 FOLDER = Path(__file__).parents[2] / "transcripts"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.jsonl"))

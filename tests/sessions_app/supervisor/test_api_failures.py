@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sessions_app.models import Turn
-from sessions_app.supervisor.api_failures import RESETS_AT, shown_time
+from sessions_app.supervisor.cli.api_failures import RESETS_AT, shown_time
+from sessions_app.supervisor.cli.protocol import OutputMessage, Result
 from sessions_app.supervisor.outcomes import from_result
-from sessions_app.supervisor.protocol import OutputMessage, Result
 from sessions_app.supervisor.transcript_lines import resets_at, transcript_lines
 
 FLAGGED = "API Error: Opus 5.5's safeguards flagged this message (https://www.anthropic.com/legal/aup)."

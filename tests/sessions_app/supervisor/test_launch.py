@@ -13,14 +13,9 @@ import pytest
 from pytest_django import Settings as SettingsWrapper
 
 from approvals.policy import FORBIDDEN_TOOLS
-from sessions_app.supervisor import launch as under_test
-from sessions_app.supervisor.cli_settings import ALWAYS_SET, NOTHING_BY_ITSELF
-from sessions_app.supervisor.launch import (
-    CliMissing,
-    Launch,
-    command_line,
-    environment,
-)
+from sessions_app.supervisor.cli import launch as under_test
+from sessions_app.supervisor.cli.launch import CliMissing, Launch, command_line, environment
+from sessions_app.supervisor.cli.settings import ALWAYS_SET, NOTHING_BY_ITSELF
 
 SECRETS = {
     "ORCHESTRA_SECRET_KEY": "canary",

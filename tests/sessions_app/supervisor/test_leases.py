@@ -25,10 +25,10 @@ from sessions_app.commands import interrupt_session, send_message
 from sessions_app.errors import StaleFence
 from sessions_app.models import AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.supervisor import leases, permissions
+from sessions_app.supervisor.cli.protocol import ToolRequest
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
 from sessions_app.supervisor.permission_outcome import PermissionOutcome
-from sessions_app.supervisor.protocol import ToolRequest
 from sessions_app.tasks import reclaim_lost_runs
 from sessions_app.transcript import writer
 from tests.factories import make_session, make_turn

@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sessions_app.models import Turn
-from sessions_app.supervisor import protocol
 from sessions_app.supervisor import turn_machine as m
-from sessions_app.supervisor.outcomes import PARKED, STOPPED, UNSENT, failed
-from sessions_app.supervisor.permission_outcome import PermissionOutcome
-from sessions_app.supervisor.protocol import (
+from sessions_app.supervisor.cli import protocol
+from sessions_app.supervisor.cli.protocol import (
     ApiRetry,
     Delta,
     OtherRequest,
@@ -26,6 +24,8 @@ from sessions_app.supervisor.protocol import (
     UnreadableLine,
     Withdrawn,
 )
+from sessions_app.supervisor.outcomes import PARKED, STOPPED, UNSENT, failed
+from sessions_app.supervisor.permission_outcome import PermissionOutcome
 from sessions_app.supervisor.turn_machine import (
     CloseInput,
     Command,

@@ -3,9 +3,9 @@
 import json
 from uuid import uuid4
 
-from sessions_app.supervisor import protocol
+from sessions_app.supervisor.cli import protocol
+from sessions_app.supervisor.cli.protocol import ToolEnded
 from sessions_app.supervisor.notes import Notes
-from sessions_app.supervisor.protocol import ToolEnded
 
 ENDED = ToolEnded(
     request_id="r1", tool_use_id="t1", tool_name="Bash", tool_input="{}", event="PostToolUseFailure"

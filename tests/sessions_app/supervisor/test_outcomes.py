@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessions_app.models import Turn
-from sessions_app.supervisor.api_failures import explain_status
+from sessions_app.supervisor.cli.api_failures import explain_status
+from sessions_app.supervisor.cli.protocol import Result
 from sessions_app.supervisor.outcomes import PARKED, Outcome, from_exit, from_result
-from sessions_app.supervisor.protocol import Result
 from tests.sessions_app.supervisor.recordings import results_of
 from tests.sessions_app.supervisor.test_speech import json_values
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sessions_app.supervisor.cli.process import STDERR_KEPT, CliProcess
 from sessions_app.supervisor.dispatcher import WakePipe
-from sessions_app.supervisor.process import STDERR_KEPT, CliProcess
 
 GUARD_S = 60.0  # far beyond anything that works
 MB = 1024 * 1024

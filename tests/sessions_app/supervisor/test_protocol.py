@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_app.supervisor import protocol
-from sessions_app.supervisor.protocol import (
+from sessions_app.supervisor.cli import protocol
+from sessions_app.supervisor.cli.protocol import (
     ApiRetry,
     Delta,
     LineFramer,

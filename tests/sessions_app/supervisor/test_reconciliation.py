@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sessions_app.supervisor.protocol import OutputMessage, ToolEnded
+from sessions_app.supervisor.cli.protocol import OutputMessage, ToolEnded
 from sessions_app.supervisor.reconciliation import Reconciliation, digest_of
 
 ACCEPT = {"permission_decision": {"decision": "accept", "source": "hook"}}

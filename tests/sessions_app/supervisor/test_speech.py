@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_app.supervisor.protocol import OutputMessage, parse
+from sessions_app.supervisor.cli.protocol import OutputMessage, parse
 from sessions_app.supervisor.transcript_lines import transcript_lines
 from tests.sessions_app.supervisor.recordings import NAMES, messages_of
 

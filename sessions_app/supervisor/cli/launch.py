@@ -15,7 +15,7 @@ from django.conf import settings
 
 from approvals.policy import FORBIDDEN_TOOLS
 from sessions_app.demo_agent import command as demo_command
-from sessions_app.supervisor.cli_settings import ALWAYS_SET, CLOUD_SWITCHES, cli_settings
+from sessions_app.supervisor.cli.settings import ALWAYS_SET, CLOUD_SWITCHES, cli_settings
 
 MARKER = "ORCHESTRA_RUN"
 INSTANCE_MARKER = "ORCHESTRA_INSTANCE"

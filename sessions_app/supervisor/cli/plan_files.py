@@ -14,10 +14,10 @@ from uuid import UUID
 
 from approvals.models import Approval
 from approvals.policy import parsed_arguments
-from sessions_app.supervisor.launch import inherited_environment
+from sessions_app.supervisor.cli.launch import inherited_environment
+from sessions_app.supervisor.cli.plan_mode import LEAVES, is_in_plan_mode
+from sessions_app.supervisor.cli.protocol import ToolRequest
 from sessions_app.supervisor.leases import Claim
-from sessions_app.supervisor.plan_mode import LEAVES, is_in_plan_mode
-from sessions_app.supervisor.protocol import ToolRequest
 
 WRITING_TOOLS = ("Write", "Edit")
 TOOLS = (*WRITING_TOOLS, "Read")
