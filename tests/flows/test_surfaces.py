@@ -62,7 +62,7 @@ def surfaces(chat: Any, client: Client) -> dict[str, Surface]:  # noqa: F811 - t
         [row] = ApprovalRows().rows([str(approval.pk)])
         wanted = {"approval": str(approval.pk), "approved": True, **_answers(approval)}
         decided = decide(Caller(root, "test", by_cookie=False), wanted)
-        return Shown(first=_flat(json.loads(row.text)), approve="one message" if decided else "")
+        return Shown(first=_flat(json.loads(row.json_text)), approve="one message" if decided else "")
 
     def in_telegram(approval: Approval) -> Shown:
         card = chat.card(approval)
