@@ -26,6 +26,7 @@ from sessions_app.errors import StaleFence
 from sessions_app.models import AgentSession, Event, PermissionRequest, Run, Turn
 from sessions_app.supervisor import leases, permissions
 from sessions_app.supervisor.cli.protocol import ToolRequest
+from sessions_app.supervisor.dispatcher import STALLED_S, Dispatcher, Subscription
 from sessions_app.supervisor.leases import Claim
 from sessions_app.supervisor.outcomes import PARKED, Outcome, failed
 from sessions_app.supervisor.permission_outcome import PermissionOutcome
@@ -228,6 +229,16 @@ def test_a_rule_whose_last_use_another_call_spent_meanwhile_allows_nothing(claim
     assert sorted(at_once([spend] * 4)) == [False, False, False, True]
     rule.refresh_from_db()
     assert rule.uses == 1
+
+
+def test_a_supervisor_that_stalls_gets_no_heartbeat(claim: Claim, tmp_path: Path) -> None:
+    other = leases.claim_turn(make_turn(make_session(working_directory=str(tmp_path))).pk, WORKER)
+    assert other
+    subscriptions = [Subscription(one.session_id, one.run_id) for one in (claim, other)]
+    subscriptions[0].last_round_at -= STALLED_S + 1
+    Run.objects.update(heartbeat_at=Now() - timedelta(minutes=1))
+    Dispatcher()._send_heartbeats(subscriptions)
+    assert [run.pk for run in leases.lost_runs()] == [claim.run_id]
 
 
 def test_only_a_run_that_is_silent_too_long_is_given_up(claim: Claim) -> None:

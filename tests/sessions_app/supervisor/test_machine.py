@@ -418,6 +418,13 @@ def test_a_replayed_call_is_not_parked_again_while_a_prompt_waits_behind_it() ->
     assert machine.tick(1 + 2 * HOLD) == []
 
 
+def test_a_prompt_behind_a_call_that_the_cli_never_repeats_is_sent_in_its_place() -> None:
+    machine = running(prompt="next", replay=True)
+    [prompt] = sent(machine.tick(m.TAKES_UP_S))
+    assert prompt["message"]["content"] == "next"
+    assert machine.tick(2 * m.REPLAYS_S) == [] and not machine.replay_missed
+
+
 # --- stopping
 
 
