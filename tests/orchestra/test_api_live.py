@@ -199,7 +199,7 @@ def test_the_api_page_needs_no_other_host(web: Web) -> None:
 
 
 def test_static_files_are_cached_and_asked_for_again_by_their_tag(web: Web) -> None:
-    icon = "/static/orchestra/favicon.svg"
+    icon = "/static/console/favicon.svg"
     answer = web.ask("GET", icon, Authorization="")
     assert (answer.status, answer.getheader("Content-Type")) == (200, "image/svg+xml")
     assert answer.getheader("Cache-Control") == "max-age=60, public"
