@@ -16,7 +16,7 @@ import django
 
 django.setup()
 
-from approvals import stops
+from approvals.stop import commands as stops
 from approvals.commands import consume_approval, decide_approval
 from approvals.models import Approval, Stop
 from tests.factories import make_approval

@@ -103,7 +103,7 @@ import django
 django.setup()
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
-from approvals.commands import Question, decide_approval, request_approval
+from approvals.commands import ApprovalRequest, decide_approval, request_approval
 from orchestra.db import notify
 listener, rings = notify.Listener(), []
 listener.add(lambda topic, key: rings.append((topic, key)))
