@@ -14,7 +14,7 @@ from tests.stack import ROOT, Stack, running, until
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", RUNBOOK, re.M | re.S)
-OF_DJANGO = {"check", "migrate", "shell", "createsuperuser", "loaddata"}
+OF_DJANGO = {"check", "createsuperuser", "loaddata", "makemigrations", "migrate", "shell", "spectacular"}
 COMMANDS = {path.stem for path in ROOT.glob("*/management/commands/*.py")} | OF_DJANGO
 STARTED = ("ApprovalTimeoutService started", "Agent discovery started", "Health check service started")
 DOCS = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
