@@ -65,8 +65,8 @@ def post_test_card(api: BotApi) -> Button:
     Raises:
         BotApiError: the card was not sent.
     """
-    key = InlineButton(label="It works", action=Button.Action.TEST)
-    number = cards.post(api, chat=api.chat, card=Card(text=TEST_TEXT, plain=TEST_PLAIN, keys=((key,),)))
+    button = InlineButton(label="It works", action=Button.Action.TEST)
+    number = cards.post(api, chat=api.chat, card=Card(text=TEST_TEXT, plain=TEST_PLAIN, keyboard=((button,),)))
     return Button.objects.get(action=Button.Action.TEST, chat=api.chat, message=number)
 
 

@@ -1,4 +1,4 @@
-"""A chat on the stand-in with Orchestra's two ends of it: the sender and what comes in, step by step."""
+"""A chat of the fake Bot API with Orchestra's sender and its handling of updates, which a test runs step by step."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,7 @@ def link(username: str, telegram_user: int, *, group: str = "Approver") -> Appro
 
 @dataclass
 class Chat:
-    """``pump`` hands in what people did and lets the sender do what it has to; nothing happens in between."""
+    """The group chat. ``pump`` applies the updates that people caused, then runs the sender once."""
 
     telegram: FakeBotApi
     api: BotApi
@@ -34,24 +34,26 @@ class Chat:
         self.sender = Sender(self.api, Telegram(self.api), may_continue=lambda: True)
 
     def work(self) -> None:
-        """The sender, with everything due that has to be."""
+        """Run the sender once, sweep included."""
         self.sender._swept_at = -1e9
         self.sender.work()
 
     def card(self, approval: Approval) -> Json:
-        """The message that tells of this approval, as a person sees it."""
+        """Send what is due, and return the first message about this approval as a person sees it."""
         self.work()
         row = Delivery.objects.get(approval=approval).messages.order_by("message").first()
         return self.telegram.message(row.chat, row.message)
 
     def now(self, message: Json) -> Json:
+        """Return the message as it is now."""
         return self.telegram.message(message["chat_id"], message["message_id"])
 
     def tap(self, user: int, message: Json, button: str) -> str:
+        """Press the button with this label; return the id of the callback query, which is not applied yet."""
         return self.telegram.press(user, message["chat_id"], message["message_id"], button)
 
     def press(self, user: int, message: Json, button: str) -> str:
-        """What the person is told."""
+        """Press the button with this label and apply it; return the text that answers the callback query."""
         query = self.tap(user, message, button)
         self.pump()
         return str(self.telegram.answer(query)["text"])

@@ -29,11 +29,11 @@ ALLOWING = {A.APPROVE, A.APPROVE_SESSION, A.OPTION, A.ANSWER, A.SUBMIT}
 
 
 def labels(card: Card) -> list[list[str]]:
-    return [[key.label for key in row] for row in card.keys]
+    return [[button.label for button in row] for row in card.keyboard]
 
 
 def actions(card: Card) -> set[str]:
-    return {key.action for row in card.keys for key in row}
+    return {button.action for row in card.keyboard for button in row}
 
 
 def test_a_command_its_risk_its_place_and_the_time_left():
@@ -65,7 +65,7 @@ def test_an_edit_is_a_unified_diff(tmp_path):
 
 def test_details_only_with_an_address_to_link_to():
     card = render.render_card(make_notice(details_url="https://orchestra.example.org/x"))
-    assert labels(card)[-1] == ["Details"] and card.keys[-1][0].url
+    assert labels(card)[-1] == ["Details"] and card.keyboard[-1][0].url
     assert "Details" not in str(labels(render.render_card(make_notice())))
     nowhere = make_notice(details_url="http://localhost:5284/x")  # Telegram would refuse the whole card
     assert "Details" not in str(labels(render.render_card(nowhere)))
@@ -143,7 +143,7 @@ def test_several_questions_are_answered_one_after_the_other_and_sent_together():
     card = render.render_card(notice, draft.toggle_option(notice.questions, 1, "B"))
     assert labels(card)[:3] == [["✓ 1 · A"], ["✓ 2 · B"], ["3 · C"]] and ["Send answers"] in labels(card)
     assert "✓ Which?: 2 · Two\n✓ What else?: 1 · A, 2 · B\n" in card.plain
-    (submit,) = [key for row in card.keys for key in row if key.action == A.SUBMIT]
+    (submit,) = [button for row in card.keyboard for button in row if button.action == A.SUBMIT]
     sent = Draft.read(json.loads(json.dumps(submit.value)))
     assert json.loads(sent.answers_json(notice.questions)) == {"Which?": "Two", "What else?": "A, B"}
 
@@ -189,7 +189,7 @@ def test_a_settled_card_says_for_ever_who_decided_when_where_and_why(outcome, to
     settled = render.render_settled(replace(notice, blocks=()), outcome, shown=render.render_card(notice).text)
     assert told in settled.plain
     assert "🔴 Run this command?\nrm -r build\n" in settled.plain
-    assert "⏳" not in settled.plain and settled.keys == ()
+    assert "⏳" not in settled.plain and settled.keyboard == ()
 
 
 def test_what_a_settled_card_cannot_hold_is_counted_and_said_where_to_see():
@@ -267,9 +267,9 @@ def accepted(card: Card) -> None:
     assert text == card.plain.rstrip().lstrip(" \n")
     assert {entity["type"] for entity in entities} <= {"bold", "italic", "code", "pre", "date_time"}
     assert MARK not in outside_monospace(card.text)
-    keyboard = [[{"text": key.label, "callback_data": "x" * 32} for key in row] for row in card.keys]
+    keyboard = [[{"text": button.label, "callback_data": "x" * 32} for button in row] for row in card.keyboard]
     assert len(json.dumps(keyboard, ensure_ascii=False).encode()) <= 10_000 and sum(map(len, keyboard)) <= 100
-    assert all(key.label.strip() for row in card.keys for key in row)
+    assert all(button.label.strip() for row in card.keyboard for button in row)
 
 
 @patient

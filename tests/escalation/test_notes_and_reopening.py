@@ -130,7 +130,7 @@ def test_one_that_was_asked_again_elsewhere_is_told_so(chat):
 
 def test_what_a_rule_refused_offers_nothing(chat):
     outcome = make_outcome(status="rejected", decided_via="policy", reopenable=False)
-    assert render.render_settled(make_notice(), outcome, shown="x").keys == ()
+    assert render.render_settled(make_notice(), outcome, shown="x").keyboard == ()
 
 
 # --- never

@@ -170,8 +170,8 @@ def _resume(command: BotCommand, approver: Approver) -> None:
         command.reply(words(stop_messages.NOT_STOPPED))
         return
     text = lines([stop_messages.render_headline(in_force), words("Let agents go on where they stood?")])
-    key = InlineButton(label="Let agents go on", action=Button.Action.LIFT, value={"stop": str(in_force.pk)})
-    card = Card(text=text.html, plain=text.plain, keys=((key,),))
+    button = InlineButton(label="Let agents go on", action=Button.Action.LIFT, value={"stop": str(in_force.pk)})
+    card = Card(text=text.html, plain=text.plain, keyboard=((button,),))
     chat, message = command.person.chat, command.message
     command.after.add(lambda api: cards.post(api, chat=chat, card=card, reply_to=message))
 

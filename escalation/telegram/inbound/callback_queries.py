@@ -37,7 +37,11 @@ LONGEST_NAME = 60
 
 @dataclass(frozen=True, slots=True)
 class CallbackQuery:
-    """A press by a known person who may decide, on a button in its own message."""
+    """A press by a known person who may decide, on a button in its own message.
+
+    ``number`` is the number of that message in its chat. ``after`` collects the Bot API calls that
+    follow the commit.
+    """
 
     person: Person
     button: Button
@@ -79,13 +83,13 @@ class CallbackQuery:
         rows = Message.objects.select_for_update(of=("self",)).select_related("delivery")
         return rows.filter(chat=self.button.chat, message=self.number, delivery__approval=self.approval_id).first()
 
-    def decide(self, verdict: str, success_text: str, **details: Any) -> None:
+    def decide(self, decision: str, success_text: str, **details: Any) -> None:
         """Record a decision. Every button that decides calls this method."""
-        if verdict == Status.APPROVED and (other := rejections.find_pending_rejection(self.approval_id)):
+        if decision == Status.APPROVED and (other := rejections.find_pending_rejection(self.approval_id)):
             self.answer(f"Not recorded: {_short_name(other.by)} is rejecting this just now.", alert=True)
             return
         try:
-            self.person.decide(self.approval_id, verdict, **details)
+            self.person.decide(self.approval_id, decision, **details)
         except (ApprovalClosed, ApprovalExpired):
             self.answer(describe_closed(self.approval()), alert=True)
         except InvalidDecision as error:
@@ -93,7 +97,7 @@ class CallbackQuery:
             return
         else:
             self.answer(
-                success_text if verdict != Status.APPROVED or not is_stopped() else f"{success_text} {AFTER_THE_LIFT}"
+                success_text if decision != Status.APPROVED or not is_stopped() else f"{success_text} {AFTER_THE_LIFT}"
             )
         self.use_button()
 

@@ -78,13 +78,13 @@ class Person:
             approval_id=approval_id,
         )  # fmt: skip
 
-    def decide(self, approval_id: UUID, verdict: str, **details: Any) -> None:
+    def decide(self, approval_id: UUID, decision: str, **details: Any) -> None:
         """Record this person's decision.
 
         Raises:
             ApprovalClosed, ApprovalExpired, InvalidDecision, SelfApproval: as `decide_approval`.
         """
         decide_approval(
-            approval_id=approval_id, decision=verdict, by=self.account, via=DecisionSource.TELEGRAM,
+            approval_id=approval_id, decision=decision, by=self.account, via=DecisionSource.TELEGRAM,
             address=self.address, **details,
         )  # fmt: skip

@@ -98,9 +98,10 @@ def send(api: BotApi, prepared: PreparedCard, *, about: Sequence[Delivery], kind
 
 
 def _remember(deliveries: Sequence[Delivery], *, kind: str, chat: int, number: int, text: str) -> None:
-    """Record a message.
+    """Record a message that was sent.
 
-    A quick press may have created its row as a copy; then the row keeps its ``value``.
+    A person may press a button before this row exists. `find_button` then records the message as a
+    copy; this function changes the kind of that row and keeps its ``value``.
     """
     Message.objects.bulk_create(
         [Message(delivery=one, kind=kind, chat=chat, message=number, text=text) for one in deliveries],
@@ -124,30 +125,32 @@ def edit(api: BotApi, *, chat: int, message: int, card: Card, delivery: Delivery
 def build_keyboard(
     card: Card, *, chat: int, approval_id: UUID | None, message: int | None = None
 ) -> tuple[list[Button], Markup | None]:
-    """Return new, unsaved buttons and the inline keyboard with their tokens.
+    """Return new, unsaved buttons, and the inline keyboard with their tokens as the Bot API takes
+    it.
 
-    Return None for a card without buttons.
+    The keyboard is None for a card without buttons. A button whose value names an ``approval``
+    belongs to that one, and not to ``approval_id``.
     """
     buttons: list[Button] = []
 
-    def render_button(key: InlineButton) -> dict[str, str]:
-        if key.url:
-            return {"text": key.label, "url": key.url}
+    def render_button(inline: InlineButton) -> dict[str, str]:
+        if inline.url:
+            return {"text": inline.label, "url": inline.url}
         token = secrets.token_urlsafe(24)
-        about = UUID(key.value["approval"]) if "approval" in key.value else approval_id
+        approval = UUID(inline.value["approval"]) if "approval" in inline.value else approval_id
         buttons.append(
             Button(
                 token_sha256=hash_token(token),
-                approval_id=about,
-                action=key.action,
-                value=key.value,
+                approval_id=approval,
+                action=inline.action,
+                value=inline.value,
                 chat=chat,
                 message=message,
             )
         )
-        return {"text": key.label, "callback_data": token}
+        return {"text": inline.label, "callback_data": token}
 
-    rows = [[render_button(key) for key in row] for row in card.keys]
+    rows = [[render_button(inline) for inline in row] for row in card.keyboard]
     return buttons, ({"inline_keyboard": rows} if rows else None)
 
 

@@ -157,5 +157,5 @@ def _simpler_cards(card: Card, refused: Refused, notice: Notice) -> list[Card]:
     if contains_any(refused.description, TOO_LONG):
         return [least]
     if contains_any(refused.description, BAD_KEYBOARD):
-        return [replace(card, keys=()), least]
+        return [replace(card, keyboard=()), least]
     return [replace(card, marked=False), least]

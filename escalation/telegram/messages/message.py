@@ -21,7 +21,7 @@ Row = tuple[InlineButton, ...]
 class Card:
     """``text`` is Telegram's HTML, at most 4,096 characters after parsing.
 
-    ``keys`` are rows of buttons.
+    ``keyboard`` holds rows of buttons.
 
     ``plain`` is the same text without markup. It is sent if Telegram cannot parse the HTML, or at
     once unless ``marked``.
@@ -29,5 +29,5 @@ class Card:
 
     text: str
     plain: str
-    keys: tuple[Row, ...] = ()
+    keyboard: tuple[Row, ...] = ()
     marked: bool = True

@@ -67,7 +67,10 @@ def post_full_text(api: BotApi, message_key: UUID) -> None:
 def prompt_for_text(
     api: BotApi, message_key: UUID, *, person: int, account: str, about: str, question: int = 0
 ) -> None:
-    """Post a prompt that opens the keyboard of one person. The reply to it is the text."""
+    """Post a prompt that opens the keyboard of one person. The reply to it is the text.
+
+    ``about`` is what is asked for: `REASON`, `ANSWER` (to ``question``, a number) or `NOTE`.
+    """
     message = Message.objects.select_related("delivery").get(pk=message_key)
     notice = _build_open_notice(message.delivery)
     if notice is None:

@@ -75,7 +75,7 @@ def render_card(notice: Notice, draft: Draft | None = None) -> Card:
 
 def is_cut(notice: Notice) -> bool:
     """Return True if the card cannot show the full request."""
-    return any(key.action == Action.SHOW_ALL for row in render_card(notice).keys for key in row)
+    return any(button.action == Action.SHOW_ALL for row in render_card(notice).keyboard for button in row)
 
 
 def render_decision(notice: Notice, draft: Draft | None = None) -> Card:
@@ -135,17 +135,17 @@ def render_list(items: Sequence[tuple[Notice, Outcome | None]]) -> Card:
     verb = "request waits" if len(open_ones) == 1 else "requests wait"
     head = strong(f"{len(open_ones)} {verb} for a decision") if open_ones else strong("All of these are decided")
     rows = [_render_list_line(number, notice, outcome) for number, (notice, outcome) in enumerate(items, 1)]
-    keys = [
+    buttons = [
         InlineButton(
             label=f"Show {number}", action=Action.SHOW, value={"approval": str(items[number - 1][0].approval_id)}
         )
         for number in open_ones
     ]
-    return _build_card(lines([head, *rows]), tuple(tuple(keys[at : at + 3]) for at in range(0, len(keys), 3)))
+    return _build_card(lines([head, *rows]), tuple(tuple(buttons[at : at + 3]) for at in range(0, len(buttons), 3)))
 
 
-def _build_card(text: Piece, keys: tuple[Row, ...]) -> Card:
-    return Card(text=text.html, plain=text.plain, keys=keys)
+def _build_card(text: Piece, keyboard: tuple[Row, ...]) -> Card:
+    return Card(text=text.html, plain=text.plain, keyboard=keyboard)
 
 
 def _render_request(notice: Notice, body: list[Piece], so_far: Piece, *, directory: str) -> Piece:
@@ -313,12 +313,12 @@ def _about(seconds: float) -> str:
     return f"{round(seconds)} s" if seconds < 100 else f"{round(seconds / 60)} min"
 
 
-def _render_above(text: Piece, notice: Notice, shown: str, keys: tuple[Row, ...]) -> Card:
+def _render_above(text: Piece, notice: Notice, shown: str, keyboard: tuple[Row, ...]) -> Card:
     """Render ``text`` above what was ``shown``, or above the title if that does not fit."""
     below = _without_deadline(shown)
     if not below or not _fits(text, below):
         below = quote(one_line(notice.title, SHORT))
-    return _build_card(lines([text, below], between="\n\n"), keys)
+    return _build_card(lines([text, below], between="\n\n"), keyboard)
 
 
 def _without_deadline(shown: str) -> Piece:
