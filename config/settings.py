@@ -238,7 +238,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SERVE_AUTHENTICATION": [],
-    "PREPROCESSING_HOOKS": ["orchestra.rest.schema.one_form"],
+    "PREPROCESSING_HOOKS": ["orchestra.rest.schema.without_optional_slash"],
     "SCHEMA_PATH_PREFIX": "/api",
     "ENUM_NAME_OVERRIDES": {
         "ApprovalStatus": "approvals.models.Approval.Status",

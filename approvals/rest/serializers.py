@@ -22,7 +22,8 @@ MOST_OPTIONS = 20
 class ApprovalSerializer(serializers.ModelSerializer[Approval]):
     """One approval request, its decision and its deadline."""
 
-    # Rows come from approvals.queries.readable_approvals, because seconds_left needs read_at.
+    # Rows come from approvals.queries.readable_approvals: seconds_left needs its annotation
+    # read_at, the database time that deadlines are compared with.
 
     tool_input = ExactJSON(help_text="The complete input, exactly as the agent gave it; null for other kinds.")
     updated_input = ExactJSON(help_text="The input as the approver edited it, or null.")

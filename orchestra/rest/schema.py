@@ -79,7 +79,7 @@ def query(name: str, description: str, *, least: int, most: int) -> OpenApiParam
     return OpenApiParameter(name, number, OpenApiParameter.QUERY, description=description)
 
 
-def one_form(endpoints: list[tuple[str, str, str, Any]], **_: Any) -> list[tuple[str, str, str, Any]]:
+def without_optional_slash(endpoints: list[tuple[str, str, str, Any]], **_: Any) -> list[tuple[str, str, str, Any]]:
     """drf-spectacular hook: leave out the optional slash at the end of paths."""
     return [(path.rstrip("/"), regex, method, view) for path, regex, method, view in endpoints]
 

@@ -198,12 +198,12 @@ def checked(serializer: type[Any], data: object) -> dict[str, Any]:
     Raises:
         ValidationError: a field is invalid, or unknown to the serializer.
     """
-    filled = serializer(data=data)
-    if unknown := unknown_fields(filled, data):
+    bound = serializer(data=data)
+    if unknown := unknown_fields(bound, data):
         raise exceptions.ValidationError(unknown)
-    filled.is_valid(raise_exception=True)
-    known: dict[str, Any] = filled.validated_data
-    return known
+    bound.is_valid(raise_exception=True)
+    values: dict[str, Any] = bound.validated_data
+    return values
 
 
 def _uuid(text: str) -> UUID | None:
