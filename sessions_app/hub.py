@@ -29,6 +29,7 @@ from sessions_app.transcript.streams import event_data
 
 NEWEST = 50  # listed whatever their status
 URGENCY = ("waiting", "running", "queued")
+# A row is sent again when one of these columns changes.
 FINGERPRINT = (
     "status", "parked", "title", "last_seq", "cost_usd", "input_tokens", "output_tokens", "finished_at", "failure_code",
 )  # fmt: skip
@@ -41,7 +42,11 @@ class SessionRows:
     changed = "session.changed"
 
     def is_affected_by(self, topic: str, known: Row | None) -> bool:
-        """A new approval makes its session wait; what follows the decision shows first in its transcript."""
+        """Return whether the notification can change the row of a session.
+
+        A new approval makes its session wait. Transcript events matter to waiting sessions alone (0 in the sort
+        key): the first one after a decision shows that the session goes on.
+        """
         return topic in ("session", "approval") or (topic == "events" and known is not None and known.sort_key[0] == 0)
 
     def fingerprints(self) -> dict[str, object]:

@@ -65,7 +65,8 @@ class Shown:
 def shown_of(approval: Approval, *, revealed: bool = False, whole: bool = True) -> Shown:
     """Hide the secrets of ``approval``.
 
-    Without ``whole`` its input is skipped, because a list does not show it.
+    Without ``whole`` the body and the JSON texts of a tool call stay as they are, because a list
+    shows neither. Those of a request without a tool are hidden: its line in a list may show them.
     """
     redaction = Redaction()
     read = {name: _read(getattr(approval, name)) for name in (JSON_TEXTS if whole or not approval.tool_name else ())}

@@ -238,6 +238,7 @@ def card_for(
     return Card(
         approval=approval,
         shown=shown,
+        # a reader who can decide gets the questions as a form, from ``questions``
         blocks=[block for block in blocks if block.kind != "question" or not decidable],
         heading=heading_of(approval),
         line=summary_of(approval),
@@ -341,6 +342,9 @@ def _with_relative_paths(block: render.Block, approval: Approval) -> render.Bloc
 
 
 def _folder(approval: Approval) -> str:
+    """The working directory as a prefix of the paths in shown texts; "\\0", which no shown text
+    contains, if there is none.
+    """
     return visible(approval.working_directory).rstrip("/") + "/" if approval.working_directory else "\0"
 
 
