@@ -38,7 +38,7 @@ def test_a_server_without_fsync_is_named_in_the_output(tmp_path: Path) -> None:
         [*command, "--json", str(written)], cwd=settings.BASE_DIR, capture_output=True, text=True, check=True
     )
     durable = json.loads(written.read_text())["durable"]
-    assert ("say nothing about production" in done.stdout) == (not durable)
+    assert ("do not apply to production" in done.stdout) == (not durable)
 
 
 @pytest.mark.parametrize(
