@@ -29,8 +29,10 @@ class DecisionForm(forms.Form):
     that command. A question's answer is sent as ``answer_N``, once for each choice, and ``other_N``.
     """
 
-    decision, seen_digest, read_digest, reason, note, updated_input = (Sent() for _ in range(6))
+    decision, reason, note, updated_input = Sent(), Sent(), Sent(), Sent()
+    seen_digest, read_digest = Sent(), Sent()
     extension = EXTENSION_MINUTES
+    data: Any  # a QueryDict once a form was sent, else an empty MultiValueDict
     refusal: OrchestraError | None = None
 
     def __init__(self, approval: Approval, data: QueryDict | None = None, *, shown: Shown | None = None) -> None:
