@@ -43,9 +43,7 @@ class DecisionForm(forms.Form):
 
     @classmethod
     def in_batch(cls, approval: Approval, sent: QueryDict, decision: str) -> "DecisionForm":
-        """Return the form of one request of a batch: the words are those of all, the digest is its
-        own.
-        """
+        """Return the form of one request of a batch, whose requests share the note and the reason."""
         data = sent.copy()
         data["decision"] = "reject" if decision == Approval.Status.REJECTED else "approve"
         data["seen_digest"] = sent.get(f"digest_{approval.pk}", "")

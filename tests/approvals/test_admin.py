@@ -208,13 +208,14 @@ def test_several_are_answered_after_a_page_that_shows_each():
     assert list(Approval.objects.filter(status=S.PENDING)) == [risky]
 
 
-def test_the_confirmation_never_answers_what_it_did_not_show():
+@pytest.mark.parametrize("digest", ["0" * 64, ""])
+def test_the_confirmation_never_answers_what_it_did_not_show(digest):
     approval = make_approval()
     form = {
         "action": "approve_selected",
         "_selected_action": [str(approval.pk)],
         "confirmed": "yes",
-        f"digest_{approval.pk}": "0" * 64,
+        f"digest_{approval.pk}": digest,
     }
     signed_in("Approver").post(reverse("admin:approvals_approval_changelist"), form)
     approval.refresh_from_db()
