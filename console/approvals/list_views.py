@@ -135,8 +135,6 @@ def _batch_problem(card: Card, decision: str) -> str:
         return why
     if card.is_own:
         return "you gave the agent this work, so somebody else must answer"
-    if decision == Approval.Status.APPROVED and card.form.questions:
-        return "it needs more than a yes: answer it on its own page"
     return "too long to be read here" if decision == Approval.Status.APPROVED and card.is_long else ""
 
 
