@@ -3,12 +3,10 @@
 This module only parses and renders: commands make every change.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
@@ -20,16 +18,15 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from approvals import commands, reopening, retention
+from approvals import reopening, retention
 from approvals.deadlines import EXTENSION_MINUTES
 from approvals.errors import ApprovalNotFound
-from approvals.forms import FormDecision, parse_decision, parse_note, record_decision
+from approvals.forms import DecisionForm, actor_of
 from approvals.models import Approval, AuditEntry, Callback, DecisionSource, Rule, Stop, Violation
 from approvals.presentation import render
 from approvals.presentation.batches import is_large, why_not_in_batch
 from approvals.presentation.reading import Extent, extent_of, offered_proof
-from approvals.presentation.redacted import hidden_text, record_reveal, shown_of
-from approvals.presentation.session_scope import scope_label, scope_sentence
+from approvals.presentation.redacted import Shown, hidden_text, record_reveal, shown_of
 from approvals.queries import approvals_with_ids, can_decide, find_approval, is_own
 from approvals.stop.commands import deadline_now_of_row
 from approvals.templatetags.shown import ago, left, visible
@@ -39,6 +36,11 @@ from orchestra.errors import OrchestraError
 
 MOST_SIMILAR = 5
 LONGEST_CHANGE = 200  # characters of a change in the list of the audit
+RECORDED = {
+    "reject": "Rejected. Recorded; the agent is told.",
+    "extend": f"{EXTENSION_MINUTES} more minutes to answer.",
+    "never": "No deadline now.",
+}
 
 
 @admin.register(Approval)
@@ -148,9 +150,8 @@ class ApprovalAdmin(Holdable):
         """Reopen a request; return the id of the request to show, which is the old one after an
         error.
         """
-        by, address = request.user.get_username(), request.META.get("REMOTE_ADDR", "")
         try:
-            fresh = reopening.reopen_approval(approval_id=approval_id, by=by, via=DecisionSource.ADMIN, address=address)
+            fresh = reopening.reopen_approval(approval_id=approval_id, **actor_of(request, DecisionSource.ADMIN))
         except OrchestraError as error:
             self.message_user(request, f"Not asked again. {error.detail}", messages.WARNING)
             return approval_id
@@ -165,13 +166,8 @@ class ApprovalAdmin(Holdable):
         """
         if request.POST.get("confirmed") == "yes":
             for approval in approvals_with_ids([UUID(key) for key in request.POST.getlist(ACTION_CHECKBOX_NAME)]):
-                seen = request.POST.get(f"digest_{approval.pk}", "")
-                if why_not_in_batch(approval, decision):
-                    continue
-                words = {"note": parse_note(request.POST)} if decision == Approval.Status.APPROVED else {}
-                reason = request.POST.get("reason", "") if decision == Approval.Status.REJECTED else ""
-                submitted = FormDecision(decision=decision, reason=reason, seen_digest=seen, **words)
-                self._record(request, approval.pk, submitted)
+                if not why_not_in_batch(approval, decision):
+                    self._record(request, DecisionForm.in_batch(approval, request.POST, decision))
             return None
         drawn = [DrawnRequest.of(one, whole=not is_large(one)) for one in chosen.order_by("expires_at")]
         context = {
@@ -204,12 +200,7 @@ class ApprovalAdmin(Holdable):
         if request.method != "POST":
             return Redirect(reverse("admin:approvals_approval_change", args=[approval_id]))
         approval = _found(str(approval_id))
-        record_reveal(
-            approval,
-            by=request.user.get_username(),
-            via=DecisionSource.ADMIN,
-            address=request.META.get("REMOTE_ADDR", ""),
-        )
+        record_reveal(approval, **actor_of(request, DecisionSource.ADMIN))
         page = self._page(request, approval, revealed=True)
         return TemplateResponse(request, "admin/approvals/approval/change_form.html", page)
 
@@ -225,42 +216,28 @@ class ApprovalAdmin(Holdable):
         return TemplateResponse(request, "admin/approvals/approval/change_form.html", self._page(request, approval))
 
     def _page(
-        self, request: HttpRequest, approval: Approval, *, draft: QueryDict | None = None, revealed: bool = False
+        self, request: HttpRequest, approval: Approval, *, sent: QueryDict | None = None, revealed: bool = False
     ) -> dict[str, Any]:
-        """Build the template context; ``draft`` is the submitted form of a decision that was
-        refused.
-        """
+        """Build the template context; ``sent`` is the form of a decision that was refused."""
         whole = "whole" in request.GET or "whole" in request.POST
         drawn = DrawnRequest.of(approval, longest=render.WHOLE if whole else render.LONGEST_BLOCK, revealed=revealed)
         similar = Approval.objects.filter(tool_name=approval.tool_name, title=approval.title).exclude(pk=approval.pk)
-        typed = draft if draft is not None else QueryDict()
-        shown = drawn.approval
-        questions = render.questions_of(shown)
-        may_edit = revealed or not drawn.secrets or "updated_input" in typed
         own = is_own(request.user, approval)
         return {
             **self.admin_site.each_context(request),
-            "title": render.one_line(shown.title, render.LONGEST_TITLE),
+            "title": render.one_line(drawn.approval.title, render.LONGEST_TITLE),
             "opts": self.opts,
             "drawn": drawn,
             "cut": any(block.cut for block in drawn.blocks),
-            "read_proof": drawn.read_proof,
-            "left_out": drawn.left_out,
-            "approval": shown,
+            "read_proof": offered_proof(drawn.shown),
+            "left_out": drawn.shown.left_out,
+            "approval": drawn.approval,
+            "form": DecisionForm(approval, sent, shown=drawn.shown),
             "revealed": revealed,
             "whole": whole,
-            "may_edit": may_edit,
             "own": own,
             "may_decide": may(request.user, Right.DECIDE),
             "answerable": can_decide(request.user, approval),
-            "questions": list(enumerate(questions)),
-            "input_to_edit": typed.get("updated_input")
-            or (render.editable(approval.tool_input or "{}") if revealed or not drawn.secrets else ""),
-            "draft": typed,
-            "session_scope": scope_sentence(approval),
-            "session_label": scope_label(approval),
-            "extension": EXTENSION_MINUTES,
-            "may_never_expire": settings.APPROVALS.allow_never_expires and not approval.never_expires,
             "reopenable": may(request.user, Right.DECIDE) and not own and reopening.may_be_reopened(approval),
             "session_address": session_address(approval.session) if approval.session else "",
             "demo": approval.is_demo,
@@ -277,43 +254,19 @@ class ApprovalAdmin(Holdable):
         approval = _found(str(approval_id))
         if request.POST.get("decision") == "reopen":
             return Redirect(reverse("admin:approvals_approval_change", args=[self._reopen(request, approval_id)]))
-        recorded = self._apply(request, approval)
-        if not recorded:
-            page = self._page(request, _found(str(approval_id)), draft=request.POST)
+        if not self._record(request, DecisionForm(approval, request.POST)):
+            page = self._page(request, _found(str(approval_id)), sent=request.POST)
             return TemplateResponse(request, "admin/approvals/approval/change_form.html", page)
         return Redirect(reverse("admin:approvals_approval_change", args=[approval_id]))
 
-    def _apply(self, request: HttpRequest, approval: Approval) -> bool:
-        if request.POST.get("decision") in ("extend", "never"):
-            minutes = EXTENSION_MINUTES if request.POST["decision"] == "extend" else 0
-            extend = lambda: commands.extend_approval(  # noqa: E731
-                approval_id=approval.pk, minutes=minutes, by=request.user.get_username(), via=DecisionSource.ADMIN
-            )
-            return self._run_command(
-                request, extend, f"{minutes} more minutes to answer." if minutes else "No deadline now."
-            )
-        submitted = parse_decision(request.POST, approval)
-        if isinstance(submitted, str):
-            self.message_user(request, submitted, messages.ERROR)
+    def _record(self, request: HttpRequest, form: DecisionForm) -> bool:
+        """Record the form's decision and show the result; return whether it was recorded."""
+        if problem := form.record(**actor_of(request, DecisionSource.ADMIN)):
+            level, words = (messages.WARNING, f"Not recorded. {problem}") if form.refusal else (messages.ERROR, problem)
+            self.message_user(request, words, level)
             return False
-        return self._record(request, approval.pk, submitted)
-
-    def _record(self, request: HttpRequest, approval_id: UUID, submitted: FormDecision) -> bool:
-        decide = lambda: record_decision(  # noqa: E731
-            approval_id, submitted, by=request.user.get_username(), via=DecisionSource.ADMIN,
-            address=request.META.get("REMOTE_ADDR", ""),
-        )  # fmt: skip
-        word = "Approved" if submitted.decision == Approval.Status.APPROVED else "Rejected"
-        return self._run_command(request, decide, f"{word}. Recorded; the agent is told.")
-
-    def _run_command(self, request: HttpRequest, act: Callable[[], Approval], done: str) -> bool:
-        """Run ``act`` and show ``done``, or the error; return whether it succeeded."""
-        try:
-            approval = act()
-        except OrchestraError as error:
-            self.message_user(request, f"Not recorded. {error.detail}", messages.WARNING)
-            return False
-        self.message_user(request, f"{done} {render.one_line(hidden_text(approval.title), 80)}", messages.SUCCESS)
+        done = RECORDED.get(form.data["decision"], "Approved. Recorded; the agent is told.")
+        self.message_user(request, f"{done} {render.one_line(hidden_text(form.approval.title), 80)}", messages.SUCCESS)
         return True
 
 
@@ -321,12 +274,13 @@ class ApprovalAdmin(Holdable):
 class DrawnRequest:
     """A request with what would run, for templates."""
 
-    approval: Approval
+    shown: Shown
     blocks: list[render.Block]
     extent: Extent
-    secrets: int = 0
-    read_proof: str = ""
-    left_out: bool = False
+
+    @property
+    def approval(self) -> Approval:
+        return self.shown.approval
 
     @classmethod
     def of(
@@ -335,10 +289,9 @@ class DrawnRequest:
         """Build it from a row; without ``whole`` it has no blocks."""
         shown = shown_of(approval, revealed=revealed, whole=whole)
         if not whole:
-            return cls(shown.approval, [], Extent(0, 0, 0))
+            return cls(shown, [], Extent(0, 0, 0))
         blocks = render.without_title(approval, shown.blocks(longest=longest))
-        extent = extent_of(shown.raw, blocks)
-        return cls(shown.approval, blocks, extent, shown.secrets, offered_proof(shown), shown.left_out)
+        return cls(shown, blocks, extent_of(shown.raw, blocks))
 
 
 def session_address(session: UUID) -> str:

@@ -2,6 +2,7 @@
 
 from approvals.models import Approval
 from approvals.presentation.reading import extent_of
+from approvals.presentation.render import questions_of
 
 LARGEST = 100_000  # characters of one request; a batch page shows fifty requests in full
 
@@ -19,7 +20,7 @@ def why_not_in_batch(approval: Approval, decision: str) -> str:
         return f"long ({extent.words}): read it on its own page. It ends with: {extent.ending or 'nothing'}"
     if approval.risk == Approval.Risk.HIGH:
         return "high risk: answer it on its own page"
-    if approval.kind in (Approval.Kind.QUESTION, Approval.Kind.PLAN):
+    if approval.kind in (Approval.Kind.QUESTION, Approval.Kind.PLAN) or questions_of(approval):
         return "it needs more than a yes: answer it on its own page"
     return ""
 

@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Model, QuerySet
 
-from approvals import commands, reopening
+from approvals import commands
 from approvals.models import Approval, DecisionSource
 from approvals.presentation import render
 from approvals.presentation.reading import Extent, extent_of
@@ -229,11 +229,6 @@ def answers_in_order(approval: Approval, typed: list[str]) -> str:
     questions = render.questions_of(approval)
     given = {question["question"]: text for question, text in zip(questions, typed, strict=False) if text}
     return json.dumps(given) if given else ""
-
-
-def reopen(approval: Approval, *, by: str) -> Approval:
-    """Reopen a closed request and return the open one."""
-    return reopening.reopen_approval(approval_id=approval.pk, by=by, via=DecisionSource.CLI, address=address())
 
 
 def record_decision(

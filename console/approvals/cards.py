@@ -1,21 +1,20 @@
 """Cards: approval requests as the console shows them. This module only reads."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.urls import reverse
 
+from approvals.forms import DecisionForm
 from approvals.models import Approval, DecisionSource
 from approvals.presentation import render
 from approvals.presentation.reading import Extent, extent_of
 from approvals.presentation.redacted import Shown, hidden_text, shown_of
 from approvals.presentation.render import answers_given
 from approvals.presentation.safe_text import one_line, visible
-from approvals.presentation.session_scope import scope_pattern, scope_sentence
 from approvals.presentation.surfaces import names_of
 from approvals.queries import can_decide, is_own
 from approvals.reopening import may_be_reopened
@@ -80,7 +79,6 @@ class Card:
     typed: str = ""
     is_open: bool = True
     """The card is drawn whole, and not as one line."""
-    questions: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     extent: Extent | None = None
     """How much there is to read, if the card is drawn whole."""
     may_decide: bool = False
@@ -92,9 +90,9 @@ class Card:
         return self.may_decide and not self.is_own and may_be_reopened(self.approval)
 
     @property
-    def may_never_expire(self) -> bool:
-        """Whether the deadline can be removed."""
-        return bool(settings.APPROVALS.allow_never_expires) and not self.approval.never_expires
+    def form(self) -> DecisionForm:
+        """What the reader can decide."""
+        return DecisionForm(self.shown.raw, shown=self.shown)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -157,29 +155,6 @@ class Card:
     @property
     def revealed(self) -> bool:
         return self.shown.revealed
-
-    @property
-    def may_edit(self) -> bool:
-        """Whether the input can be edited; one with hidden secrets cannot, because it would run
-        without them.
-        """
-        return self.revealed or not self.secrets
-
-    @property
-    def input_to_edit(self) -> str:
-        """The input as text for the editor."""
-        return render.editable(self.shown.raw.tool_input or "{}") if self.may_edit else ""
-
-    @property
-    def rule(self) -> str:
-        """The rule that an approval "for this session" would create."""
-        raw = self.shown.raw
-        return self.shown.hide(visible(f"{raw.tool_name}({scope_pattern(raw)})"))
-
-    @property
-    def rule_scope(self) -> str:
-        """That rule as a sentence, which names the parts of a call that may differ."""
-        return scope_sentence(self.shown.raw)
 
     @property
     def whole_s(self) -> int:
@@ -250,7 +225,6 @@ def card_for(
         notice=notice,
         typed=typed,
         is_open=is_open,
-        questions=list(enumerate(render.questions_of(approval))),
         extent=extent,
         may_decide=may(user, Right.DECIDE),
     )

@@ -9,10 +9,9 @@ from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals import commands, reopening
-from approvals.deadlines import EXTENSION_MINUTES
+from approvals import reopening
 from approvals.errors import ApprovalClosed, ApprovalExpired, ApprovalNotFound, DigestMismatch
-from approvals.forms import parse_decision, record_decision
+from approvals.forms import DecisionForm, actor_of
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.redacted import record_reveal
 from approvals.presentation.safe_text import visible
@@ -23,7 +22,6 @@ from orchestra.auth import next_page
 from orchestra.auth.permissions import Right
 from orchestra.errors import OrchestraError
 
-EXTENSIONS = {"extend": EXTENSION_MINUTES, "never": 0}
 TYPED = ("reason", "note", "updated_input")
 
 
@@ -47,11 +45,9 @@ def decide(request: HttpRequest, approval_id: UUID) -> HttpResponse:
 @page(Right.DECIDE)
 def reopen(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """Reopen a closed request, and redirect to the new one."""
-    old, by = found_or_404(approval_id), request.user.get_username()
+    old = found_or_404(approval_id)
     try:
-        fresh = reopening.reopen_approval(
-            approval_id=old.pk, by=by, via=DecisionSource.DASHBOARD, address=request.META.get("REMOTE_ADDR", "")
-        )
+        fresh = reopening.reopen_approval(approval_id=old.pk, **actor_of(request, DecisionSource.DASHBOARD))
     except OrchestraError as error:
         messages.warning(request, f"Not asked again. {error.detail}")
         return redirect("question", old.pk)
@@ -64,15 +60,17 @@ def decide_and_respond(
     approval_id: UUID,
     draw: Callable[..., HttpResponse],
     *,
-    form: QueryDict | None = None,
+    data: QueryDict | None = None,
     after_decision: Callable[[], str] = str,
 ) -> HttpResponse:
-    """Record the form's decision; htmx gets the response of ``draw``, other clients are redirected.
+    """Record the decision in ``data`` (default: the posted form); htmx gets the response of
+    ``draw``, other clients are redirected.
 
     ``after_decision`` is called once the decision is recorded; it returns a notice about what
     failed, or an empty string.
     """
-    notice = record_from_form(request, found_or_404(approval_id), form) or after_decision()
+    form = DecisionForm(found_or_404(approval_id), request.POST if data is None else data)
+    notice = record_from_form(request, form) or after_decision()
     approval = found_or_404(approval_id)
     if request.headers.get("HX-Request"):
         return draw(request, approval, notice=notice, typed=_entered_text(request) if notice else "")
@@ -94,29 +92,15 @@ def _redirect_with_message(request: HttpRequest, approval: Approval, notice: str
     return redirect(back_to(request))
 
 
-def record_from_form(request: HttpRequest, approval: Approval, form: QueryDict | None = None) -> str:
-    """Record the decision of ``form`` (default: the request's); return why it was refused, or an
-    empty string.
-    """
-    by, form = request.user.get_username(), form if form is not None else request.POST
-    try:
-        minutes = EXTENSIONS.get(form.get("decision", ""))
-        if minutes is not None:
-            commands.extend_approval(approval_id=approval.pk, minutes=minutes, by=by, via=DecisionSource.DASHBOARD)
-            return ""
-        answer = parse_decision(form, approval)
-        if isinstance(answer, str):
-            return f"Not recorded. {answer}"
-        record_decision(
-            approval.pk, answer, by=by, via=DecisionSource.DASHBOARD, address=request.META.get("REMOTE_ADDR", "")
-        )
-    except (ApprovalClosed, ApprovalExpired):
-        return _too_late(find_approval(approval.pk), form.get("decision", ""))
-    except DigestMismatch:
-        return "Not recorded. The request changed while you looked at it; this is what it asks now."
-    except OrchestraError as error:
-        return f"Not recorded. {error.detail}"
-    return ""
+def record_from_form(request: HttpRequest, form: DecisionForm) -> str:
+    """Record the form's decision; return why it was refused, or an empty string."""
+    problem = form.record(**actor_of(request, DecisionSource.DASHBOARD))
+    match form.refusal:
+        case ApprovalClosed() | ApprovalExpired():
+            return _too_late(find_approval(form.approval.pk), form.data["decision"])
+        case DigestMismatch():
+            return "Not recorded. The request changed while you looked at it; this is what it asks now."
+    return f"Not recorded. {problem}" if problem else ""
 
 
 def back_to(request: HttpRequest) -> str:
@@ -155,5 +139,4 @@ def draw_card(request: HttpRequest, approval: Approval, **shown: Any) -> HttpRes
 
 def audit_reveal(request: HttpRequest, approval: Approval) -> None:
     """Record in the audit who is about to see the secrets."""
-    by, address = request.user.get_username(), request.META.get("REMOTE_ADDR", "")
-    record_reveal(approval, by=by, via=DecisionSource.DASHBOARD, address=address)
+    record_reveal(approval, **actor_of(request, DecisionSource.DASHBOARD))

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals.deadlines import EXTENSION_MINUTES, NEVER_WORDS
+from approvals.deadlines import NEVER_WORDS
 from approvals.models import Approval, AuditEntry, DecisionSource
 from approvals.presentation import render
 from approvals.presentation.readable import fact_lines, in_one_line
@@ -19,7 +19,7 @@ from approvals.presentation.redacted import REVEALED, Shown, shown_of
 from approvals.presentation.safe_text import exact_json, pretty, visible
 from approvals.presentation.surfaces import names_of
 from approvals.queries import can_decide, open_approvals, similar_approvals
-from console.approvals.cards import Card, address_of, card_for, outcome_of, session_link_of, verb_of
+from console.approvals.cards import Card, address_of, card_for, outcome_of, session_link_of
 from console.approvals.decision_views import audit_reveal, decide_and_respond, found_or_404
 from console.shell import page, part, show
 from orchestra.auth.permissions import Right
@@ -213,13 +213,8 @@ def _decision(request: HttpRequest, shown: Shown, *, cut: bool, notice: str = ""
     return {
         "card": card,
         "approval": approval,
-        "verb": verb_of(approval),
-        "extension": EXTENSION_MINUTES,
         "unread": cut,
         "is_whole": _is_whole(request),
-        "edited_lines": min(24, max(6, card.input_to_edit.count("\n") + 2))
-        if approval.kind == Approval.Kind.TOOL
-        else 0,
     }
 
 

@@ -6,11 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals.exports import MOST_ROWS, csv_lines, json_lines
+from approvals.forms import DecisionForm
 from approvals.models import Approval, DecisionSource
 from approvals.presentation.batches import is_large, why_not_in_batch
 from approvals.queries import approvals_with_ids
@@ -134,8 +135,6 @@ def _batch_problem(card: Card, decision: str) -> str:
         return why
     if card.is_own:
         return "you gave the agent this work, so somebody else must answer"
-    if decision == Approval.Status.APPROVED and card.questions:
-        return "it needs more than a yes: answer it on its own page"
     return "too long to be read here" if decision == Approval.Status.APPROVED and card.is_long else ""
 
 
@@ -144,12 +143,7 @@ def _decide_one(request: HttpRequest, approval: Approval, decision: str) -> Batc
     card = card_for(approval, request.user)
     if why := _batch_problem(card, decision):
         return BatchResult(card, f"Not answered: {why}.")
-    form = QueryDict(mutable=True)
-    form["decision"] = "reject" if decision == Approval.Status.REJECTED else "approve"
-    form["reason"] = request.POST.get("reason", "")
-    form["note"] = request.POST.get("note", "")
-    form["seen_digest"] = request.POST.get(f"digest_{approval.pk}", "")
-    return BatchResult(card, record_from_form(request, approval, form))
+    return BatchResult(card, record_from_form(request, DecisionForm.in_batch(approval, request.POST, decision)))
 
 
 def _uuid(text: str) -> UUID | None:

@@ -23,10 +23,10 @@ def reject_and_stop(request: HttpRequest, approval_id: UUID, draw: Callable[...,
     link = PermissionRequest.objects.filter(approval=approval_id).select_related("turn").first()
     if link is None:
         raise Http404("No session made this request.")
-    form = request.POST.copy()
-    form["decision"] = "reject"
+    data = request.POST.copy()
+    data["decision"] = "reject"
     stop_turn = partial(_stop, link.turn, by=request.user.get_username())
-    return decision_views.decide_and_respond(request, approval_id, draw, form=form, after_decision=stop_turn)
+    return decision_views.decide_and_respond(request, approval_id, draw, data=data, after_decision=stop_turn)
 
 
 def _stop(turn: Turn, *, by: str) -> str:

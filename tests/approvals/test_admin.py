@@ -208,13 +208,21 @@ def test_several_are_answered_after_a_page_that_shows_each():
     assert list(Approval.objects.filter(status=S.PENDING)) == [risky]
 
 
-def test_the_confirmation_never_answers_what_it_did_not_show():
+def test_a_request_with_choices_is_left_out_of_several():
+    external = make_approval(kind="external", tool_name="", tool_input="", options=json.dumps(["Red", "Blue"]))
+    form = {"action": "approve_selected", "_selected_action": [str(external.pk)]}
+    page = signed_in("Approver").post(reverse("admin:approvals_approval_changelist"), form).content.decode()
+    assert "it needs more than a yes: answer it on its own page" in page
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, ""])
+def test_the_confirmation_never_answers_what_it_did_not_show(digest):
     approval = make_approval()
     form = {
         "action": "approve_selected",
         "_selected_action": [str(approval.pk)],
         "confirmed": "yes",
-        f"digest_{approval.pk}": "0" * 64,
+        f"digest_{approval.pk}": digest,
     }
     signed_in("Approver").post(reverse("admin:approvals_approval_changelist"), form)
     approval.refresh_from_db()

@@ -58,6 +58,13 @@ def test_a_script_gets_the_card_as_the_row_says_it() -> None:
     assert "ask-form" not in page
 
 
+def test_a_nul_in_a_reason_is_replaced_because_postgresql_stores_none() -> None:
+    approval = make_approval()
+    answer(signed_in(), approval, decision="reject", reason="use\0make")
+    approval.refresh_from_db()
+    assert (approval.status, approval.reason) == (S.REJECTED, "use\ufffdmake")
+
+
 def test_the_second_is_told_who_was_first_and_keeps_what_they_wrote() -> None:
     approval = make_approval()
     answer(signed_in(name="anna"), approval, decision="approve")

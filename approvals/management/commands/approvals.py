@@ -9,8 +9,9 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from approvals import reopening
 from approvals.errors import ApprovalExpired
-from approvals.models import Approval
+from approvals.models import Approval, DecisionSource
 from approvals.presentation import render, terminal
 from approvals.presentation.reading import extent_of
 from approvals.presentation.redacted import hidden_text, shown_of
@@ -140,7 +141,7 @@ class Command(BaseCommand):
     def _reopen(self, screen: Screen, options: dict[str, Any]) -> None:
         by = terminal.acting_as(options["user"], Right.DECIDE)
         old = terminal.find_by_prefix(Approval.objects.all(), options["id"], "approval")
-        fresh = terminal.reopen(old, by=by)
+        fresh = reopening.reopen_approval(approval_id=old.pk, by=by, via=DecisionSource.CLI, address=terminal.address())
         terminal.show_approval(screen, fresh)
         screen.line(f"{terminal.short_id(old)} is asked again as {fresh.pk}")
 
