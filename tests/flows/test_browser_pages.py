@@ -29,21 +29,21 @@ for name, group in roles.items():
 """
 
 CHANGED = """
-from sessions_app import transcript
+from sessions_app.transcript import writer
 from sessions_app.models import AgentSession
 from django.db import transaction
 session = AgentSession.objects.create(title="A change", agent="demo", status="completed", working_directory="/tmp")
 given = {"file_path": "a.py", "old_string": "one\\ntwo\\n", "new_string": "one\\n2\\n"}
 with transaction.atomic():
-    transcript.append(session.pk, [transcript.line("tool_use", id="t1", name="Edit", input=given)])
+    writer.append(session.pk, [writer.line("tool_use", id="t1", name="Edit", input=given)])
 print(session.pk)
 """
 WRITTEN = """
 from uuid import UUID
-from sessions_app import transcript
+from sessions_app.transcript import writer
 from django.db import transaction
 with transaction.atomic():
-    transcript.append(UUID("{session}"), [transcript.line("tool_result", tool_use_id="t1", content="it is written")])
+    writer.append(UUID("{session}"), [writer.line("tool_result", tool_use_id="t1", content="it is written")])
 """
 
 Open = Callable[..., Page]
