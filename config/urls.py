@@ -40,7 +40,7 @@ urlpatterns = [
     re_path(r"^swagger/index\.html/?$", swagger, name="swagger"),
     re_path(r"^swagger/?$", RedirectView.as_view(pattern_name="swagger")),
     # Browsers request this for pages without Orchestra's own <head>, such as Swagger's.
-    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}orchestra/favicon.svg")),
+    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}console/favicon.svg")),
     re_path(r"^health/?$", probes.health),
     re_path(r"^health/live/?$", probes.live),
     re_path(r"^health/ready/?$", probes.ready),
