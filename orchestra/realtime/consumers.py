@@ -172,7 +172,7 @@ class HubConsumer(AsyncJsonWebsocketConsumer):
         rights = rights_of(user)
         shown = self._subscriptions.items()
         lost = [topic for topic, one in shown if not _rights_for(topic, own=not one.sees_all) & rights]
-        if user is None or lost:
+        if user is None or lost or user.get_username() != self.username:  # lists of own rows go by the name
             await self.close(NOT_SIGNED_IN)
 
     # --- requests

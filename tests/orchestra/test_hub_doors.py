@@ -254,9 +254,14 @@ def be_deleted(user: User, browser: Browser) -> None:
     user.delete()
 
 
+def be_renamed(user: User, _browser: Browser) -> None:
+    user.username = "verena"
+    user.save()
+
+
 ENDINGS = (
     sign_out, lose_the_account, lose_the_group, lose_the_permission, see_the_group_deleted, take_a_new_password,
-    sign_out_everywhere, be_deleted,
+    sign_out_everywhere, be_deleted, be_renamed,
 )  # fmt: skip
 
 
