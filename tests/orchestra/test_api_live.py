@@ -10,13 +10,14 @@ from typing import Any
 
 import psutil
 import pytest
+from django.test import Client as Browser
 from knox.models import AuthToken
 
 from approvals.commands import decide_approval
 from approvals.models import Approval
 from orchestra.realtime import hub
 from sessions_app.transcript import writer
-from tests.factories import make_approval, make_session
+from tests.factories import make_approval, make_session, make_user
 from tests.web import PATIENCE_S, Web, running, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -69,6 +70,24 @@ def test_who_waits_in_vain_gets_the_open_approval(web: Web) -> None:
     approval = make_approval()
     shown = json.load(web.ask("GET", f"/api/approvals/{approval.pk}?wait=1"))
     assert (shown["id"], shown["status"]) == (str(approval.pk), "pending")
+
+
+def test_a_page_that_waits_is_shown_nothing_once_its_right_is_gone(web: Web) -> None:
+    approval, vera, browser = make_approval(), make_user("vera", group="Viewer"), Browser()
+    browser.force_login(vera)
+    cookie = f"sessionid={browser.cookies['sessionid'].value}"
+    found: list[int] = []
+    path = f"/api/approvals/{approval.pk}?wait=60"
+    waiting = threading.Thread(
+        target=lambda: found.append(web.ask("GET", path, Authorization="", Cookie=cookie).status)
+    )
+    waiting.start()
+    time.sleep(2)
+    assert waiting.is_alive()
+    vera.groups.clear()
+    decide_approval(approval_id=approval.pk, decision="approved", by="ben", via="admin")
+    waiting.join(PATIENCE_S)
+    assert found == [403]
 
 
 def frames(stream: http.client.HTTPResponse, count: int) -> list[tuple[int, str, Any]]:
