@@ -125,6 +125,7 @@ class BackPressureServer(Server):
         )
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        scope["root_path"] = self.root_path  # Daphne lets any client choose it by the header Daphne-Root-Path
         if scope["type"] == "websocket":
             scope |= {"extensions": {MESSAGE_LIMIT: {}}, PROTOCOL: protocol}
         return super().create_application(protocol, scope)

@@ -231,6 +231,11 @@ def test_static_files_are_cached_and_asked_for_again_by_their_tag(web: Web) -> N
     assert (again.status, again.read()) == (304, b"")
 
 
+def test_no_client_chooses_where_the_site_begins(web: Web) -> None:
+    assert web.ask("GET", "/health/live").status == 200
+    assert web.ask("GET", "/api/health/live", **{"Daphne-Root-Path": "/api"}).status == 404
+
+
 def test_with_redis_dead_people_start_decide_and_are_told_what_cannot_be(tmp_path: Path) -> None:
     with running(tmp_path, REDIS_URL=f"unix://{tmp_path}/nobody.sock") as web:
         assert web.ask("POST", "/api/sessions", json.dumps({"prompt": "x"})).status == 201
