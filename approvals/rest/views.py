@@ -36,7 +36,7 @@ from orchestra.rest.fields import NothingSerializer
 from orchestra.rest.idempotency import idempotent
 from orchestra.rest.pagination import Ordering, StrictFilters
 from orchestra.rest.schema import query, read, write
-from orchestra.rest.viewsets import OrchestraViewSet, any_of, id_or_not_found, query_number
+from orchestra.rest.viewsets import OrchestraViewSet, afresh, any_of, id_or_not_found, query_number
 
 LONGEST_WAIT_S = 60
 POLL_S = 1.0  # how late a response is after a lost notification
@@ -205,7 +205,7 @@ def until_closed(view: Callable[..., Response]) -> Callable[..., Awaitable[Respo
         ):
             return response
         await _closed_or_time_up(UUID(response.data["id"]), float(request.GET["wait"]))
-        return await in_request_thread(view, request, **kwargs)
+        return await in_request_thread(lambda: view(afresh(request), **kwargs))  # rights may have changed meanwhile
 
     return waiting_view
 

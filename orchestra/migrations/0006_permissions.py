@@ -21,6 +21,19 @@ GROUPS = {
 }
 
 
+def take_reading(apps: Apps, _editor: BaseDatabaseSchemaEditor) -> None:
+    """Take ``view_approval`` from accounts and groups. Django made that permission long ago, and until now it
+    allowed nothing here: who held it would gain the right to read.
+    """
+    app_label, model, codename, _ = READ
+    found = apps.get_model("auth", "Permission").objects.filter(
+        content_type__app_label=app_label, content_type__model=model, codename=codename
+    )
+    for permission in found:
+        permission.group_set.clear()
+        permission.user_set.clear()
+
+
 def fill_groups(apps: Apps, _editor: BaseDatabaseSchemaEditor) -> None:
     """Add the permissions to those of the groups that exist; their other permissions stay.
 
@@ -54,5 +67,6 @@ class Migration(migrations.Migration):
             },
         ),
         # Backwards nothing: the code of before does not look at permissions.
+        migrations.RunPython(take_reading, migrations.RunPython.noop),
         migrations.RunPython(fill_groups, migrations.RunPython.noop),
     ]

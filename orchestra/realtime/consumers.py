@@ -16,7 +16,13 @@ from orchestra.errors import Forbidden, Invalid, NotFound, OrchestraError
 from orchestra.realtime import registry, wire
 from orchestra.realtime.credentials import Credential, credential_of_token, find_account
 from orchestra.realtime.feed_registry import FeedRegistry
-from orchestra.realtime.limits import LARGEST_MESSAGE, LARGEST_MESSAGE_BEFORE_SIGN_IN, RateLimiter
+from orchestra.realtime.limits import (
+    BURST_BEFORE_SIGN_IN,
+    COUNTED_AS_ONE,
+    LARGEST_MESSAGE,
+    LARGEST_MESSAGE_BEFORE_SIGN_IN,
+    RateLimiter,
+)
 from orchestra.realtime.registry import Caller
 from orchestra.realtime.sockets import SocketRegistry
 from orchestra.realtime.subscriptions import ListSubscription, LogSubscription, Subscription
@@ -95,7 +101,7 @@ class HubConsumer(AsyncJsonWebsocketConsumer):
         self.username = ""
         self._address = ""
         self._is_closing = False
-        self._rate_limiter = RateLimiter()
+        self._rate_limiter = RateLimiter(BURST_BEFORE_SIGN_IN)
         self._subscriptions: dict[str, Subscription] = {}
         self._has_changes = asyncio.Event()
         self._sign_in_deadline: asyncio.Task[None] | None = None
@@ -155,6 +161,7 @@ class HubConsumer(AsyncJsonWebsocketConsumer):
         if limit and sockets().count_of(caller.username) >= limit:
             raise CloseSocket(TOO_MANY)
         self.credential, self.username = credential, caller.username
+        self._rate_limiter = RateLimiter()
         sockets().add(self)
         if MESSAGE_LIMIT in self.scope.get("extensions", {}):
             await self.base_send({"type": MESSAGE_LIMIT, "bytes": LARGEST_MESSAGE})
@@ -165,7 +172,7 @@ class HubConsumer(AsyncJsonWebsocketConsumer):
         rights = rights_of(user)
         shown = self._subscriptions.items()
         lost = [topic for topic, one in shown if not _rights_for(topic, own=not one.sees_all) & rights]
-        if user is None or lost:
+        if user is None or lost or user.get_username() != self.username:  # lists of own rows go by the name
             await self.close(NOT_SIGNED_IN)
 
     # --- requests
@@ -174,9 +181,10 @@ class HubConsumer(AsyncJsonWebsocketConsumer):
         if self._is_closing:
             return
         limit = LARGEST_MESSAGE if self.credential else LARGEST_MESSAGE_BEFORE_SIGN_IN
-        if len(text_data or bytes_data or "") > limit:  # under servers without the extension
+        size = len(text_data or bytes_data or "")
+        if size > limit:  # under servers without the extension
             raise CloseSocket(TOO_LONG)
-        if not self._rate_limiter.take():
+        if not self._rate_limiter.take(1 + size // COUNTED_AS_ONE):
             raise CloseSocket(TOO_MANY)
         ref: object = None
         try:

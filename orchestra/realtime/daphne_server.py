@@ -1,9 +1,13 @@
 """Daphne with back-pressure: ``python -m orchestra.realtime.daphne_server`` takes the arguments of ``daphne``.
 
-Only the server holds the transport, so three protections cannot live in a consumer:
+Only the server holds the transport, so these protections cannot live in a consumer:
 
 - ``send`` waits while the far side does not read. Daphne's own ``send`` returns at once and collects
   the unsent bytes in memory, without a limit (django/daphne#170). ASGI servers such as uvicorn wait.
+- Nothing is read from a client while ``MOST_WAITING`` of its messages wait for the consumer. Daphne's own
+  queue has no limit, so a client that sends faster than it is answered would fill the memory.
+- A client that sends frames of any kind far above the allowed rate is cut off. Pings, empty fragments and what
+  comes after the close frame never reach a consumer.
 - A message that is too long is refused before it is in memory, and with close code 1009.
 - A socket may be closed with any registered code. Autobahn's ``sendClose`` refuses 1009, 1011 and 1013.
 
@@ -19,10 +23,12 @@ from daphne.server import Server  # first: the import installs Twisted's asyncio
 from daphne.cli import CommandLineInterface  # isort: skip
 from daphne.ws_protocol import WebSocketProtocol  # isort: skip
 
-from orchestra.realtime.limits import LARGEST_MESSAGE_BEFORE_SIGN_IN
+from orchestra.realtime.limits import FRAME_BURST, FRAMES_PER_SECOND, LARGEST_MESSAGE_BEFORE_SIGN_IN, RateLimiter
 
 CLOSE_HANDSHAKE_S = 5.0  # for the far side to read what was sent before the close frame, and to answer it
+MOST_WAITING = 16  # received messages that wait for the consumer
 MESSAGE_LIMIT = "orchestra.message_limit"  # an ASGI extension: the consumer sends {"type": this, "bytes": N}
+PROTOCOL = "orchestra.protocol"  # in the scope on its way to ``BackPressureServer._run_application`` only
 
 
 class BackPressureProtocol(WebSocketProtocol):
@@ -35,6 +41,8 @@ class BackPressureProtocol(WebSocketProtocol):
     def onConnect(self, request: Any) -> Any:
         self.writable = asyncio.Event()
         self.writable.set()
+        self.has_room = True
+        self.frame_limiter = RateLimiter(FRAME_BURST, FRAMES_PER_SECOND)
         return super().onConnect(request)
 
     def onOpen(self) -> None:
@@ -63,7 +71,7 @@ class BackPressureProtocol(WebSocketProtocol):
         """Refuse received messages above ``size`` bytes, compressed ones after inflation."""
         self.maxMessagePayloadSize = self.maxFramePayloadSize = size
 
-    # While the far side does not read, nothing is read from it either.
+    # Nothing is read from the far side while it does not read, or while its messages wait for the consumer.
 
     def pauseProducing(self) -> None:
         self.writable.clear()
@@ -71,17 +79,39 @@ class BackPressureProtocol(WebSocketProtocol):
 
     def resumeProducing(self) -> None:
         self.writable.set()
-        self.transport.resumeProducing()
+        if self.has_room:
+            self.transport.resumeProducing()
+
+    def onFrameBegin(self) -> None:
+        super().onFrameBegin()
+        if not self.frame_limiter.take():
+            self.dropConnection(abort=True)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if self.state != self.STATE_OPEN:
+            return  # after the close frame
+        super().onMessage(payload, isBinary)
+        if self.has_room and self.application_queue.qsize() >= MOST_WAITING:
+            self.has_room = False
+            self.transport.pauseProducing()
+
+    def message_taken(self) -> None:
+        """The consumer has taken a message, so there is room for others."""
+        if not self.has_room and self.application_queue.qsize() < MOST_WAITING:
+            self.has_room = True
+            if self.writable.is_set() and self.state != self.STATE_CLOSED:
+                self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
         self.writable.set()
 
 
 class BackPressureServer(Server):
-    """Daphne's server, whose ``send`` waits for the far side."""
+    """Daphne's server, whose ``send`` waits for the far side, and which reads no faster than the application."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options, ready_callable=self._configure_sockets)
+    def __init__(self, application: Any, *args: Any, **options: Any) -> None:
+        super().__init__(self._run_application, *args, **options, ready_callable=self._configure_sockets)
+        self._inner = application
 
     def _configure_sockets(self) -> None:
         """``run`` calls this before the first connection."""
@@ -95,9 +125,22 @@ class BackPressureServer(Server):
         )
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        scope["root_path"] = self.root_path  # Daphne lets any client choose it by the header Daphne-Root-Path
         if scope["type"] == "websocket":
-            scope["extensions"] = {MESSAGE_LIMIT: {}}
+            scope |= {"extensions": {MESSAGE_LIMIT: {}}, PROTOCOL: protocol}
         return super().create_application(protocol, scope)
+
+    async def _run_application(self, scope: dict[str, Any], receive: Any, send: Any) -> Any:
+        protocol = scope.pop(PROTOCOL, None)
+        if protocol is None:
+            return await self._inner(scope, receive, send)
+
+        async def receive_and_make_room() -> Any:
+            message = await receive()
+            protocol.message_taken()
+            return message
+
+        return await self._inner(scope, receive_and_make_room, send)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if message["type"] == MESSAGE_LIMIT:

@@ -28,7 +28,7 @@ class SignedInSocket(Protocol):
     def username(self) -> str: ...
 
     async def apply_access(self, user: Any | None) -> None:
-        """Close the socket if ``user`` is None or has lost a right that its subscriptions need."""
+        """Close the socket if ``user`` is None, has lost a right that its subscriptions need, or was renamed."""
 
 
 class SocketRegistry:

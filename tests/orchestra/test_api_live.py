@@ -10,13 +10,14 @@ from typing import Any
 
 import psutil
 import pytest
+from django.test import Client as Browser
 from knox.models import AuthToken
 
 from approvals.commands import decide_approval
 from approvals.models import Approval
 from orchestra.realtime import hub
 from sessions_app.transcript import writer
-from tests.factories import make_approval, make_session
+from tests.factories import make_approval, make_session, make_user
 from tests.web import PATIENCE_S, Web, running, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -69,6 +70,24 @@ def test_who_waits_in_vain_gets_the_open_approval(web: Web) -> None:
     approval = make_approval()
     shown = json.load(web.ask("GET", f"/api/approvals/{approval.pk}?wait=1"))
     assert (shown["id"], shown["status"]) == (str(approval.pk), "pending")
+
+
+def test_a_page_that_waits_is_shown_nothing_once_its_right_is_gone(web: Web) -> None:
+    approval, vera, browser = make_approval(), make_user("vera", group="Viewer"), Browser()
+    browser.force_login(vera)
+    cookie = f"sessionid={browser.cookies['sessionid'].value}"
+    found: list[int] = []
+    path = f"/api/approvals/{approval.pk}?wait=60"
+    waiting = threading.Thread(
+        target=lambda: found.append(web.ask("GET", path, Authorization="", Cookie=cookie).status)
+    )
+    waiting.start()
+    time.sleep(2)
+    assert waiting.is_alive()
+    vera.groups.clear()
+    decide_approval(approval_id=approval.pk, decision="approved", by="ben", via="admin")
+    waiting.join(PATIENCE_S)
+    assert found == [403]
 
 
 def frames(stream: http.client.HTTPResponse, count: int) -> list[tuple[int, str, Any]]:
@@ -199,15 +218,22 @@ def test_the_api_page_needs_no_other_host(web: Web) -> None:
 
 
 def test_static_files_are_cached_and_asked_for_again_by_their_tag(web: Web) -> None:
-    icon = "/static/console/favicon.svg"
+    icon = web.ask("GET", "/favicon.ico", Authorization="").getheader("Location") or ""
+    assert icon.startswith("/static/")
     answer = web.ask("GET", icon, Authorization="")
     assert (answer.status, answer.getheader("Content-Type")) == (200, "image/svg+xml")
     assert answer.getheader("Cache-Control") == "max-age=60, public"
+    assert answer.getheader("Access-Control-Allow-Origin") is None
     assert answer.getheader("X-Request-ID")
     assert answer.read().startswith(b"<svg")
     tag = answer.getheader("ETag") or ""
     again = web.ask("GET", icon, Authorization="", **{"If-None-Match": tag})
     assert (again.status, again.read()) == (304, b"")
+
+
+def test_no_client_chooses_where_the_site_begins(web: Web) -> None:
+    assert web.ask("GET", "/health/live").status == 200
+    assert web.ask("GET", "/api/health/live", **{"Daphne-Root-Path": "/api"}).status == 404
 
 
 def test_with_redis_dead_people_start_decide_and_are_told_what_cannot_be(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from channels.testing import WebsocketCommunicator
 
 from config.asgi import application
 from orchestra.realtime import consumers
-from orchestra.realtime.limits import BURST, LARGEST_MESSAGE_BEFORE_SIGN_IN
+from orchestra.realtime.limits import BURST_BEFORE_SIGN_IN, LARGEST_MESSAGE_BEFORE_SIGN_IN
 
 OWN_PAGE = [(b"host", b"localhost:5284"), (b"origin", b"http://localhost:5284")]
 Socket = WebsocketCommunicator
@@ -79,10 +79,10 @@ def test_a_long_message_before_the_sign_in_closes_the_socket_under_any_server() 
     on_socket(work)
 
 
-def test_messages_above_the_allowed_rate_close_the_socket() -> None:
+def test_messages_above_the_allowed_rate_close_the_socket_before_the_sign_in() -> None:
     async def work(socket: Socket) -> None:
         await connected(socket)
-        for _ in range(BURST * 3):
+        for _ in range(BURST_BEFORE_SIGN_IN + 1):
             await socket.send_to(text_data="[]")
         assert await code_of(socket) == 4429
 

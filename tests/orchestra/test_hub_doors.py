@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client as Browser
@@ -22,7 +23,7 @@ from orchestra.auth.permissions import Right
 from orchestra.auth.views import end_everywhere
 from orchestra.realtime import origin, registry
 from orchestra.realtime.consumers import MOST_SUBSCRIPTIONS
-from orchestra.realtime.limits import LARGEST_MESSAGE, LARGEST_MESSAGE_BEFORE_SIGN_IN
+from orchestra.realtime.limits import FRAME_BURST, LARGEST_MESSAGE, LARGEST_MESSAGE_BEFORE_SIGN_IN
 from sessions_app.models import AgentSession
 from tests.factories import make_approval, make_session, make_user, token_for
 from tests.hub import Client, client
@@ -253,9 +254,14 @@ def be_deleted(user: User, browser: Browser) -> None:
     user.delete()
 
 
+def be_renamed(user: User, _browser: Browser) -> None:
+    user.username = "verena"
+    user.save()
+
+
 ENDINGS = (
     sign_out, lose_the_account, lose_the_group, lose_the_permission, see_the_group_deleted, take_a_new_password,
-    sign_out_everywhere, be_deleted,
+    sign_out_everywhere, be_deleted, be_renamed,
 )  # fmt: skip
 
 
@@ -353,6 +359,51 @@ def test_a_flood_ends_the_socket_and_nobody_elses(hub_web: Web, ada: Client) -> 
         flooding.start()
         assert mine.closed() == 4429
         flooding.join()
+    assert ada.ask("ping")["type"] == "pong"
+
+
+def test_many_long_messages_are_a_flood_too(hub_web: Web, ada: Client) -> None:
+    with client(hub_web.port, hub_web.token) as mine:
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(10):
+                mine.socket.send("x" * LARGEST_MESSAGE)
+        assert mine.closed() == 4429
+    assert ada.ask("ping")["type"] == "pong"
+
+
+def raw_frame(opcode: int, payload: bytes = b"") -> bytes:
+    """A whole masked frame whose mask is zero."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else bytes([0x80 | 126]) + size.to_bytes(2, "big")
+    return bytes([0x80 | opcode]) + length + bytes(4) + payload
+
+
+@pytest.mark.parametrize("frame", [raw_frame(9), raw_frame(10, b"x")], ids=["ping", "pong"])
+def test_a_flood_of_control_frames_is_cut_off(hub_web: Web, ada: Client, frame: bytes) -> None:
+    with client(hub_web.port, hub_web.token) as mine:
+        with contextlib.suppress(OSError):
+            mine.socket.socket.sendall(frame * (FRAME_BURST * 3))
+        assert mine.closed() == 1006
+    assert ada.ask("ping")["type"] == "pong"
+
+
+def test_strangers_who_send_faster_than_they_are_answered_fill_no_memory(hub_web: Web, ada: Client) -> None:
+    process = psutil.Process(hub_web.process.pid)
+    before = process.memory_info().rss
+    flood = raw_frame(1, b"x" * (LARGEST_MESSAGE_BEFORE_SIGN_IN - 100)) * (FRAME_BURST // 4)
+
+    def send() -> None:
+        with client(hub_web.port) as mine, contextlib.suppress(OSError):
+            mine.socket.socket.sendall(flood)
+
+    strangers = [threading.Thread(target=send) for _ in range(20)]
+    peak = before
+    for stranger in strangers:
+        stranger.start()
+    while any(stranger.is_alive() for stranger in strangers):
+        peak = max(peak, process.memory_info().rss)
+        time.sleep(0.02)
+    assert peak - before < 40 * 2**20
     assert ada.ask("ping")["type"] == "pong"
 
 

@@ -286,17 +286,23 @@ def test_the_migration_gives_groups_what_their_names_meant_and_takes_nothing() -
 
 BEFORE = ("approvals 0012", "sessions_app 0011", "orchestra 0005")
 FILL = """
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 for group in Group.objects.all():
     User.objects.create(username=group.name.lower()).groups.add(group)
 User.objects.create(username="nobody")
+view = Permission.objects.get(codename="view_approval")  # it allowed nothing before
+User.objects.create(username="with-view").user_permissions.add(view)
+own = Group.objects.create(name="Night shift")
+own.permissions.add(view, Permission.objects.get(codename="add_rule"))
+User.objects.create(username="with-group").groups.add(own)
 """
 READ = """
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from orchestra.auth.permissions import rights_of, may_by_name, Right
 for user in User.objects.order_by("username"):
     assert rights_of(user) == {right for right in Right if may_by_name(user.username, right)}
     print(user.username, *sorted(rights_of(user)))
+print(*Group.objects.get(name="Night shift").permissions.values_list("codename", flat=True))
 """
 
 
@@ -322,4 +328,7 @@ def test_everybody_keeps_their_rights_when_an_installation_is_brought_up_to_date
         "nobody",
         "operator operate read",
         "viewer read",
+        "with-group",
+        "with-view",
+        "add_rule",
     ]
