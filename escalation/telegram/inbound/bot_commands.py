@@ -133,12 +133,12 @@ def _status(command: BotCommand, approver: Approver) -> None:
     channel = status.read_status()
     waiting = Approval.objects.filter(status=Approval.Status.PENDING).count()
     right = "may answer" if may(approver.user, Right.DECIDE) else "may not answer"
-    undelivered_notes = channel["outbox_depth"]
+    undelivered = channel["outbox_depth"]
     in_force = stops.current_stop()
     command.reply(
         stop_messages.render_headline(in_force) if in_force else NOTHING,
         strong(f"{waiting} {'request waits' if waiting == 1 else 'requests wait'} for a decision")
-        + words(f", {undelivered_notes} not told yet." if undelivered_notes else "."),
+        + words(f", {undelivered} not told yet." if undelivered else "."),
         words("You are ") + quote(command.person.account) + words(f" and {right}."),
         _describe_mute(approver),
         words("Telegram works." if channel["healthy"] else "Telegram has trouble; see the health page."),
