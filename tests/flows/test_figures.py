@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.promtool import promtool
+from tests.promtool import check_metrics
 from tests.stack import Stack, running, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -45,7 +45,7 @@ def test_requests_of_web_and_tasks_of_workers_are_in_one_scrape(stack: Stack) ->
     )
     until(lambda: all(value(text_of(stack), series) for series in wanted), "requests and tasks are counted")
     text = text_of(stack)
-    promtool("check", "metrics", text=text)
+    check_metrics(text)
     assert value(text, "escalation_approvals_rejected_total") >= 1
     for process in ("web", "sessions", "worker", "beat"):
         memory = rf'^orchestra_process_memory_bytes{{host="[^"]+",pid="\d+",process="{process}"}} \d'
