@@ -30,7 +30,7 @@ from approvals.policy.surroundings import (
     is_ours,
     own_paths,
 )
-from approvals.policy.tool_call import KNOWN_TOOLS, Call
+from approvals.policy.tool_call import KNOWN_TOOLS, Call, walk_json
 
 # These tools act later or by themselves, when no permission request is made any more.
 FORBIDDEN_TOOLS = ("CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "Monitor", "Workflow")
@@ -146,14 +146,7 @@ def _texts(call: Call) -> list[str]:
 
 def _strings(value: Any) -> Iterator[Any]:
     """Yield every text in the arguments of an unknown tool, and None for each other value."""
-    left = [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, dict):
-            left += [part for pair in one.items() for part in pair]
-        elif isinstance(one, list):
-            left += one
-        yield one.removeprefix("file://") if isinstance(one, str) else None
+    return (one.removeprefix("file://") if isinstance(one, str) else None for one in walk_json(value))
 
 
 def _doubt(call: Call, around: Surroundings) -> str:

@@ -5,7 +5,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -158,6 +158,18 @@ def _is_storable(text: str) -> bool:
 def parsed_arguments(tool_input: str) -> dict[str, Any]:
     """Return the input as a dictionary; empty if it is not a JSON object."""
     return read_arguments(tool_input) or {}
+
+
+def walk_json(value: Any) -> Iterator[Any]:
+    """Yield ``value`` and everything in it, keys included, in no certain order and without recursion."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            left += [part for pair in one.items() for part in pair]
+        elif isinstance(one, list):
+            left += one
+        yield one
 
 
 def read_arguments(tool_input: str) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from approvals.models import Approval
-from approvals.policy.tool_call import read_arguments
+from approvals.policy.tool_call import read_arguments, walk_json
 from approvals.presentation.redacted import Shown
 from approvals.presentation.render import WHOLE, Block, what_would_run
 from approvals.presentation.safe_text import one_line, visible
@@ -149,14 +149,8 @@ def _texts(approval: Approval) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    left = [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, dict):
-            left += [part for pair in one.items() for part in pair]
-        elif isinstance(one, list):
-            left += one
-        else:
+    for one in walk_json(value):
+        if not isinstance(one, dict | list):
             yield one if isinstance(one, str) else visible(str(one))
 
 
