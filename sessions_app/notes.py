@@ -32,11 +32,6 @@ def undelivered_notes(claim: Claim) -> list[tuple[UUID, str]]:
     ]
 
 
-def note_field(note: str) -> dict[str, str]:
-    """The note as a field of the transcript event about the decision; empty without a note."""
-    return {"note": note} if note else {}
-
-
 def note_delivered_line(approval_id: UUID) -> Line:
     """The transcript event that records the delivery of a note to the model."""
     return line(Event.Kind.APPROVAL, approval=str(approval_id), status="note_delivered")
